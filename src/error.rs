@@ -1,0 +1,161 @@
+//! What failed, where, and what to do next. The exit codes of the program are decided here.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::manifest::Mistake;
+use crate::object::ObjectHash;
+
+/// What stopped *us*. A script's failure is no error but an answer: see `step::Outcome`.
+#[derive(Debug)]
+pub enum Error {
+    /// A system call failed. `what` is a verb phrase: "read manifest".
+    Io {
+        what: &'static str,
+        path: PathBuf,
+        source: io::Error,
+    },
+    /// The manifest can't be used; all that is wrong with it.
+    Manifest(Vec<Mistake>),
+    /// The command line or the request can't be used.
+    Usage(String),
+    /// SQLite refused. `what` is a verb phrase: "commit steps".
+    Db {
+        what: &'static str,
+        source: rusqlite::Error,
+    },
+    /// The database belongs to something else, or to a newer task-pipeline.
+    Foreign { path: PathBuf, why: String },
+    /// Another process works on this database.
+    Locked { path: PathBuf, holder: String },
+    /// An object's bytes aren't what its name says, or it is gone.
+    Damaged { object: ObjectHash, path: PathBuf, why: String },
+    /// A bug of ours.
+    Internal(String),
+}
+
+/// Result of everything in this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Exit codes, as the README lists them.
+pub mod exit {
+    /// All well.
+    pub const OK: u8 = 0;
+    /// Steps failed, or an export is incomplete.
+    pub const STEPS_FAILED: u8 = 1;
+    /// The command line or the manifest can't be used.
+    pub const USAGE: u8 = 2;
+    /// Stored data is damaged.
+    pub const DAMAGED: u8 = 65;
+    /// A bug in task-pipeline.
+    pub const INTERNAL: u8 = 70;
+    /// No space left.
+    pub const NO_SPACE: u8 = 73;
+    /// Reading or writing failed.
+    pub const IO: u8 = 74;
+    /// Another process holds the database; try later.
+    pub const LOCKED: u8 = 75;
+}
+
+impl Error {
+    /// The process's exit code for this error.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Error::Io { source, .. } if is_no_space(source) => exit::NO_SPACE,
+            Error::Io { .. } => exit::IO,
+            Error::Manifest(_) | Error::Usage(_) => exit::USAGE,
+            Error::Db { source, .. } => match source.sqlite_error_code() {
+                Some(rusqlite::ErrorCode::DiskFull) => exit::NO_SPACE,
+                Some(
+                    rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase,
+                ) => exit::DAMAGED,
+                Some(rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked) => {
+                    exit::LOCKED
+                }
+                _ => exit::IO,
+            },
+            Error::Foreign { .. } | Error::Damaged { .. } => exit::DAMAGED,
+            Error::Locked { .. } => exit::LOCKED,
+            Error::Internal(_) => exit::INTERNAL,
+        }
+    }
+
+    /// True if the disk, a quota or the inodes are used up.
+    pub fn is_no_space(&self) -> bool {
+        self.exit_code() == exit::NO_SPACE
+    }
+}
+
+fn is_no_space(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Io { what, path, source } => {
+                write!(f, "could not {what} `{}`: {source}", path.display())?;
+                if is_no_space(source) {
+                    f.write_str("; make room and run the same command again")?;
+                }
+                Ok(())
+            }
+            Error::Manifest(mistakes) => {
+                for (n, mistake) in mistakes.iter().enumerate() {
+                    if n > 0 {
+                        f.write_str("\n")?;
+                    }
+                    mistake.fmt(f)?;
+                }
+                Ok(())
+            }
+            Error::Usage(text) | Error::Internal(text) => f.write_str(text),
+            Error::Db { what, source } => write!(f, "could not {what}: {source}"),
+            Error::Foreign { path, why } => write!(f, "`{}` {why}", path.display()),
+            Error::Locked { path, holder } => write!(
+                f,
+                "database `{}` is in use: {holder}; try again later, or add --wait",
+                path.display()
+            ),
+            Error::Damaged { object, path, why } => write!(
+                f,
+                "object {object} is damaged: {why} (`{}`); `task-pipeline repair` makes it again",
+                path.display()
+            ),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// Adds the verb and the path to a bare I/O error: `fs::read(p).or_io("read manifest", p)`.
+pub trait OrIo<T> {
+    /// See the trait.
+    fn or_io(self, what: &'static str, path: impl AsRef<Path>) -> Result<T>;
+}
+
+impl<T, E: Into<io::Error>> OrIo<T> for Result<T, E> {
+    fn or_io(self, what: &'static str, path: impl AsRef<Path>) -> Result<T> {
+        self.map_err(|source| Error::Io {
+            what,
+            path: path.as_ref().to_owned(),
+            source: source.into(),
+        })
+    }
+}
+
+/// Adds the verb to a bare SQLite error.
+pub trait OrDb<T> {
+    /// See the trait.
+    fn or_db(self, what: &'static str) -> Result<T>;
+}
+
+impl<T> OrDb<T> for Result<T, rusqlite::Error> {
+    fn or_db(self, what: &'static str) -> Result<T> {
+        self.map_err(|source| Error::Db { what, source })
+    }
+}

@@ -1,0 +1,20 @@
+//! The map of the house. Data flows one way: [`manifest`] → [`graph`] → plan ([`db`]) → dispatcher
+//! ([`run`]) → worker ([`step`], [`store`]) → commit ([`db`]) → dispatcher. The store doesn't know
+//! steps; the process doesn't know tasks; the database doesn't know scripts; only [`run`] knows them
+//! all. `tests/it/tidy.rs` holds the imports to that direction.
+
+pub mod cli;
+pub mod commands;
+pub mod db;
+pub mod error;
+pub mod graph;
+pub mod ids;
+pub mod manifest;
+pub mod object;
+pub mod progress;
+pub mod recipe;
+pub mod run;
+pub mod step;
+pub mod store;
+pub mod sys;
+pub mod text;

@@ -1,0 +1,88 @@
+//! One step from its object to its outcome: scratch, process, outputs. Unaware of tasks, the
+//! database and who asked.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::error::Result;
+use crate::object::ObjectHash;
+use crate::store::{IsCommitted, Placed, Store};
+
+/// What a step works on.
+#[derive(Debug, Clone)]
+pub enum Input {
+    /// One object under its logical name (empty for the root object).
+    One { object: ObjectHash, name: Vec<u8> },
+    /// `gather`: all of them, already sorted by (name, hash).
+    Many(Vec<(Vec<u8>, ObjectHash)>),
+}
+
+/// One attempt to be made.
+#[derive(Debug, Clone)]
+pub struct Attempt {
+    pub input: Input,
+    /// Interpreter and its arguments; the path of the script's file is appended.
+    pub interpreter: Arc<[String]>,
+    /// Path of the script's file, already written.
+    pub script: Arc<Path>,
+    /// Working directory: the manifest's folder.
+    pub dir: Arc<Path>,
+    /// Variables besides INPUT_FILE, INPUT_NAME, INPUT_DIR, OUTPUT_DIR and TMPDIR, which are added here.
+    pub env: Vec<(OsString, OsString)>,
+    pub timeout: Option<Duration>,
+}
+
+/// How an attempt ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// Exit code 0 and outputs that can be kept.
+    Succeeded,
+    /// Exit code other than 0.
+    Exited(i32),
+    /// Killed by this signal, not by us.
+    Signalled(i32),
+    /// Ended by us at its time limit.
+    TimedOut(Duration),
+    /// Ended by us because the run is to stop: tells nothing of the step.
+    Cancelled,
+    /// Exit code 0, but an output can't be kept; the sentence names the path (escaped) and the cure.
+    Refused(String),
+    /// The interpreter could not be started; the sentence says why.
+    NotStarted(String),
+}
+
+/// An output, complete in the store.
+#[derive(Debug)]
+pub struct Output {
+    /// Path below OUTPUT_DIR.
+    pub name: Vec<u8>,
+    pub object: Placed,
+    pub executable: bool,
+}
+
+/// What an attempt cost, its waited-for descendants included.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Usage {
+    pub wall: Duration,
+    pub user: Duration,
+    pub system: Duration,
+    /// KiB.
+    pub peak_memory: u64,
+}
+
+/// Everything there is to know of an attempt.
+#[derive(Debug)]
+pub struct Report {
+    pub outcome: Outcome,
+    /// Wall-clock start, milliseconds since 1970.
+    pub started_ms: i64,
+    pub usage: Usage,
+    /// Empty unless succeeded; sorted by name.
+    pub outputs: Vec<Output>,
+    /// stdout and stderr in order; `None` if there was nothing.
+    pub log: Option<Placed>,
+    /// Sentences for the user: processes left behind, mode bits stripped …
+    pub warnings: Vec<String>,
+}

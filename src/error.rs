@@ -11,20 +11,13 @@ use crate::object::ObjectHash;
 #[derive(Debug)]
 pub enum Error {
     /// A system call failed. `what` is a verb phrase: "read manifest".
-    Io {
-        what: &'static str,
-        path: PathBuf,
-        source: io::Error,
-    },
+    Io { what: &'static str, path: PathBuf, source: io::Error },
     /// The manifest can't be used; all that is wrong with it.
     Manifest(Vec<Mistake>),
     /// The command line or the request can't be used.
     Usage(String),
     /// SQLite refused. `what` is a verb phrase: "commit steps".
-    Db {
-        what: &'static str,
-        source: rusqlite::Error,
-    },
+    Db { what: &'static str, source: rusqlite::Error },
     /// The database belongs to something else, or to a newer task-pipeline.
     Foreign { path: PathBuf, why: String },
     /// Another process works on this database.
@@ -67,9 +60,9 @@ impl Error {
             Error::Manifest(_) | Error::Usage(_) => exit::USAGE,
             Error::Db { source, .. } => match source.sqlite_error_code() {
                 Some(rusqlite::ErrorCode::DiskFull) => exit::NO_SPACE,
-                Some(
-                    rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase,
-                ) => exit::DAMAGED,
+                Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase) => {
+                    exit::DAMAGED
+                }
                 Some(rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked) => {
                     exit::LOCKED
                 }
@@ -88,10 +81,7 @@ impl Error {
 }
 
 fn is_no_space(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
-    )
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 impl fmt::Display for Error {

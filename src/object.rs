@@ -146,10 +146,7 @@ mod tests {
     #[test]
     fn a_hash_prints_and_reads_back_and_refuses_other_spellings() {
         let hash = ObjectHash::of(b"abc");
-        assert_eq!(
-            hash.hex(),
-            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-        );
+        assert_eq!(hash.hex(), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
         assert_eq!(ObjectHash::parse(&hash.hex()), Ok(hash));
         assert_eq!(ObjectHash::parse(&hash.hex().to_uppercase()), Err(NotAHash));
         assert_eq!(ObjectHash::parse("ba78"), Err(NotAHash));

@@ -1,2 +1,4 @@
 //! STUB
-pub fn main(_args: std::env::ArgsOs) -> std::process::ExitCode { std::process::ExitCode::SUCCESS }
+pub fn main(_args: std::env::ArgsOs) -> std::process::ExitCode {
+    std::process::ExitCode::SUCCESS
+}

@@ -1,0 +1,182 @@
+//! The one connection to SQLite, behind one mutex. Unaware of scripts, processes and files other
+//! than its own.
+//!
+//! WAL, because readers (`status`, `log`, …) must neither wait nor make a run wait. It needs shared
+//! memory, so the database can't lie on a network mount. `synchronous` is FULL under `--durability
+//! batch`: a COMMIT that returned survives a power cut. Under `off` it is NORMAL: a killed process
+//! loses nothing, a power cut may lose the last commits, never the consistency of the database.
+//!
+//! Nothing else in this process may open `db`, `db-wal` or `db-shm`: closing any descriptor of theirs
+//! drops SQLite's POSIX locks, and the next reader would then delete the log of a live writer.
+
+mod apply;
+mod commit;
+mod flow;
+mod functions;
+mod gather;
+mod inputs;
+mod leaf;
+mod plan;
+mod query;
+mod runs;
+mod schema;
+mod tasks;
+pub(crate) mod value;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+
+use crate::error::{Error, OrDb, OrIo, Result};
+
+pub use apply::{Applied, apply};
+pub use commit::{
+    AttemptRow, Completion, Effects, OutputRow, Verdict, commit, known_object, put_objects,
+};
+pub use flow::{Flow, FlowTask};
+pub use functions::{Accepts, step_key};
+pub use gather::{GatherPlan, gather_inputs, listing_line, plan_gather};
+pub use inputs::{FILES, InputRow, Inputs, Stat};
+pub use leaf::{Leaf, Todo, has_live_step, leaves, todo};
+pub use plan::{Before, Plan, PlanOptions, TaskPlan, plan};
+pub use query::*;
+pub use runs::{
+    Argument, Complete, RunRow, arguments, complete, end_run, live_steps, set_arguments,
+};
+pub use tasks::{KnownTask, Registration, TaskRow, known_tasks, task_rows};
+
+/// SQLite before this has a bug that can corrupt a WAL database with two connections
+/// (sqlite.org/wal.html#walresetbug).
+const OLDEST_SQLITE: i32 = 3_051_003;
+
+/// When a COMMIT may return.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// What was said to be done survives a power cut.
+    Batch,
+    /// What was said to be done survives the death of the process.
+    Off,
+}
+
+impl Durability {
+    /// As on the command line and in the table `run`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Durability::Batch => "batch",
+            Durability::Off => "off",
+        }
+    }
+}
+
+/// The database of one `--db` folder.
+pub struct Db {
+    conn: Mutex<Connection>,
+}
+
+impl Db {
+    /// Path of the database file in a `--db` folder.
+    pub fn file(dir: &Path) -> PathBuf {
+        dir.join("db")
+    }
+
+    /// Opens for a run, making or migrating the tables as needed. The caller holds the run lock.
+    ///
+    /// # Errors
+    /// [`Error::Foreign`] for somebody else's or a newer database.
+    pub fn open(dir: &Path, durability: Durability) -> Result<Db> {
+        let path = Db::file(dir);
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+            | OpenFlags::SQLITE_OPEN_CREATE
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX
+            | OpenFlags::SQLITE_OPEN_EXRESCODE;
+        let conn = connect(&path, flags)?;
+        let found = schema::check(&conn, &path)?;
+        conn.pragma_update(None, "journal_mode", "wal").or_db("switch to WAL")?;
+        let synchronous = match durability {
+            Durability::Batch => "full",
+            Durability::Off => "normal",
+        };
+        conn.pragma_update(None, "synchronous", synchronous).or_db("set synchronous")?;
+        // The log stays when the last connection closes: on a full disk it could not be made again,
+        // and without it the database can't even be read.
+        let mut keep_log = 1;
+        conn.file_control(Some("main"), rusqlite::FileControl::PersistWal(&mut keep_log))
+            .or_db("keep the log")?;
+        conn.execute_batch(
+            "PRAGMA journal_size_limit = 67108864; PRAGMA wal_autocheckpoint = 2000; \
+             PRAGMA foreign_keys = OFF;",
+        )
+        .or_db("set up the connection")?;
+        schema::migrate(&conn, &found)?;
+        Ok(Db { conn: Mutex::new(conn) })
+    }
+
+    /// Opens an existing database for reading only. Needs no lock and blocks nobody.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if there is no database.
+    pub fn open_read_only(dir: &Path) -> Result<Db> {
+        let path = Db::file(dir);
+        if !path.try_exists().or_io("look for the database", &path)? {
+            return Err(Error::Usage(format!(
+                "there is no database in `{}`; name the folder of a run with --db",
+                dir.display()
+            )));
+        }
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX
+            | OpenFlags::SQLITE_OPEN_EXRESCODE;
+        let conn = connect(&path, flags)?;
+        match schema::check(&conn, &path)? {
+            schema::Found::Version(schema::VERSION) => Ok(Db { conn: Mutex::new(conn) }),
+            schema::Found::Version(older) => Err(Error::Usage(format!(
+                "`{}` has the older schema {older}; the next run migrates it",
+                path.display()
+            ))),
+            schema::Found::Nothing => {
+                Err(Error::Usage(format!("nothing was ever run in `{}`", dir.display())))
+            }
+        }
+    }
+
+    /// A database in memory, for a plan that has none yet.
+    pub fn empty() -> Result<Db> {
+        let conn = connect(Path::new(":memory:"), OpenFlags::default())?;
+        schema::migrate(&conn, &schema::Found::Nothing)?;
+        Ok(Db { conn: Mutex::new(conn) })
+    }
+
+    /// The connection. Keep it for one transaction or one query, not longer: everybody waits.
+    pub fn lock(&self) -> MutexGuard<'_, Connection> {
+        // A panic elsewhere leaves SQLite itself sound: an open transaction is rolled back by the
+        // next BEGIN's failure, which is reported.
+        self.conn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends the connection, moving the log into the database.
+    pub fn close(self) -> Result<()> {
+        let conn = self.conn.into_inner().unwrap_or_else(PoisonError::into_inner);
+        conn.close().map_err(|(_, source)| Error::Db { what: "close the database", source })
+    }
+}
+
+fn connect(path: &Path, flags: OpenFlags) -> Result<Connection> {
+    let version = rusqlite::version_number();
+    if version < OLDEST_SQLITE {
+        return Err(Error::Internal(format!(
+            "this build carries SQLite {}, which can corrupt a database; build it with 3.51.3 or newer",
+            rusqlite::version()
+        )));
+    }
+    let conn = Connection::open_with_flags(path, flags).or_db("open the database")?;
+    conn.busy_timeout(Duration::from_secs(10)).or_db("set a timeout")?;
+    conn.set_prepared_statement_cache_capacity(64);
+    conn.execute_batch(
+        "PRAGMA mmap_size = 0; PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON;",
+    )
+    .or_db("set up the connection")?;
+    functions::register_step_key(&conn)?;
+    Ok(conn)
+}

@@ -1,0 +1,55 @@
+//! Makes a plan permanent, in one transaction.
+
+use rusqlite::{Connection, params};
+
+use crate::error::{OrDb, Result};
+use crate::object::ObjectHash;
+
+use super::flow::Flow;
+use super::inputs::Inputs;
+use super::runs::{RunRow, insert_run};
+use super::tasks::{Registration, TaskRow, register};
+use crate::ids::RunId;
+
+/// What is written besides the temporary tables of the plan.
+pub struct Applied<'a> {
+    pub registrations: &'a [Registration],
+    pub rows: &'a [TaskRow],
+    /// By place in the manifest: fingerprint of the task's input files, if it can be trusted.
+    pub scans: &'a [Option<ObjectHash>],
+    pub run: &'a RunRow,
+}
+
+/// Registers the tasks, moves the known steps, bears the fresh ones, makes the links, and notes the
+/// run that does it. From here on the state on disk is that of the present manifest and inputs.
+pub fn apply(conn: &mut Connection, flow: &Flow, applied: &Applied<'_>) -> Result<RunId> {
+    let what = "keep the plan";
+    let tx =
+        conn.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).or_db(what)?;
+    register(&tx, applied.registrations, applied.rows)?;
+    Inputs::apply(&tx)?;
+    tx.execute_batch(
+        "UPDATE step SET (live, state) = (SELECT c.live, c.state FROM temp.change c WHERE c.step = step.id)
+           WHERE id IN (SELECT step FROM temp.change);
+         UPDATE step SET state = 0 WHERE live = 1 AND state <> 1 AND state = 2;
+         INSERT INTO step(object_hash, task, recipe, name, key, executable, live, state)
+           SELECT lower(hex(object)), task, recipe, name, key, executable, 1, 0
+           FROM temp.fresh ORDER BY id;
+         INSERT OR IGNORE INTO step_link(from_step_id, to_step_id)
+           SELECT g.producer, s.id FROM temp.gain g CROSS JOIN step s ON s.key = g.key
+           WHERE g.producer IS NOT NULL AND s.task = g.task AND s.live = 1 AND s.name = g.name
+           AND s.object_hash = lower(hex(g.object));
+         DELETE FROM meta WHERE key = 'complete';",
+    )
+    .or_db(what)?;
+    for (task, scan) in flow.tasks.iter().zip(applied.scans) {
+        tx.prepare_cached("UPDATE task SET wiring = ?2, scan = ?3 WHERE id = ?1")
+            .and_then(|mut s| s.execute(params![task.id, task.wiring, scan]))
+            .or_db(what)?;
+    }
+    let run = insert_run(&tx, applied.run)?;
+    tx.commit().or_db(what)?;
+    conn.execute_batch("DELETE FROM temp.fresh; DELETE FROM temp.gain; DELETE FROM temp.change;")
+        .or_db(what)?;
+    Ok(run)
+}

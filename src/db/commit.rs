@@ -1,0 +1,297 @@
+//! The completion of steps: attempt, outputs, links and the new steps of every consumer, one
+//! transaction for all that is ready. "Running" is never written, so a kill leaves nothing to clean up.
+
+use rusqlite::{CachedStatement, Connection, OptionalExtension, TransactionBehavior, params};
+
+use crate::error::{OrDb, Result};
+use crate::ids::{RunId, StepId, TaskIndex};
+use crate::object::ObjectHash;
+
+use super::flow::{Flow, FlowTask};
+use super::functions::{short_key, step_key};
+use super::value::{Name, NameBytes};
+
+/// What is to be known of an attempt later.
+#[derive(Debug, Clone)]
+pub struct AttemptRow {
+    /// From 1, over all runs.
+    pub number: i64,
+    /// One of the words in the schema.
+    pub outcome: &'static str,
+    /// Exit code or signal number, if not 0.
+    pub code: Option<i32>,
+    pub detail: Option<String>,
+    /// Milliseconds since 1970.
+    pub started_ms: i64,
+    pub wall_us: i64,
+    pub user_us: i64,
+    pub system_us: i64,
+    pub peak_kib: i64,
+    pub log: Option<ObjectHash>,
+}
+
+/// A file that a step left.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutputRow {
+    pub name: Vec<u8>,
+    pub object: ObjectHash,
+    pub executable: bool,
+}
+
+/// Where an attempt leaves its step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    Done,
+    Failed,
+    /// Failed, but to be tried again within this run.
+    TryAgain,
+}
+
+/// An attempt that is over, ready to be committed.
+#[derive(Debug)]
+pub struct Completion {
+    pub step: StepId,
+    pub task: TaskIndex,
+    pub attempt: AttemptRow,
+    pub verdict: Verdict,
+    /// Empty unless done.
+    pub outputs: Vec<OutputRow>,
+    /// (hash, bytes) of outputs and log: complete under their names, and durable if need be.
+    pub objects: Vec<(ObjectHash, u64)>,
+}
+
+/// What a commit made possible.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Effects {
+    /// Steps that have to run from now on, by task; a task may appear twice.
+    pub pending: Vec<(TaskIndex, u64)>,
+    /// Steps that came alive with the results they had, by task.
+    pub revived: Vec<(TaskIndex, u64)>,
+}
+
+const WHAT: &str = "commit steps";
+
+/// Commits attempts. When it returns, they are as durable as the connection was opened for.
+pub fn commit(
+    conn: &mut Connection,
+    flow: &Flow,
+    run: RunId,
+    completions: &[Completion],
+) -> Result<Effects> {
+    let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate).or_db(WHAT)?;
+    let mut effects = Effects::default();
+    for completion in completions {
+        record(&tx, run, completion)?;
+        if completion.verdict == Verdict::Done {
+            let outputs = completion.outputs.clone();
+            support(&tx, flow, completion.task, completion.step, outputs, &mut effects)?;
+        }
+    }
+    tx.commit().or_db(WHAT)?;
+    Ok(effects)
+}
+
+fn statement<'a>(conn: &'a Connection, sql: &str) -> Result<CachedStatement<'a>> {
+    conn.prepare_cached(sql).or_db(WHAT)
+}
+
+fn record(conn: &Connection, run: RunId, completion: &Completion) -> Result<()> {
+    let Completion { step, attempt, verdict, outputs, objects, .. } = completion;
+    insert_objects(conn, objects)?;
+    statement(
+        conn,
+        "INSERT INTO attempt(step, number, run, outcome, code, detail, started_ms, wall_us, user_us,
+           system_us, peak_kib, log) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+    )?
+    .execute(params![
+        step,
+        attempt.number,
+        run,
+        attempt.outcome,
+        attempt.code,
+        attempt.detail,
+        attempt.started_ms,
+        attempt.wall_us,
+        attempt.user_us,
+        attempt.system_us,
+        attempt.peak_kib,
+        attempt.log,
+    ])
+    .or_db(WHAT)?;
+    let state = match verdict {
+        Verdict::TryAgain => return Ok(()),
+        Verdict::Done => 1,
+        Verdict::Failed => 2,
+    };
+    statement(conn, "UPDATE step SET state = ?2 WHERE id = ?1")?
+        .execute(params![step, state])
+        .or_db(WHAT)?;
+    if attempt.number > 1 {
+        statement(conn, "DELETE FROM output WHERE step = ?1")?.execute([step]).or_db(WHAT)?;
+    }
+    let mut insert = statement(
+        conn,
+        "INSERT INTO output(step, name, object, executable) VALUES (?1, ?2, ?3, ?4)",
+    )?;
+    for output in outputs {
+        insert
+            .execute(params![step, Name(&output.name), output.object, output.executable])
+            .or_db(WHAT)?;
+    }
+    Ok(())
+}
+
+pub(super) fn insert_objects(conn: &Connection, objects: &[(ObjectHash, u64)]) -> Result<()> {
+    let mut insert = statement(
+        conn,
+        "INSERT INTO object(hash, size) VALUES (?1, ?2) ON CONFLICT(hash) DO UPDATE SET size = ?2
+         WHERE size <> ?2",
+    )?;
+    for (hash, size) in objects {
+        insert.execute(params![hash, i64::try_from(*size).unwrap_or(i64::MAX)]).or_db(WHAT)?;
+    }
+    Ok(())
+}
+
+/// Commits objects that no step made: input files.
+pub fn put_objects(conn: &mut Connection, objects: &[(ObjectHash, u64)]) -> Result<()> {
+    let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate).or_db(WHAT)?;
+    insert_objects(&tx, objects)?;
+    tx.commit().or_db(WHAT)
+}
+
+/// Size in bytes of an object that is committed. A row proves an object; a name on disk doesn't.
+pub fn known_object(conn: &Connection, hash: &ObjectHash) -> Result<Option<u64>> {
+    statement(conn, "SELECT size FROM object WHERE hash = ?1")?
+        .query_row([hash], |row| row.get::<_, i64>(0))
+        .optional()
+        .map(|size| size.map(i64::unsigned_abs))
+        .or_db("look up an object")
+}
+
+/// A step is live and done: its outputs support the steps of its consumers. One that knows this very
+/// object under this name simply comes alive again, and if it was done, what it made supports others
+/// in turn: early cut-off.
+pub(super) fn support(
+    conn: &Connection,
+    flow: &Flow,
+    task: TaskIndex,
+    step: StepId,
+    outputs: Vec<OutputRow>,
+    effects: &mut Effects,
+) -> Result<()> {
+    // A list, not recursion: a chain of revived steps may be as long as the graph.
+    let mut done = vec![(task, step, outputs)];
+    while let Some((task, producer, outputs)) = done.pop() {
+        for &index in &flow.task(task).consumers {
+            let consumer = flow.task(index);
+            if consumer.gather {
+                continue;
+            }
+            let (mut pending, mut revived) = (0, 0);
+            for output in outputs.iter().filter(|output| consumer.takes(&output.name)) {
+                match supported(conn, consumer, producer, output)? {
+                    Supported::WasLive => {}
+                    Supported::Pending => pending += 1,
+                    Supported::Revived(step) => {
+                        revived += 1;
+                        done.push((index, step, outputs_of(conn, step)?));
+                    }
+                }
+            }
+            effects.note(index, pending, revived);
+        }
+    }
+    Ok(())
+}
+
+impl Effects {
+    pub(super) fn note(&mut self, task: TaskIndex, pending: u64, revived: u64) {
+        if pending > 0 {
+            self.pending.push((task, pending));
+        }
+        if revived > 0 {
+            self.revived.push((task, revived));
+        }
+    }
+}
+
+pub(super) enum Supported {
+    /// It has another support already; nothing changes but its lineage.
+    WasLive,
+    /// Born, or alive again and still to run.
+    Pending,
+    /// Alive again and done.
+    Revived(StepId),
+}
+
+fn supported(
+    conn: &Connection,
+    consumer: &FlowTask,
+    producer: StepId,
+    output: &OutputRow,
+) -> Result<Supported> {
+    let (step, supported) = enliven(conn, consumer, output)?;
+    statement(conn, "INSERT OR IGNORE INTO step_link(from_step_id, to_step_id) VALUES (?1, ?2)")?
+        .execute(params![producer, step])
+        .or_db(WHAT)?;
+    Ok(supported)
+}
+
+/// Finds or makes the step of a task on an object, and makes it live.
+pub(super) fn enliven(
+    conn: &Connection,
+    task: &FlowTask,
+    input: &OutputRow,
+) -> Result<(StepId, Supported)> {
+    let hex = input.object.hex();
+    let key = short_key(&step_key(&task.recipe_hash, &input.object, &input.name));
+    let known: Option<(StepId, bool, i64)> = statement(
+        conn,
+        "SELECT id, live, state FROM step
+         WHERE key = ?1 AND task = ?2 AND recipe = ?3 AND name = ?4 AND object_hash = ?5",
+    )?
+    .query_row(params![key, task.id, task.recipe, Name(&input.name), hex], |row| {
+        Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+    })
+    .optional()
+    .or_db(WHAT)?;
+    match known {
+        Some((step, true, _)) => Ok((step, Supported::WasLive)),
+        Some((step, false, state)) => {
+            statement(
+                conn,
+                "UPDATE step SET live = 1, state = CASE state WHEN 2 THEN 0 ELSE state END WHERE id = ?1",
+            )?
+            .execute([step])
+            .or_db(WHAT)?;
+            Ok((step, if state == 1 { Supported::Revived(step) } else { Supported::Pending }))
+        }
+        None => {
+            statement(
+                conn,
+                "INSERT INTO step(object_hash, task, recipe, name, key, executable, live, state)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, 1, 0)",
+            )?
+            .execute(params![hex, task.id, task.recipe, Name(&input.name), key, input.executable])
+            .or_db(WHAT)?;
+            Ok((StepId(conn.last_insert_rowid()), Supported::Pending))
+        }
+    }
+}
+
+/// The outputs of a step, by name.
+pub(super) fn outputs_of(conn: &Connection, step: StepId) -> Result<Vec<OutputRow>> {
+    let mut select = statement(
+        conn,
+        "SELECT name, object, executable FROM output WHERE step = ?1 ORDER BY name",
+    )?;
+    let rows = select.query_map([step], |row| {
+        Ok(OutputRow {
+            name: row.get::<_, NameBytes>(0)?.0,
+            object: row.get(1)?,
+            executable: row.get(2)?,
+        })
+    });
+    rows.and_then(|rows| rows.collect()).or_db("read outputs")
+}

@@ -1,0 +1,64 @@
+//! The wiring as the database sees it: row ids, recipes, who feeds whom. No scripts, no files.
+
+use crate::ids::{RecipeId, TaskId, TaskIndex};
+use crate::object::ObjectHash;
+
+use super::functions::Accepts;
+
+/// One task of the present manifest.
+#[derive(Clone)]
+pub struct FlowTask {
+    pub id: TaskId,
+    pub name: String,
+    pub recipe: RecipeId,
+    pub recipe_hash: ObjectHash,
+    /// Tasks whose outputs it consumes.
+    pub from: Vec<TaskIndex>,
+    /// Tasks that consume its outputs.
+    pub consumers: Vec<TaskIndex>,
+    /// Everything upstream.
+    pub ancestors: Vec<TaskIndex>,
+    /// `match`; `None` takes every output.
+    pub accepts: Option<Accepts>,
+    pub gather: bool,
+    /// False: runs anew in every run.
+    pub cache: bool,
+    /// No two input files of this root can have one name.
+    pub names_unique: bool,
+    /// Hash of all that decides which steps the task has: another one means another look.
+    pub wiring: ObjectHash,
+}
+
+impl FlowTask {
+    /// True if nothing feeds it but files.
+    pub fn is_root(&self) -> bool {
+        self.from.is_empty()
+    }
+
+    /// True if an output of this name is an input of this task.
+    pub fn takes(&self, name: &[u8]) -> bool {
+        self.accepts.as_ref().is_none_or(|accepts| accepts(name))
+    }
+}
+
+/// All tasks of the present manifest.
+#[derive(Clone)]
+pub struct Flow {
+    /// In manifest order.
+    pub tasks: Vec<FlowTask>,
+    /// Producers before consumers.
+    pub order: Vec<TaskIndex>,
+}
+
+impl Flow {
+    /// The task at a place.
+    pub fn task(&self, index: TaskIndex) -> &FlowTask {
+        &self.tasks[index.0]
+    }
+
+    /// The ids of some tasks as an SQL list: `3,5`. Ids are integers of ours, so nothing needs quoting.
+    pub(super) fn ids(&self, tasks: &[TaskIndex]) -> String {
+        let ids: Vec<String> = tasks.iter().map(|&t| self.task(t).id.to_string()).collect();
+        ids.join(",")
+    }
+}

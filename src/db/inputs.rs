@@ -1,0 +1,147 @@
+//! Input files as they were when last hashed. (size, mtime, ctime, inode) only saves hashing again;
+//! what decides is the content.
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use crate::error::{OrDb, Result};
+use crate::ids::TaskId;
+use crate::object::ObjectHash;
+
+use super::value::{Name, NameBytes};
+
+/// The `task` of the rows that stand for a task's `files`.
+pub const FILES: TaskId = TaskId(0);
+
+/// What a file's inode says of its content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stat {
+    pub size: i64,
+    /// Nanoseconds since 1970; [`Stat::UNTRUSTED`] if the file was hashed so soon after a change that
+    /// a later change could leave the same times.
+    pub mtime_ns: i64,
+    pub ctime_ns: i64,
+    pub inode: i64,
+    pub executable: bool,
+}
+
+impl Stat {
+    /// An `mtime_ns` that no file has: the file is hashed again next time.
+    pub const UNTRUSTED: i64 = i64::MIN;
+}
+
+/// A row of `input_file`, less its task and path.
+#[derive(Debug, Clone)]
+pub struct InputRow {
+    pub name: Vec<u8>,
+    pub stat: Stat,
+    pub object: ObjectHash,
+}
+
+/// What a scan found different from `input_file`, kept in temporary tables until the plan is applied:
+/// the cache must never know a file whose step was not planned.
+pub struct Inputs;
+
+impl Inputs {
+    /// Makes the empty temporary tables.
+    pub fn begin(conn: &Connection) -> Result<()> {
+        conn.execute_batch(
+            "DROP TABLE IF EXISTS temp.scan; DROP TABLE IF EXISTS temp.gone;
+             CREATE TEMP TABLE scan(
+               task INTEGER NOT NULL, path ANY NOT NULL, name ANY NOT NULL, size INTEGER NOT NULL,
+               mtime_ns INTEGER NOT NULL, ctime_ns INTEGER NOT NULL, inode INTEGER NOT NULL,
+               executable INTEGER NOT NULL, object BLOB NOT NULL, PRIMARY KEY(task, path)
+             ) STRICT, WITHOUT ROWID;
+             CREATE TEMP TABLE gone(
+               task INTEGER NOT NULL, path ANY NOT NULL, PRIMARY KEY(task, path)
+             ) STRICT, WITHOUT ROWID;",
+        )
+        .or_db("prepare the scan")
+    }
+
+    /// What is known of a file.
+    pub fn known(conn: &Connection, task: TaskId, path: &[u8]) -> Result<Option<InputRow>> {
+        conn.prepare_cached(
+            "SELECT name, size, mtime_ns, ctime_ns, inode, executable, object
+             FROM input_file WHERE task = ?1 AND path = ?2",
+        )
+        .and_then(|mut s| {
+            s.query_row(params![task, Name(path)], |row| {
+                Ok(InputRow {
+                    name: row.get::<_, NameBytes>(0)?.0,
+                    stat: Stat {
+                        size: row.get(1)?,
+                        mtime_ns: row.get(2)?,
+                        ctime_ns: row.get(3)?,
+                        inode: row.get(4)?,
+                        executable: row.get(5)?,
+                    },
+                    object: row.get(6)?,
+                })
+            })
+            .optional()
+        })
+        .or_db("look up an input file")
+    }
+
+    /// Notes a new or changed file.
+    pub fn found(conn: &Connection, task: TaskId, path: &[u8], row: &InputRow) -> Result<()> {
+        conn.prepare_cached(
+            "INSERT OR REPLACE INTO temp.scan VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        )
+        .and_then(|mut s| {
+            s.execute(params![
+                task,
+                Name(path),
+                Name(&row.name),
+                row.stat.size,
+                row.stat.mtime_ns,
+                row.stat.ctime_ns,
+                row.stat.inode,
+                row.stat.executable,
+                row.object,
+            ])
+        })
+        .or_db("note an input file")?;
+        Ok(())
+    }
+
+    /// Notes that the row of a file is no longer true: the file changed or is not there any more.
+    pub fn gone(conn: &Connection, task: TaskId, path: &[u8]) -> Result<()> {
+        conn.prepare_cached("INSERT OR IGNORE INTO temp.gone VALUES (?1, ?2)")
+            .and_then(|mut s| s.execute(params![task, Name(path)]))
+            .or_db("note an input file")?;
+        Ok(())
+    }
+
+    /// Calls `see` with the path of every file known for a task, in order.
+    pub fn each_path(conn: &Connection, task: TaskId, see: &mut dyn FnMut(&[u8])) -> Result<()> {
+        let mut statement = conn
+            .prepare_cached("SELECT path FROM input_file WHERE task = ?1 ORDER BY path")
+            .or_db("list input files")?;
+        let mut rows = statement.query([task]).or_db("list input files")?;
+        while let Some(row) = rows.next().or_db("list input files")? {
+            let path: NameBytes = row.get(0).or_db("list input files")?;
+            see(&path.0);
+        }
+        Ok(())
+    }
+
+    /// Number of files known for a task.
+    pub fn count(conn: &Connection, task: TaskId) -> Result<u64> {
+        conn.prepare_cached("SELECT count(*) FROM input_file WHERE task = ?1")
+            .and_then(|mut s| s.query_row([task], |row| row.get::<_, i64>(0)))
+            .map(i64::unsigned_abs)
+            .or_db("count input files")
+    }
+
+    /// Makes the scan's findings permanent, inside the caller's transaction.
+    pub(super) fn apply(conn: &Connection) -> Result<()> {
+        conn.execute_batch(
+            "DELETE FROM input_file WHERE (task, path) IN (SELECT task, path FROM temp.gone);
+             INSERT OR REPLACE INTO input_file
+               SELECT task, path, name, size, mtime_ns, ctime_ns, inode, executable, object
+               FROM temp.scan;",
+        )
+        .or_db("keep the scan")
+    }
+}

@@ -1,0 +1,85 @@
+//! Leaves: live steps that still have to run. Read through a partial index that holds nothing else,
+//! so a poll costs the same beside ten steps or ten million done ones.
+
+use std::collections::HashMap;
+
+use rusqlite::{Connection, params};
+
+use crate::error::{OrDb, Result};
+use crate::ids::{StepId, TaskId};
+use crate::object::ObjectHash;
+
+use super::value::NameBytes;
+
+/// A step that has to run.
+#[derive(Debug, Clone)]
+pub struct Leaf {
+    pub step: StepId,
+    pub object: ObjectHash,
+    /// Logical name of the input.
+    pub name: Vec<u8>,
+    pub executable: bool,
+    /// Number of the attempt to come, from 1.
+    pub attempt: i64,
+}
+
+/// At most `limit` leaves of a task with ids above `after`, in the order of their ids.
+pub fn leaves(conn: &Connection, task: TaskId, after: StepId, limit: usize) -> Result<Vec<Leaf>> {
+    let mut statement = conn
+        .prepare_cached(
+            "SELECT id, object_hash, name, executable,
+               (SELECT coalesce(max(number), 0) + 1 FROM attempt WHERE step = step.id)
+             FROM step WHERE task = ?1 AND state = 0 AND live = 1 AND state <> 1 AND id > ?2
+             ORDER BY id LIMIT ?3",
+        )
+        .or_db("read leaf steps")?;
+    let rows = statement.query_map(params![task, after, limit as i64], |row| {
+        Ok(Leaf {
+            step: row.get(0)?,
+            object: row.get(1)?,
+            name: row.get::<_, NameBytes>(2)?.0,
+            executable: row.get(3)?,
+            attempt: row.get(4)?,
+        })
+    });
+    rows.and_then(|rows| rows.collect()).or_db("read leaf steps")
+}
+
+/// Live steps of a task that aren't done.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Todo {
+    pub pending: u64,
+    pub failed: u64,
+}
+
+/// What is left to do, by task; tasks with nothing left are absent. Costs as much as there is left.
+pub fn todo(conn: &Connection) -> Result<HashMap<TaskId, Todo>> {
+    let mut statement = conn
+        .prepare_cached(
+            "SELECT task, state, count(*) FROM step INDEXED BY idx_step_todo
+             WHERE live = 1 AND state <> 1 GROUP BY task, state",
+        )
+        .or_db("count leaf steps")?;
+    let mut todo: HashMap<TaskId, Todo> = HashMap::new();
+    let rows = statement
+        .query_map([], |row| {
+            Ok((row.get::<_, TaskId>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
+        })
+        .or_db("count leaf steps")?;
+    for row in rows {
+        let (task, state, count) = row.or_db("count leaf steps")?;
+        let todo = todo.entry(task).or_default();
+        match state {
+            0 => todo.pending = count.unsigned_abs(),
+            _ => todo.failed = count.unsigned_abs(),
+        }
+    }
+    Ok(todo)
+}
+
+/// True if a task has a live step: for a gather task, that it is planned.
+pub fn has_live_step(conn: &Connection, task: TaskId) -> Result<bool> {
+    conn.prepare_cached("SELECT EXISTS (SELECT 1 FROM step WHERE task = ?1 AND live = 1)")
+        .and_then(|mut s| s.query_row([task], |row| row.get(0)))
+        .or_db("look for a live step")
+}

@@ -1,0 +1,291 @@
+//! Questions that readers ask: `status`, `log`, `cat`, `export`. Each is one short read.
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use crate::error::{Error, OrDb, Result};
+use crate::ids::{StepId, TaskId};
+use crate::object::ObjectHash;
+
+use super::commit::OutputRow;
+use super::value::{Name, NameBytes};
+
+const WHAT: &str = "read the database";
+
+/// A task of the last manifest, in numbers.
+#[derive(Debug, Clone)]
+pub struct TaskStatus {
+    pub name: String,
+    pub done: u64,
+    pub pending: u64,
+    pub failed: u64,
+    /// Steps that are history.
+    pub retired: u64,
+    /// Live outputs and their bytes.
+    pub outputs: u64,
+    pub bytes: u64,
+    /// Sum over the last attempts of live steps, microseconds.
+    pub wall_us: u64,
+    /// Highest of the last attempts of live steps.
+    pub peak_kib: u64,
+}
+
+/// One line per task, in manifest order.
+pub fn status(conn: &Connection) -> Result<Vec<TaskStatus>> {
+    let mut tasks = conn
+        .prepare("SELECT id, name FROM task WHERE position IS NOT NULL ORDER BY position")
+        .or_db(WHAT)?;
+    let rows: Vec<(TaskId, String)> = tasks
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))
+        .and_then(|rows| rows.collect())
+        .or_db(WHAT)?;
+    rows.into_iter().map(|(id, name)| task_status(conn, id, name)).collect()
+}
+
+fn task_status(conn: &Connection, id: TaskId, name: String) -> Result<TaskStatus> {
+    let unsigned = |row: &Row<'_>, n: usize| row.get::<_, i64>(n).map(i64::unsigned_abs);
+    let (done, pending, failed, retired) = conn
+        .prepare_cached(
+            "SELECT count(*) FILTER (WHERE live = 1 AND state = 1), count(*) FILTER (WHERE live = 1 AND state = 0),
+               count(*) FILTER (WHERE live = 1 AND state = 2), count(*) FILTER (WHERE live = 0)
+             FROM step WHERE task = ?1",
+        )
+        .and_then(|mut s| {
+            s.query_row([id], |row| {
+                Ok((unsigned(row, 0)?, unsigned(row, 1)?, unsigned(row, 2)?, unsigned(row, 3)?))
+            })
+        })
+        .or_db(WHAT)?;
+    let (outputs, bytes) = conn
+        .prepare_cached(
+            "SELECT count(*), coalesce(sum(b.size), 0) FROM step s JOIN output o ON o.step = s.id
+             LEFT JOIN object b ON b.hash = o.object WHERE s.task = ?1 AND s.live = 1 AND s.state = 1",
+        )
+        .and_then(|mut s| s.query_row([id], |row| Ok((unsigned(row, 0)?, unsigned(row, 1)?))))
+        .or_db(WHAT)?;
+    let (wall_us, peak_kib) = conn
+        .prepare_cached(
+            "SELECT coalesce(sum(a.wall_us), 0), coalesce(max(a.peak_kib), 0)
+             FROM step s JOIN attempt a ON a.step = s.id WHERE s.task = ?1 AND s.live = 1
+             AND a.number = (SELECT max(number) FROM attempt WHERE step = s.id)",
+        )
+        .and_then(|mut s| s.query_row([id], |row| Ok((unsigned(row, 0)?, unsigned(row, 1)?))))
+        .or_db(WHAT)?;
+    Ok(TaskStatus { name, done, pending, failed, retired, outputs, bytes, wall_us, peak_kib })
+}
+
+/// The last run.
+#[derive(Debug, Clone)]
+pub struct RunStatus {
+    pub id: i64,
+    pub started_ms: i64,
+    pub ended_ms: Option<i64>,
+    pub result: Option<String>,
+    pub pid: i64,
+    pub manifest: Vec<u8>,
+}
+
+/// The newest runs, newest first.
+pub fn last_runs(conn: &Connection, limit: usize) -> Result<Vec<RunStatus>> {
+    let mut statement = conn
+        .prepare("SELECT id, started_ms, ended_ms, result, pid, manifest FROM run ORDER BY id DESC LIMIT ?1")
+        .or_db(WHAT)?;
+    let rows = statement.query_map([limit as i64], |row| {
+        Ok(RunStatus {
+            id: row.get(0)?,
+            started_ms: row.get(1)?,
+            ended_ms: row.get(2)?,
+            result: row.get(3)?,
+            pid: row.get(4)?,
+            manifest: row.get::<_, NameBytes>(5)?.0,
+        })
+    });
+    rows.and_then(|rows| rows.collect()).or_db(WHAT)
+}
+
+/// A task by its name.
+///
+/// # Errors
+/// [`Error::Usage`] with the names there are, if there is none of this name.
+pub fn find_task(conn: &Connection, name: &str) -> Result<TaskId> {
+    let found = conn
+        .query_row("SELECT id FROM task WHERE name = ?1", [name], |row| row.get(0))
+        .optional()
+        .or_db(WHAT)?;
+    if let Some(id) = found {
+        return Ok(id);
+    }
+    let mut statement = conn
+        .prepare("SELECT name FROM task WHERE position IS NOT NULL ORDER BY position LIMIT 20")
+        .or_db(WHAT)?;
+    let names: Vec<String> =
+        statement.query_map([], |row| row.get(0)).and_then(|rows| rows.collect()).or_db(WHAT)?;
+    Err(Error::Usage(format!("no task is called `{name}`; there are: {}", names.join(", "))))
+}
+
+/// A step with its task.
+#[derive(Debug, Clone)]
+pub struct StepRow {
+    pub id: StepId,
+    pub task: String,
+    pub name: Vec<u8>,
+    pub object: ObjectHash,
+    pub live: bool,
+    /// pending, done, failed
+    pub state: &'static str,
+}
+
+const STEP: &str = "SELECT s.id, t.name, s.name, s.object_hash, s.live, s.state
+                    FROM step s JOIN task t ON t.id = s.task";
+
+fn step_row(row: &Row<'_>) -> rusqlite::Result<StepRow> {
+    Ok(StepRow {
+        id: row.get(0)?,
+        task: row.get(1)?,
+        name: row.get::<_, NameBytes>(2)?.0,
+        object: row.get(3)?,
+        live: row.get(4)?,
+        state: match row.get::<_, i64>(5)? {
+            0 => "pending",
+            1 => "done",
+            _ => "failed",
+        },
+    })
+}
+
+/// The steps that a word of the command line names: an id, `TASK` (all its live steps) or
+/// `TASK/INPUT_NAME` (the live ones first, then history, newest first).
+///
+/// # Errors
+/// [`Error::Usage`] if there is none.
+pub fn find_steps(conn: &Connection, word: &[u8]) -> Result<Vec<StepRow>> {
+    let text = String::from_utf8_lossy(word);
+    if let Ok(id) = text.parse::<i64>() {
+        let found = conn
+            .query_row(&format!("{STEP} WHERE s.id = ?1"), [id], step_row)
+            .optional()
+            .or_db(WHAT)?;
+        return found.map(|step| vec![step]).ok_or_else(|| {
+            Error::Usage(format!("there is no step {id}; `task-pipeline status` lists the tasks"))
+        });
+    }
+    let (task, name) = match word.iter().position(|&byte| byte == b'/') {
+        Some(slash) => (&word[..slash], Some(&word[slash + 1..])),
+        None => (word, None),
+    };
+    let task = find_task(conn, &String::from_utf8_lossy(task))?;
+    let steps = match name {
+        None => steps_where(conn, "s.task = ?1 AND s.live = 1 ORDER BY s.id", params![task]),
+        Some(name) => steps_where(
+            conn,
+            "s.task = ?1 AND s.name = ?2 ORDER BY s.live DESC, s.id DESC",
+            params![task, Name(name)],
+        ),
+    }?;
+    if steps.is_empty() {
+        return Err(Error::Usage(format!("`{}` has no steps", crate::text::printable(word))));
+    }
+    Ok(steps)
+}
+
+/// Live steps that failed.
+pub fn failed_steps(conn: &Connection) -> Result<Vec<StepRow>> {
+    steps_where(conn, "s.live = 1 AND s.state <> 1 AND s.state = 2 ORDER BY s.task, s.id", [])
+}
+
+fn steps_where(
+    conn: &Connection,
+    condition: &str,
+    params: impl rusqlite::Params,
+) -> Result<Vec<StepRow>> {
+    let mut statement = conn.prepare(&format!("{STEP} WHERE {condition}")).or_db(WHAT)?;
+    let rows = statement.query_map(params, step_row);
+    rows.and_then(|rows| rows.collect()).or_db(WHAT)
+}
+
+/// One attempt at a step.
+#[derive(Debug, Clone)]
+pub struct AttemptStatus {
+    pub number: i64,
+    pub outcome: String,
+    pub code: Option<i64>,
+    pub detail: Option<String>,
+    pub started_ms: i64,
+    pub wall_us: i64,
+    pub user_us: i64,
+    pub system_us: i64,
+    pub peak_kib: i64,
+    pub log: Option<ObjectHash>,
+}
+
+/// All attempts at a step, oldest first.
+pub fn attempts(conn: &Connection, step: StepId) -> Result<Vec<AttemptStatus>> {
+    let mut statement = conn
+        .prepare_cached(
+            "SELECT number, outcome, code, detail, started_ms, wall_us, user_us, system_us, peak_kib, log
+             FROM attempt WHERE step = ?1 ORDER BY number",
+        )
+        .or_db(WHAT)?;
+    let rows = statement.query_map([step], |row| {
+        Ok(AttemptStatus {
+            number: row.get(0)?,
+            outcome: row.get(1)?,
+            code: row.get(2)?,
+            detail: row.get(3)?,
+            started_ms: row.get(4)?,
+            wall_us: row.get(5)?,
+            user_us: row.get(6)?,
+            system_us: row.get(7)?,
+            peak_kib: row.get(8)?,
+            log: row.get(9)?,
+        })
+    });
+    rows.and_then(|rows| rows.collect()).or_db(WHAT)
+}
+
+/// Calls `see` with every live output of a task, by (name, hash).
+pub fn each_live_output(
+    conn: &Connection,
+    task: TaskId,
+    see: &mut dyn FnMut(OutputRow) -> Result<()>,
+) -> Result<()> {
+    let mut statement = conn
+        .prepare(
+            "SELECT o.name, o.object, o.executable FROM step s JOIN output o ON o.step = s.id
+             WHERE s.task = ?1 AND s.live = 1 AND s.state = 1 ORDER BY o.name, o.object",
+        )
+        .or_db(WHAT)?;
+    let mut rows = statement.query([task]).or_db(WHAT)?;
+    while let Some(row) = rows.next().or_db(WHAT)? {
+        see(OutputRow {
+            name: row.get::<_, NameBytes>(0).or_db(WHAT)?.0,
+            object: row.get(1).or_db(WHAT)?,
+            executable: row.get(2).or_db(WHAT)?,
+        })?;
+    }
+    Ok(())
+}
+
+/// Objects whose hash begins with these hex digits, two at most.
+pub fn objects_by_prefix(conn: &Connection, hex: &str) -> Result<Vec<ObjectHash>> {
+    let (Ok(low), Ok(high)) =
+        (ObjectHash::parse(&format!("{hex:0<64}")), ObjectHash::parse(&format!("{hex:f<64}")))
+    else {
+        return Ok(Vec::new());
+    };
+    let mut statement =
+        conn.prepare("SELECT hash FROM object WHERE hash BETWEEN ?1 AND ?2 LIMIT 2").or_db(WHAT)?;
+    let rows = statement.query_map([low, high], |row| row.get(0));
+    rows.and_then(|rows| rows.collect()).or_db(WHAT)
+}
+
+/// True if every live step of the present manifest is done and every gather task has its step.
+pub fn is_complete(conn: &Connection) -> Result<bool> {
+    conn.query_row(
+        "SELECT NOT EXISTS (SELECT 1 FROM step WHERE live = 1 AND state <> 1)
+         AND NOT EXISTS (SELECT 1 FROM run WHERE id = (SELECT max(id) FROM run)
+                         AND (result IS NULL OR result <> 'complete'))",
+        [],
+        |row| row.get(0),
+    )
+    .or_db(WHAT)
+}

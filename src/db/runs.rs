@@ -1,0 +1,121 @@
+//! Runs, and what the last complete one left behind.
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use crate::error::{OrDb, Result};
+use crate::ids::RunId;
+use crate::object::ObjectHash;
+
+use super::value::{Name, NameBytes};
+
+/// A row of `run` as it begins.
+#[derive(Debug, Clone)]
+pub struct RunRow {
+    /// Milliseconds since 1970.
+    pub started_ms: i64,
+    /// Boot id of the machine.
+    pub boot: String,
+    pub pid: u32,
+    pub durability: &'static str,
+    pub manifest: Vec<u8>,
+}
+
+pub(super) fn insert_run(conn: &Connection, run: &RunRow) -> Result<RunId> {
+    conn.execute(
+        "INSERT INTO run(started_ms, boot, pid, durability, manifest) VALUES (?1, ?2, ?3, ?4, ?5)",
+        params![run.started_ms, run.boot, run.pid, run.durability, Name(&run.manifest)],
+    )
+    .or_db("note the run")?;
+    Ok(RunId(conn.last_insert_rowid()))
+}
+
+/// Closes a run. With `complete`, every live step is done, and the next run whose fingerprint is the
+/// same has nothing to do.
+pub fn end_run(
+    conn: &mut Connection,
+    run: RunId,
+    ended_ms: i64,
+    result: &str,
+    complete: Option<&Complete>,
+) -> Result<()> {
+    let what = "close the run";
+    let tx = conn.transaction().or_db(what)?;
+    tx.execute(
+        "UPDATE run SET ended_ms = ?2, result = ?3 WHERE id = ?1",
+        params![run, ended_ms, result],
+    )
+    .or_db(what)?;
+    if let Some(complete) = complete {
+        let mut set = tx
+            .prepare_cached("INSERT OR REPLACE INTO meta(key, value) VALUES (?1, ?2)")
+            .or_db(what)?;
+        set.execute(params!["complete", complete.fingerprint]).or_db(what)?;
+        set.execute(params!["complete_steps", complete.steps as i64]).or_db(what)?;
+    }
+    tx.commit().or_db(what)
+}
+
+/// The state after a complete run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Complete {
+    /// Over recipes, wiring and inputs.
+    pub fingerprint: ObjectHash,
+    /// Live steps, all done.
+    pub steps: u64,
+}
+
+/// What the last run left, if it was complete and nothing was taken away since.
+pub fn complete(conn: &Connection) -> Result<Option<Complete>> {
+    let get = |key: &str| {
+        conn.prepare_cached("SELECT value FROM meta WHERE key = ?1").map(|s| (s, key.to_owned()))
+    };
+    let what = "read the last run";
+    let (mut statement, key) = get("complete").or_db(what)?;
+    let Some(fingerprint) = statement.query_row([key], |row| row.get(0)).optional().or_db(what)?
+    else {
+        return Ok(None);
+    };
+    let (mut statement, key) = get("complete_steps").or_db(what)?;
+    let steps: Option<i64> = statement.query_row([key], |row| row.get(0)).optional().or_db(what)?;
+    Ok(Some(Complete { fingerprint, steps: steps.unwrap_or(0).unsigned_abs() }))
+}
+
+/// Live steps of all tasks.
+pub fn live_steps(conn: &Connection) -> Result<u64> {
+    conn.query_row("SELECT count(*) FROM step WHERE live = 1", [], |row| row.get::<_, i64>(0))
+        .map(i64::unsigned_abs)
+        .or_db("count steps")
+}
+
+/// An INPUT of the command line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Argument {
+    /// Absolute, or `-`.
+    pub path: Vec<u8>,
+    /// What standard input held.
+    pub object: Option<ObjectHash>,
+}
+
+/// The INPUTs of the last run that named any.
+pub fn arguments(conn: &Connection) -> Result<Vec<Argument>> {
+    let mut statement = conn
+        .prepare("SELECT path, object FROM argument ORDER BY position")
+        .or_db("read the inputs")?;
+    let rows = statement.query_map([], |row| {
+        Ok(Argument { path: row.get::<_, NameBytes>(0)?.0, object: row.get(1)? })
+    });
+    rows.and_then(|rows| rows.collect()).or_db("read the inputs")
+}
+
+/// Replaces them.
+pub fn set_arguments(conn: &mut Connection, arguments: &[Argument]) -> Result<()> {
+    let what = "keep the inputs";
+    let tx = conn.transaction().or_db(what)?;
+    tx.execute("DELETE FROM argument", []).or_db(what)?;
+    for argument in arguments {
+        tx.prepare_cached("INSERT INTO argument(path, object) VALUES (?1, ?2)")
+            .and_then(|mut s| s.execute(params![Name(&argument.path), argument.object]))
+            .or_db(what)?;
+    }
+    tx.commit().or_db(what)
+}

@@ -1,0 +1,174 @@
+//! The tables, as an interface: people query them, so the README describes them. Unaware of what
+//! anyone does with them.
+//!
+//! `task`, `step`, `step_link` and the three `idx_…` named in their comments are the owner's; the rest
+//! stands beside them. Names of files are TEXT when they are UTF-8 and BLOB otherwise, which keeps
+//! every name exact and the usual one readable. Hashes are 32-byte BLOBs (`lower(hex(…))` shows
+//! them), but for `step.object_hash`, which is hex as the owner has it.
+
+use rusqlite::Connection;
+
+use crate::error::{Error, OrDb, Result};
+
+/// `PRAGMA application_id`: "tskp". Tells our database from anybody else's.
+const APPLICATION_ID: i32 = 0x7473_6b70;
+
+/// Grows at the end only: an entry's index plus one is the schema version it makes.
+const MIGRATIONS: &[&str] = &["
+CREATE TABLE recipe(
+  id     INTEGER PRIMARY KEY,
+  hash   BLOB NOT NULL UNIQUE,         -- identity of what a task does
+  fields TEXT NOT NULL                 -- JSON: interpreter, script, env, files, gather
+) STRICT;
+
+CREATE TABLE task(
+  id       INTEGER PRIMARY KEY,
+  name     TEXT NOT NULL UNIQUE,
+  script   TEXT NOT NULL,
+  position INTEGER,                    -- place in the manifest, from 0; NULL: no longer in it
+  recipe   INTEGER NOT NULL REFERENCES recipe(id),
+  gather   INTEGER NOT NULL,
+  wiring   BLOB,                       -- recipe, from, match and inputs as last planned
+  scan     BLOB                        -- fingerprint of its input files as last planned
+) STRICT;
+CREATE INDEX idx_task_name ON task(name);
+
+CREATE TABLE step(
+  id          INTEGER PRIMARY KEY,
+  object_hash TEXT NOT NULL,           -- hex name of the object that the step works on
+  task        INTEGER NOT NULL REFERENCES task(id),
+  recipe      INTEGER NOT NULL REFERENCES recipe(id),
+  name        ANY NOT NULL,            -- logical name of the input
+  key         INTEGER NOT NULL,        -- first 8 bytes of STEP_KEY
+  executable  INTEGER NOT NULL,        -- the input has the executable bit
+  live        INTEGER NOT NULL,        -- 1: belongs to the present manifest and inputs; 0: history
+  state       INTEGER NOT NULL         -- 0 pending, 1 done, 2 failed
+) STRICT;
+CREATE INDEX idx_step_task ON step(task);
+CREATE INDEX idx_step_key  ON step(key);
+CREATE INDEX idx_step_todo ON step(task, state) WHERE live = 1 AND state <> 1;
+
+CREATE TABLE step_link(
+  from_step_id INTEGER NOT NULL REFERENCES step(id),   -- made the object
+  to_step_id   INTEGER NOT NULL REFERENCES step(id),   -- consumes it
+  PRIMARY KEY(from_step_id, to_step_id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX idx_step_link_from ON step_link(from_step_id);
+CREATE INDEX idx_step_link_to   ON step_link(to_step_id);
+
+CREATE TABLE object(
+  hash BLOB NOT NULL PRIMARY KEY,
+  size INTEGER NOT NULL                -- bytes
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE output(
+  step       INTEGER NOT NULL REFERENCES step(id),
+  name       ANY NOT NULL,             -- path below OUTPUT_DIR
+  object     BLOB NOT NULL,
+  executable INTEGER NOT NULL,
+  PRIMARY KEY(step, name)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE attempt(
+  step       INTEGER NOT NULL REFERENCES step(id),
+  number     INTEGER NOT NULL,         -- from 1, over all runs
+  run        INTEGER NOT NULL REFERENCES run(id),
+  outcome    TEXT NOT NULL,            -- ok, exit, signal, timeout, refused, start
+  code       INTEGER,                  -- exit code or signal number; NULL: 0 or none
+  detail     TEXT,                     -- why it was refused or not started
+  started_ms INTEGER NOT NULL,         -- milliseconds since 1970, UTC
+  wall_us    INTEGER NOT NULL,         -- microseconds
+  user_us    INTEGER NOT NULL,
+  system_us  INTEGER NOT NULL,
+  peak_kib   INTEGER NOT NULL,         -- peak memory, KiB
+  log        BLOB,                     -- object with stdout and stderr; NULL: nothing was printed
+  PRIMARY KEY(step, number)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE run(
+  id         INTEGER PRIMARY KEY,
+  started_ms INTEGER NOT NULL,
+  ended_ms   INTEGER,                  -- NULL: under way, or killed
+  boot       TEXT NOT NULL,            -- boot id of the machine
+  pid        INTEGER NOT NULL,
+  durability TEXT NOT NULL,            -- batch, off
+  manifest   ANY NOT NULL,             -- path
+  result     TEXT                      -- complete, failed, stopped; NULL as ended_ms
+) STRICT;
+
+CREATE TABLE input_file(
+  task       INTEGER NOT NULL,         -- 0: one of a task's `files`
+  path       ANY NOT NULL,             -- below the manifest's folder, or absolute
+  name       ANY NOT NULL,             -- logical name
+  size       INTEGER NOT NULL,
+  mtime_ns   INTEGER NOT NULL,         -- with ctime and inode: saves hashing, decides nothing
+  ctime_ns   INTEGER NOT NULL,
+  inode      INTEGER NOT NULL,
+  executable INTEGER NOT NULL,
+  object     BLOB NOT NULL,
+  PRIMARY KEY(task, path)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE argument(                 -- INPUT… of the last run that named any
+  position INTEGER PRIMARY KEY,
+  path     ANY NOT NULL,               -- absolute; `-` is what standard input held
+  object   BLOB                        -- of standard input
+) STRICT;
+
+CREATE TABLE meta(key TEXT NOT NULL PRIMARY KEY, value ANY NOT NULL) STRICT, WITHOUT ROWID;
+"];
+
+/// The newest schema that this build knows.
+pub(super) const VERSION: i32 = MIGRATIONS.len() as i32;
+
+/// What `check` found.
+pub(super) enum Found {
+    /// An empty file: nobody's database yet.
+    Nothing,
+    /// Ours, of this version.
+    Version(i32),
+}
+
+/// Reads whose database this is.
+///
+/// # Errors
+/// [`Error::Foreign`] for another program's database and for a newer schema.
+pub(super) fn check(conn: &Connection, path: &std::path::Path) -> Result<Found> {
+    let (id, version): (i32, i32) = conn
+        .query_row(
+            "SELECT application_id, user_version FROM pragma_application_id, pragma_user_version",
+            [],
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )
+        .or_db("read the schema version")?;
+    let tables: i64 = conn
+        .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
+        .or_db("read the schema")?;
+    let foreign = |why: String| Err(Error::Foreign { path: path.to_owned(), why });
+    match (id, version, tables) {
+        (0, 0, 0) => Ok(Found::Nothing),
+        (APPLICATION_ID, newer, _) if newer > VERSION => foreign(format!(
+            "has schema {newer}, but this build knows schemas up to {VERSION}; \
+             use the newer task-pipeline that wrote it, or another --db"
+        )),
+        (APPLICATION_ID, version, _) if version > 0 => Ok(Found::Version(version)),
+        _ => foreign("is a SQLite database of another program; choose another --db".to_owned()),
+    }
+}
+
+/// Brings a database to [`VERSION`], each step in one transaction.
+pub(super) fn migrate(conn: &Connection, found: &Found) -> Result<()> {
+    let from = match found {
+        Found::Nothing => 0,
+        Found::Version(version) => *version,
+    };
+    for (n, sql) in MIGRATIONS.iter().enumerate().skip(from.max(0) as usize) {
+        conn.execute_batch(&format!(
+            "BEGIN EXCLUSIVE; PRAGMA application_id = {APPLICATION_ID}; {sql}; \
+             PRAGMA user_version = {}; COMMIT;",
+            n + 1
+        ))
+        .or_db("make the tables")?;
+    }
+    Ok(())
+}

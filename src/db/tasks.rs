@@ -1,0 +1,180 @@
+//! Which row of `task` and `recipe` each task of the manifest has, or will have. A task that only
+//! changed its name keeps its row, and with it all results.
+
+use std::collections::{HashMap, HashSet};
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use crate::error::{OrDb, Result};
+use crate::ids::{RecipeId, TaskId};
+use crate::object::ObjectHash;
+
+/// A task of the manifest as it is to be registered.
+#[derive(Debug, Clone)]
+pub struct Registration {
+    pub name: String,
+    pub script: String,
+    pub gather: bool,
+    pub recipe_hash: ObjectHash,
+    /// The recipe's fields as JSON.
+    pub recipe_json: String,
+}
+
+/// A row of `task`.
+#[derive(Debug, Clone)]
+pub struct KnownTask {
+    pub id: TaskId,
+    pub name: String,
+    pub recipe: RecipeId,
+    pub recipe_hash: ObjectHash,
+    /// In the manifest of the last run.
+    pub present: bool,
+    pub wiring: Option<ObjectHash>,
+    pub scan: Option<ObjectHash>,
+}
+
+/// The rows that a task of the manifest has or gets.
+#[derive(Debug, Clone)]
+pub struct TaskRow {
+    pub id: TaskId,
+    pub recipe: RecipeId,
+    /// What the row holds now; `None`: there is no row yet.
+    pub known: Option<KnownTask>,
+    /// The recipe has no row yet.
+    pub recipe_is_new: bool,
+}
+
+/// Reads every row of `task`.
+pub fn known_tasks(conn: &Connection) -> Result<Vec<KnownTask>> {
+    let mut statement = conn
+        .prepare(
+            "SELECT t.id, t.name, t.recipe, r.hash, t.position, t.wiring, t.scan
+             FROM task t JOIN recipe r ON r.id = t.recipe ORDER BY t.id",
+        )
+        .or_db("read tasks")?;
+    let rows = statement.query_map([], |row| {
+        Ok(KnownTask {
+            id: row.get(0)?,
+            name: row.get(1)?,
+            recipe: row.get(2)?,
+            recipe_hash: row.get(3)?,
+            present: row.get::<_, Option<i64>>(4)?.is_some(),
+            wiring: row.get(5)?,
+            scan: row.get(6)?,
+        })
+    });
+    rows.and_then(|rows| rows.collect()).or_db("read tasks")
+}
+
+/// Finds the rows of the manifest's tasks, in its order; changes nothing. Ids of rows yet to be made
+/// are those that [`register`] will give them.
+pub fn task_rows(conn: &Connection, wanted: &[Registration]) -> Result<Vec<TaskRow>> {
+    let known = known_tasks(conn)?;
+    let wanted_names: HashSet<&str> = wanted.iter().map(|task| task.name.as_str()).collect();
+    let by_name: HashMap<&str, &KnownTask> =
+        known.iter().map(|task| (task.name.as_str(), task)).collect();
+    // Rows that the last manifest had and this one hasn't: where a renamed task may come from.
+    let mut orphans: HashMap<ObjectHash, Vec<&KnownTask>> = HashMap::new();
+    for task in known.iter().rev() {
+        if task.present && !wanted_names.contains(task.name.as_str()) {
+            orphans.entry(task.recipe_hash).or_default().push(task);
+        }
+    }
+    let mut next_task = next_id(conn, "task")?;
+    let mut next_recipe = next_id(conn, "recipe")?;
+    let mut new_recipes: HashMap<ObjectHash, RecipeId> = HashMap::new();
+    let mut rows = Vec::with_capacity(wanted.len());
+    for task in wanted {
+        let same_name = by_name.get(task.name.as_str()).copied();
+        let row = match same_name {
+            Some(known) if known.present || known.recipe_hash == task.recipe_hash => Some(known),
+            other => orphans.get_mut(&task.recipe_hash).and_then(Vec::pop).or(other),
+        };
+        let id = match row {
+            Some(row) => row.id,
+            None => {
+                next_task += 1;
+                TaskId(next_task)
+            }
+        };
+        let (recipe, recipe_is_new) = match recipe_id(conn, &task.recipe_hash)? {
+            Some(recipe) => (recipe, false),
+            None => match new_recipes.get(&task.recipe_hash) {
+                Some(&recipe) => (recipe, false),
+                None => {
+                    next_recipe += 1;
+                    new_recipes.insert(task.recipe_hash, RecipeId(next_recipe));
+                    (RecipeId(next_recipe), true)
+                }
+            },
+        };
+        rows.push(TaskRow { id, recipe, known: row.cloned(), recipe_is_new });
+    }
+    Ok(rows)
+}
+
+fn recipe_id(conn: &Connection, hash: &ObjectHash) -> Result<Option<RecipeId>> {
+    conn.query_row("SELECT id FROM recipe WHERE hash = ?1", [hash], |row| row.get(0))
+        .optional()
+        .or_db("look for a recipe")
+}
+
+fn next_id(conn: &Connection, table: &str) -> Result<i64> {
+    conn.query_row(&format!("SELECT coalesce(max(id), 0) FROM {table}"), [], |row| row.get(0))
+        .or_db("count rows")
+}
+
+/// Writes the rows found by [`task_rows`], inside the caller's transaction.
+pub(super) fn register(conn: &Connection, wanted: &[Registration], rows: &[TaskRow]) -> Result<()> {
+    let what = "register tasks";
+    conn.execute("UPDATE task SET position = NULL WHERE position IS NOT NULL", []).or_db(what)?;
+    for (task, row) in wanted.iter().zip(rows) {
+        if row.recipe_is_new {
+            conn.prepare_cached("INSERT INTO recipe(id, hash, fields) VALUES (?1, ?2, ?3)")
+                .and_then(|mut s| {
+                    s.execute(params![row.recipe, task.recipe_hash, task.recipe_json])
+                })
+                .or_db(what)?;
+        }
+        if let Some(known) = &row.known
+            && known.name != task.name
+        {
+            rename(conn, known, &task.name)?;
+        }
+    }
+    for (position, (task, row)) in wanted.iter().zip(rows).enumerate() {
+        conn.prepare_cached(
+            "INSERT INTO task(id, name, script, position, recipe, gather)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+             ON CONFLICT(id) DO UPDATE SET name = ?2, script = ?3, position = ?4, recipe = ?5, gather = ?6",
+        )
+        .and_then(|mut s| {
+            let position = position as i64;
+            s.execute(params![row.id, task.name, task.script, position, row.recipe, task.gather])
+        })
+        .or_db(what)?;
+    }
+    Ok(())
+}
+
+/// Gives a row its new name. A row of history that bears it already gets the old one in exchange.
+fn rename(conn: &Connection, known: &KnownTask, name: &str) -> Result<()> {
+    let what = "rename a task";
+    let holder: Option<TaskId> = conn
+        .query_row("SELECT id FROM task WHERE name = ?1", [name], |row| row.get(0))
+        .optional()
+        .or_db(what)?;
+    let old: String = conn
+        .query_row("SELECT name FROM task WHERE id = ?1", [known.id], |row| row.get(0))
+        .or_db(what)?;
+    let set = "UPDATE task SET name = ?2 WHERE id = ?1";
+    if let Some(holder) = holder {
+        // No task of a manifest can have this name in between: `~` is not allowed in one.
+        conn.execute(set, params![holder, "~"]).or_db(what)?;
+        conn.execute(set, params![known.id, name]).or_db(what)?;
+        conn.execute(set, params![holder, old]).or_db(what)?;
+    } else {
+        conn.execute(set, params![known.id, name]).or_db(what)?;
+    }
+    Ok(())
+}

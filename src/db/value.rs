@@ -1,0 +1,68 @@
+//! How our types lie in SQLite's columns.
+
+use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSqlOutput, ValueRef};
+use rusqlite::{Result, ToSql};
+
+use crate::ids::{RecipeId, RunId, StepId, TaskId};
+use crate::object::ObjectHash;
+
+macro_rules! as_integer {
+    ($($id:ident),*) => {$(
+        impl ToSql for $id {
+            fn to_sql(&self) -> Result<ToSqlOutput<'_>> {
+                Ok(self.0.into())
+            }
+        }
+        impl FromSql for $id {
+            fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+                value.as_i64().map($id)
+            }
+        }
+    )*};
+}
+as_integer!(StepId, TaskId, RecipeId, RunId);
+
+impl ToSql for ObjectHash {
+    fn to_sql(&self) -> Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(ValueRef::Blob(self.as_bytes())))
+    }
+}
+
+/// A BLOB of 32 bytes, or 64 hex digits as in `step.object_hash`.
+impl FromSql for ObjectHash {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        match value {
+            ValueRef::Blob(bytes) => {
+                bytes.try_into().map(ObjectHash::from_bytes).map_err(|_| FromSqlError::InvalidType)
+            }
+            ValueRef::Text(text) => std::str::from_utf8(text)
+                .ok()
+                .and_then(|text| ObjectHash::parse(text).ok())
+                .ok_or(FromSqlError::InvalidType),
+            _ => Err(FromSqlError::InvalidType),
+        }
+    }
+}
+
+/// The name of a file: TEXT if it is UTF-8, BLOB otherwise, so that every name is kept exactly and
+/// equal names are equal values.
+pub(crate) struct Name<'a>(pub(crate) &'a [u8]);
+
+impl ToSql for Name<'_> {
+    fn to_sql(&self) -> Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(if std::str::from_utf8(self.0).is_ok() {
+            ValueRef::Text(self.0)
+        } else {
+            ValueRef::Blob(self.0)
+        }))
+    }
+}
+
+/// The bytes of a name, whichever way it lies there.
+pub(crate) struct NameBytes(pub(crate) Vec<u8>);
+
+impl FromSql for NameBytes {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        value.as_bytes().map(|bytes| NameBytes(bytes.to_vec()))
+    }
+}

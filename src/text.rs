@@ -86,6 +86,14 @@ pub fn span(time: std::time::Duration) -> String {
     }
 }
 
+/// `step 12 count (src/lib.rs)`: how a step is named everywhere.
+pub fn step(id: i64, task: &str, input: &[u8]) -> String {
+    if input.is_empty() {
+        return format!("step {id} {task}");
+    }
+    format!("step {id} {task} ({})", printable(input))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,0 +1,306 @@
+//! From manifest to plan: which rows the tasks have, what the inputs are, whether anything changed.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+
+use crate::db::{
+    self, Accepts, Argument, Before, Db, Flow, FlowTask, Inputs, Plan, PlanOptions, Registration, TaskRow,
+};
+use crate::error::{Error, OrIo, Result};
+use crate::graph::Graph;
+use crate::ids::TaskId;
+use crate::manifest::{Manifest, Task};
+use crate::object::{FieldHasher, ObjectHash};
+use crate::progress::{Event, Progress};
+use crate::recipe::Recipe;
+use crate::store::Store;
+
+use super::scan::{Scanner, Source, hash_listed_file};
+use super::{RunOptions, path_bytes};
+
+/// A manifest with its rows, its inputs' fingerprints and its wiring: all that decides whether there
+/// is anything to do.
+pub struct Prepared {
+    pub manifest: Manifest,
+    pub graph: Graph,
+    pub flow: Flow,
+    pub recipes: Vec<Recipe>,
+    pub(super) registrations: Vec<Registration>,
+    pub(super) rows: Vec<TaskRow>,
+    /// By place: what each root reads.
+    sources: Vec<Vec<Source>>,
+    /// By place: fingerprint of the files; `None` if it can't be trusted.
+    pub(super) scans: Vec<Option<ObjectHash>>,
+    /// Of everything; `None` if a run is due whatever it is.
+    pub(super) fingerprint: Option<ObjectHash>,
+    removed: Vec<TaskId>,
+    db_dir: PathBuf,
+}
+
+impl Prepared {
+    /// Looks at everything, changes nothing but the remembered INPUTs. `store` is `None` for a dry run.
+    pub(super) fn new(
+        db: &Db,
+        manifest: Manifest,
+        graph: Graph,
+        db_dir: &Path,
+        options: &RunOptions,
+        store: Option<&Store>,
+        progress: &mut dyn Progress,
+    ) -> Result<Prepared> {
+        Inputs::begin(&db.lock())?;
+        let mut recipes = Vec::with_capacity(manifest.tasks.len());
+        for task in &manifest.tasks {
+            recipes.push(Recipe::of(task, &manifest.dir, &mut |path| hash_listed_file(db, path))?);
+        }
+        let mut registrations = Vec::with_capacity(recipes.len());
+        for (task, recipe) in manifest.tasks.iter().zip(&recipes) {
+            registrations.push(Registration {
+                name: task.name.clone(),
+                script: task.script.clone(),
+                gather: task.gather,
+                recipe_hash: recipe.hash(),
+                recipe_json: serde_json::to_string(recipe).map_err(|err| Error::Internal(err.to_string()))?,
+            });
+        }
+        let rows = db::task_rows(&db.lock(), &registrations)?;
+        let scanner = scanner(db, &manifest.dir, db_dir, options, store);
+        let sources = sources(&scanner, &manifest, options, progress)?;
+        let flow = flow(&manifest, &graph, &registrations, &rows, &sources)?;
+        let mut scans = Vec::with_capacity(sources.len());
+        for (task, sources) in manifest.tasks.iter().zip(&sources) {
+            let (fingerprint, unmatched) = scanner.fingerprint(sources)?;
+            if unmatched > 0 {
+                let text = format!(
+                    "task `{}`: {unmatched} of its `inputs` patterns matched no file",
+                    task.name
+                );
+                progress.tell(&Event::Warning(&text));
+            }
+            scans.push(Some(fingerprint));
+        }
+        let present: HashSet<TaskId> = rows.iter().map(|row| row.id).collect();
+        let removed = db::known_tasks(&db.lock())?
+            .into_iter()
+            .filter(|task| task.present && !present.contains(&task.id))
+            .map(|task| task.id)
+            .collect();
+        let mut prepared = Prepared {
+            manifest,
+            graph,
+            flow,
+            recipes,
+            registrations,
+            rows,
+            sources,
+            scans,
+            fingerprint: None,
+            removed,
+            db_dir: db_dir.to_owned(),
+        };
+        prepared.fingerprint = prepared.sum();
+        Ok(prepared)
+    }
+
+    /// Names of the tasks, in manifest order.
+    pub fn names(&self) -> Vec<&str> {
+        self.manifest.tasks.iter().map(|task| task.name.as_str()).collect()
+    }
+
+    /// Recipes, wiring and inputs in one hash.
+    fn sum(&self) -> Option<ObjectHash> {
+        let mut hasher = FieldHasher::new("task-pipeline run 1");
+        for (task, scan) in self.flow.tasks.iter().zip(&self.scans) {
+            if !task.cache {
+                return None;
+            }
+            hasher
+                .field("task", task.name.as_bytes())
+                .field("wiring", task.wiring.as_bytes())
+                .field("scan", scan.as_ref()?.as_bytes());
+        }
+        Some(hasher.finish())
+    }
+
+    /// Hashes what changed and computes the plan.
+    pub(super) fn plan(&mut self, db: &Db, options: &RunOptions, store: Option<&Store>) -> Result<Plan> {
+        let scanner = scanner(db, &self.manifest.dir, &self.db_dir, options, store);
+        for (n, (task, row)) in self.flow.tasks.iter().zip(&self.rows).enumerate() {
+            let before = row.known.as_ref().and_then(|known| known.scan);
+            if task.is_root() && (before.is_none() || before != self.scans[n]) {
+                self.scans[n] = scanner.compare(task.id, &self.sources[n])?;
+            }
+        }
+        self.fingerprint = self.sum();
+        let before: Vec<Before> = self
+            .rows
+            .iter()
+            .map(|row| Before { wiring: row.known.as_ref().and_then(|known| known.wiring) })
+            .collect();
+        let conn = db.lock();
+        db::plan(&conn, &self.flow, &before, &self.removed, PlanOptions { always: options.always })
+    }
+}
+
+fn scanner<'a>(
+    db: &'a Db,
+    dir: &'a Path,
+    db_dir: &'a Path,
+    options: &RunOptions,
+    store: Option<&'a Store>,
+) -> Scanner<'a> {
+    Scanner { db, store, dir, db_dir, jobs: options.jobs, durability: options.durability }
+}
+
+/// What each task reads from disk; nothing for a task that others feed.
+fn sources(
+    scanner: &Scanner<'_>,
+    manifest: &Manifest,
+    options: &RunOptions,
+    progress: &mut dyn Progress,
+) -> Result<Vec<Vec<Source>>> {
+    let takes_arguments = |task: &Task| task.is_root() && task.inputs.is_empty();
+    let arguments = if manifest.tasks.iter().any(takes_arguments) {
+        arguments(scanner, options, progress)?
+    } else if options.inputs.is_empty() {
+        Vec::new()
+    } else {
+        return Err(Error::Usage(
+            "no task takes files from the command line: each root has `inputs` of its own; \
+             leave INPUT out, or take `inputs` from the task that should read them"
+                .to_owned(),
+        ));
+    };
+    Ok(manifest
+        .tasks
+        .iter()
+        .map(|task| match () {
+            () if !task.is_root() => Vec::new(),
+            () if !task.inputs.is_empty() => task.inputs.iter().cloned().map(Source::Pattern).collect(),
+            () if arguments.is_empty() => vec![Source::Nothing],
+            () => arguments.iter().cloned().map(Source::Argument).collect(),
+        })
+        .collect())
+}
+
+/// The INPUTs: those named now, or else those of the last run that named any.
+fn arguments(
+    scanner: &Scanner<'_>,
+    options: &RunOptions,
+    progress: &mut dyn Progress,
+) -> Result<Vec<Argument>> {
+    let remembered = db::arguments(&scanner.db.lock())?;
+    if options.inputs.is_empty() && !options.no_inputs {
+        if !remembered.is_empty() {
+            let text = format!(
+                "using the {} input(s) of an earlier run; --no-inputs forgets them",
+                remembered.len()
+            );
+            progress.tell(&Event::Note(&text));
+            let paths: Vec<PathBuf> = remembered
+                .iter()
+                .filter(|argument| argument.object.is_none())
+                .map(|argument| PathBuf::from(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(&argument.path)))
+                .collect();
+            super::files::check_arguments(&paths)?;
+        }
+        return Ok(remembered);
+    }
+    let mut named = Vec::with_capacity(options.inputs.len());
+    for path in &options.inputs {
+        named.push(if path.as_os_str() == super::files::STDIN {
+            Argument { path: b"-".to_vec(), object: Some(take_stdin(scanner)?) }
+        } else {
+            let full = std::path::absolute(path).or_io("find", path)?;
+            Argument { path: path_bytes(&full).to_vec(), object: None }
+        });
+    }
+    if scanner.store.is_some() && named != remembered {
+        db::set_arguments(&mut scanner.db.lock(), &named)?;
+    }
+    Ok(named)
+}
+
+/// Standard input can be read only once, so what it held is kept.
+fn take_stdin(scanner: &Scanner<'_>) -> Result<ObjectHash> {
+    let path = Path::new("/dev/stdin");
+    let mut stdin = std::fs::File::open(path).or_io("read standard input", path)?;
+    let Some(store) = scanner.store else {
+        return super::scan::hash_file(&mut stdin).or_io("read standard input", path);
+    };
+    let placed = store.put_file(&mut stdin, &|hash| db::known_object(&scanner.db.lock(), hash))?;
+    let object = placed.hash;
+    scanner.keep(&[placed])?;
+    Ok(object)
+}
+
+fn flow(
+    manifest: &Manifest,
+    graph: &Graph,
+    registrations: &[Registration],
+    rows: &[TaskRow],
+    sources: &[Vec<Source>],
+) -> Result<Flow> {
+    let mut tasks = Vec::with_capacity(rows.len());
+    for (n, task) in manifest.tasks.iter().enumerate() {
+        let mut flow = FlowTask {
+            id: rows[n].id,
+            name: task.name.clone(),
+            recipe: rows[n].recipe,
+            recipe_hash: registrations[n].recipe_hash,
+            from: graph.from[n].clone(),
+            consumers: graph.consumers[n].clone(),
+            ancestors: graph.ancestors[n].clone(),
+            accepts: accepts(task)?,
+            gather: task.gather,
+            cache: task.cache,
+            names_unique: matches!(sources[n].as_slice(), [_]),
+            wiring: ObjectHash::EMPTY,
+        };
+        flow.wiring = wiring(task, &flow, rows, &sources[n]);
+        tasks.push(flow);
+    }
+    Ok(Flow { tasks, order: graph.order.clone() })
+}
+
+/// Row ids instead of names stand for the producers, so that renaming one is no new wiring.
+fn wiring(task: &Task, flow: &FlowTask, rows: &[TaskRow], sources: &[Source]) -> ObjectHash {
+    let mut hasher = FieldHasher::new("task-pipeline wiring 1");
+    hasher.field("recipe", flow.recipe_hash.as_bytes());
+    for from in &flow.from {
+        hasher.field("from", &rows[from.0].id.0.to_le_bytes());
+    }
+    for pattern in &task.matches {
+        hasher.field("match", pattern.as_bytes());
+    }
+    for source in sources {
+        match source {
+            Source::Pattern(pattern) => hasher.field("inputs", pattern.as_bytes()),
+            // Which files they are is the scan's business.
+            Source::Argument(_) => continue,
+            Source::Nothing => hasher.field("inputs", b""),
+        };
+    }
+    hasher.finish()
+}
+
+fn accepts(task: &Task) -> Result<Option<Accepts>> {
+    if task.matches.is_empty() {
+        return Ok(None);
+    }
+    let mut set = GlobSetBuilder::new();
+    for pattern in &task.matches {
+        let glob = GlobBuilder::new(pattern)
+            .literal_separator(true)
+            .build()
+            .map_err(|err| Error::Usage(format!("task `{}`: `{pattern}` is no glob: {}", task.name, err.kind())))?;
+        set.add(glob);
+    }
+    let set: GlobSet = set.build().map_err(|err| Error::Usage(format!("task `{}`: {err}", task.name)))?;
+    Ok(Some(Arc::new(move |name: &[u8]| {
+        set.is_match(Path::new(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(name)))
+    })))
+}

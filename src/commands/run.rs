@@ -14,7 +14,7 @@ const DEFAULT_MANIFEST: &str = "pipeline.toml";
 
 /// Runs the pipeline.
 pub(super) fn run(args: &RunArgs) -> Result<u8> {
-    crate::sys::ignore_tty_stops();
+    crate::sys::ignore_tty_stops().or_io("set up", "signals")?;
     let options = options(args)?;
     let stderr = std::io::stderr();
     let mut progress: Box<dyn Progress> = match () {

@@ -184,3 +184,7 @@ fn only(manifest: &Manifest, names: &[String]) -> Result<Vec<crate::ids::TaskInd
 pub(crate) fn path_bytes(path: &Path) -> &[u8] {
     std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str())
 }
+
+pub(crate) fn as_path(bytes: &[u8]) -> &Path {
+    Path::new(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(bytes))
+}

@@ -19,7 +19,7 @@ use crate::recipe::Recipe;
 use crate::store::Store;
 
 use super::scan::{Scanner, Source, hash_listed_file};
-use super::{RunOptions, path_bytes};
+use super::{RunOptions, as_path, path_bytes};
 
 /// A manifest with its rows, its inputs' fingerprints and its wiring: all that decides whether there
 /// is anything to do.
@@ -203,7 +203,7 @@ fn arguments(
             let paths: Vec<PathBuf> = remembered
                 .iter()
                 .filter(|argument| argument.object.is_none())
-                .map(|argument| PathBuf::from(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(&argument.path)))
+                .map(|argument| as_path(&argument.path).to_owned())
                 .collect();
             super::files::check_arguments(&paths)?;
         }
@@ -301,6 +301,6 @@ fn accepts(task: &Task) -> Result<Option<Accepts>> {
     }
     let set: GlobSet = set.build().map_err(|err| Error::Usage(format!("task `{}`: {err}", task.name)))?;
     Ok(Some(Arc::new(move |name: &[u8]| {
-        set.is_match(Path::new(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(name)))
+        set.is_match(as_path(name))
     })))
 }

@@ -14,7 +14,7 @@ use crate::ids::TaskId;
 use crate::object::{ObjectHash, ObjectHasher};
 use crate::store::{Placed, Store};
 
-use super::path_bytes;
+use super::{as_path, path_bytes};
 use super::walk::{Found, walk};
 
 /// A file whose inode changed less than this before it was hashed may change once more within the same
@@ -117,7 +117,7 @@ impl Scanner<'_> {
                     see(path, b"stdin", stat, Some(*object))?;
                 }
                 Source::Argument(Argument { path, object: None }) => {
-                    let path: &Path = Path::new(std::os::unix::ffi::OsStrExt::from_bytes(path.as_slice()));
+                    let path = as_path(path);
                     let metadata = std::fs::metadata(path).or_io("look at input", path)?;
                     let name = path.file_name().unwrap_or(path.as_os_str());
                     see(path_bytes(path), path_bytes(Path::new(name)), stat_of(&metadata), None)?;
@@ -177,7 +177,7 @@ impl Scanner<'_> {
                 self.note_object(task, path, name, stat, object, known.is_some())?;
                 return Ok(());
             }
-            let full = self.dir.join(Path::new(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(path)));
+            let full = self.dir.join(as_path(path));
             suspects.push(Suspect { path: path.to_vec(), name: name.to_vec(), full, was_known: known.is_some() });
             if suspects.len() >= CHUNK {
                 trusted &= self.take_all(task, &mut suspects)?;

@@ -52,8 +52,10 @@ pub(super) fn walk(
         .min_depth(depth.unwrap_or(1))
         .max_depth(depth.unwrap_or(usize::MAX))
         .into_iter()
-        .filter_entry(|entry| hidden || entry.depth() == 0 || !is_hidden(entry))
-        .filter_entry(|entry| !(entry.file_type().is_dir() && entry.path() == skip));
+        .filter_entry(|entry| {
+            let is_skipped = entry.file_type().is_dir() && entry.path() == skip;
+            !is_skipped && (hidden || entry.depth() == 0 || !is_hidden(entry))
+        });
     for entry in tree {
         let entry = match entry {
             Ok(entry) => entry,

@@ -128,23 +128,28 @@ fn a_mistake_in_the_request_writes_nothing() {
 }
 
 #[test]
-fn a_folder_of_links_leads_nowhere_else() {
+fn a_link_in_place_of_a_file_is_replaced_not_followed() {
     let p = project();
-    std::fs::create_dir(p.path("elsewhere")).unwrap();
-    std::fs::remove_dir_all(p.path("out/d")).unwrap();
-    std::os::unix::fs::symlink(p.path("elsewhere"), p.path("out/d")).unwrap();
-    p.remove("out/x");
-    std::os::unix::fs::symlink(p.path("elsewhere/x"), p.path("out/x")).unwrap();
-    p.call(["export", "a", "--to", "out"]);
-    assert_eq!(contents(&p.path("elsewhere")), files([]));
+    p.file("elsewhere", "mine\n").remove("out/x");
+    std::os::unix::fs::symlink(p.path("elsewhere"), p.path("out/x")).unwrap();
+    p.call(["export", "a", "--to", "out"]).ok();
+    assert_eq!(p.read("elsewhere"), "mine\n");
+    assert!(p.path("out/x").symlink_metadata().unwrap().is_file());
 }
 
 #[test]
-fn two_tasks_may_be_exported_into_two_folders_and_json_tells_what_was_written() {
+fn a_file_that_somebody_changed_is_kept_when_it_is_no_result_any_more() {
     let p = project();
-    p.task("b", "cp $INPUT_FILE $OUTPUT_DIR/copy-of-$(basename $INPUT_NAME)").run().ok();
-    let answer = p.call(["export", "b", "--to", "b-out", "--json"]).ok().json();
-    assert!(answer.to_string().contains("copy-of-x"), "{answer}");
-    assert_eq!(contents(&p.path("out")).len(), 3);
-    assert_eq!(contents(&p.path("b-out")).len(), 3);
+    p.file("out/x", "my own work\n").file("names", "y").run().ok();
+    p.call(["export", "a", "--to", "out"]).ok().says("out/x");
+    assert_eq!(contents(&p.path("out")), files([("x", "my own work\n"), ("y", "y\n")]));
+}
+
+#[test]
+fn json_tells_what_was_done() {
+    let p = project();
+    p.file("names", "y v w").run().ok();
+    let answer = p.call(["export", "a", "--to", "out", "--json"]).ok().json();
+    let expected = serde_json::json!({ "task": "a", "files": 3, "written": 2, "removed": 2, "complete": true });
+    assert_eq!(answer, expected);
 }

@@ -24,7 +24,7 @@ pub fn is_alive(pid: &str) -> bool {
     stat.rsplit(") ").next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with('Z'))
 }
 
-/// Every regular file below a folder: name and content.
+/// Every regular file below a folder: name and content; without the record that `export` keeps.
 pub fn contents(dir: &Path) -> BTreeMap<String, String> {
     let files = walkdir::WalkDir::new(dir).into_iter().map(Result::unwrap);
     files
@@ -33,6 +33,7 @@ pub fn contents(dir: &Path) -> BTreeMap<String, String> {
             let name = entry.path().strip_prefix(dir).unwrap().to_string_lossy().into_owned();
             (name, String::from_utf8_lossy(&fs::read(entry.path()).unwrap()).into_owned())
         })
+        .filter(|(name, _)| name != ".task-pipeline-export")
         .collect()
 }
 

@@ -150,6 +150,10 @@ impl Ran {
         self.check(self.status.signal() == Some(signal.as_raw()), &format!("death by {signal:?}"))
     }
 
+    pub fn was_killed(&self) -> bool {
+        self.status.signal() == Some(Signal::KILL.as_raw())
+    }
+
     /// Scripts of exactly these tasks ran, each as often as it is named.
     #[track_caller]
     pub fn ran<const N: usize>(self, tasks: [&str; N]) -> Ran {

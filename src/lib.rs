@@ -16,5 +16,6 @@ pub mod recipe;
 pub mod run;
 pub mod step;
 pub mod store;
+pub mod suggest;
 pub mod sys;
 pub mod text;

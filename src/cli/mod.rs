@@ -5,6 +5,7 @@
 //! it too. A new command is a struct and a variant there.
 
 mod args;
+mod check;
 mod help;
 mod hidden;
 #[cfg(test)]

@@ -10,6 +10,7 @@ use super::mistake::quoted;
 use super::pattern;
 use super::source::Findings;
 use super::value::{Value, kind, string};
+use crate::text::printable_line;
 
 /// Set by the runner for every step; a manifest's own value would never be seen.
 const RESERVED: [&str; 9] = [
@@ -35,12 +36,12 @@ pub(super) fn strings(
         DeValue::Array(items) => items,
         DeValue::String(text) => {
             // As the user wrote it, so that the cure can be copied.
-            let written = found
-                .source
-                .text()
-                .get(value.span())
-                .filter(|text| text.len() <= 80);
-            let help = format!("write {key} = [{}]", written.unwrap_or("\"…\""));
+            let written = found.source.text().get(value.span()).unwrap_or_default();
+            let written = match written.len() <= 80 && !written.contains('\n') {
+                true => printable_line(written.as_bytes()),
+                false => "\"…\"".to_owned(),
+            };
+            let help = format!("write {key} = [{written}]");
             found.wrong_type(&value.span(), key, "a list of strings", "a string", help);
             return vec![(text.to_string(), value.span())];
         }

@@ -138,7 +138,7 @@ fn find_swallowed(found: &mut Findings<'_>, entries: &[(Range<usize>, &DeTable<'
                 .skip(1)
                 .any(|line| line.trim_end() == "[[task]]")
         {
-            found.swallowed_from(value.span().start);
+            found.runs_on(value.span().start);
         }
     }
 }

@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use super::mistake::{self, Mistake, Place, quoted};
+use crate::text::printable_line;
 
 /// The text, with the start of every line, so that finding a place costs no walk over the text.
 pub(super) struct Source<'t> {
@@ -124,20 +125,23 @@ impl<'s> Findings<'s> {
         // The parser leaves out the place of a dotted key with too many dots.
         let span = span.unwrap_or(0..0);
         self.damaged.insert(self.source.line(span.start));
-        self.push(&span, message.to_owned(), None);
+        self.push(&span, printable_line(message.as_bytes()), None);
     }
 
-    /// Says that a string which begins at `start` was probably never closed; what was found after it
-    /// has no meaning of its own.
-    pub(super) fn swallowed_from(&mut self, start: usize) {
-        self.swallowed = self.swallowed.min(start);
+    /// Says that a string which begins at `start` runs on over a `[[task]]`. If a syntax error follows,
+    /// it was probably never closed, and what was found after it has no meaning of its own.
+    pub(super) fn runs_on(&mut self, start: usize) {
         let help = format!(
             "the string that begins on line {} goes on over a `[[task]]`; is its end missing?",
             self.source.line(start)
         );
-        let after = self.mistakes.iter_mut().filter(|(at, _)| *at >= start);
+        let after = self.mistakes.iter_mut().filter(|(at, mistake)| {
+            // Only syntax errors have no help yet.
+            *at >= start && mistake.help.is_none()
+        });
         if let Some((_, mistake)) = after.min_by_key(|(at, _)| *at) {
             mistake.help = Some(help);
+            self.swallowed = self.swallowed.min(start);
         }
     }
 

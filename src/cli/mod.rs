@@ -1,7 +1,7 @@
 //! The command line: from words to what is asked for. Unaware of manifests and databases; what can
 //! be told from the words alone is checked here, and nothing else.
 //!
-//! The types of [`args`] are the only list of commands and options there is: repairs and help read
+//! The types of `args` are the only list of commands and options there is: repairs and help read
 //! it too. A new command is a struct and a variant there.
 
 mod args;

@@ -10,7 +10,6 @@ use super::mistake::quoted;
 use super::pattern;
 use super::source::Findings;
 use super::value::{Value, kind, string};
-use crate::text::printable_line;
 
 /// Set by the runner for every step; a manifest's own value would never be seen.
 const RESERVED: [&str; 9] = [
@@ -37,10 +36,8 @@ pub(super) fn strings(
         DeValue::String(text) => {
             // As the user wrote it, so that the cure can be copied.
             let written = found.source.text().get(value.span()).unwrap_or_default();
-            let written = match written.len() <= 80 && !written.contains('\n') {
-                true => printable_line(written.as_bytes()),
-                false => "\"…\"".to_owned(),
-            };
+            let is_short = written.len() <= 80 && !written.contains('\n');
+            let written = if is_short { written } else { "\"…\"" };
             let help = format!("write {key} = [{written}]");
             found.wrong_type(&value.span(), key, "a list of strings", "a string", help);
             return vec![(text.to_string(), value.span())];

@@ -52,7 +52,8 @@ impl fmt::Display for Mistake {
         let gutter = " ".repeat(line.to_string().len());
         writeln!(f, ":{line}:{column}: {}", self.message)?;
         writeln!(f, "{gutter} |")?;
-        writeln!(f, "{line} | {}", printable_line(place.source.as_bytes()))?;
+        let source = printable_line(place.source.as_bytes());
+        writeln!(f, "{}", format!("{line} | {source}").trim_end())?;
         write!(f, "{gutter} | {}", place.underline())?;
         match &self.help {
             Some(help) => write!(f, "\n{gutter} = help: {help}"),

@@ -129,16 +129,21 @@ fn of_key_task<'r, 'i>(
     }
 }
 
-/// A `"""` without an end takes what follows into its string, headers and all, up to the next `"""`.
+/// A `"""` without an end takes what follows into its string, headers and all, up to the next `"""` or
+/// to the end of the file; the parser complains only there.
 fn find_swallowed(found: &mut Findings<'_>, entries: &[(Range<usize>, &DeTable<'_>)]) {
     for value in entries.iter().flat_map(|(_, table)| table.values()) {
-        if let DeValue::String(text) = value.get_ref()
-            && text
-                .lines()
-                .skip(1)
-                .any(|line| line.trim_end() == "[[task]]")
+        let DeValue::String(text) = value.get_ref() else {
+            continue;
+        };
+        if text
+            .lines()
+            .skip(1)
+            .any(|line| line.trim_end() == "[[task]]")
         {
-            found.runs_on(value.span().start);
+            found.runs_on(value.span().start, "a `[[task]]`");
+        } else if value.span().end == found.source.text().len() && text.contains('\n') {
+            found.runs_on(value.span().start, "the rest of the file");
         }
     }
 }

@@ -67,6 +67,9 @@ impl<'t> Source<'t> {
         help: Option<String>,
     ) -> Mistake {
         let place = Some(self.place(span));
+        // The parser's and the glob library's words may quote what a terminal would obey.
+        let printable = |text: String| printable_line(text.as_bytes());
+        let (message, help) = (printable(message), help.map(printable));
         Mistake {
             path: self.path.to_owned(),
             place,
@@ -125,23 +128,27 @@ impl<'s> Findings<'s> {
         // The parser leaves out the place of a dotted key with too many dots.
         let span = span.unwrap_or(0..0);
         self.damaged.insert(self.source.line(span.start));
-        self.push(&span, printable_line(message.as_bytes()), None);
+        self.push(&span, message.to_owned(), None);
     }
 
-    /// Says that a string which begins at `start` runs on over a `[[task]]`. If a syntax error follows,
-    /// it was probably never closed, and what was found after it has no meaning of its own.
-    pub(super) fn runs_on(&mut self, start: usize) {
+    /// Says that a string which begins at `start` runs on over what should come after it. If a syntax
+    /// error follows, it was probably never closed, and what was found after it has no meaning of its
+    /// own.
+    pub(super) fn runs_on(&mut self, start: usize, over: &str) {
+        let line = self.source.line(start);
         let help = format!(
-            "the string that begins on line {} goes on over a `[[task]]`; is its end missing?",
-            self.source.line(start)
+            "the string that begins on line {line} goes on over {over}; is its end missing?"
         );
         let after = self.mistakes.iter_mut().filter(|(at, mistake)| {
             // Only syntax errors have no help yet.
             *at >= start && mistake.help.is_none()
         });
-        if let Some((_, mistake)) = after.min_by_key(|(at, _)| *at) {
+        if let Some((first, mistake)) = after.min_by_key(|(at, _)| *at) {
             mistake.help = Some(help);
             self.swallowed = self.swallowed.min(start);
+            // Strings and what lies between them are swapped from there on.
+            let first = *first;
+            self.mistakes.retain(|(at, _)| *at <= first);
         }
     }
 

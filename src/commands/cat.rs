@@ -1,12 +1,12 @@
 //! `cat`: the bytes of an object, or of a task's results.
 
-use std::path::Path;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 
-use crate::cli::CatArgs;
+use crate::cli::Cat;
 use crate::db::{self, Db};
 use crate::error::{Error, Result, exit};
 use crate::object::ObjectHash;
-use crate::run::path_bytes;
 use crate::store::Store;
 use crate::text::printable;
 
@@ -16,7 +16,7 @@ use super::answer;
 const SHORTEST: usize = 6;
 
 /// Writes objects to stdout, one after the other.
-pub(super) fn cat(args: &CatArgs) -> Result<u8> {
+pub(super) fn cat(args: &Cat) -> Result<u8> {
     let db = Db::open_read_only(&args.db)?;
     let store = Store::open(&args.db, false)?;
     for what in &args.what {
@@ -29,8 +29,8 @@ pub(super) fn cat(args: &CatArgs) -> Result<u8> {
 }
 
 /// The objects that a word names: a hash or its beginning, `TASK` or `TASK/OUTPUT_NAME`.
-fn objects(db: &Db, what: &Path) -> Result<Vec<ObjectHash>> {
-    let word = path_bytes(what);
+fn objects(db: &Db, what: &OsStr) -> Result<Vec<ObjectHash>> {
+    let word = what.as_bytes();
     let conn = db.lock();
     if let Ok(text) = std::str::from_utf8(word)
         && text.len() >= SHORTEST
@@ -40,7 +40,11 @@ fn objects(db: &Db, what: &Path) -> Result<Vec<ObjectHash>> {
         match db::objects_by_prefix(&conn, text)?.as_slice() {
             [] => {}
             [one] => return Ok(vec![*one]),
-            _ => return Err(Error::Usage(format!("several objects begin with {text}; give more digits"))),
+            _ => {
+                return Err(Error::Usage(format!(
+                    "several objects begin with {text}; give more digits"
+                )));
+            }
         }
     }
     let (task, name) = match word.iter().position(|&byte| byte == b'/') {

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use crate::cli::ExportArgs;
+use crate::cli::Export;
 use crate::db::{self, Db, OutputRow};
 use crate::error::{Error, OrIo as _, Result, exit};
 use crate::names;
@@ -35,7 +35,7 @@ struct Left {
 }
 
 /// Writes the results of a task into a folder.
-pub(super) fn export(args: &ExportArgs) -> Result<u8> {
+pub(super) fn export(args: &Export) -> Result<u8> {
     let db = Db::open_read_only(&args.db)?;
     let store = Store::open(&args.db, false)?;
     let (complete, outputs) = {
@@ -58,7 +58,7 @@ pub(super) fn export(args: &ExportArgs) -> Result<u8> {
         }
     }
     fs::create_dir_all(&args.to).or_io("make the folder", &args.to)?;
-    let report = Export { store: &store, to: &args.to }.bring_up_to_date(&outputs)?;
+    let report = Folder { store: &store, to: &args.to }.bring_up_to_date(&outputs)?;
     if args.json {
         answer::json(&json!({
             "task": args.task, "files": report.files, "written": report.written,
@@ -84,12 +84,12 @@ struct Report {
     removed: usize,
 }
 
-struct Export<'a> {
+struct Folder<'a> {
     store: &'a Store,
     to: &'a Path,
 }
 
-impl Export<'_> {
+impl Folder<'_> {
     fn bring_up_to_date(&self, outputs: &[OutputRow]) -> Result<Report> {
         let mut before = self.read_record()?;
         let mut report = Report { files: outputs.len(), ..Report::default() };
@@ -230,7 +230,9 @@ impl Export<'_> {
 
 fn note(record: &mut Vec<u8>, name: &[u8], left: &Left) {
     let mode = if left.executable { 'x' } else { '-' };
-    record.extend_from_slice(format!("{} {mode} {} {} ", left.object, left.size, left.mtime_ns).as_bytes());
+    record.extend_from_slice(
+        format!("{} {mode} {} {} ", left.object, left.size, left.mtime_ns).as_bytes(),
+    );
     record.extend_from_slice(name);
     record.push(0);
 }

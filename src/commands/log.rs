@@ -1,39 +1,41 @@
 //! `log STEP`: what a script printed.
 
 use std::io::{Read as _, Write};
+use std::os::unix::ffi::OsStrExt as _;
 
 use serde_json::json;
 
-use crate::cli::LogArgs;
+use crate::cli::Log;
 use crate::db::{self, AttemptStatus, Db, StepRow};
 use crate::error::{Error, OrIo as _, Result, exit};
 use crate::object::ObjectHash;
-use crate::run::path_bytes;
 use crate::store::Store;
 use crate::text::{printable, printable_line};
 
 use super::answer;
 
 /// Prints the logs of the steps that are named: of the last attempt, or of `--attempt N`.
-pub(super) fn log(args: &LogArgs) -> Result<u8> {
+pub(super) fn log(args: &Log) -> Result<u8> {
     let db = Db::open_read_only(&args.db)?;
     let store = Store::open(&args.db, false)?;
     let steps = {
         let conn = db.lock();
         match (&args.step, args.failed) {
-            (Some(step), false) => db::find_steps(&conn, path_bytes(step))?,
+            (Some(step), false) => db::find_steps(&conn, step.as_bytes())?,
             (None, true) => db::failed_steps(&conn)?,
             _ => return Err(Error::Usage("log: name a STEP, or give --failed".to_owned())),
         }
     };
     // `TASK/INPUT_NAME` may name history as well; what lives comes first.
-    let only_first = args.step.as_ref().is_some_and(|step| path_bytes(step).contains(&b'/'));
+    let only_first = args.step.as_ref().is_some_and(|step| step.as_bytes().contains(&b'/'));
     let steps = if only_first { &steps[..1] } else { &steps[..] };
     let mut chosen = Vec::new();
     for step in steps {
         let attempts = db::attempts(&db.lock(), step.id)?;
         let attempt = match args.attempt {
-            Some(number) => attempts.into_iter().find(|attempt| attempt.number == number),
+            Some(number) => {
+                attempts.into_iter().find(|attempt| attempt.number == i64::from(number.get()))
+            }
             None => attempts.into_iter().next_back(),
         };
         chosen.push((step, attempt));
@@ -42,7 +44,8 @@ pub(super) fn log(args: &LogArgs) -> Result<u8> {
         return Err(Error::Usage(format!("step {} has no attempt {number}", step.id)));
     }
     if args.json {
-        let all: Result<Vec<_>> = chosen.iter().map(|(step, attempt)| as_json(&store, step, attempt.as_ref())).collect();
+        let all: Result<Vec<_>> =
+            chosen.iter().map(|(step, attempt)| as_json(&store, step, attempt.as_ref())).collect();
         answer::json(&json!(all?))?;
         return Ok(exit::OK);
     }
@@ -95,7 +98,11 @@ fn show(out: &mut dyn Write, log: &[u8]) -> std::io::Result<()> {
     Ok(())
 }
 
-fn as_json(store: &Store, step: &StepRow, attempt: Option<&AttemptStatus>) -> Result<serde_json::Value> {
+fn as_json(
+    store: &Store,
+    step: &StepRow,
+    attempt: Option<&AttemptStatus>,
+) -> Result<serde_json::Value> {
     let log = match attempt.and_then(|attempt| attempt.log) {
         Some(log) => String::from_utf8_lossy(&read(store, &log)?).into_owned(),
         None => String::new(),

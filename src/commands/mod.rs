@@ -13,7 +13,7 @@ use std::io::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
-use crate::cli::{self, Command};
+use crate::cli::{self, Invocation};
 use crate::error::{Error, Result, exit};
 
 /// Runs a command line to its exit code. No panic reaches the user.
@@ -23,14 +23,14 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
             "internal error: {panic}\nthis is a bug in task-pipeline; nothing that was committed is lost"
         ));
     }));
-    let invocation = match cli::parse(args.skip(1)) {
+    let invocation = match cli::parse(args) {
         Ok(invocation) => invocation,
         Err(early) if early.code == exit::OK => {
-            let shown = answer::write(|out| out.write_all(early.text.as_bytes()));
+            let shown = answer::write(|out| writeln!(out, "{}", early.text));
             return shown.map_or_else(|err| fail(&err), |()| ExitCode::SUCCESS);
         }
         Err(early) => {
-            let _ = std::io::stderr().write_all(early.text.as_bytes());
+            complain(&early.text);
             return ExitCode::from(early.code);
         }
     };
@@ -41,14 +41,15 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     }
 }
 
-fn dispatch(command: Command) -> Result<u8> {
+fn dispatch(command: Invocation) -> Result<u8> {
     match command {
-        Command::Run(args) if args.dry_run => plan::plan(&args),
-        Command::Run(args) => run::run(&args),
-        Command::Status(args) => status::status(&args),
-        Command::Log(args) => log::log(&args),
-        Command::Cat(args) => cat::cat(&args),
-        Command::Export(args) => export::export(&args),
+        Invocation::Run(args) if args.dry_run => plan::plan(&args),
+        Invocation::Run(args) => run::run(&args),
+        Invocation::Plan(args) => plan::plan(&args.into()),
+        Invocation::Status(args) => status::status(&args),
+        Invocation::Log(args) => log::log(&args),
+        Invocation::Cat(args) => cat::cat(&args),
+        Invocation::Export(args) => export::export(&args),
     }
 }
 

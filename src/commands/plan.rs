@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::cli::RunArgs;
+use crate::cli::Run;
 use crate::db::TaskPlan;
 use crate::error::{Result, exit};
 use crate::progress::{Lines, Loudness};
@@ -11,7 +11,7 @@ use crate::run;
 use super::answer;
 
 /// Prints the plan.
-pub(super) fn plan(args: &RunArgs) -> Result<u8> {
+pub(super) fn plan(args: &Run) -> Result<u8> {
     let options = super::run::options(args)?;
     let loudness = if args.quiet { Loudness::Quiet } else { Loudness::Normal };
     let (prepared, plan) = run::dry_run(&options, &mut Lines::new(std::io::stderr(), loudness))?;
@@ -34,15 +34,24 @@ pub(super) fn plan(args: &RunArgs) -> Result<u8> {
     }
     let width = names.iter().map(|name| name.len()).max().unwrap_or(0).max(4);
     answer::write(|out| {
-        writeln!(out, "{:width$}  {:>9}  {:>9}  {:>9}  {:>9}", "task", "new", "again", "reused", "retired")?;
+        writeln!(
+            out,
+            "{:width$}  {:>9}  {:>9}  {:>9}  {:>9}",
+            "task", "new", "again", "reused", "retired"
+        )?;
         for (name, task) in names.iter().zip(&plan.tasks) {
             let TaskPlan { fresh, again, reused, retired, .. } = task;
             write!(out, "{name:width$}  {fresh:>9}  {again:>9}  {reused:>9}  {retired:>9}")?;
-            let note = if task.waits_for_inputs { "  when all that it gathers is done" } else { "" };
+            let note =
+                if task.waits_for_inputs { "  when all that it gathers is done" } else { "" };
             writeln!(out, "{note}")?;
         }
         if plan.retired_with_task > 0 {
-            writeln!(out, "{} steps of tasks that are no longer in the manifest retire", plan.retired_with_task)?;
+            writeln!(
+                out,
+                "{} steps of tasks that are no longer in the manifest retire",
+                plan.retired_with_task
+            )?;
         }
         writeln!(out, "{} steps to run so far, and what comes of them", plan.to_run())
     })?;

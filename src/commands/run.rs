@@ -4,7 +4,8 @@ use std::io::IsTerminal as _;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-use crate::cli::RunArgs;
+use crate::cli::{self, Run};
+use crate::db::Durability;
 use crate::error::{Error, OrIo as _, Result, exit};
 use crate::progress::{Bar, Lines, Loudness, Progress};
 use crate::run::{self, RunOptions};
@@ -13,7 +14,7 @@ use crate::run::{self, RunOptions};
 const DEFAULT_MANIFEST: &str = "pipeline.toml";
 
 /// Runs the pipeline.
-pub(super) fn run(args: &RunArgs) -> Result<u8> {
+pub(super) fn run(args: &Run) -> Result<u8> {
     crate::sys::ignore_tty_stops().or_io("set up", "signals")?;
     let options = options(args)?;
     let stderr = std::io::stderr();
@@ -32,10 +33,14 @@ pub(super) fn run(args: &RunArgs) -> Result<u8> {
 }
 
 /// Turns words into what a run understands.
-pub(super) fn options(args: &RunArgs) -> Result<RunOptions> {
+pub(super) fn options(args: &Run) -> Result<RunOptions> {
     let manifest = match &args.manifest {
         Some(manifest) => manifest.clone(),
         None => default_manifest()?,
+    };
+    let durability = match args.durability {
+        cli::Durability::Batch => Durability::Batch,
+        cli::Durability::Off => Durability::Off,
     };
     let cpus = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
     Ok(RunOptions {
@@ -48,7 +53,7 @@ pub(super) fn options(args: &RunArgs) -> Result<RunOptions> {
         inputs: args.inputs.clone(),
         no_inputs: args.no_inputs,
         wait: args.wait,
-        durability: args.durability,
+        durability,
         verbose: args.verbose,
     })
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::cli::StatusArgs;
+use crate::cli::Status;
 use crate::db::{self, Db, RunStatus, TaskStatus};
 use crate::error::{Result, exit};
 use crate::run::utc;
@@ -13,7 +13,7 @@ use crate::text::{printable, size, span};
 use super::answer;
 
 /// Prints a line per task and the last run.
-pub(super) fn status(args: &StatusArgs) -> Result<u8> {
+pub(super) fn status(args: &Status) -> Result<u8> {
     let db = Db::open_read_only(&args.db)?;
     let (tasks, runs) = {
         let conn = db.lock();
@@ -64,7 +64,8 @@ pub(super) fn status(args: &StatusArgs) -> Result<u8> {
 }
 
 fn run_text(run: &RunStatus) -> String {
-    let begun = format!("run {} of {}, started {}", run.id, printable(&run.manifest), utc(run.started_ms));
+    let begun =
+        format!("run {} of {}, started {}", run.id, printable(&run.manifest), utc(run.started_ms));
     match (&run.result, run.ended_ms) {
         (Some(result), Some(ended)) => {
             let took = u64::try_from(ended - run.started_ms).unwrap_or(0);

@@ -35,7 +35,8 @@ impl Bar {
         } else {
             "?".to_owned()
         };
-        let failed = if self.failed > 0 { format!(", {} failed", self.failed) } else { String::new() };
+        let failed =
+            if self.failed > 0 { format!(", {} failed", self.failed) } else { String::new() };
         self.bar.set_message(format!("{rate:.0}/s, {eta} left{failed}  {last}"));
         self.bar.set_length(self.known);
         self.bar.set_position(self.done + self.failed);

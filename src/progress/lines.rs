@@ -58,7 +58,11 @@ pub(super) fn text(event: &Event<'_>, loudness: Loudness) -> Option<String> {
             let mut text = format!("registered {}\n", tasks.join(", "));
             let reused: u64 = plan.tasks.iter().map(|task| task.reused).sum();
             let retired: u64 = plan.tasks.iter().map(|task| task.retired).sum();
-            text.push_str(&format!("to run: {} step{} so far; {reused} up to date", plan.to_run(), plural(plan.to_run())));
+            text.push_str(&format!(
+                "to run: {} step{} so far; {reused} up to date",
+                plan.to_run(),
+                plural(plan.to_run())
+            ));
             if retired + plan.retired_with_task > 0 {
                 text.push_str(&format!("; {} no longer needed", retired + plan.retired_with_task));
             }
@@ -143,7 +147,10 @@ fn summary_text(summary: &Summary, quiet: bool) -> Option<String> {
     }
     let time = span(summary.wall);
     if *done == 0 && summary.complete {
-        text.push_str(&format!("nothing to do: {reused} step{} up to date ({time})\n", plural(*reused)));
+        text.push_str(&format!(
+            "nothing to do: {reused} step{} up to date ({time})\n",
+            plural(*reused)
+        ));
         return Some(text);
     }
     let total = done + reused + failed + left;

@@ -63,7 +63,8 @@ impl Committer {
         loop {
             let Ok(lead) = self.lead.try_lock() else { return };
             loop {
-                let group = std::mem::take(&mut *self.queue.lock().unwrap_or_else(PoisonError::into_inner));
+                let group =
+                    std::mem::take(&mut *self.queue.lock().unwrap_or_else(PoisonError::into_inner));
                 if group.is_empty() {
                     break;
                 }

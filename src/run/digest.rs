@@ -6,13 +6,13 @@ use std::io::{Read as _, Seek as _, SeekFrom};
 use crate::error::{OrIo, Result};
 
 /// Lines of a failed step's log that are shown at once.
-pub const TAIL_LINES: usize = 20;
+pub(super) const TAIL_LINES: usize = 20;
 
 /// No more than this is read for them.
 const TAIL_BYTES: u64 = 16 << 10;
 
 /// The last lines of a log, without line ends.
-pub fn tail(log: &mut File, path: &std::path::Path, lines: usize) -> Result<Vec<Vec<u8>>> {
+pub(super) fn tail(log: &mut File, path: &std::path::Path, lines: usize) -> Result<Vec<Vec<u8>>> {
     let size = log.metadata().or_io("read the log", path)?.len();
     let from = size.saturating_sub(TAIL_BYTES);
     log.seek(SeekFrom::Start(from)).or_io("read the log", path)?;
@@ -42,13 +42,19 @@ pub(crate) fn utc(ms: i64) -> String {
     let shifted = days + 719_468;
     let era = shifted.div_euclid(146_097);
     let day_of_era = shifted.rem_euclid(146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_from_march = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
     let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
     let year = year_of_era + era * 400 + i64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02} UTC", time / 3600, time / 60 % 60, time % 60)
+    format!(
+        "{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02} UTC",
+        time / 3600,
+        time / 60 % 60,
+        time % 60
+    )
 }
 
 #[cfg(test)]

@@ -8,8 +8,8 @@
 //! In the loop nothing returns early: leaving it would abandon running scripts and the ends they are
 //! about to report. Trouble is noted, nothing more is started, and what runs is finished.
 
-use std::collections::{BTreeSet, BinaryHeap, HashSet, VecDeque};
 use std::cmp::Reverse;
+use std::collections::{BTreeSet, BinaryHeap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -109,7 +109,9 @@ impl<'a> Dispatcher<'a> {
         let todo = db::todo(&conn)?;
         let mut tasks = Vec::with_capacity(parts.tasks.len());
         let mut retry_delay = Vec::with_capacity(parts.tasks.len());
-        for (task, (height, limit, delay, excluded)) in parts.engine.flow.tasks.iter().zip(parts.tasks) {
+        for (task, (height, limit, delay, excluded)) in
+            parts.engine.flow.tasks.iter().zip(parts.tasks)
+        {
             let left = todo.get(&task.id).copied().unwrap_or_default();
             retry_delay.push(delay);
             tasks.push(TaskState {
@@ -259,7 +261,9 @@ impl<'a> Dispatcher<'a> {
         let now = Instant::now();
         while !self.stopping && !self.jobs.is_full() {
             match self.delayed.peek() {
-                Some(Reverse(Delayed(due, job))) if *due <= now && self.tasks[job.task.0].in_flight < self.tasks[job.task.0].limit => {}
+                Some(Reverse(Delayed(due, job)))
+                    if *due <= now
+                        && self.tasks[job.task.0].in_flight < self.tasks[job.task.0].limit => {}
                 _ => return,
             }
             if let Some(Reverse(Delayed(_, job))) = self.delayed.pop() {
@@ -292,7 +296,8 @@ impl<'a> Dispatcher<'a> {
     fn take(&mut self, message: Message) -> bool {
         match message {
             Message::Started { step, task, input } => {
-                let name = StepName { step, task: &self.engine.flow.task(task).name, input: &input };
+                let name =
+                    StepName { step, task: &self.engine.flow.task(task).name, input: &input };
                 self.progress.tell(&Event::Started(&name));
                 false
             }
@@ -438,9 +443,12 @@ impl<'a> Dispatcher<'a> {
             let task = flow.task(index);
             let is_settled = |up: &TaskIndex| {
                 let state = &self.tasks[up.0];
-                state.pending == 0 && state.failed == 0 && (!flow.task(*up).gather || state.gathered)
+                state.pending == 0
+                    && state.failed == 0
+                    && (!flow.task(*up).gather || state.gathered)
             };
-            if task.gather && !self.tasks[index.0].gathered && task.ancestors.iter().all(is_settled) {
+            if task.gather && !self.tasks[index.0].gathered && task.ancestors.iter().all(is_settled)
+            {
                 match self.plan_gather(index) {
                     Ok(effects) => {
                         self.tasks[index.0].gathered = true;
@@ -461,11 +469,13 @@ impl<'a> Dispatcher<'a> {
         if listing.is_empty() {
             return Ok(Effects::default());
         }
-        let placed = engine.store.put(&listing, &|hash| db::known_object(&engine.db.lock(), hash))?;
+        let placed =
+            engine.store.put(&listing, &|hash| db::known_object(&engine.db.lock(), hash))?;
         if engine.committer.durability == Durability::Batch {
             engine.store.sync(&[&placed])?;
         }
-        let plan = db::plan_gather(&mut engine.db.lock(), &engine.flow, index, placed.hash, placed.size)?;
+        let plan =
+            db::plan_gather(&mut engine.db.lock(), &engine.flow, index, placed.hash, placed.size)?;
         Ok(plan.effects)
     }
 }

@@ -4,9 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
-use crate::manifest::Manifest;
-
-use super::walk::is_pattern;
+use crate::manifest::{Manifest, is_plain};
 
 /// Standard input, as an INPUT.
 pub(super) const STDIN: &str = "-";
@@ -18,7 +16,7 @@ pub(super) const STDIN: &str = "-";
 pub(super) fn check(manifest: &Manifest, arguments: &[PathBuf]) -> Result<()> {
     let mut wrong = Vec::new();
     for task in &manifest.tasks {
-        for path in task.inputs.iter().filter(|path| !is_pattern(path)) {
+        for path in task.inputs.iter().filter(|path| is_plain(path)) {
             if let Some(why) = unusable(&manifest.dir.join(path)) {
                 wrong.push(format!("task `{}`: input `{path}` {why}", task.name));
             }
@@ -42,7 +40,9 @@ pub(super) fn check_arguments(arguments: &[PathBuf]) -> Result<()> {
     if wrong.is_empty() {
         return Ok(());
     }
-    wrong.push("name the inputs anew, or forget those of the earlier run with --no-inputs".to_owned());
+    wrong.push(
+        "name the inputs anew, or forget those of the earlier run with --no-inputs".to_owned(),
+    );
     Err(Error::Usage(wrong.join("\n")))
 }
 

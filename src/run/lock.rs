@@ -44,7 +44,8 @@ impl RunLock {
                 return Err(Error::Locked { path: db_dir.to_owned(), holder });
             }
             if !told {
-                progress.tell(&Event::Note(&format!("waiting: the database is in use by {holder}")));
+                progress
+                    .tell(&Event::Note(&format!("waiting: the database is in use by {holder}")));
                 told = true;
             }
             std::thread::sleep(POLL);
@@ -57,7 +58,12 @@ impl RunLock {
     /// Says in the file who holds it: information, not protection.
     fn sign(&mut self, path: &PathBuf) -> Result<()> {
         let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-        let text = format!("pid {} on {}, since {}\n", std::process::id(), host.trim(), super::digest::utc(super::now_ms()));
+        let text = format!(
+            "pid {} on {}, since {}\n",
+            std::process::id(),
+            host.trim(),
+            super::digest::utc(super::now_ms())
+        );
         self.file.set_len(0).or_io("sign the lock", path)?;
         self.file.seek(SeekFrom::Start(0)).or_io("sign the lock", path)?;
         self.file.write_all(text.as_bytes()).or_io("sign the lock", path)

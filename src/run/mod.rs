@@ -79,14 +79,24 @@ pub fn run(options: &RunOptions, progress: &mut dyn Progress) -> Result<Summary>
     let db = Arc::new(Db::open(&db_dir, options.durability)?);
     let store = Arc::new(Store::open(&db_dir, true)?);
 
-    progress.tell(&Event::Opened { manifest: &options.manifest, tasks: manifest.tasks.len(), db: &options.db });
-    let mut prepared = Prepared::new(&db, manifest, graph, &db_dir, options, Some(&store), progress)?;
+    progress.tell(&Event::Opened {
+        manifest: &options.manifest,
+        tasks: manifest.tasks.len(),
+        db: &options.db,
+    });
+    let mut prepared =
+        Prepared::new(&db, manifest, graph, &db_dir, options, Some(&store), progress)?;
     if !options.always
         && let Some(last) = db::complete(&db.lock())?
         && prepared.fingerprint == Some(last.fingerprint)
     {
         drop(lock);
-        let summary = Summary { reused: last.steps, wall: begun.elapsed(), complete: true, ..Summary::default() };
+        let summary = Summary {
+            reused: last.steps,
+            wall: begun.elapsed(),
+            complete: true,
+            ..Summary::default()
+        };
         progress.tell(&Event::Ended(&summary));
         return Ok(summary);
     }
@@ -175,7 +185,10 @@ fn only(manifest: &Manifest, names: &[String]) -> Result<Vec<crate::ids::TaskInd
         .map(|name| {
             manifest.find(name).ok_or_else(|| {
                 let all: Vec<&str> = manifest.tasks.iter().map(|task| task.name.as_str()).collect();
-                Error::Usage(format!("--step: no task is called `{name}`; there are: {}", all.join(", ")))
+                Error::Usage(format!(
+                    "--step: no task is called `{name}`; there are: {}",
+                    all.join(", ")
+                ))
             })
         })
         .collect()

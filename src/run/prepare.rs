@@ -4,15 +4,14 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
-
 use crate::db::{
-    self, Accepts, Argument, Before, Db, Flow, FlowTask, Inputs, Plan, PlanOptions, Registration, TaskRow,
+    self, Accepts, Argument, Before, Db, Flow, FlowTask, Inputs, Plan, PlanOptions, Registration,
+    TaskRow,
 };
 use crate::error::{Error, OrIo, Result};
 use crate::graph::Graph;
 use crate::ids::TaskId;
-use crate::manifest::{Manifest, Task};
+use crate::manifest::{Manifest, Task, glob_set};
 use crate::object::{FieldHasher, ObjectHash};
 use crate::progress::{Event, Progress};
 use crate::recipe::Recipe;
@@ -63,7 +62,8 @@ impl Prepared {
                 script: task.script.clone(),
                 gather: task.gather,
                 recipe_hash: recipe.hash(),
-                recipe_json: serde_json::to_string(recipe).map_err(|err| Error::Internal(err.to_string()))?,
+                recipe_json: serde_json::to_string(recipe)
+                    .map_err(|err| Error::Internal(err.to_string()))?,
             });
         }
         let rows = db::task_rows(&db.lock(), &registrations)?;
@@ -126,7 +126,12 @@ impl Prepared {
     }
 
     /// Hashes what changed and computes the plan.
-    pub(super) fn plan(&mut self, db: &Db, options: &RunOptions, store: Option<&Store>) -> Result<Plan> {
+    pub(super) fn plan(
+        &mut self,
+        db: &Db,
+        options: &RunOptions,
+        store: Option<&Store>,
+    ) -> Result<Plan> {
         let scanner = scanner(db, &self.manifest.dir, &self.db_dir, options, store);
         for (n, (task, row)) in self.flow.tasks.iter().zip(&self.rows).enumerate() {
             let before = row.known.as_ref().and_then(|known| known.scan);
@@ -179,7 +184,9 @@ fn sources(
         .iter()
         .map(|task| match () {
             () if !task.is_root() => Vec::new(),
-            () if !task.inputs.is_empty() => task.inputs.iter().cloned().map(Source::Pattern).collect(),
+            () if !task.inputs.is_empty() => {
+                task.inputs.iter().cloned().map(Source::Pattern).collect()
+            }
             () if arguments.is_empty() => vec![Source::Nothing],
             () => arguments.iter().cloned().map(Source::Argument).collect(),
         })
@@ -291,16 +298,7 @@ fn accepts(task: &Task) -> Result<Option<Accepts>> {
     if task.matches.is_empty() {
         return Ok(None);
     }
-    let mut set = GlobSetBuilder::new();
-    for pattern in &task.matches {
-        let glob = GlobBuilder::new(pattern)
-            .literal_separator(true)
-            .build()
-            .map_err(|err| Error::Usage(format!("task `{}`: `{pattern}` is no glob: {}", task.name, err.kind())))?;
-        set.add(glob);
-    }
-    let set: GlobSet = set.build().map_err(|err| Error::Usage(format!("task `{}`: {err}", task.name)))?;
-    Ok(Some(Arc::new(move |name: &[u8]| {
-        set.is_match(as_path(name))
-    })))
+    let set = glob_set(task.matches.iter().map(String::as_str))
+        .map_err(|why| Error::Usage(format!("task `{}`: bad `match`: {why}", task.name)))?;
+    Ok(Some(Arc::new(move |name: &[u8]| set.is_match(as_path(name)))))
 }

@@ -14,8 +14,8 @@ use crate::ids::TaskId;
 use crate::object::{ObjectHash, ObjectHasher};
 use crate::store::{Placed, Store};
 
-use super::{as_path, path_bytes};
 use super::walk::{Found, walk};
+use super::{as_path, path_bytes};
 
 /// A file whose inode changed less than this before it was hashed may change once more within the same
 /// tick of the file system's clock, and nobody could tell; it is hashed again next time.
@@ -59,7 +59,9 @@ impl Fingerprint {
             bytes.extend_from_slice(&(part.len() as u64).to_le_bytes());
             bytes.extend_from_slice(part);
         }
-        for number in [stat.size, stat.mtime_ns, stat.ctime_ns, stat.inode, i64::from(stat.executable)] {
+        for number in
+            [stat.size, stat.mtime_ns, stat.ctime_ns, stat.inode, i64::from(stat.executable)]
+        {
             bytes.extend_from_slice(&number.to_le_bytes());
         }
         let hash = ObjectHash::of(&bytes);
@@ -81,7 +83,9 @@ impl Fingerprint {
 }
 
 fn stat_of(metadata: &Metadata) -> Stat {
-    let ns = |seconds: i64, nanoseconds: i64| seconds.saturating_mul(1_000_000_000).saturating_add(nanoseconds);
+    let ns = |seconds: i64, nanoseconds: i64| {
+        seconds.saturating_mul(1_000_000_000).saturating_add(nanoseconds)
+    };
     Stat {
         size: i64::try_from(metadata.size()).unwrap_or(i64::MAX),
         mtime_ns: ns(metadata.mtime(), metadata.mtime_nsec()),
@@ -178,7 +182,12 @@ impl Scanner<'_> {
                 return Ok(());
             }
             let full = self.dir.join(as_path(path));
-            suspects.push(Suspect { path: path.to_vec(), name: name.to_vec(), full, was_known: known.is_some() });
+            suspects.push(Suspect {
+                path: path.to_vec(),
+                name: name.to_vec(),
+                full,
+                was_known: known.is_some(),
+            });
             if suspects.len() >= CHUNK {
                 trusted &= self.take_all(task, &mut suspects)?;
             }
@@ -244,13 +253,17 @@ impl Scanner<'_> {
             let threads: Vec<_> = suspects
                 .chunks(share)
                 .map(|part| {
-                    scope.spawn(move || part.iter().map(|suspect| self.take(&suspect.full)).collect())
+                    scope.spawn(move || {
+                        part.iter().map(|suspect| self.take(&suspect.full)).collect()
+                    })
                 })
                 .collect();
             threads
                 .into_iter()
                 .map(|thread| {
-                    thread.join().unwrap_or_else(|_| Err(Error::Internal("hashing an input panicked".to_owned())))
+                    thread.join().unwrap_or_else(|_| {
+                        Err(Error::Internal("hashing an input panicked".to_owned()))
+                    })
                 })
                 .collect()
         });
@@ -265,7 +278,8 @@ impl Scanner<'_> {
         drop(placed);
         let mut trusted = true;
         let mut conn = self.db.lock();
-        let tx = conn.transaction().map_err(|source| Error::Db { what: "note input files", source })?;
+        let tx =
+            conn.transaction().map_err(|source| Error::Db { what: "note input files", source })?;
         for (suspect, taken) in suspects.drain(..).zip(all) {
             trusted &= taken.stat.mtime_ns != Stat::UNTRUSTED;
             if suspect.was_known {
@@ -286,7 +300,8 @@ impl Scanner<'_> {
             let before = stat_of(&file.metadata().or_io("look at input", full)?);
             let (object, placed) = match self.store {
                 Some(store) => {
-                    let placed = store.put_file(&mut file, &|hash| db::known_object(&self.db.lock(), hash))?;
+                    let placed = store
+                        .put_file(&mut file, &|hash| db::known_object(&self.db.lock(), hash))?;
                     (placed.hash, Some(placed))
                 }
                 None => (hash_file(&mut file).or_io("read input", full)?, None),

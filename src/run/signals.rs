@@ -17,7 +17,10 @@ impl Forwarder {
     /// Takes INT, TERM and HUP, but none that was ignored when we were started: `nohup` and a shell's
     /// `&` mean it.
     pub(super) fn start(messages: flume::Sender<Message>) -> Result<Forwarder> {
-        let taken = [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|&signal| !crate::sys::is_ignored(signal));
+        let ignored = ignored();
+        let taken = [SIGINT, SIGTERM, SIGHUP]
+            .into_iter()
+            .filter(|&signal| ignored >> (signal - 1) & 1 == 0);
         let mut signals = Signals::new(taken).or_io("listen for", "signals")?;
         let handle = signals.handle();
         let thread = std::thread::Builder::new()
@@ -32,6 +35,13 @@ impl Forwarder {
             .or_io("start", "the signal thread")?;
         Ok(Forwarder { handle, thread: Some(thread) })
     }
+}
+
+/// Signals that are ignored, as the kernel tells: bit n-1 for signal n.
+fn ignored() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
 }
 
 impl Drop for Forwarder {

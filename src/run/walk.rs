@@ -3,20 +3,13 @@
 use std::fs::Metadata;
 use std::path::{Component, Path, PathBuf};
 
-use globset::{GlobBuilder, GlobMatcher};
+use globset::GlobSet;
 use walkdir::{DirEntry, WalkDir};
 
 use crate::error::{Error, OrIo, Result};
+use crate::manifest::{fixed_part, glob_set, is_plain};
 
 use super::path_bytes;
-
-/// Characters that make a path a pattern.
-const META: &[char] = &['*', '?', '[', '{', '\\'];
-
-/// True if the text is a glob, false if it is a plain path.
-pub(super) fn is_pattern(text: &str) -> bool {
-    text.contains(META)
-}
 
 /// A file found. `path` is below the manifest's folder unless the pattern is absolute; `name` is the
 /// path below the fixed part of the pattern.
@@ -90,7 +83,7 @@ struct Split {
     /// Leading components without a wildcard.
     fixed: PathBuf,
     /// Matches what is below.
-    glob: GlobMatcher,
+    glob: GlobSet,
     /// Number of components below, if it is certain.
     depth: Option<usize>,
     /// A component begins with a dot, so hidden files are meant.
@@ -98,29 +91,18 @@ struct Split {
 }
 
 fn split(pattern: &str) -> Result<Option<Split>> {
-    if !is_pattern(pattern) {
+    if is_plain(pattern) {
         return Ok(None);
     }
-    let mut fixed = PathBuf::new();
-    let mut rest = PathBuf::new();
-    for component in Path::new(pattern).components() {
-        let is_fixed = rest.as_os_str().is_empty() && !is_pattern(&component.as_os_str().to_string_lossy());
-        match (is_fixed, component) {
-            (true, Component::CurDir) => {}
-            (true, component) => fixed.push(component),
-            (false, component) => rest.push(component),
-        }
-    }
-    let text = rest.to_string_lossy();
-    let glob = GlobBuilder::new(&text)
-        .literal_separator(true)
-        .backslash_escape(true)
-        .build()
-        .map_err(|err| Error::Usage(format!("`{pattern}` is no glob: {}", err.kind())))?
-        .compile_matcher();
+    let fixed = fixed_part(pattern);
+    let rest = &pattern[fixed.len()..];
+    let glob =
+        glob_set([rest]).map_err(|why| Error::Usage(format!("`{pattern}` is no glob: {why}")))?;
     // `{a,b/c}` may cross a slash, so only plain wildcards have a certain depth.
-    let depth = (!text.contains("**") && !text.contains('{')).then(|| rest.components().count());
-    let hidden = rest.components().any(|c| c.as_os_str().to_string_lossy().starts_with('.'));
+    let depth = (!rest.contains("**") && !rest.contains('{')).then(|| rest.split('/').count());
+    let hidden = rest.split('/').any(|component| component.starts_with('.'));
+    // Without `.` components, so that a file has one path however the pattern is written.
+    let fixed = Path::new(fixed).components().filter(|c| *c != Component::CurDir).collect();
     Ok(Some(Split { fixed, glob, depth, hidden }))
 }
 

@@ -14,13 +14,13 @@ use crate::progress::{Progress, Summary};
 use crate::step::{self, Supervisor};
 use crate::store::Store;
 
+use super::RunOptions;
 use super::committer::Committer;
 use super::dispatch::{Dispatcher, Parts};
 use super::prepare::Prepared;
 use super::signals::Forwarder;
 use super::slots::Slots;
 use super::worker::{self, Engine, TaskWork};
-use super::RunOptions;
 
 /// Everything that is needed to work off a plan.
 pub(super) struct Work<'a> {

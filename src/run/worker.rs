@@ -93,7 +93,12 @@ impl Engine {
     }
 
     /// Runs one attempt. `None`: it was cancelled, which says nothing about the step.
-    fn attempt(&self, number: usize, scratch: &mut Option<Scratch>, job: &Job) -> Result<Option<Ready>> {
+    fn attempt(
+        &self,
+        number: usize,
+        scratch: &mut Option<Scratch>,
+        job: &Job,
+    ) -> Result<Option<Ready>> {
         let attempt = self.describe(job)?;
         let mut slot = Some(self.slots.take());
         if self.stop.load(Ordering::Acquire) {
@@ -163,7 +168,11 @@ impl Engine {
         }
         // Under the task's name, because that is what an interpreter prints in its messages.
         let path = self.scratch.join("scripts").join(&task.name);
-        let draft = self.scratch.join("scripts").join(format!("{}~{:?}", task.name, std::thread::current().id()));
+        let draft = self.scratch.join("scripts").join(format!(
+            "{}~{:?}",
+            task.name,
+            std::thread::current().id()
+        ));
         std::fs::write(&draft, &task.script).or_io("write the script", &draft)?;
         std::fs::rename(&draft, &path).or_io("write the script", &path)?;
         Ok(Arc::clone(task.file.get_or_init(|| path.into())))
@@ -174,7 +183,9 @@ impl Engine {
         let (outcome, code, detail) = words(&report.outcome);
         let verdict = match report.outcome {
             Outcome::Succeeded => Verdict::Done,
-            _ if job.tried < task.retries && !self.stop.load(Ordering::Acquire) => Verdict::TryAgain,
+            _ if job.tried < task.retries && !self.stop.load(Ordering::Acquire) => {
+                Verdict::TryAgain
+            }
             _ => Verdict::Failed,
         };
         let failure = match report.outcome {

@@ -102,6 +102,7 @@ pub fn plan(
     Ok(plan)
 }
 
+// STRICT, because elsewhere a column of type ANY turns the name `007` into the number 7.
 fn prepare(conn: &Connection) -> Result<()> {
     conn.execute_batch(
         "DROP TABLE IF EXISTS temp.change; DROP TABLE IF EXISTS temp.gain;
@@ -109,17 +110,17 @@ fn prepare(conn: &Connection) -> Result<()> {
          CREATE TEMP TABLE change(
            step INTEGER PRIMARY KEY, task INTEGER, live INTEGER, state INTEGER,
            was INTEGER                             -- it supported its consumers before
-         );
+         ) STRICT;
          CREATE INDEX temp.change_task ON change(task);
          CREATE TEMP TABLE gain(
            id INTEGER PRIMARY KEY, task INTEGER, key INTEGER, object BLOB, name ANY,
            executable INTEGER, producer INTEGER
-         );
+         ) STRICT;
          CREATE INDEX temp.gain_task ON gain(task);
          CREATE TEMP TABLE fresh(
            id INTEGER PRIMARY KEY, task INTEGER, recipe INTEGER, key INTEGER, object BLOB, name ANY,
            executable INTEGER, UNIQUE(task, key, name)
-         );
+         ) STRICT;
          CREATE TEMP TABLE wanted(key INTEGER PRIMARY KEY);",
     )
     .or_db(WHAT)

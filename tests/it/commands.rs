@@ -19,10 +19,13 @@ fn half_done() -> Project {
 
 #[test]
 fn a_run_tells_what_the_owner_wants_to_know() {
-    let p = Project::new().task("first", "echo 1 >$OUTPUT_DIR/x; echo 2 >$OUTPUT_DIR/y").task("second", "true");
+    let p = Project::new()
+        .task("first", "echo 1 >$OUTPUT_DIR/x; echo 2 >$OUTPUT_DIR/y")
+        .task("second", "true");
     let ran = p.run().ok();
     let ran = ran.says("pipeline.toml").says("2 tasks").says("db").says("registered first, second");
-    let ran = ran.says("step 1 first: done, 2 outputs").says("second (x): done").says("second (y): done");
+    let ran =
+        ran.says("step 1 first: done, 2 outputs").says("second (x): done").says("second (y): done");
     ran.says("total 3 steps: 3 run").answers("");
     assert_eq!(p.run().stdout, "", "answers only go to stdout");
 }
@@ -33,7 +36,14 @@ fn status_counts_the_steps_of_each_task() {
     let status = p.call(["status", "--json"]).ok().json();
     let numbers = |n: usize| {
         let task = &status["tasks"][n];
-        json!([task["task"], task["done"], task["pending"], task["failed"], task["outputs"], task["bytes"]])
+        json!([
+            task["task"],
+            task["done"],
+            task["pending"],
+            task["failed"],
+            task["outputs"],
+            task["bytes"]
+        ])
     };
     assert_eq!(numbers(0), json!(["a", 2, 0, 0, 2, 4]));
     assert_eq!(numbers(1), json!(["b", 1, 0, 1, 1, 2]));
@@ -43,11 +53,16 @@ fn status_counts_the_steps_of_each_task() {
 
 #[test]
 fn status_answers_during_a_run() {
-    let p = Project::new().task("quick", "echo 1 >$OUTPUT_DIR/x").task("slow", &format!(": >started; {WAIT_FOR_GO}"));
+    let p = Project::new()
+        .task("quick", "echo 1 >$OUTPUT_DIR/x")
+        .task("slow", &format!(": >started; {WAIT_FOR_GO}"));
     let running = p.run_cmd([""; 0]).start();
     wait_for("the slow step", || p.path("started").exists());
     let status = p.call(["status", "--json"]).ok().json();
-    assert_eq!((&status["tasks"][0]["done"], &status["tasks"][1]["pending"]), (&json!(1), &json!(1)));
+    assert_eq!(
+        (&status["tasks"][0]["done"], &status["tasks"][1]["pending"]),
+        (&json!(1), &json!(1))
+    );
     assert_eq!(status["last_run"]["pid"], running.pid());
     p.call(["log", "quick"]).ok();
     p.call(["cat", "quick/x"]).ok().answers("1\n");
@@ -102,13 +117,20 @@ fn a_log_is_given_raw() {
     p.run().ok().says_nothing_of("\u{1b}");
     let log = p.call(["log", "a"]).ok();
     assert!(log.stdout.contains('\u{1b}') && log.stdout.contains('\0'));
-    p.task("a", "printf 'a\\033[31mz\\n'; exit 1").run().fails(1).says_nothing_of("\u{1b}").says("a\\u{1b}[31mz");
+    p.task("a", "printf 'a\\033[31mz\\n'; exit 1")
+        .run()
+        .fails(1)
+        .says_nothing_of("\u{1b}")
+        .says("a\\u{1b}[31mz");
 }
 
 #[test]
 fn verbose_shows_logs_and_quiet_only_failures() {
-    let p = Project::new().task("a", "echo hello; echo 1 >$OUTPUT_DIR/x").task("b", "echo oh no; false");
-    let ran = p.run_with(["-q"]).fails(1).says("oh no").says_nothing_of("hello").says_nothing_of("done");
+    let p = Project::new()
+        .task("a", "echo hello; echo 1 >$OUTPUT_DIR/x")
+        .task("b", "echo oh no; false");
+    let ran =
+        p.run_with(["-q"]).fails(1).says("oh no").says_nothing_of("hello").says_nothing_of("done");
     ran.says_nothing_of("registered");
     p.run_with(["-v", "-B"]).fails(1).says("hello").says("oh no");
     p.task("b", "true").run().ok().says_nothing_of("hello");
@@ -117,7 +139,10 @@ fn verbose_shows_logs_and_quiet_only_failures() {
 
 #[test]
 fn cat_writes_objects_by_hash_or_name() {
-    let p = Project::new().task("a", "echo 1 >$OUTPUT_DIR/x; mkdir $OUTPUT_DIR/d; printf '\\000\\001' >$OUTPUT_DIR/d/y");
+    let p = Project::new().task(
+        "a",
+        "echo 1 >$OUTPUT_DIR/x; mkdir $OUTPUT_DIR/d; printf '\\000\\001' >$OUTPUT_DIR/d/y",
+    );
     p.run().ok();
     let hash = sha256(b"1\n");
     for word in [hash.as_str(), &hash[..8], "a/x"] {
@@ -136,7 +161,9 @@ fn n_tells_what_would_run_and_changes_nothing() {
     p.file("in/3", "3\n");
     let before = tree(&p.root());
     // Whoever reads a database in WAL mode may touch its shared memory.
-    let lasting = |tree: Vec<String>| tree.into_iter().filter(|line| !line.ends_with("db-shm")).collect::<Vec<_>>();
+    let lasting = |tree: Vec<String>| {
+        tree.into_iter().filter(|line| !line.ends_with("db-shm")).collect::<Vec<_>>()
+    };
     let plan = p.run_with(["-n", "--json"]).ok().ran([]).json();
     let numbers = |n: usize| {
         let task = &plan["tasks"][n];
@@ -156,7 +183,10 @@ fn n_needs_no_database_and_makes_none() {
     let p = Project::new().task("a", "true").task_with("all", "gather = true", "true");
     let before = tree(&p.root());
     let plan = p.run_with(["-n", "--json"]).ok().json();
-    assert_eq!((&plan["tasks"][0]["new"], &plan["tasks"][1]["waits_for_inputs"]), (&json!(1), &json!(true)));
+    assert_eq!(
+        (&plan["tasks"][0]["new"], &plan["tasks"][1]["waits_for_inputs"]),
+        (&json!(1), &json!(true))
+    );
     assert_eq!(tree(&p.root()), before);
 }
 

@@ -6,7 +6,11 @@ use crate::harness::{Project, contents, files};
 
 fn project() -> Project {
     let p = Project::new().file("names", "x y d/z");
-    p.task_with("a", "files = [\"names\"]", "mkdir $OUTPUT_DIR/d; for n in $(cat names); do echo $n >$OUTPUT_DIR/$n; done");
+    p.task_with(
+        "a",
+        "files = [\"names\"]",
+        "mkdir $OUTPUT_DIR/d; for n in $(cat names); do echo $n >$OUTPUT_DIR/$n; done",
+    );
     p.run().ok();
     p.call(["export", "a", "--to", "out"]).ok();
     p
@@ -64,7 +68,11 @@ fn an_unchanged_file_is_not_written_again() {
 #[test]
 fn a_second_output_of_one_name_gets_a_number() {
     let p = Project::new().file("in/1", "1\n").file("in/2", "2\n").file("in/3", "3\n");
-    p.task_with("a", "inputs = [\"in/*\"]", "mkdir $OUTPUT_DIR/d; cp $INPUT_FILE $OUTPUT_DIR/d/x.txt");
+    p.task_with(
+        "a",
+        "inputs = [\"in/*\"]",
+        "mkdir $OUTPUT_DIR/d; cp $INPUT_FILE $OUTPUT_DIR/d/x.txt",
+    );
     p.run().ok();
     let exported = p.exported("a");
     assert_eq!(exported.keys().collect::<Vec<_>>(), ["d/x.txt", "d/x.txt~2", "d/x.txt~3"]);
@@ -76,7 +84,11 @@ fn a_second_output_of_one_name_gets_a_number() {
 #[test]
 fn an_output_that_is_called_like_a_numbered_one_is_not_lost() {
     let p = Project::new().file("in/1", "1\n").file("in/2", "2\n");
-    p.task_with("a", "inputs = [\"in/*\"]", "cp $INPUT_FILE $OUTPUT_DIR/x; echo own$INPUT_NAME >$OUTPUT_DIR/x~2");
+    p.task_with(
+        "a",
+        "inputs = [\"in/*\"]",
+        "cp $INPUT_FILE $OUTPUT_DIR/x; echo own$INPUT_NAME >$OUTPUT_DIR/x~2",
+    );
     p.run().ok();
     let mut values: Vec<String> = p.exported("a").into_values().collect();
     values.sort();
@@ -98,12 +110,21 @@ fn an_output_may_be_a_file_where_another_has_a_folder() {
 
 #[test]
 fn the_executable_bit_is_kept_and_follows_its_output() {
-    let p = Project::new().task("a", "echo echo hi >$OUTPUT_DIR/tool; chmod +x $OUTPUT_DIR/tool; echo 1 >$OUTPUT_DIR/data");
+    let p = Project::new().task(
+        "a",
+        "echo echo hi >$OUTPUT_DIR/tool; chmod +x $OUTPUT_DIR/tool; echo 1 >$OUTPUT_DIR/data",
+    );
     p.run().ok();
-    let mode = |name: &str| p.path("out").join(name).metadata().unwrap().permissions().mode() & 0o111;
+    let mode =
+        |name: &str| p.path("out").join(name).metadata().unwrap().permissions().mode() & 0o111;
     p.call(["export", "a", "--to", "out"]).ok();
     assert_eq!((mode("tool"), mode("data")), (0o111, 0));
-    p.task("a", "echo echo hi >$OUTPUT_DIR/tool; echo 1 >$OUTPUT_DIR/data; chmod +x $OUTPUT_DIR/data").run().ok();
+    p.task(
+        "a",
+        "echo echo hi >$OUTPUT_DIR/tool; echo 1 >$OUTPUT_DIR/data; chmod +x $OUTPUT_DIR/data",
+    )
+    .run()
+    .ok();
     p.call(["export", "a", "--to", "out"]).ok();
     assert_eq!((mode("tool"), mode("data")), (0, 0o111));
 }
@@ -111,7 +132,11 @@ fn the_executable_bit_is_kept_and_follows_its_output() {
 #[test]
 fn an_incomplete_pipeline_is_told_and_exits_with_1_unless_that_is_wanted() {
     let p = Project::new().file("in/1", "1\n").file("in/2", "2\n");
-    p.task_with("a", "inputs = [\"in/*\"]", "cp $INPUT_FILE $OUTPUT_DIR/$INPUT_NAME; [ $INPUT_NAME = 1 ]");
+    p.task_with(
+        "a",
+        "inputs = [\"in/*\"]",
+        "cp $INPUT_FILE $OUTPUT_DIR/$INPUT_NAME; [ $INPUT_NAME = 1 ]",
+    );
     p.run_with(["-k"]).fails(1);
     p.call(["export", "a", "--to", "out"]).fails(1).says("incomplete");
     p.call(["export", "a", "--to", "out", "--partial"]).ok().says("incomplete");

@@ -10,7 +10,12 @@ fn nothing_new_is_started_after_a_failure() {
     for n in 0..20 {
         p.file(format!("in/{n:02}"), n.to_string());
     }
-    p.task_with("a", "inputs = [\"in/*\"]", "[ $INPUT_NAME != 03 ]; echo 1 >$OUTPUT_DIR/$INPUT_NAME").task("b", "true");
+    p.task_with(
+        "a",
+        "inputs = [\"in/*\"]",
+        "[ $INPUT_NAME != 03 ]; echo 1 >$OUTPUT_DIR/$INPUT_NAME",
+    )
+    .task("b", "true");
     let ran = p.run_with(["-j1"]).fails(1);
     let failures = ran.stderr.matches(": failed: exit code 1").count();
     assert_eq!(failures, 1, "{}", ran.stderr);
@@ -22,7 +27,11 @@ fn nothing_new_is_started_after_a_failure() {
 #[test]
 fn what_runs_while_another_fails_is_finished_and_kept() {
     let p = Project::new()
-        .task_with("slow", "from = []", &format!(": >started; {WAIT_FOR_GO}; echo 1 >$OUTPUT_DIR/x"))
+        .task_with(
+            "slow",
+            "from = []",
+            &format!(": >started; {WAIT_FOR_GO}; echo 1 >$OUTPUT_DIR/x"),
+        )
         .task_with("bad", "from = []", "until [ -e started ]; do sleep 0.01; done; exit 3")
         .task_with("after", "from = [\"slow\"]", COPY);
     let running = p.run_cmd(["-j2"]).start();
@@ -36,9 +45,13 @@ fn what_runs_while_another_fails_is_finished_and_kept() {
 #[test]
 fn k_goes_on_with_everything_that_does_not_depend_on_it() {
     let p = Project::new().file("in/1", "1\n").file("in/2", "2\n").file("in/3", "3\n");
-    p.task_with("a", "inputs = [\"in/*\"]", "[ $INPUT_NAME != 2 ]; cp $INPUT_FILE $OUTPUT_DIR/$INPUT_NAME")
-        .task("b", COPY)
-        .task_with("all", "gather = true", "cat $INPUT_DIR/* >$OUTPUT_DIR/all");
+    p.task_with(
+        "a",
+        "inputs = [\"in/*\"]",
+        "[ $INPUT_NAME != 2 ]; cp $INPUT_FILE $OUTPUT_DIR/$INPUT_NAME",
+    )
+    .task("b", COPY)
+    .task_with("all", "gather = true", "cat $INPUT_DIR/* >$OUTPUT_DIR/all");
     p.run_with(["-k", "-j1"])
         .fails(1)
         .ran_on(["a 1", "a 2", "a 3", "b 1", "b 3"])
@@ -49,7 +62,10 @@ fn k_goes_on_with_everything_that_does_not_depend_on_it() {
 
 #[test]
 fn a_failed_step_is_tried_again_in_the_next_run_and_nothing_else() {
-    let p = Project::new().task("a", "echo 1 >$OUTPUT_DIR/x").task("b", "[ -e cured ]; cp $INPUT_FILE $OUTPUT_DIR").task("c", COPY);
+    let p = Project::new()
+        .task("a", "echo 1 >$OUTPUT_DIR/x")
+        .task("b", "[ -e cured ]; cp $INPUT_FILE $OUTPUT_DIR")
+        .task("c", COPY);
     p.run().fails(1).ran(["a", "b"]);
     p.run().fails(1).ran(["b"]);
     p.file("cured", "").run().ok().ran(["b", "c"]);
@@ -59,11 +75,21 @@ fn a_failed_step_is_tried_again_in_the_next_run_and_nothing_else() {
 
 #[test]
 fn a_failed_step_is_tried_again_at_once_as_often_as_retries_says() {
-    let p = Project::new().task_with("a", "retries = 2", "echo $ATTEMPT >>attempts; [ $ATTEMPT = 3 ]; echo 1 >$OUTPUT_DIR/x");
+    let p = Project::new().task_with(
+        "a",
+        "retries = 2",
+        "echo $ATTEMPT >>attempts; [ $ATTEMPT = 3 ]; echo 1 >$OUTPUT_DIR/x",
+    );
     p.run().ok().ran(["a", "a", "a"]).says("trying again");
     assert_eq!(p.read("attempts"), "1\n2\n3\n");
-    p.task_with("a", "retries = 1\nretry_delay = \"10ms\"", "echo $ATTEMPT >$OUTPUT_DIR/x; false").run().fails(1).ran(["a", "a"]);
-    assert_eq!(p.sql("SELECT number, outcome FROM attempt WHERE step = 2 ORDER BY 1"), ["1|exit", "2|exit"]);
+    p.task_with("a", "retries = 1\nretry_delay = \"10ms\"", "echo $ATTEMPT >$OUTPUT_DIR/x; false")
+        .run()
+        .fails(1)
+        .ran(["a", "a"]);
+    assert_eq!(
+        p.sql("SELECT number, outcome FROM attempt WHERE step = 2 ORDER BY 1"),
+        ["1|exit", "2|exit"]
+    );
     // The next run has its own retries, and the numbers go on.
     p.run().fails(1).ran(["a", "a"]);
     assert_eq!(p.sql("SELECT max(number) FROM attempt WHERE step = 2"), ["4"]);
@@ -72,7 +98,11 @@ fn a_failed_step_is_tried_again_at_once_as_often_as_retries_says() {
 
 #[test]
 fn an_attempt_that_failed_leaves_nothing_to_the_next_one() {
-    let p = Project::new().task_with("a", "retries = 1", "[ -z \"$(ls -A $OUTPUT_DIR)\" ]; echo $ATTEMPT >$OUTPUT_DIR/$ATTEMPT; [ $ATTEMPT = 2 ]");
+    let p = Project::new().task_with(
+        "a",
+        "retries = 1",
+        "[ -z \"$(ls -A $OUTPUT_DIR)\" ]; echo $ATTEMPT >$OUTPUT_DIR/$ATTEMPT; [ $ATTEMPT = 2 ]",
+    );
     p.run().ok();
     assert_eq!(p.exported("a"), files([("2", "2\n")]));
 }
@@ -80,8 +110,19 @@ fn an_attempt_that_failed_leaves_nothing_to_the_next_one() {
 #[test]
 fn a_failure_is_shown_with_the_last_twenty_lines_of_its_log_and_again_at_the_end() {
     let p = Project::new().file("in/the input", "x\n");
-    p.task_with("bad", "inputs = [\"in/*\"]", "n=0; while [ $n -lt 30 ]; do n=$((n+1)); echo line-$n-; done; exit 42");
-    let ran = p.run().fails(1).says("bad").says("the input").says("exit code 42").says("line-11-").says("line-30-");
+    p.task_with(
+        "bad",
+        "inputs = [\"in/*\"]",
+        "n=0; while [ $n -lt 30 ]; do n=$((n+1)); echo line-$n-; done; exit 42",
+    );
+    let ran = p
+        .run()
+        .fails(1)
+        .says("bad")
+        .says("the input")
+        .says("exit code 42")
+        .says("line-11-")
+        .says("line-30-");
     ran.says_nothing_of("line-10-").says("1 step failed").says("task-pipeline log 1");
     let log = p.call(["log", "1"]).ok().stdout;
     assert_eq!(log.lines().count(), 30, "{log}");
@@ -103,7 +144,9 @@ fn the_summary_names_every_failure() {
 
 #[test]
 fn the_outputs_of_a_failed_step_are_dropped_and_its_log_is_kept() {
-    let p = Project::new().task("a", "echo unwanted >$OUTPUT_DIR/x; echo said; exit 1").task("b", "true");
+    let p = Project::new()
+        .task("a", "echo unwanted >$OUTPUT_DIR/x; echo said; exit 1")
+        .task("b", "true");
     p.run().fails(1).ran(["a"]);
     assert_eq!(p.sql("SELECT count(*) FROM output"), ["0"]);
     assert_eq!(p.call(["log", "a"]).ok().stdout, "said\n");
@@ -137,7 +180,11 @@ fn a_failure_upstream_keeps_gather_waiting_until_it_is_cured() {
     let p = Project::new()
         .task_with("good", "from = []", "echo 1 >$OUTPUT_DIR/x")
         .task_with("bad", "from = []", "[ -e cured ]; echo 2 >$OUTPUT_DIR/y")
-        .task_with("all", "from = [\"good\", \"bad\"]\ngather = true", "cat $INPUT_DIR/* >$OUTPUT_DIR/all")
+        .task_with(
+            "all",
+            "from = [\"good\", \"bad\"]\ngather = true",
+            "cat $INPUT_DIR/* >$OUTPUT_DIR/all",
+        )
         .task("after", COPY);
     p.run_with(["-k"]).fails(1).ran(["good", "bad"]).says("task all waits");
     p.file("cured", "").run().ok().ran(["bad", "all", "after"]);

@@ -42,7 +42,16 @@ fn the_folders_of_a_database_are_made() {
 #[test]
 fn the_number_of_jobs_may_be_written_in_each_of_the_usual_ways() {
     let p = project();
-    for args in [&["-j2"][..], &["-j", "2"], &["-j=2"], &["--jobs=2"], &["-jobs", "2"], &["-parallel", "2"], &["--parallel=2"], &["-kj2"]] {
+    for args in [
+        &["-j2"][..],
+        &["-j", "2"],
+        &["-j=2"],
+        &["--jobs=2"],
+        &["-jobs", "2"],
+        &["-parallel", "2"],
+        &["--parallel=2"],
+        &["-kj2"],
+    ] {
         p.run_with(args).ok();
     }
     for args in [&["-j0"][..], &["-j"], &["-j", "two"], &["--jobs=-1"]] {
@@ -85,7 +94,10 @@ fn help_and_version_go_to_stdout() {
 
 #[test]
 fn an_input_may_look_like_an_option_or_a_command_after_two_dashes() {
-    let p = Project::new().file("-x", "x\n").file("status", "s\n").task("a", "cp $INPUT_FILE $OUTPUT_DIR/out$INPUT_NAME");
+    let p = Project::new()
+        .file("-x", "x\n")
+        .file("status", "s\n")
+        .task("a", "cp $INPUT_FILE $OUTPUT_DIR/out$INPUT_NAME");
     p.run_with(["--", "-x", "status"]).ok().ran_on(["a -x", "a status"]);
     assert_eq!(p.exported("a"), files([("out-x", "x\n"), ("outstatus", "s\n")]));
 }
@@ -123,7 +135,9 @@ fn another_programs_database_is_left_alone() {
     let before = p.read("db/db");
     p.run().fails(65).ran([]).says("another program").says("--db");
     assert_eq!(p.read("db/db"), before);
-    p.file("other/db", "this is no database, but a text that somebody wrote").call(["-db", "other"]).fails(65);
+    p.file("other/db", "this is no database, but a text that somebody wrote")
+        .call(["-db", "other"])
+        .fails(65);
     assert_eq!(p.read("other/db"), "this is no database, but a text that somebody wrote");
 }
 

@@ -54,18 +54,25 @@ fn equal_content_of_two_producers_is_there_twice() {
     let p = Project::new()
         .task_with("a", "from = []", "echo same >$OUTPUT_DIR/x")
         .task_with("b", "from = []", "echo same >$OUTPUT_DIR/x")
-        .task_with("all", "from = [\"a\", \"b\"]\ngather = true", "ls $INPUT_DIR >$OUTPUT_DIR/names");
+        .task_with(
+            "all",
+            "from = [\"a\", \"b\"]\ngather = true",
+            "ls $INPUT_DIR >$OUTPUT_DIR/names",
+        );
     p.run().ok();
     assert_eq!(p.exported("all"), files([("names", "x\nx~2\n")]));
 }
 
 #[test]
 fn the_object_of_a_gather_step_is_a_listing_that_sha256sum_checks() {
-    let p = Project::new()
-        .task("a", "echo 1 >$OUTPUT_DIR/one; echo 2 >$OUTPUT_DIR/two")
-        .task_with("all", "gather = true", "true");
+    let p = Project::new().task("a", "echo 1 >$OUTPUT_DIR/one; echo 2 >$OUTPUT_DIR/two").task_with(
+        "all",
+        "gather = true",
+        "true",
+    );
     p.run().ok();
-    let hash = p.sql("SELECT object_hash FROM step WHERE task = (SELECT id FROM task WHERE name = 'all')");
+    let hash =
+        p.sql("SELECT object_hash FROM step WHERE task = (SELECT id FROM task WHERE name = 'all')");
     let listing = p.call(["cat", &hash[0]]).ok().stdout;
     let expected = format!("{}  one\n{}  two\n", sha256(b"1\n"), sha256(b"2\n"));
     assert_eq!(listing, expected);
@@ -85,7 +92,10 @@ fn match_chooses_what_is_gathered() {
 
 #[test]
 fn where_nothing_is_to_be_gathered_no_step_runs() {
-    let p = Project::new().task("a", "true").task_with("all", "gather = true", "true").task("after", "true");
+    let p = Project::new()
+        .task("a", "true")
+        .task_with("all", "gather = true", "true")
+        .task("after", "true");
     p.run().ok().ran(["a"]);
     p.run().ok().ran([]).says("nothing to do");
 }
@@ -96,7 +106,11 @@ fn gather_may_follow_gather_and_feed_others() {
         .task("a", "echo 1 >$OUTPUT_DIR/x; echo 2 >$OUTPUT_DIR/y")
         .task_with("sum", "gather = true", "cat $INPUT_DIR/* >$OUTPUT_DIR/sum")
         .task("lines", "wc -l <$INPUT_FILE | tr -d ' ' >$OUTPUT_DIR/lines")
-        .task_with("end", "from = [\"sum\", \"lines\"]\ngather = true", "cat $INPUT_DIR/lines $INPUT_DIR/sum >$OUTPUT_DIR/end");
+        .task_with(
+            "end",
+            "from = [\"sum\", \"lines\"]\ngather = true",
+            "cat $INPUT_DIR/lines $INPUT_DIR/sum >$OUTPUT_DIR/end",
+        );
     p.run().ok().ran(["a", "sum", "lines", "end"]);
     assert_eq!(p.exported("end"), files([("end", "2\n1\n2\n")]));
     p.run().ok().ran([]);
@@ -105,8 +119,12 @@ fn gather_may_follow_gather_and_feed_others() {
 #[test]
 fn a_gather_step_runs_again_only_if_what_it_gathers_changed() {
     let p = Project::new().file("in/1", "1\n").file("in/2", "2\n");
-    p.task_with("each", "inputs = [\"in/*\"]", "wc -c <$INPUT_FILE | tr -d ' ' >$OUTPUT_DIR/$INPUT_NAME")
-        .task_with("all", "gather = true", "cat $INPUT_DIR/* >$OUTPUT_DIR/all");
+    p.task_with(
+        "each",
+        "inputs = [\"in/*\"]",
+        "wc -c <$INPUT_FILE | tr -d ' ' >$OUTPUT_DIR/$INPUT_NAME",
+    )
+    .task_with("all", "gather = true", "cat $INPUT_DIR/* >$OUTPUT_DIR/all");
     p.run().ok().ran(["each", "each", "all"]);
     p.file("in/1", "9\n").run().ok().ran_on(["each 1"]);
     p.file("in/1", "99\n").run().ok().ran_on(["each 1", "all"]);
@@ -120,7 +138,11 @@ fn a_gather_step_runs_again_only_if_what_it_gathers_changed() {
 fn an_input_of_gather_may_be_edited_without_harm() {
     let p = Project::new()
         .task("a", "echo 1 >$OUTPUT_DIR/x")
-        .task_with("spoil", "from = [\"a\"]\ngather = true", "echo spoilt >$INPUT_DIR/x; rm -rf $INPUT_DIR; rm $INPUT_FILE")
+        .task_with(
+            "spoil",
+            "from = [\"a\"]\ngather = true",
+            "echo spoilt >$INPUT_DIR/x; rm -rf $INPUT_DIR; rm $INPUT_FILE",
+        )
         .task_with("after", "from = [\"a\"]", "cat $INPUT_FILE >$OUTPUT_DIR/x");
     p.run_with(["-j1"]).ok().ran(["a", "spoil", "after"]);
     assert_eq!(p.exported("after"), files([("x", "1\n")]));

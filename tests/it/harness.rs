@@ -16,15 +16,16 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-pub use files::{Dice, chmod, contents, files, hex, is_alive, sha256, sorted, tree, wait_for};
-pub use process::{Call, Ran};
+pub(crate) use files::{Dice, chmod, contents, files, hex, is_alive, sha256, tree, wait_for};
+pub(crate) use process::{Call, Ran};
 
 /// A script's way to wait until the test calls `p.file("go", "")`.
-pub const WAIT_FOR_GO: &str = "n=0; until [ -e go ]; do sleep 0.01; n=$((n+1)); [ $n -lt 6000 ]; done";
+pub(crate) const WAIT_FOR_GO: &str =
+    "n=0; until [ -e go ]; do sleep 0.01; n=$((n+1)); [ $n -lt 6000 ]; done";
 
 /// A folder with a manifest. A clone is the same folder, which goes with the last of them.
 #[derive(Clone)]
-pub struct Project(Rc<Inner>);
+pub(crate) struct Project(Rc<Inner>);
 
 struct Inner {
     dir: RefCell<TempDir>,
@@ -38,7 +39,7 @@ struct Task {
 }
 
 impl Project {
-    pub fn new() -> Project {
+    pub(crate) fn new() -> Project {
         let dir = tempfile::Builder::new().prefix("task-pipeline-").tempdir().unwrap();
         fs::create_dir(dir.path().join("bin")).unwrap();
         let project = Project(Rc::new(Inner { dir: RefCell::new(dir), tasks: RefCell::default() }));
@@ -46,58 +47,58 @@ impl Project {
     }
 
     /// Keeps the folder and says where it is: for whoever wants to look around in it.
-    pub fn eject(&self) -> Project {
+    pub(crate) fn eject(&self) -> Project {
         self.0.dir.borrow_mut().disable_cleanup(true);
         eprintln!("kept {}", self.root().display());
         self.clone()
     }
 
-    pub fn root(&self) -> PathBuf {
+    pub(crate) fn root(&self) -> PathBuf {
         self.0.dir.borrow().path().to_owned()
     }
 
-    pub fn path(&self, name: impl AsRef<Path>) -> PathBuf {
+    pub(crate) fn path(&self, name: impl AsRef<Path>) -> PathBuf {
         self.root().join(name)
     }
 
     /// Writes a file, making its folders.
-    pub fn file(&self, name: impl AsRef<Path>, content: impl AsRef<[u8]>) -> Project {
+    pub(crate) fn file(&self, name: impl AsRef<Path>, content: impl AsRef<[u8]>) -> Project {
         let path = self.path(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, content).unwrap();
         self.clone()
     }
 
-    pub fn read(&self, name: impl AsRef<Path>) -> String {
+    pub(crate) fn read(&self, name: impl AsRef<Path>) -> String {
         let path = self.path(name);
         let bytes = fs::read(&path).unwrap_or_else(|err| panic!("{}: {err}", path.display()));
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    pub fn remove(&self, name: impl AsRef<Path>) -> Project {
+    pub(crate) fn remove(&self, name: impl AsRef<Path>) -> Project {
         fs::remove_file(self.path(name)).unwrap();
         self.clone()
     }
 
     /// A program of this name, on the PATH of everything that the project runs.
-    pub fn program(&self, name: &str, script: &str) -> Project {
+    pub(crate) fn program(&self, name: &str, script: &str) -> Project {
         self.file(Path::new("bin").join(name), script);
         chmod(&self.path("bin").join(name), 0o755);
         self.clone()
     }
 
     /// The manifest, letter by letter.
-    pub fn manifest(&self, text: &str) -> Project {
+    pub(crate) fn manifest(&self, text: &str) -> Project {
         self.file("pipeline.toml", text)
     }
 
     /// Adds a task to the manifest, or gives the task of that name another script.
-    pub fn task(&self, name: &str, script: &str) -> Project {
+    pub(crate) fn task(&self, name: &str, script: &str) -> Project {
         self.task_with(name, "", script)
     }
 
     /// The same, with further keys as TOML.
-    pub fn task_with(&self, name: &str, keys: &str, script: &str) -> Project {
+    pub(crate) fn task_with(&self, name: &str, keys: &str, script: &str) -> Project {
         let task = Task { name: name.to_owned(), keys: keys.to_owned(), script: script.to_owned() };
         self.change(|tasks| match tasks.iter_mut().find(|known| known.name == name) {
             Some(known) => *known = task,
@@ -105,11 +106,13 @@ impl Project {
         })
     }
 
-    pub fn rename(&self, old: &str, new: &str) -> Project {
-        self.change(|tasks| tasks.iter_mut().find(|task| task.name == old).unwrap().name = new.to_owned())
+    pub(crate) fn rename(&self, old: &str, new: &str) -> Project {
+        self.change(|tasks| {
+            tasks.iter_mut().find(|task| task.name == old).unwrap().name = new.to_owned()
+        })
     }
 
-    pub fn drop_task(&self, name: &str) -> Project {
+    pub(crate) fn drop_task(&self, name: &str) -> Project {
         self.change(|tasks| tasks.retain(|task| task.name != name))
     }
 
@@ -118,13 +121,15 @@ impl Project {
         change(&mut tasks);
         let mut text = String::new();
         for Task { name, keys, script } in tasks.iter() {
-            text += &format!("[[task]]\nname = \"{name}\"\n{keys}\nscript = '''\n{LEDGER}\n{script}\n'''\n\n");
+            text += &format!(
+                "[[task]]\nname = \"{name}\"\n{keys}\nscript = '''\n{LEDGER}\n{script}\n'''\n\n"
+            );
         }
         self.manifest(&text)
     }
 
     /// A command line, yet to be run.
-    pub fn cmd<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Call {
+    pub(crate) fn cmd<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Call {
         let args: Vec<OsString> = args.into_iter().map(|arg| arg.as_ref().to_owned()).collect();
         let mut command = Command::new(env!("CARGO_BIN_EXE_task-pipeline"));
         let path = format!("{}:{}", self.path("bin").display(), std::env::var("PATH").unwrap());
@@ -133,34 +138,34 @@ impl Project {
         Call::new(self, command)
     }
 
-    pub fn call<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Ran {
+    pub(crate) fn call<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Ran {
         self.cmd(args).go()
     }
 
     /// `task-pipeline -manifest pipeline.toml -db db`
-    pub fn run(&self) -> Ran {
+    pub(crate) fn run(&self) -> Ran {
         self.run_with([""; 0])
     }
 
     /// The same, with further arguments.
-    pub fn run_with<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Ran {
+    pub(crate) fn run_with<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Ran {
         self.run_cmd(args).go()
     }
 
-    pub fn run_cmd<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Call {
+    pub(crate) fn run_cmd<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Call {
         let first = ["-manifest", "pipeline.toml", "-db", "db"].map(OsString::from);
         self.cmd(first.into_iter().chain(args.into_iter().map(|arg| arg.as_ref().to_owned())))
     }
 
     /// What `export` gives of a task, in a fresh folder.
     #[track_caller]
-    pub fn exported(&self, task: &str) -> BTreeMap<String, String> {
+    pub(crate) fn exported(&self, task: &str) -> BTreeMap<String, String> {
         self.export(task, &[])
     }
 
     /// The same of a pipeline that is not complete.
     #[track_caller]
-    pub fn exported_partially(&self, task: &str) -> BTreeMap<String, String> {
+    pub(crate) fn exported_partially(&self, task: &str) -> BTreeMap<String, String> {
         self.call(["export", task, "--to", "incomplete"]).fails(1);
         self.export(task, &["--partial"])
     }
@@ -173,9 +178,11 @@ impl Project {
     }
 
     /// Rows of the database, columns joined by `|`, as the `sqlite3` shell shows them; blobs as hex.
-    pub fn sql(&self, query: &str) -> Vec<String> {
+    pub(crate) fn sql(&self, query: &str) -> Vec<String> {
         use rusqlite::{Connection, OpenFlags, types::ValueRef};
-        let conn = Connection::open_with_flags(self.path("db/db"), OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
+        let conn =
+            Connection::open_with_flags(self.path("db/db"), OpenFlags::SQLITE_OPEN_READ_ONLY)
+                .unwrap();
         conn.busy_timeout(Duration::from_secs(10)).unwrap();
         let mut statement = conn.prepare(query).unwrap();
         let columns = statement.column_count();
@@ -195,11 +202,10 @@ impl Project {
     }
 
     /// What the scripts noted so far: `task` or `task input`, a line each.
-    pub fn ledger(&self) -> Vec<String> {
+    pub(crate) fn ledger(&self) -> Vec<String> {
         let text = fs::read_to_string(self.path("ledger")).unwrap_or_default();
         text.lines().map(|line| line.trim_end().to_owned()).collect()
     }
 }
 
 const LEDGER: &str = r#"printf '%s %s\n' "$TASK_NAME" "$INPUT_NAME" >>ledger"#;
-

@@ -103,7 +103,11 @@ fn limits_are_no_part_of_what_a_task_does() {
     let p = chain();
     p.run().ok();
     let keys = "from = [\"b\"]\ntimeout = \"1h\"\nretries = 3\nretry_delay = \"1ms\"\nparallel = 1\ncache = true\nmatch = [\"*\"]";
-    p.task_with("c", keys, "sed s/2/3/ $INPUT_FILE >$OUTPUT_DIR/x").run().ok().ran([]).says("nothing to do");
+    p.task_with("c", keys, "sed s/2/3/ $INPUT_FILE >$OUTPUT_DIR/x")
+        .run()
+        .ok()
+        .ran([])
+        .says("nothing to do");
     // Wiring that comes to the same is no change either.
     let script = "sed s/2/3/ $INPUT_FILE >$OUTPUT_DIR/x";
     p.task_with("c", "", script).run().ok().ran([]).says("nothing to do");
@@ -111,12 +115,23 @@ fn limits_are_no_part_of_what_a_task_does() {
 
 #[test]
 fn the_environment_given_to_a_script_is_part_of_it() {
-    let p = Project::new().task_with("a", "env = { A = \"1\", B = \"2\" }", "echo $A$B >$OUTPUT_DIR/x").task("b", COPY);
+    let p = Project::new()
+        .task_with("a", "env = { A = \"1\", B = \"2\" }", "echo $A$B >$OUTPUT_DIR/x")
+        .task("b", COPY);
     p.run().ok();
-    p.task_with("a", "env = { B = \"2\", A = \"1\" }", "echo $A$B >$OUTPUT_DIR/x").run().ok().ran([]);
-    p.task_with("a", "env = { A = \"12\", B = \"\" }", "echo $A$B >$OUTPUT_DIR/x").run().ok().ran(["a"]);
+    p.task_with("a", "env = { B = \"2\", A = \"1\" }", "echo $A$B >$OUTPUT_DIR/x")
+        .run()
+        .ok()
+        .ran([]);
+    p.task_with("a", "env = { A = \"12\", B = \"\" }", "echo $A$B >$OUTPUT_DIR/x")
+        .run()
+        .ok()
+        .ran(["a"]);
     p.task_with("a", "env = { A = \"3\" }", "echo $A$B >$OUTPUT_DIR/x").run().ok().ran(["a", "b"]);
-    p.task_with("a", "env = { A = \"1\", B = \"2\" }", "echo $A$B >$OUTPUT_DIR/x").run().ok().ran([]);
+    p.task_with("a", "env = { A = \"1\", B = \"2\" }", "echo $A$B >$OUTPUT_DIR/x")
+        .run()
+        .ok()
+        .ran([]);
     assert_eq!(p.exported("b"), files([("x", "12\n")]));
     // The environment of the run is not.
     p.run_cmd([""; 0]).env("A", "9").env("OTHER", "x").go().ok().ran([]);
@@ -125,8 +140,12 @@ fn the_environment_given_to_a_script_is_part_of_it() {
 #[test]
 fn the_content_of_files_is_part_of_a_task() {
     let p = Project::new().file("words.txt", "w\n").file("in/1", "1\n");
-    p.task_with("a", "inputs = [\"in/*\"]\nfiles = [\"words.txt\"]", "cat words.txt $INPUT_FILE >$OUTPUT_DIR/x")
-        .task("b", COPY);
+    p.task_with(
+        "a",
+        "inputs = [\"in/*\"]\nfiles = [\"words.txt\"]",
+        "cat words.txt $INPUT_FILE >$OUTPUT_DIR/x",
+    )
+    .task("b", COPY);
     p.run().ok().ran(["a", "b"]);
     p.file("words.txt", "w\n").run().ok().ran([]);
     p.file("words.txt", "v\n").run().ok().ran(["a", "b"]);
@@ -163,7 +182,10 @@ fn a_project_that_moved_runs_nothing() {
     p.cmd(["-manifest", "m/pipeline.toml"]).go().ok();
     std::fs::rename(p.path("m"), p.path("elsewhere")).unwrap();
     std::fs::rename(p.path("db"), p.path("database")).unwrap();
-    p.cmd(["-manifest", "elsewhere/pipeline.toml", "-db", "database"]).go().ok().says("nothing to do");
+    p.cmd(["-manifest", "elsewhere/pipeline.toml", "-db", "database"])
+        .go()
+        .ok()
+        .says("nothing to do");
     assert_eq!(p.read("elsewhere/ledger"), "ran\n");
 }
 
@@ -173,7 +195,10 @@ fn a_task_that_begins_to_gather_is_another_one() {
         .task("a", "echo 1 >$OUTPUT_DIR/x; echo 2 >$OUTPUT_DIR/y")
         .task("b", "cat $INPUT_FILE >$OUTPUT_DIR/out-$(basename $INPUT_FILE)");
     p.run().ok().ran(["a", "b", "b"]);
-    p.task_with("b", "gather = true", "cat $INPUT_FILE >$OUTPUT_DIR/out-$(basename $INPUT_FILE)").run().ok().ran(["b"]);
+    p.task_with("b", "gather = true", "cat $INPUT_FILE >$OUTPUT_DIR/out-$(basename $INPUT_FILE)")
+        .run()
+        .ok()
+        .ran(["b"]);
     p.task("b", "cat $INPUT_FILE >$OUTPUT_DIR/out-$(basename $INPUT_FILE)").run().ok().ran([]);
     assert_eq!(p.exported("b"), files([("out-x", "1\n"), ("out-y", "2\n")]));
 }

@@ -15,13 +15,20 @@ fn pipeline() -> Project {
         .file("in/3", "seventeen\nx\n")
         .task_with("head", "inputs = [\"in/*\"]", "head -n1 $INPUT_FILE >$OUTPUT_DIR/$INPUT_NAME")
         .task("length", "read -r word <$INPUT_FILE; echo ${#word} >$OUTPUT_DIR/$INPUT_NAME")
-        .task_with("sum", "gather = true", "s=0; for f in $INPUT_DIR/*; do s=$((s+$(cat $f))); done; echo $s >$OUTPUT_DIR/sum")
+        .task_with(
+            "sum",
+            "gather = true",
+            "s=0; for f in $INPUT_DIR/*; do s=$((s+$(cat $f))); done; echo $s >$OUTPUT_DIR/sum",
+        )
 }
 
 #[test]
 fn a_second_run_has_nothing_to_do_and_says_so() {
     let p = pipeline();
-    p.run().ok().ran(["head", "head", "head", "length", "length", "length", "sum"]).says_nothing_of("nothing to do");
+    p.run()
+        .ok()
+        .ran(["head", "head", "head", "length", "length", "length", "sum"])
+        .says_nothing_of("nothing to do");
     assert_eq!(p.exported("sum"), files([("sum", "17\n")]));
     p.run().ok().ran([]).says("nothing to do").says("7 steps");
 }
@@ -113,7 +120,8 @@ fn a_changed_script_reruns_only_its_task_and_what_really_changed_after_it() {
     let same = "read -r w <$INPUT_FILE; echo ${#w} >$OUTPUT_DIR/$INPUT_NAME";
     p.task("length", same).run().ok().ran(["length", "length", "length"]);
     // One of three comes out differently.
-    let other = "read -r w <$INPUT_FILE; [ $w != three ] || w=3; echo ${#w} >$OUTPUT_DIR/$INPUT_NAME";
+    let other =
+        "read -r w <$INPUT_FILE; [ $w != three ] || w=3; echo ${#w} >$OUTPUT_DIR/$INPUT_NAME";
     p.task("length", other).run().ok().ran(["length", "length", "length", "sum"]);
     assert_eq!(p.exported("sum"), files([("sum", "13\n")]));
 }
@@ -156,7 +164,8 @@ fn an_added_task_runs_alone_and_a_removed_one_goes_with_its_results() {
 
 #[test]
 fn a_task_put_in_between_reruns_what_comes_after_only_if_it_changes_something() {
-    let p = Project::new().task("a", "echo 1 >$OUTPUT_DIR/x").task_with("c", "from = [\"a\"]", COPY);
+    let p =
+        Project::new().task("a", "echo 1 >$OUTPUT_DIR/x").task_with("c", "from = [\"a\"]", COPY);
     p.run().ok();
     p.task_with("b", "from = [\"a\"]", COPY).task_with("c", "from = [\"b\"]", COPY);
     p.run().ok().ran_on(["b x"]);

@@ -28,10 +28,31 @@ fn each_file_that_a_glob_matches_is_a_step_named_below_the_fixed_part() {
 }
 
 #[test]
+fn a_name_that_looks_like_a_number_stays_as_it_is() {
+    let p = Project::new();
+    for name in ["007", "1", "1e3", "0x10", " 7", "-1.50", "NULL"] {
+        p.file(format!("in/{name}"), name);
+    }
+    p.task_with("a", "inputs = [\"in/*\"]", COPY).task("b", COPY).task_with(
+        "c",
+        "gather = true",
+        "ls $INPUT_DIR >$OUTPUT_DIR/names",
+    );
+    p.run().ok();
+    let names = [" 7", "-1.50", "007", "0x10", "1", "1e3", "NULL"];
+    assert_eq!(p.exported("b"), files(names.map(|name| (name, name))));
+    assert_eq!(p.exported("c")["names"].lines().count(), names.len());
+    p.run().ok().ran([]).says("nothing to do");
+}
+
+#[test]
 fn inputs_are_relative_to_the_manifest_and_arguments_to_the_working_folder() {
-    let p = Project::new().file("m/data/x", "below the manifest\n").file("arg/y", "on the command line\n").file(
-        "m/pipeline.toml",
-        r#"
+    let p = Project::new()
+        .file("m/data/x", "below the manifest\n")
+        .file("arg/y", "on the command line\n")
+        .file(
+            "m/pipeline.toml",
+            r#"
 [[task]]
 name = "a"
 inputs = ["data/*"]
@@ -41,7 +62,7 @@ name = "b"
 from = []
 script = 'cp $INPUT_FILE $OUTPUT_DIR/$INPUT_NAME; pwd -P >$OUTPUT_DIR/pwd'
 "#,
-    );
+        );
     p.cmd(["-manifest", "../m/pipeline.toml", "-db", "../db", "y"]).dir("arg").go().ok();
     assert_eq!(p.exported("a"), files([("x", "below the manifest\n")]));
     let pwd = format!("{}\n", p.path("m").canonicalize().unwrap().display());
@@ -70,10 +91,14 @@ fn the_database_is_never_an_input() {
 #[test]
 fn files_on_the_command_line_go_to_every_root_without_inputs() {
     let p = Project::new().file("in/1.txt", "1\n").file("in/2.txt", "2\n").file("own/3.txt", "3\n");
-    p.task("a", COPY)
-        .task_with("b", "from = []", COPY)
-        .task_with("c", "inputs = [\"own/*\"]", COPY);
-    p.run_with(["in/1.txt", "in/2.txt"]).ok().ran_on(["a 1.txt", "a 2.txt", "b 1.txt", "b 2.txt", "c 3.txt"]);
+    p.task("a", COPY).task_with("b", "from = []", COPY).task_with(
+        "c",
+        "inputs = [\"own/*\"]",
+        COPY,
+    );
+    p.run_with(["in/1.txt", "in/2.txt"])
+        .ok()
+        .ran_on(["a 1.txt", "a 2.txt", "b 1.txt", "b 2.txt", "c 3.txt"]);
 }
 
 #[test]

@@ -3,7 +3,10 @@
 //! `TASK_PIPELINE_KEEP=1` keeps every test's folder and says where it is; `TASK_PIPELINE_KILLS` and
 //! `TASK_PIPELINE_SEED` steer `resume`; `TASK_PIPELINE_SCALE=1` adds the large runs of `scale`.
 
-#![allow(clippy::print_stderr, reason = "seeds and kept folders are shown to whoever reads the test's output")]
+#![allow(
+    clippy::print_stderr,
+    reason = "seeds and kept folders are shown to whoever reads the test's output"
+)]
 
 mod harness;
 

@@ -54,7 +54,11 @@ fn a_mistake_shows_its_line_with_a_caret_below_the_place() {
     let ran = refused("[[task]]\nname = \"a\"\nscript = \"true\"\nfrom = [\"gho\"]\n");
     let lines: Vec<&str> = ran.stderr.lines().collect();
     let shown = lines.iter().position(|line| line.contains("from = [\"gho\"]")).unwrap();
-    assert!(lines[..shown].iter().any(|line| line.contains("pipeline.toml:4:9:")), "{}", ran.stderr);
+    assert!(
+        lines[..shown].iter().any(|line| line.contains("pipeline.toml:4:9:")),
+        "{}",
+        ran.stderr
+    );
     assert_eq!(lines[shown].find("\"gho\""), lines[shown + 1].find('^'), "{}", ran.stderr);
     assert_eq!(lines[shown + 1].matches('^').count(), "\"gho\"".len(), "{}", ran.stderr);
 }
@@ -62,14 +66,18 @@ fn a_mistake_shows_its_line_with_a_caret_below_the_place() {
 #[test]
 fn a_slip_is_answered_with_what_was_meant() {
     refused(&one("retires = 2")).says("did you mean `retries`?");
-    refused(&one("from = [\"b\"]\n[[task]]\nname = \"split\"\nscript = \"true\"\nfrom = [\"splt\"]"))
-        .says("did you mean `split`?");
+    refused(&one(
+        "from = [\"b\"]\n[[task]]\nname = \"split\"\nscript = \"true\"\nfrom = [\"splt\"]",
+    ))
+    .says("did you mean `split`?");
     refused("[[step]]\nname = \"a\"\n").says("did you mean `task`?");
 }
 
 #[test]
 fn a_circle_is_printed() {
-    let task = |name: &str, from: &str| format!("[[task]]\nname = \"{name}\"\nscript = \"true\"\nfrom = [\"{from}\"]\n");
+    let task = |name: &str, from: &str| {
+        format!("[[task]]\nname = \"{name}\"\nscript = \"true\"\nfrom = [\"{from}\"]\n")
+    };
     refused(&(task("a", "c") + &task("b", "a") + &task("c", "b"))).says("a -> b -> c -> a");
     refused(&task("a", "a")).says("a -> a");
 }

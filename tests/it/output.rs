@@ -9,7 +9,9 @@ use crate::harness::{Project, files};
 /// Runs a script whose outputs must be refused, with a sentence that contains `told`.
 #[track_caller]
 fn refused(script: &str, told: &[&str]) {
-    let p = Project::new().task("a", &format!("echo good >$OUTPUT_DIR/good\n{script}")).task("b", "true");
+    let p = Project::new()
+        .task("a", &format!("echo good >$OUTPUT_DIR/good\n{script}"))
+        .task("b", "true");
     let mut ran = p.run().fails(1).ran(["a"]);
     for told in told {
         ran = ran.says(told);
@@ -25,7 +27,13 @@ fn every_regular_file_is_an_output_wherever_it_lies() {
         "cd $OUTPUT_DIR; mkdir -p deep/er empty; echo 1 >one; echo 2 >deep/er/two; : >nothing; echo 3 >.hidden; echo 4 >'a b'",
     );
     p.run().ok();
-    let expected = [("one", "1\n"), ("deep/er/two", "2\n"), ("nothing", ""), (".hidden", "3\n"), ("a b", "4\n")];
+    let expected = [
+        ("one", "1\n"),
+        ("deep/er/two", "2\n"),
+        ("nothing", ""),
+        (".hidden", "3\n"),
+        ("a b", "4\n"),
+    ];
     assert_eq!(p.exported("a"), files(expected));
 }
 
@@ -36,11 +44,15 @@ fn strange_names_are_kept_exactly_and_shown_escaped() {
         .task("b", "printf %s \"$INPUT_NAME\" >$OUTPUT_DIR/name-of-$(cat $INPUT_FILE)");
     p.run().ok().says("new\\nline").says("not\\xffutf8").says("back\\\\slash");
     p.call(["export", "a", "--to", "out"]).ok();
-    for (name, content) in [(&b"new\nline"[..], "x"), (b"not\xffutf8", "y"), (b"back\\slash", "z")] {
+    for (name, content) in [(&b"new\nline"[..], "x"), (b"not\xffutf8", "y"), (b"back\\slash", "z")]
+    {
         assert_eq!(p.read(std::path::Path::new("out").join(OsStr::from_bytes(name))), content);
     }
     let names = p.exported("b");
-    assert_eq!((names["name-of-x"].as_str(), names["name-of-z"].as_str()), ("new\nline", "back\\slash"));
+    assert_eq!(
+        (names["name-of-x"].as_str(), names["name-of-z"].as_str()),
+        ("new\nline", "back\\slash")
+    );
     p.run().ok().says("nothing to do");
 }
 
@@ -53,7 +65,10 @@ fn the_executable_bit_is_kept_and_others_are_not() {
     assert_eq!(mode("tool") & 0o111, 0o111);
     assert_eq!(mode("plain") & 0o111, 0);
     assert_eq!(mode("suid") & 0o6000, 0);
-    assert_eq!(p.sql("SELECT name, executable FROM output ORDER BY 1"), ["plain|0", "suid|1", "tool|1"]);
+    assert_eq!(
+        p.sql("SELECT name, executable FROM output ORDER BY 1"),
+        ["plain|0", "suid|1", "tool|1"]
+    );
 }
 
 #[test]
@@ -73,7 +88,10 @@ fn an_output_folder_that_was_replaced_is_refused() {
 
 #[test]
 fn a_file_with_several_links_is_copied() {
-    let p = Project::new().task("a", "echo 1 >$OUTPUT_DIR/x; ln $OUTPUT_DIR/x $OUTPUT_DIR/y; ln $OUTPUT_DIR/x outside");
+    let p = Project::new().task(
+        "a",
+        "echo 1 >$OUTPUT_DIR/x; ln $OUTPUT_DIR/x $OUTPUT_DIR/y; ln $OUTPUT_DIR/x outside",
+    );
     p.run().ok();
     assert_eq!(p.exported("a"), files([("x", "1\n"), ("y", "1\n")]));
     // The link that is left can't reach the object.
@@ -103,7 +121,9 @@ fn the_step_after_a_refused_one_is_none_the_worse() {
 
 #[test]
 fn a_large_output_takes_its_way_too() {
-    let p = Project::new().task("a", "yes 0123456789 | head -c 9000000 >$OUTPUT_DIR/large").task("b", "cp $INPUT_FILE $OUTPUT_DIR/copy");
+    let p = Project::new()
+        .task("a", "yes 0123456789 | head -c 9000000 >$OUTPUT_DIR/large")
+        .task("b", "cp $INPUT_FILE $OUTPUT_DIR/copy");
     p.run().ok();
     assert_eq!(p.exported("b")["copy"].len(), 9_000_000);
     assert_eq!(p.sql("SELECT count(*) FROM object WHERE size = 9000000"), ["1"]);
@@ -112,7 +132,8 @@ fn a_large_output_takes_its_way_too() {
 
 #[test]
 fn many_outputs_of_one_step_are_all_kept() {
-    let p = Project::new().task("a", "n=0; while [ $n -lt 1000 ]; do echo $n >$OUTPUT_DIR/$n; n=$((n+1)); done");
+    let p = Project::new()
+        .task("a", "n=0; while [ $n -lt 1000 ]; do echo $n >$OUTPUT_DIR/$n; n=$((n+1)); done");
     p.run().ok();
     assert_eq!(p.exported("a").len(), 1000);
 }

@@ -10,7 +10,11 @@ fn project(manifest: &str) -> Project {
     p.program("curl", "#!/bin/sh\n[ \"$3\" = https://api.example.com/data ]\necho \"$@\" >>curled\nprintf '{\"items\": [1,\\n2]}' >\"$2\"\n");
     p.program("process-tool", "#!/bin/sh\necho processed; cat\n");
     p.program("transform-tool", "#!/bin/sh\ntr a-z A-Z\n");
-    if !std::env::var("PATH").unwrap().split(':').any(|dir| std::path::Path::new(dir).join("jq").is_file()) {
+    if !std::env::var("PATH")
+        .unwrap()
+        .split(':')
+        .any(|dir| std::path::Path::new(dir).join("jq").is_file())
+    {
         p.program("jq", "#!/bin/sh\n[ \"$1\" = '.items[]' ]; tr -dc '0-9\\n'; echo\n");
     }
     p
@@ -49,10 +53,14 @@ fn process_data_and_transform_run() {
 
 #[test]
 fn process_data_takes_files_too() {
-    let p = project(include_str!("../../fixtures/owner/transform.toml")).file("a.txt", "abc\n").file("b.txt", "xyz\n");
+    let p = project(include_str!("../../fixtures/owner/transform.toml"))
+        .file("a.txt", "abc\n")
+        .file("b.txt", "xyz\n");
     p.call(COMMAND.iter().chain(&["a.txt", "b.txt"])).ok().says("total 4 steps");
-    let expected = [("transformed.json", "PROCESSED\nABC\n"), ("transformed.json~2", "PROCESSED\nXYZ\n")];
-    let swapped = [("transformed.json", "PROCESSED\nXYZ\n"), ("transformed.json~2", "PROCESSED\nABC\n")];
+    let expected =
+        [("transformed.json", "PROCESSED\nABC\n"), ("transformed.json~2", "PROCESSED\nXYZ\n")];
+    let swapped =
+        [("transformed.json", "PROCESSED\nXYZ\n"), ("transformed.json~2", "PROCESSED\nABC\n")];
     let got = exported(&p, "transform");
     assert!(got == files(expected) || got == files(swapped), "{got:?}");
 }

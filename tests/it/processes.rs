@@ -6,7 +6,11 @@ use crate::harness::{Project, WAIT_FOR_GO, files, is_alive, wait_for};
 
 #[test]
 fn a_step_that_runs_too_long_is_ended_with_all_it_started() {
-    let p = Project::new().task_with("a", "timeout = \"300ms\"", "sleep 1000 & echo $! >child; echo $$ >shell; sleep 1000");
+    let p = Project::new().task_with(
+        "a",
+        "timeout = \"300ms\"",
+        "sleep 1000 & echo $! >child; echo $$ >shell; sleep 1000",
+    );
     p.run().fails(1).ran(["a"]).says("timed out").says("300");
     assert_eq!(p.sql("SELECT outcome FROM attempt"), ["timeout"]);
     assert!(!is_alive(&p.read("child")) && !is_alive(&p.read("shell")));
@@ -14,7 +18,11 @@ fn a_step_that_runs_too_long_is_ended_with_all_it_started() {
 
 #[test]
 fn a_step_that_ignores_term_is_killed_after_the_grace() {
-    let p = Project::new().task_with("a", "timeout = \"200ms\"", "trap '' TERM; echo $$ >shell; for n in 1 2 3 4 5 6; do sleep 10; done");
+    let p = Project::new().task_with(
+        "a",
+        "timeout = \"200ms\"",
+        "trap '' TERM; echo $$ >shell; for n in 1 2 3 4 5 6; do sleep 10; done",
+    );
     p.run().fails(1).says("timed out");
     assert!(!is_alive(&p.read("shell")));
 }
@@ -29,7 +37,12 @@ fn what_a_finished_step_left_running_is_ended_and_reported() {
 
 #[test]
 fn a_leftover_can_not_change_the_outputs_any_more() {
-    let p = Project::new().task("a", &format!("echo 1 >$OUTPUT_DIR/x; ({WAIT_FOR_GO}; echo late >>$OUTPUT_DIR/x; echo >late) & true"));
+    let p = Project::new().task(
+        "a",
+        &format!(
+            "echo 1 >$OUTPUT_DIR/x; ({WAIT_FOR_GO}; echo late >>$OUTPUT_DIR/x; echo >late) & true"
+        ),
+    );
     p.run().ok();
     p.file("go", "");
     assert_eq!(p.exported("a"), files([("x", "1\n")]));
@@ -47,7 +60,10 @@ fn death_by_a_signal_is_told_by_its_name() {
 
 /// Two steps, one of which waits to be let go.
 fn waiting(p: &Project) -> Project {
-    p.task("quick", "echo 1 >$OUTPUT_DIR/x").task("slow", &format!("echo $$ >shell; : >started; {WAIT_FOR_GO}; cp $INPUT_FILE $OUTPUT_DIR/x"))
+    p.task("quick", "echo 1 >$OUTPUT_DIR/x").task(
+        "slow",
+        &format!("echo $$ >shell; : >started; {WAIT_FOR_GO}; cp $INPUT_FILE $OUTPUT_DIR/x"),
+    )
 }
 
 #[test]
@@ -69,7 +85,10 @@ fn the_first_signal_ends_what_runs_and_the_runner_dies_of_it() {
 
 #[test]
 fn the_second_signal_kills_at_once() {
-    let p = Project::new().task("stubborn", "trap '' INT TERM HUP; echo $$ >shell; : >started; for n in 1 2 3 4 5 6; do sleep 10; done");
+    let p = Project::new().task(
+        "stubborn",
+        "trap '' INT TERM HUP; echo $$ >shell; : >started; for n in 1 2 3 4 5 6; do sleep 10; done",
+    );
     let running = p.run_cmd([""; 0]).start();
     wait_for("the step", || p.path("started").exists());
     running.signal(Signal::INT);
@@ -94,12 +113,25 @@ fn what_a_killed_runner_left_behind_is_ended_by_the_next_one() {
 
 #[test]
 fn a_reader_that_goes_away_does_not_stop_a_run() {
-    let p = Project::new().task("a", "n=0; while [ $n -lt 50 ]; do echo $n >$OUTPUT_DIR/$n; n=$((n+1)); done").task("b", "true");
-    let script = format!("{} -manifest pipeline.toml 2>&1 | head -n 1; {0} cat a/7 | true", env!("CARGO_BIN_EXE_task-pipeline"));
-    let out = std::process::Command::new("sh").args(["-c", &script]).current_dir(p.root()).output().unwrap();
+    let p = Project::new()
+        .task("a", "n=0; while [ $n -lt 50 ]; do echo $n >$OUTPUT_DIR/$n; n=$((n+1)); done")
+        .task("b", "true");
+    let script = format!(
+        "{} -manifest pipeline.toml 2>&1 | head -n 1; {0} cat a/7 | true",
+        env!("CARGO_BIN_EXE_task-pipeline")
+    );
+    let out = std::process::Command::new("sh")
+        .args(["-c", &script])
+        .current_dir(p.root())
+        .output()
+        .unwrap();
     assert!(!String::from_utf8_lossy(&out.stderr).contains("panic"), "{out:?}");
     p.run().ok().ran([]).says("nothing to do");
     let full = format!("{} cat a >/dev/full", env!("CARGO_BIN_EXE_task-pipeline"));
-    let out = std::process::Command::new("sh").args(["-c", &full]).current_dir(p.root()).output().unwrap();
+    let out = std::process::Command::new("sh")
+        .args(["-c", &full])
+        .current_dir(p.root())
+        .output()
+        .unwrap();
     assert!(matches!(out.status.code(), Some(73 | 74)), "{out:?}");
 }

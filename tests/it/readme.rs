@@ -22,7 +22,11 @@ fn blocks() -> Vec<Block> {
     for line in README.lines() {
         match (&mut open, line.strip_prefix("```")) {
             (None, Some(language)) => {
-                open = Some(Block { language: language.to_owned(), text: String::new(), before: before.to_owned() });
+                open = Some(Block {
+                    language: language.to_owned(),
+                    text: String::new(),
+                    before: before.to_owned(),
+                });
             }
             (Some(_), Some(_)) => blocks.extend(open.take()),
             (Some(block), None) => block.text += &format!("{line}\n"),
@@ -38,7 +42,8 @@ fn blocks() -> Vec<Block> {
 fn every_manifest_in_it_is_one() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("pipeline.toml");
-    let manifests: Vec<Block> = blocks().into_iter().filter(|block| block.language == "toml").collect();
+    let manifests: Vec<Block> =
+        blocks().into_iter().filter(|block| block.language == "toml").collect();
     assert!(!manifests.is_empty());
     for block in manifests {
         std::fs::write(&path, &block.text).unwrap();
@@ -50,9 +55,12 @@ fn every_manifest_in_it_is_one() {
 #[test]
 fn every_manifest_among_the_fixtures_is_one() {
     let mut count = 0;
-    for entry in walkdir::WalkDir::new(Path::new(ROOT).join("fixtures")).into_iter().map(Result::unwrap) {
+    for entry in
+        walkdir::WalkDir::new(Path::new(ROOT).join("fixtures")).into_iter().map(Result::unwrap)
+    {
         if entry.path().extension().is_some_and(|extension| extension == "toml") {
-            Manifest::read(entry.path()).unwrap_or_else(|err| panic!("{}: {err}", entry.path().display()));
+            Manifest::read(entry.path())
+                .unwrap_or_else(|err| panic!("{}: {err}", entry.path().display()));
             count += 1;
         }
     }
@@ -97,11 +105,21 @@ fn its_commands_do_what_it_says() {
         }
         assert_eq!(block.language, "sh", "only commands can be tested:\n{}", block.text);
         let script = format!("exec 2>&1\nset -e\n{}", block.text);
-        let run = Command::new("sh").args(["-c", &script]).current_dir(&copy).env("PATH", &path).output().unwrap();
+        let run = Command::new("sh")
+            .args(["-c", &script])
+            .current_dir(&copy)
+            .env("PATH", &path)
+            .output()
+            .unwrap();
         let output = String::from_utf8_lossy(&run.stdout);
         assert!(run.status.success(), "{}\n{output}", block.text);
         if let Some(expected) = blocks.get(n + 1).filter(|next| next.language == "text") {
-            assert!(fits(&expected.text, &output), "{}\nexpected:\n{}\ngot:\n{output}", block.text, expected.text);
+            assert!(
+                fits(&expected.text, &output),
+                "{}\nexpected:\n{}\ngot:\n{output}",
+                block.text,
+                expected.text
+            );
         }
     }
 }
@@ -109,9 +127,20 @@ fn its_commands_do_what_it_says() {
 #[test]
 fn its_exit_codes_are_those_of_the_program() {
     use task_pipeline::error::exit;
-    let codes = [exit::OK, exit::STEPS_FAILED, exit::USAGE, exit::DAMAGED, exit::INTERNAL, exit::NO_SPACE, exit::IO, exit::LOCKED];
-    let listed: Vec<u8> =
-        README.lines().filter_map(|line| line.strip_prefix("| ")?.split(' ').next()?.parse().ok()).collect();
+    let codes = [
+        exit::OK,
+        exit::STEPS_FAILED,
+        exit::USAGE,
+        exit::DAMAGED,
+        exit::INTERNAL,
+        exit::NO_SPACE,
+        exit::IO,
+        exit::LOCKED,
+    ];
+    let listed: Vec<u8> = README
+        .lines()
+        .filter_map(|line| line.strip_prefix("| ")?.split(' ').next()?.parse().ok())
+        .collect();
     assert_eq!(listed, codes);
 }
 

@@ -59,7 +59,8 @@ fn committed(p: &Project) -> Vec<String> {
     if !p.path("db/db").exists() || p.sql(is_made) != ["1"] {
         return Vec::new();
     }
-    let rows = p.sql("SELECT t.name, s.key FROM step s JOIN task t ON t.id = s.task WHERE s.state = 1");
+    let rows =
+        p.sql("SELECT t.name, s.key FROM step s JOIN task t ON t.id = s.task WHERE s.state = 1");
     rows.iter()
         .map(|row| {
             let (task, key) = row.split_once('|').unwrap();

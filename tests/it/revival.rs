@@ -7,7 +7,11 @@ const COPY: &str = r#"cp "$INPUT_FILE" "$OUTPUT_DIR/$INPUT_NAME""#;
 #[test]
 fn an_uncached_task_runs_in_every_run_and_what_follows_only_if_its_output_changed() {
     let p = Project::new().file("now", "1\n");
-    p.task_with("look", "cache = false", "cp now $OUTPUT_DIR/now").task("use", COPY).task_with("all", "gather = true", "cat $INPUT_DIR/* >$OUTPUT_DIR/all");
+    p.task_with("look", "cache = false", "cp now $OUTPUT_DIR/now").task("use", COPY).task_with(
+        "all",
+        "gather = true",
+        "cat $INPUT_DIR/* >$OUTPUT_DIR/all",
+    );
     p.run().ok().ran(["look", "use", "all"]);
     p.run().ok().ran(["look"]).says_nothing_of("nothing to do");
     p.file("now", "2\n").run().ok().ran(["look", "use", "all"]);
@@ -20,7 +24,9 @@ fn an_uncached_task_runs_in_every_run_and_what_follows_only_if_its_output_change
 #[test]
 fn an_uncached_task_in_the_middle_runs_once_for_each_of_its_inputs() {
     let p = Project::new().file("in/1", "1\n").file("in/2", "2\n");
-    p.task_with("a", "inputs = [\"in/*\"]", COPY).task_with("b", "cache = false", COPY).task("c", COPY);
+    p.task_with("a", "inputs = [\"in/*\"]", COPY)
+        .task_with("b", "cache = false", COPY)
+        .task("c", COPY);
     p.run().ok().ran(["a", "a", "b", "b", "c", "c"]);
     p.run().ok().ran_on(["b 1", "b 2"]);
     p.remove("in/1").run().ok().ran_on(["b 2"]);
@@ -31,7 +37,11 @@ fn an_uncached_task_in_the_middle_runs_once_for_each_of_its_inputs() {
 #[test]
 fn big_b_runs_everything_anew_and_keeps_what_comes_out_the_same() {
     let p = Project::new().file("n", "1\n");
-    p.task("a", "cat n >$OUTPUT_DIR/x").task("b", COPY).task_with("c", "gather = true", "cat $INPUT_DIR/* >$OUTPUT_DIR/c");
+    p.task("a", "cat n >$OUTPUT_DIR/x").task("b", COPY).task_with(
+        "c",
+        "gather = true",
+        "cat $INPUT_DIR/* >$OUTPUT_DIR/c",
+    );
     p.run().ok();
     p.run_with(["-B"]).ok().ran(["a", "b", "c"]);
     p.run().ok().ran([]).says("nothing to do");
@@ -105,7 +115,11 @@ fn a_step_keeps_running_for_the_support_that_changed_hands() {
         .task_with("b", "from = []", "echo 1 >$OUTPUT_DIR/y")
         .task_with("c", "from = [\"a\", \"b\"]", COPY);
     p.run().ok().ran_on(["a", "b", "c x", "c y"]);
-    p.task_with("a", "from = []", "echo 1 >$OUTPUT_DIR/y").task_with("b", "from = []", "echo 1 >$OUTPUT_DIR/x");
+    p.task_with("a", "from = []", "echo 1 >$OUTPUT_DIR/y").task_with(
+        "b",
+        "from = []",
+        "echo 1 >$OUTPUT_DIR/x",
+    );
     p.run().ok().ran(["a", "b"]);
     assert_eq!(p.exported("c"), files([("x", "1\n"), ("y", "1\n")]));
 }
@@ -124,7 +138,11 @@ fn step_runs_only_the_tasks_it_names() {
 #[test]
 fn an_incomplete_run_is_completed_by_the_next_one() {
     let p = Project::new().file("in/1", "1\n").file("in/2", "2\n");
-    p.task_with("a", "inputs = [\"in/*\"]", COPY).task_with("b", "gather = true", "cat $INPUT_DIR/* >$OUTPUT_DIR/b");
+    p.task_with("a", "inputs = [\"in/*\"]", COPY).task_with(
+        "b",
+        "gather = true",
+        "cat $INPUT_DIR/* >$OUTPUT_DIR/b",
+    );
     p.run_with(["--step", "a"]).ok().ran(["a", "a"]);
     // Changed before it was complete, and again.
     p.file("in/1", "9\n").run_with(["--step", "a"]).ok().ran_on(["a 1"]);

@@ -13,7 +13,8 @@ const COPY: &str = r#"cp "$INPUT_FILE" "$OUTPUT_DIR/$INPUT_NAME""#;
 pub(crate) fn every_object_hashes_to_its_path(p: &Project) {
     let mut found = BTreeSet::new();
     for entry in walkdir::WalkDir::new(p.path("db/objects")).into_iter().map(Result::unwrap) {
-        let path = entry.path().strip_prefix(p.path("db/objects")).unwrap().to_string_lossy().into_owned();
+        let path =
+            entry.path().strip_prefix(p.path("db/objects")).unwrap().to_string_lossy().into_owned();
         // Shards have lock files; an object's path has two folders and the rest of 64 digits.
         if !entry.file_type().is_file() || path.replace('/', "").len() != 64 {
             continue;
@@ -34,9 +35,16 @@ pub(crate) fn every_object_hashes_to_its_path(p: &Project) {
 
 fn busy() -> Project {
     let p = Project::new().file("in/1", "1\n").file("in/2", "2\n");
-    p.task_with("a", "inputs = [\"in/*\"]", "echo log of $INPUT_NAME; cp $INPUT_FILE $OUTPUT_DIR/$INPUT_NAME; : >$OUTPUT_DIR/empty")
-        .task("b", "cat $INPUT_FILE; [ $INPUT_NAME != 2 ]; head -c 2000000 /dev/zero >$OUTPUT_DIR/large")
-        .task_with("c", "from = [\"a\"]\ngather = true", "cat $INPUT_DIR/* >$OUTPUT_DIR/c");
+    p.task_with(
+        "a",
+        "inputs = [\"in/*\"]",
+        "echo log of $INPUT_NAME; cp $INPUT_FILE $OUTPUT_DIR/$INPUT_NAME; : >$OUTPUT_DIR/empty",
+    )
+    .task(
+        "b",
+        "cat $INPUT_FILE; [ $INPUT_NAME != 2 ]; head -c 2000000 /dev/zero >$OUTPUT_DIR/large",
+    )
+    .task_with("c", "from = [\"a\"]\ngather = true", "cat $INPUT_DIR/* >$OUTPUT_DIR/c");
     p.run_with(["-k"]).fails(1);
     p
 }
@@ -53,8 +61,10 @@ fn every_object_hashes_to_its_path_and_every_row_proves_one() {
 #[test]
 fn the_folder_of_a_database_holds_what_is_documented() {
     let p = busy();
-    let mut names: Vec<String> =
-        fs::read_dir(p.path("db")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let mut names: Vec<String> = fs::read_dir(p.path("db"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
     names.sort();
     assert_eq!(names, ["db", "db-shm", "db-wal", "format", "lock", "objects", "scratch"]);
     assert_eq!(fs::read_dir(p.path("db/scratch")).unwrap().count(), 0, "scratch is left");
@@ -74,7 +84,9 @@ fn the_owners_tables_have_their_columns_and_indexes() {
     assert_eq!(columns("step_link"), ["from_step_id", "to_step_id"]);
     let key = "SELECT name FROM pragma_table_info('step_link') WHERE pk > 0 ORDER BY pk";
     assert_eq!(p.sql(key), ["from_step_id", "to_step_id"]);
-    let indexed = |name: &str| p.sql(&format!("SELECT m.tbl_name, i.name FROM sqlite_schema m, pragma_index_info(m.name) i WHERE m.name = '{name}'"));
+    let indexed = |name: &str| {
+        p.sql(&format!("SELECT m.tbl_name, i.name FROM sqlite_schema m, pragma_index_info(m.name) i WHERE m.name = '{name}'"))
+    };
     assert_eq!(indexed("idx_task_name"), ["task|name"]);
     assert_eq!(indexed("idx_step_task"), ["step|task"]);
     assert_eq!(indexed("idx_step_link_from"), ["step_link|from_step_id"]);
@@ -93,7 +105,10 @@ fn a_steps_object_is_an_output_of_the_step_it_is_linked_from() {
     assert_eq!(p.sql(links), p.sql(&proven));
     // `a` twice with two outputs each, of which the empty ones are equal.
     assert_eq!(p.sql(links), ["4"]);
-    assert_eq!(p.sql("SELECT count(*) FROM step WHERE task = (SELECT id FROM task WHERE name = 'b')"), ["3"]);
+    assert_eq!(
+        p.sql("SELECT count(*) FROM step WHERE task = (SELECT id FROM task WHERE name = 'b')"),
+        ["3"]
+    );
 }
 
 #[test]
@@ -103,7 +118,10 @@ fn the_tables_answer_plain_questions() {
     assert_eq!(scripts, ["a"]);
     let slow = "SELECT count(*) FROM attempt a JOIN step s ON s.id = a.step WHERE a.wall_us > 0 AND a.peak_kib > 0 AND a.started_ms > 1700000000000";
     assert_eq!(p.sql(slow), p.sql("SELECT count(*) FROM attempt"));
-    assert_eq!(p.sql("SELECT result, ended_ms >= started_ms, durability FROM run"), ["failed|1|batch"]);
+    assert_eq!(
+        p.sql("SELECT result, ended_ms >= started_ms, durability FROM run"),
+        ["failed|1|batch"]
+    );
     let fields = p.sql("SELECT json_extract(fields, '$.script') FROM recipe ORDER BY id LIMIT 1");
     assert!(fields[0].contains("log of"), "{fields:?}");
 }
@@ -137,7 +155,8 @@ fn a_missing_object_is_told_and_nothing_wrong_is_made_of_it() {
     let p = Project::new().task("a", "echo 1 >$OUTPUT_DIR/x");
     p.run().ok();
     let hash = sha256(b"1\n");
-    fs::remove_file(p.path("db/objects").join(&hash[..2]).join(&hash[2..4]).join(&hash[4..])).unwrap();
+    fs::remove_file(p.path("db/objects").join(&hash[..2]).join(&hash[2..4]).join(&hash[4..]))
+        .unwrap();
     p.call(["cat", "a/x"]).fails(65).says(&hash);
     p.call(["export", "a", "--to", "out"]).fails(65).says(&hash);
     p.task("b", COPY).run().fails(65).ran([]).says(&hash);
@@ -150,7 +169,11 @@ fn a_million_steps_would_fit_the_budget() {
         p.file(format!("in/{n:03}"), format!("{n}\n"));
     }
     p.manifest("[[task]]\nname = \"a\"\ninputs = [\"in/*\"]\nscript = 'read -r n <$INPUT_FILE; echo $n$n >$OUTPUT_DIR/$INPUT_NAME'\n");
-    let size = |p: &Project| p.sql("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size")[0].parse::<i64>().unwrap();
+    let size = |p: &Project| {
+        p.sql("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size")[0]
+            .parse::<i64>()
+            .unwrap()
+    };
     p.run_with(["--durability", "off"]).ok();
     let small = size(&p);
     for n in 500..2500 {

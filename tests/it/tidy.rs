@@ -28,8 +28,14 @@ const STRANGERS: &[(&str, &[&str])] = &[
 ];
 
 fn rust_files(below: &str) -> Vec<PathBuf> {
-    let files = walkdir::WalkDir::new(Path::new(ROOT).join(below)).sort_by_file_name().into_iter().map(Result::unwrap);
-    files.map(|entry| entry.into_path()).filter(|path| path.extension().is_some_and(|ext| ext == "rs")).collect()
+    let files = walkdir::WalkDir::new(Path::new(ROOT).join(below))
+        .sort_by_file_name()
+        .into_iter()
+        .map(Result::unwrap);
+    files
+        .map(|entry| entry.into_path())
+        .filter(|path| path.extension().is_some_and(|ext| ext == "rs"))
+        .collect()
 }
 
 fn short(path: &Path) -> String {
@@ -41,7 +47,10 @@ fn lines_of_code() -> Vec<(PathBuf, usize, String)> {
     let mut lines = Vec::new();
     for path in rust_files("src") {
         let below = path.strip_prefix(Path::new(ROOT).join("src")).unwrap();
-        if below.components().any(|part| matches!(part.as_os_str().to_str(), Some("tests" | "tests.rs"))) {
+        if below
+            .components()
+            .any(|part| matches!(part.as_os_str().to_str(), Some("tests" | "tests.rs")))
+        {
             continue;
         }
         let text = fs::read_to_string(&path).unwrap();
@@ -72,8 +81,13 @@ fn crate_imports() -> Vec<(String, String, String)> {
         let module = first.trim_end_matches(".rs").to_owned();
         for (at, _) in code.match_indices("crate::") {
             let rest = &code[at + "crate::".len()..];
-            let used: String = rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
-            assert!(!used.is_empty(), "{}:{line}: name each module on a line of its own", short(&path));
+            let used: String =
+                rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+            assert!(
+                !used.is_empty(),
+                "{}:{line}: name each module on a line of its own",
+                short(&path)
+            );
             imports.push((module.clone(), used, format!("{}:{line}", short(&path))));
         }
     }
@@ -89,10 +103,13 @@ fn layer(module: &str) -> Option<usize> {
 fn every_module_has_its_layer() {
     let modules: BTreeSet<String> = fs::read_dir(Path::new(ROOT).join("src"))
         .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap().trim_end_matches(".rs").to_owned())
+        .map(|entry| {
+            entry.unwrap().file_name().into_string().unwrap().trim_end_matches(".rs").to_owned()
+        })
         .filter(|name| name != "lib" && name != "main")
         .collect();
-    let listed: BTreeSet<String> = LAYERS.iter().flat_map(|layer| layer.iter().map(|name| (*name).to_owned())).collect();
+    let listed: BTreeSet<String> =
+        LAYERS.iter().flat_map(|layer| layer.iter().map(|name| (*name).to_owned())).collect();
     assert_eq!(modules, listed);
 }
 
@@ -101,7 +118,10 @@ fn imports_point_down() {
     let mut wrong = Vec::new();
     for (module, used, at) in crate_imports() {
         let (Some(upper), Some(lower)) = (layer(&module), layer(&used)) else { continue };
-        let strangers = STRANGERS.iter().find(|(name, _)| *name == module).map_or(&[][..], |(_, strangers)| strangers);
+        let strangers = STRANGERS
+            .iter()
+            .find(|(name, _)| *name == module)
+            .map_or(&[][..], |(_, strangers)| strangers);
         if module != used && (lower > upper || strangers.contains(&used.as_str())) {
             wrong.push(format!("{at}: `{module}` must not know about `{used}`"));
         }
@@ -112,7 +132,9 @@ fn imports_point_down() {
 #[test]
 fn no_file_is_longer_than_a_sitting() {
     let mut long = Vec::new();
-    for path in rust_files("src").into_iter().chain(rust_files("tests")).chain(rust_files("benches")) {
+    for path in
+        rust_files("src").into_iter().chain(rust_files("tests")).chain(rust_files("benches"))
+    {
         let lines = fs::read_to_string(&path).unwrap().lines().count();
         if lines > 300 {
             long.push(format!("{}: {lines} lines", short(&path)));
@@ -124,8 +146,17 @@ fn no_file_is_longer_than_a_sitting() {
 #[test]
 fn nothing_panics_or_prints_on_its_own() {
     const BANNED: &[&str] = &[
-        "println!", "eprintln!", "print!(", "eprint!(", ".unwrap()", ".expect(", "panic!(", "todo!(", "unimplemented!(",
-        "dbg!(", "process::exit",
+        "println!",
+        "eprintln!",
+        "print!(",
+        "eprint!(",
+        ".unwrap()",
+        ".expect(",
+        "panic!(",
+        "todo!(",
+        "unimplemented!(",
+        "dbg!(",
+        "process::exit",
     ];
     let mut wrong = Vec::new();
     for (path, line, code) in lines_of_code() {
@@ -157,9 +188,13 @@ fn every_file_opens_with_what_it_does() {
 #[test]
 fn every_dependency_says_why() {
     let cargo = fs::read_to_string(Path::new(ROOT).join("Cargo.toml")).unwrap();
-    let sections = cargo.split("\n[").filter(|section| section.starts_with("dependencies]") || section.starts_with("dev-dependencies]"));
+    let sections = cargo.split("\n[").filter(|section| {
+        section.starts_with("dependencies]") || section.starts_with("dev-dependencies]")
+    });
     let mut count = 0;
-    for line in sections.flat_map(|section| section.lines().skip(1)).filter(|line| line.contains('=')) {
+    for line in
+        sections.flat_map(|section| section.lines().skip(1)).filter(|line| line.contains('='))
+    {
         assert!(line.contains("  # "), "no reason beside `{line}`");
         count += 1;
     }

@@ -18,7 +18,10 @@ fn a_task_takes_the_one_above_unless_it_says_otherwise() {
 
 #[test]
 fn a_root_without_inputs_runs_once_on_the_empty_object() {
-    let p = Project::new().task("a", "wc -c <$INPUT_FILE | tr -d ' ' >$OUTPUT_DIR/x; echo \"[$INPUT_NAME]\" >>$OUTPUT_DIR/x");
+    let p = Project::new().task(
+        "a",
+        "wc -c <$INPUT_FILE | tr -d ' ' >$OUTPUT_DIR/x; echo \"[$INPUT_NAME]\" >>$OUTPUT_DIR/x",
+    );
     p.run().ok().ran(["a"]);
     assert_eq!(p.exported("a"), files([("x", "0\n[]\n")]));
     let empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
@@ -60,7 +63,11 @@ fn match_chooses_among_the_outputs() {
 fn a_step_fans_out_over_as_many_outputs_as_there_are() {
     let p = Project::new()
         .file("list", "1\n2\n3\n4\n5\n")
-        .task_with("split", "inputs = [\"list\"]", "while read n; do echo $n >$OUTPUT_DIR/$n; done <$INPUT_FILE")
+        .task_with(
+            "split",
+            "inputs = [\"list\"]",
+            "while read n; do echo $n >$OUTPUT_DIR/$n; done <$INPUT_FILE",
+        )
         .task("each", "expr $(cat $INPUT_FILE) \\* 10 >$OUTPUT_DIR/$INPUT_NAME");
     p.run().ok().ran(["split", "each", "each", "each", "each", "each"]);
     p.file("list", "2\n3\n7\n");
@@ -124,9 +131,11 @@ fn equal_content_under_two_names_is_two_steps() {
 
 #[test]
 fn a_task_may_consume_a_task_below_it() {
-    let p = Project::new()
-        .task_with("last", "from = [\"first\"]", COPY)
-        .task_with("first", "from = []", "echo 1 >$OUTPUT_DIR/x");
+    let p = Project::new().task_with("last", "from = [\"first\"]", COPY).task_with(
+        "first",
+        "from = []",
+        "echo 1 >$OUTPUT_DIR/x",
+    );
     p.run().ok().ran_on(["first", "last x"]);
     p.task_with("first", "from = []", "echo 2 >$OUTPUT_DIR/x").run().ok().ran(["first", "last"]);
     assert_eq!(p.exported("last"), files([("x", "2\n")]));

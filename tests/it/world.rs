@@ -4,15 +4,17 @@ use crate::harness::{Project, files};
 
 #[test]
 fn a_script_is_told_what_it_works_on() {
-    let p = Project::new().task("first", "mkdir $OUTPUT_DIR/sub; echo hello >$OUTPUT_DIR/sub/in.txt").task(
-        "second",
-        "cd $OUTPUT_DIR\n\
+    let p = Project::new()
+        .task("first", "mkdir $OUTPUT_DIR/sub; echo hello >$OUTPUT_DIR/sub/in.txt")
+        .task(
+            "second",
+            "cd $OUTPUT_DIR\n\
          echo \"$INPUT_NAME $(basename $INPUT_FILE) $(cat $INPUT_FILE)\" >input\n\
          echo \"$TASK_NAME $ATTEMPT\" >task\n\
          echo \"$STEP_ID\" >id; echo \"$STEP_KEY\" >key\n\
          echo \"${INPUT_DIR-unset}\" >dir\n\
          find . -type f -newer $INPUT_FILE >/dev/null; [ -d $TMPDIR ]",
-    );
+        );
     p.run().ok();
     let got = p.exported("second");
     assert_eq!(got["input"], "sub/in.txt in.txt hello\n");
@@ -28,7 +30,10 @@ fn a_step_key_is_the_same_in_another_folder_and_after_a_rename() {
     let key = "echo $STEP_KEY >$OUTPUT_DIR/key";
     let p = Project::new().task("a", "echo 1 >$OUTPUT_DIR/x").task("b", key);
     p.run().ok();
-    let q = Project::new().task("other", "true").task_with("a", "from = []", "echo 1 >$OUTPUT_DIR/x").task("z", key);
+    let q = Project::new()
+        .task("other", "true")
+        .task_with("a", "from = []", "echo 1 >$OUTPUT_DIR/x")
+        .task("z", key);
     q.run().ok();
     assert_eq!(p.exported("b"), q.exported("z"));
     let r = Project::new().task("a", "echo 2 >$OUTPUT_DIR/x").task("b", key);
@@ -58,7 +63,10 @@ fn output_dir_and_tmpdir_are_empty_for_every_step_and_gone_afterwards() {
         p.file(format!("in/{n}"), n.to_string());
     }
     p.run_with(["-j1", "-k"]).fails(1);
-    assert_eq!(p.sql("SELECT count(*), count(DISTINCT step) FROM output WHERE name IN ('.h', 'd/f')"), ["18|9"]);
+    assert_eq!(
+        p.sql("SELECT count(*), count(DISTINCT step) FROM output WHERE name IN ('.h', 'd/f')"),
+        ["18|9"]
+    );
     for dir in p.read("tmpdirs").lines() {
         assert!(!std::path::Path::new(dir).exists(), "{dir} is still there");
     }
@@ -66,7 +74,8 @@ fn output_dir_and_tmpdir_are_empty_for_every_step_and_gone_afterwards() {
 
 #[test]
 fn the_working_folder_is_the_manifests_and_standard_input_is_empty() {
-    let p = Project::new().task("a", "pwd -P >$OUTPUT_DIR/pwd; readlink /proc/self/fd/0 >$OUTPUT_DIR/stdin");
+    let p = Project::new()
+        .task("a", "pwd -P >$OUTPUT_DIR/pwd; readlink /proc/self/fd/0 >$OUTPUT_DIR/stdin");
     p.run_cmd([""; 0]).stdin("not for scripts\n").go().ok();
     let pwd = format!("{}\n", p.root().canonicalize().unwrap().display());
     assert_eq!(p.exported("a"), files([("pwd", &pwd), ("stdin", "/dev/null\n")]));
@@ -87,9 +96,18 @@ fn stdout_and_stderr_are_one_log_in_order_and_a_file() {
 
 #[test]
 fn the_environment_is_inherited_less_what_belongs_to_make() {
-    let p = Project::new().task_with("a", "env = { MINE = \"from the manifest\", LC_ALL = \"C\" }", "env >$OUTPUT_DIR/env");
+    let p = Project::new().task_with(
+        "a",
+        "env = { MINE = \"from the manifest\", LC_ALL = \"C\" }",
+        "env >$OUTPUT_DIR/env",
+    );
     let call = p.run_cmd([""; 0]).env("MAKEFLAGS", "-j4 --jobserver-auth=3,4").env("MFLAGS", "-j4");
-    call.env("MAKELEVEL", "1").env("GIVEN", "from outside").env("LC_ALL", "xx").env("STEP_ID", "999").go().ok();
+    call.env("MAKELEVEL", "1")
+        .env("GIVEN", "from outside")
+        .env("LC_ALL", "xx")
+        .env("STEP_ID", "999")
+        .go()
+        .ok();
     let env = &p.exported("a")["env"];
     let lines: Vec<&str> = env.lines().collect();
     assert!(lines.contains(&"GIVEN=from outside"), "{env}");
@@ -102,7 +120,8 @@ fn the_environment_is_inherited_less_what_belongs_to_make() {
 #[test]
 fn exactly_three_descriptors_are_open() {
     // `ls` opens the folder it lists as the lowest free one, so the list ends with its own: 3.
-    let p = Project::new().manifest("[[task]]\nname = \"a\"\nshell = \"ls /proc/self/fd\"\nscript = \"x\"\n");
+    let p = Project::new()
+        .manifest("[[task]]\nname = \"a\"\nshell = \"ls /proc/self/fd\"\nscript = \"x\"\n");
     p.run().ok();
     let log = p.call(["log", "a"]).ok().stdout;
     let numbers: Vec<&str> = log.lines().filter(|line| line.parse::<u32>().is_ok()).collect();
@@ -135,7 +154,13 @@ fn the_default_shell_stops_at_the_first_failure() {
 fn shell_names_another_interpreter() {
     let p = Project::new().task_with("a", "shell = \"bash -euo pipefail\"", "false | true");
     p.run().fails(1);
-    p.task_with("a", "shell = \"bash -euo pipefail\"", "[[ a == a ]]; echo $BASH_VERSION >$OUTPUT_DIR/x").run().ok();
+    p.task_with(
+        "a",
+        "shell = \"bash -euo pipefail\"",
+        "[[ a == a ]]; echo $BASH_VERSION >$OUTPUT_DIR/x",
+    )
+    .run()
+    .ok();
     p.program("my shell", "#!/bin/sh\necho \"$1\" >$OUTPUT_DIR/arg; exec sh \"$2\"\n");
     p.task_with("a", "shell = \"'my shell' 'two words'\"", "echo ran >$OUTPUT_DIR/x").run().ok();
     assert_eq!(p.exported("a"), files([("arg", "two words\n"), ("x", "ran\n")]));
@@ -156,7 +181,8 @@ fn a_shebang_wins_over_shell() {
 
 #[test]
 fn a_script_may_begin_with_a_dash() {
-    let p = Project::new().manifest("[[task]]\nname = \"a\"\nscript = '''-c || echo ran >$OUTPUT_DIR/x'''\n");
+    let p = Project::new()
+        .manifest("[[task]]\nname = \"a\"\nscript = '''-c || echo ran >$OUTPUT_DIR/x'''\n");
     p.run().ok();
     assert_eq!(p.exported("a"), files([("x", "ran\n")]));
 }
@@ -174,7 +200,8 @@ fn an_input_may_be_edited_moved_or_deleted_without_harm() {
         )
         .task_with("after", "from = [\"a\"]", "cp $INPUT_FILE $OUTPUT_DIR/$INPUT_NAME");
     p.run_with(["-j1"]).ok();
-    let numbers = files([("1", "1\n"), ("2", "2\n"), ("3", "3\n"), ("4", "4\n"), ("5", "5\n"), ("6", "6\n")]);
+    let numbers =
+        files([("1", "1\n"), ("2", "2\n"), ("3", "3\n"), ("4", "4\n"), ("5", "5\n"), ("6", "6\n")]);
     assert_eq!(p.exported("after"), numbers);
     assert_eq!(p.exported("a"), numbers);
     assert_eq!(p.exported("spoil"), files([("moved2", "2\n"), ("moved5", "5\n")]));
@@ -189,7 +216,9 @@ fn a_large_input_can_not_be_spoilt_either() {
         .task_with("after", "from = [\"a\"]", "wc -c <$INPUT_FILE | tr -d ' ' >$OUTPUT_DIR/size");
     let ran = p.run_with(["-j1", "-k"]);
     // Where the file system copies lazily it was a private copy; elsewhere the step is refused.
-    if p.sql("SELECT state FROM step WHERE task = (SELECT id FROM task WHERE name = 'spoil')") != ["1"] {
+    if p.sql("SELECT state FROM step WHERE task = (SELECT id FROM task WHERE name = 'spoil')")
+        != ["1"]
+    {
         ran.fails(1).says("spoil").says("input");
     }
     crate::store::every_object_hashes_to_its_path(&p);

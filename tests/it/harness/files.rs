@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 
 /// Waits until `is_so`.
 #[track_caller]
-pub fn wait_for(what: &str, is_so: impl Fn() -> bool) {
+pub(crate) fn wait_for(what: &str, is_so: impl Fn() -> bool) {
     let begun = Instant::now();
     while !is_so() {
         assert!(begun.elapsed() < Duration::from_secs(60), "waited in vain for {what}");
@@ -19,13 +19,13 @@ pub fn wait_for(what: &str, is_so: impl Fn() -> bool) {
 }
 
 /// Whether a process of this number runs; a zombie doesn't.
-pub fn is_alive(pid: &str) -> bool {
+pub(crate) fn is_alive(pid: &str) -> bool {
     let stat = fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
     stat.rsplit(") ").next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with('Z'))
 }
 
 /// Every regular file below a folder: name and content; without the record that `export` keeps.
-pub fn contents(dir: &Path) -> BTreeMap<String, String> {
+pub(crate) fn contents(dir: &Path) -> BTreeMap<String, String> {
     let files = walkdir::WalkDir::new(dir).into_iter().map(Result::unwrap);
     files
         .filter(|entry| entry.file_type().is_file())
@@ -38,12 +38,12 @@ pub fn contents(dir: &Path) -> BTreeMap<String, String> {
 }
 
 /// The same, written down by a test.
-pub fn files<const N: usize>(files: [(&str, &str); N]) -> BTreeMap<String, String> {
+pub(crate) fn files<const N: usize>(files: [(&str, &str); N]) -> BTreeMap<String, String> {
     files.map(|(name, content)| (name.to_owned(), content.to_owned())).into()
 }
 
 /// Everything below a folder: path, mode, size, and of a file its hash.
-pub fn tree(dir: &Path) -> Vec<String> {
+pub(crate) fn tree(dir: &Path) -> Vec<String> {
     let entries = walkdir::WalkDir::new(dir).sort_by_file_name().into_iter().flatten();
     entries
         .map(|entry| {
@@ -51,37 +51,39 @@ pub fn tree(dir: &Path) -> Vec<String> {
             let mode = entry.metadata().map_or(0, |found| found.permissions().mode());
             // Nothing but a regular file is read: a FIFO would hang.
             match entry.file_type().is_file().then(|| fs::read(entry.path()).unwrap_or_default()) {
-                Some(bytes) => format!("{mode:o} {:>8} {} {name}", bytes.len(), &sha256(&bytes)[..12]),
+                Some(bytes) => {
+                    format!("{mode:o} {:>8} {} {name}", bytes.len(), &sha256(&bytes)[..12])
+                }
                 None => format!("{mode:o} {name}/"),
             }
         })
         .collect()
 }
 
-pub fn chmod(path: &Path, mode: u32) {
+pub(crate) fn chmod(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
 
-pub fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-pub fn sha256(bytes: &[u8]) -> String {
+pub(crate) fn sha256(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 
-pub fn sorted(items: impl IntoIterator<Item = String>) -> Vec<String> {
+pub(crate) fn sorted(items: impl IntoIterator<Item = String>) -> Vec<String> {
     let mut items: Vec<String> = items.into_iter().collect();
     items.sort();
     items
 }
 
 /// Random numbers that come again with their seed (xorshift64*).
-pub struct Dice(u64);
+pub(crate) struct Dice(u64);
 
 impl Dice {
     /// Seeded by TASK_PIPELINE_SEED, or else by `seed`; says which.
-    pub fn new(seed: u64) -> Dice {
+    pub(crate) fn new(seed: u64) -> Dice {
         let given = std::env::var("TASK_PIPELINE_SEED").ok().and_then(|text| text.parse().ok());
         let seed = given.unwrap_or(seed);
         eprintln!("TASK_PIPELINE_SEED={seed}");
@@ -89,7 +91,7 @@ impl Dice {
     }
 
     /// A number below `limit`.
-    pub fn below(&mut self, limit: u64) -> u64 {
+    pub(crate) fn below(&mut self, limit: u64) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;

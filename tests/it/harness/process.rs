@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::files::{sorted, tree};
 use super::Project;
+use super::files::{sorted, tree};
 
 /// Nothing in a test takes as long as this unless it hangs.
 const DEADLINE: Duration = Duration::from_secs(120);
 
 /// A command line with its surroundings.
-pub struct Call {
+pub(crate) struct Call {
     project: Project,
     command: Command,
     stdin: Vec<u8>,
@@ -26,29 +26,29 @@ impl Call {
         Call { project: project.clone(), command, stdin: Vec::new() }
     }
 
-    pub fn env(mut self, name: &str, value: &str) -> Call {
+    pub(crate) fn env(mut self, name: &str, value: &str) -> Call {
         self.command.env(name, value);
         self
     }
 
-    pub fn dir(mut self, name: &str) -> Call {
+    pub(crate) fn dir(mut self, name: &str) -> Call {
         self.command.current_dir(self.project.path(name));
         self
     }
 
-    pub fn stdin(mut self, bytes: &str) -> Call {
+    pub(crate) fn stdin(mut self, bytes: &str) -> Call {
         self.stdin = bytes.as_bytes().to_vec();
         self.command.stdin(Stdio::piped());
         self
     }
 
     /// Runs it to its end.
-    pub fn go(self) -> Ran {
+    pub(crate) fn go(self) -> Ran {
         self.start().end()
     }
 
     /// Starts it.
-    pub fn start(mut self) -> Running {
+    pub(crate) fn start(mut self) -> Running {
         let (stdout, stderr) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
         self.command.stdout(stdout.try_clone().unwrap()).stderr(stderr.try_clone().unwrap());
         let before = self.project.ledger().len();
@@ -63,7 +63,7 @@ impl Call {
 }
 
 /// A process of ours; ended if the test ends before it.
-pub struct Running {
+pub(crate) struct Running {
     project: Project,
     command: String,
     child: Option<Child>,
@@ -73,21 +73,21 @@ pub struct Running {
 }
 
 impl Running {
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.as_ref().unwrap().id()
     }
 
-    pub fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(self.child.as_ref().unwrap()), signal).unwrap();
     }
 
     /// What it has said so far.
-    pub fn stderr(&self) -> String {
+    pub(crate) fn stderr(&self) -> String {
         all_of(&self.stderr)
     }
 
     /// Waits for its end.
-    pub fn end(mut self) -> Ran {
+    pub(crate) fn end(mut self) -> Ran {
         let begun = Instant::now();
         let status = loop {
             if let Some(status) = self.child.as_mut().unwrap().try_wait().unwrap() {
@@ -102,7 +102,14 @@ impl Running {
         self.child = None;
         let ledger = self.project.ledger().split_off(self.before);
         let (stdout, stderr) = (all_of(&self.stdout), all_of(&self.stderr));
-        Ran { project: self.project.clone(), command: self.command.clone(), status, stdout, stderr, ledger }
+        Ran {
+            project: self.project.clone(),
+            command: self.command.clone(),
+            status,
+            stdout,
+            stderr,
+            ledger,
+        }
     }
 }
 
@@ -112,7 +119,9 @@ impl Drop for Running {
             // TERM first, so that it ends its scripts; then KILL, in case it doesn't.
             let _ = kill_process(Pid::from_child(&child), Signal::TERM);
             let begun = Instant::now();
-            while child.try_wait().is_ok_and(|ended| ended.is_none()) && begun.elapsed().as_secs() < 10 {
+            while child.try_wait().is_ok_and(|ended| ended.is_none())
+                && begun.elapsed().as_secs() < 10
+            {
                 std::thread::sleep(Duration::from_millis(5));
             }
             let _ = child.kill();
@@ -122,41 +131,43 @@ impl Drop for Running {
 }
 
 /// A command line that came to its end.
-pub struct Ran {
+pub(crate) struct Ran {
     project: Project,
     command: String,
     status: ExitStatus,
-    pub stdout: String,
-    pub stderr: String,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
     ledger: Vec<String>,
 }
 
 impl Ran {
     /// It exited with 0.
     #[track_caller]
-    pub fn ok(self) -> Ran {
+    pub(crate) fn ok(self) -> Ran {
         self.fails(0)
     }
 
     /// It exited with this code.
     #[track_caller]
-    pub fn fails(self, code: i32) -> Ran {
-        self.check(self.status.code() == Some(code), &format!("exit code {code}"))
+    pub(crate) fn fails(self, code: i32) -> Ran {
+        let is_so = self.status.code() == Some(code);
+        self.check(is_so, &format!("exit code {code}"))
     }
 
     /// It died of this signal.
     #[track_caller]
-    pub fn dies_of(self, signal: Signal) -> Ran {
-        self.check(self.status.signal() == Some(signal.as_raw()), &format!("death by {signal:?}"))
+    pub(crate) fn dies_of(self, signal: Signal) -> Ran {
+        let is_so = self.status.signal() == Some(signal.as_raw());
+        self.check(is_so, &format!("death by {signal:?}"))
     }
 
-    pub fn was_killed(&self) -> bool {
+    pub(crate) fn was_killed(&self) -> bool {
         self.status.signal() == Some(Signal::KILL.as_raw())
     }
 
     /// Scripts of exactly these tasks ran, each as often as it is named.
     #[track_caller]
-    pub fn ran<const N: usize>(self, tasks: [&str; N]) -> Ran {
+    pub(crate) fn ran<const N: usize>(self, tasks: [&str; N]) -> Ran {
         let task = |line: &String| line.split(' ').next().unwrap().to_owned();
         let ran = sorted(self.ledger.iter().map(task));
         self.check(ran == sorted(tasks.map(str::to_owned)), &format!("scripts of {tasks:?}"))
@@ -164,32 +175,36 @@ impl Ran {
 
     /// Exactly these scripts ran, in any order: `task` or `task input`.
     #[track_caller]
-    pub fn ran_on<const N: usize>(self, steps: [&str; N]) -> Ran {
+    pub(crate) fn ran_on<const N: usize>(self, steps: [&str; N]) -> Ran {
         let ran = sorted(self.ledger.iter().cloned());
         self.check(ran == sorted(steps.map(str::to_owned)), &format!("scripts {steps:?}"))
     }
 
     /// Standard error contains this.
     #[track_caller]
-    pub fn says(self, text: &str) -> Ran {
-        self.check(self.stderr.contains(text), &format!("{text:?} on stderr"))
+    pub(crate) fn says(self, text: &str) -> Ran {
+        let is_so = self.stderr.contains(text);
+        self.check(is_so, &format!("{text:?} on stderr"))
     }
 
     #[track_caller]
-    pub fn says_nothing_of(self, text: &str) -> Ran {
-        self.check(!self.stderr.contains(text), &format!("no {text:?} on stderr"))
+    pub(crate) fn says_nothing_of(self, text: &str) -> Ran {
+        let is_so = !self.stderr.contains(text);
+        self.check(is_so, &format!("no {text:?} on stderr"))
     }
 
     /// Standard output contains this.
     #[track_caller]
-    pub fn answers(self, text: &str) -> Ran {
-        self.check(self.stdout.contains(text), &format!("{text:?} on stdout"))
+    pub(crate) fn answers(self, text: &str) -> Ran {
+        let is_so = self.stdout.contains(text);
+        self.check(is_so, &format!("{text:?} on stdout"))
     }
 
     /// Standard output, which is JSON.
     #[track_caller]
-    pub fn json(&self) -> serde_json::Value {
-        serde_json::from_str(&self.stdout).unwrap_or_else(|err| self.complain(&format!("JSON ({err})")))
+    pub(crate) fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.stdout)
+            .unwrap_or_else(|err| self.complain(&format!("JSON ({err})")))
     }
 
     #[track_caller]

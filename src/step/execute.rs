@@ -158,7 +158,7 @@ impl Execution<'_> {
             is_committed: self.is_committed,
             output: &room.output,
             small: &mut room.small,
-            prepared: &mut room.prepared,
+            prepared: &room.prepared,
             buffer,
             warnings: &mut self.report.warnings,
             outputs: Vec::new(),

@@ -43,7 +43,7 @@ pub(super) struct Walk<'a> {
     /// Let go if the script has made it an output.
     pub(super) small: &'a mut Option<Small>,
     /// The folder to leave in OUTPUT_DIR, if it is still as it was made.
-    pub(super) prepared: &'a mut Vec<u8>,
+    pub(super) prepared: &'a [u8],
     pub(super) buffer: &'a mut Vec<u8>,
     pub(super) warnings: &'a mut Vec<String>,
     pub(super) outputs: Vec<Output>,
@@ -106,10 +106,10 @@ impl Walk<'_> {
         self.folder(folder.as_fd(), depth + 1)?;
         if is_prepared(self.prepared, &self.path) {
             let stat = rustix::fs::fstat(&folder).or_io("look at", &self.output.path)?;
-            if Mode::from_raw_mode(stat.st_mode) == Mode::RWXU {
-                return Ok(());
+            if Mode::from_raw_mode(stat.st_mode) != Mode::RWXU {
+                rustix::fs::fchmod(&folder, Mode::RWXU).or_io("chmod", &self.output.path)?;
             }
-            self.prepared.clear();
+            return Ok(());
         }
         match rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR) {
             Err(Errno::NOTEMPTY | Errno::EXIST) => {

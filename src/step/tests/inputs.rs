@@ -211,7 +211,7 @@ fn gather_gives_all_inputs_under_their_names_and_a_list() {
 #[test]
 fn gather_takes_any_number_of_inputs_in_little_memory() {
     let mut world = World::new();
-    let count: usize = std::env::var("GATHER_COUNT").map_or(3000, |count| count.parse().unwrap());
+    let count: usize = std::env::var("GATHER_COUNT").map_or(1000, |count| count.parse().unwrap());
     let names: Vec<String> = (0..count).map(|n| format!("{}/{n}", n % 7)).collect();
     let mut names: Vec<&[u8]> = names.iter().map(|name| name.as_bytes()).collect();
     names.sort();

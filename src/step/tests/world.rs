@@ -125,8 +125,8 @@ impl World {
     pub(super) fn refused(&mut self, script: &str) -> String {
         let report = self.run(script);
         assert!(report.outputs.is_empty());
-        match report.outcome {
-            Outcome::Refused(sentence) => sentence,
+        match &report.outcome {
+            Outcome::Refused(sentence) => sentence.clone(),
             other => panic!("{other:?}, log: {}", self.log(&report)),
         }
     }

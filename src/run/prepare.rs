@@ -140,10 +140,13 @@ impl Prepared {
             }
         }
         self.fingerprint = self.sum();
+        // What a task was last planned with counts only while it stays in the manifest: when it left,
+        // its steps stopped being live.
         let before: Vec<Before> = self
             .rows
             .iter()
-            .map(|row| Before { wiring: row.known.as_ref().and_then(|known| known.wiring) })
+            .map(|row| row.known.as_ref().filter(|known| known.present))
+            .map(|known| Before { wiring: known.and_then(|known| known.wiring) })
             .collect();
         let conn = db.lock();
         db::plan(&conn, &self.flow, &before, &self.removed, PlanOptions { always: options.always })

@@ -6,7 +6,7 @@ use crate::cli::Gc;
 use crate::db::History;
 use crate::error::{Result, exit};
 use crate::maintain::{self, GcOptions};
-use crate::run::path_bytes;
+use crate::text::path_bytes;
 use crate::text::{printable, size};
 
 use super::answer;

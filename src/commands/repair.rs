@@ -4,8 +4,7 @@ use serde_json::json;
 
 use crate::cli;
 use crate::error::{OrIo as _, Result, exit};
-use crate::maintain::{self, Depth, Repair};
-use crate::text::printable;
+use crate::maintain::{self, Depth};
 
 use super::answer;
 
@@ -24,7 +23,7 @@ pub(super) fn repair(args: &cli::Repair) -> Result<u8> {
             .iter()
             .map(|(object, why, repair)| {
                 json!({
-                    "object": object.hex(), "why": why, "repaired": repair.is_good(), "how": sentence(repair),
+                    "object": object.hex(), "why": why, "repaired": repair.is_good(), "how": repair.to_string(),
                 })
             })
             .collect();
@@ -39,29 +38,10 @@ pub(super) fn repair(args: &cli::Repair) -> Result<u8> {
             )?;
         }
         for (object, why, repair) in &report.objects {
-            writeln!(out, "object {object}: {why}: {}", sentence(repair))?;
+            writeln!(out, "object {object}: {why}: {repair}")?;
         }
         let good = report.objects.len() - lost;
         writeln!(out, "{} damaged, {good} repaired, {lost} left", report.objects.len())
     })?;
     Ok(code)
-}
-
-fn sentence(repair: &Repair) -> String {
-    match repair {
-        Repair::Remade { step } => format!("made again by step {step}"),
-        Repair::Reimported { path } => format!("read again from {}", printable(path)),
-        Repair::ListedNextRun => "the next run makes it again".to_owned(),
-        Repair::LogLost => "it was a log, which is lost; its attempt says so now".to_owned(),
-        Repair::NonDeterministic { step } => format!(
-            "not repaired: step {step} is not deterministic, it made something else this time; \
-             `-B --step` its task runs it and all after it anew"
-        ),
-        Repair::Failed { step, why } => {
-            format!("not repaired: step {step} can't make it again: {why}")
-        }
-        Repair::NoProducer => {
-            "not repaired: no step makes it; put the input file back and run again".to_owned()
-        }
-    }
 }

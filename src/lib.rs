@@ -9,6 +9,7 @@ pub mod db;
 pub mod error;
 pub mod graph;
 pub mod ids;
+pub mod maintain;
 pub mod manifest;
 pub mod names;
 pub mod object;

@@ -16,6 +16,7 @@ mod functions;
 mod gather;
 mod inputs;
 mod leaf;
+mod maintain;
 mod plan;
 mod query;
 mod runs;
@@ -40,6 +41,7 @@ pub use functions::{Accepts, step_key};
 pub use gather::{GatherPlan, gather_inputs, listing_line, plan_gather};
 pub use inputs::{FILES, InputRow, Inputs, Stat};
 pub use leaf::{Leaf, Todo, has_live_step, leaves, todo};
+pub use maintain::*;
 pub use plan::{Before, Plan, PlanOptions, TaskPlan, plan};
 pub use query::*;
 pub use runs::{

@@ -109,6 +109,7 @@ pub fn run(options: &RunOptions, progress: &mut dyn Progress) -> Result<Summary>
         pid: std::process::id(),
         durability: options.durability.as_str(),
         manifest: path_bytes(&options.manifest).to_vec(),
+        dir: path_bytes(&prepared.manifest.dir).to_vec(),
     };
     let run = {
         let mut conn = db.lock();

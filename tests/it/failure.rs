@@ -156,12 +156,25 @@ fn the_outputs_of_a_failed_step_are_dropped_and_its_log_is_kept() {
 
 #[test]
 fn a_step_that_fails_where_it_was_done_before_loses_its_results() {
-    let p = Project::new().task("a", "[ ! -e broken ]; echo 1 >$OUTPUT_DIR/x").task("b", COPY);
+    let p = Project::new()
+        .task_with("a", "cache = false", "[ ! -e broken ]; echo 1 >$OUTPUT_DIR/x")
+        .task("b", COPY);
     p.run().ok();
-    p.file("broken", "").run_with(["-B"]).fails(1).ran(["a"]);
+    p.file("broken", "").run().fails(1).ran(["a"]);
+    assert_eq!(p.exported_partially("a"), files([]));
     assert_eq!(p.exported_partially("b"), files([]));
     p.remove("broken").run().ok().ran(["a"]);
     assert_eq!(p.exported("b"), files([("x", "1\n")]));
+}
+
+#[test]
+fn a_forced_run_that_failed_is_completed_by_the_next_one() {
+    let p = Project::new().task("a", "[ ! -e broken ]; echo 1 >$OUTPUT_DIR/x").task("b", COPY);
+    p.run().ok();
+    p.file("broken", "").run_with(["-B"]).fails(1).ran(["a"]);
+    // What was to run anew still is.
+    p.remove("broken").run().ok().ran(["a", "b"]);
+    p.run().ok().ran([]);
 }
 
 #[test]

@@ -209,20 +209,30 @@ fn an_input_may_be_edited_moved_or_deleted_without_harm() {
 }
 
 #[test]
-fn a_large_input_can_not_be_spoilt_either() {
+fn a_large_input_that_is_spoilt_fails_the_step_and_is_healed() {
     let p = Project::new()
         .task("a", "head -c 3000000 /dev/zero >$OUTPUT_DIR/large")
         .task("spoil", "chmod u+w $INPUT_FILE; echo spoilt >>$INPUT_FILE")
         .task_with("after", "from = [\"a\"]", "wc -c <$INPUT_FILE | tr -d ' ' >$OUTPUT_DIR/size");
     let ran = p.run_with(["-j1", "-k"]);
-    // Where the file system copies lazily it was a private copy; elsewhere the step is refused.
+    // Where the file system clones files it was a private copy; elsewhere the step is refused.
     if p.sql("SELECT state FROM step WHERE task = (SELECT id FROM task WHERE name = 'spoil')")
         != ["1"]
     {
-        ran.fails(1).says("spoil").says("input");
+        ran.fails(1).says("spoil").says("INPUT_FILE").says("copy it first");
     }
+    p.task("spoil", "true").run().ok();
     crate::store::every_object_hashes_to_its_path(&p);
     assert_eq!(p.exported("after"), files([("size", "3000000\n")]));
+}
+
+#[test]
+fn an_input_that_is_a_program_can_be_run() {
+    let p = Project::new()
+        .task("a", "for n in 1 2 3; do printf '#!/bin/sh\\necho ran %s\\n' $n >$OUTPUT_DIR/$n; chmod +x $OUTPUT_DIR/$n; done")
+        .task("b", "$INPUT_FILE >$OUTPUT_DIR/$INPUT_NAME");
+    p.run_with(["-j1"]).ok();
+    assert_eq!(p.exported("b"), files([("1", "ran 1\n"), ("2", "ran 2\n"), ("3", "ran 3\n")]));
 }
 
 #[test]

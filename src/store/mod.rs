@@ -88,6 +88,8 @@ struct Inner {
     next_name: AtomicU64,
     /// One barrier at a time: a second one must not rely on what the first has only begun.
     barrier: Mutex<()>,
+    /// Parts of the barrier that a test leaves out.
+    skip: sync::Skip,
 }
 
 impl Inner {
@@ -156,6 +158,7 @@ impl Store {
             must_look_first: AtomicBool::new(false),
             next_name: AtomicU64::new(0),
             barrier: Mutex::new(()),
+            skip: sync::Skip::from_env(),
         });
         let store = Store { root, inner };
         if create {

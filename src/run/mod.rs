@@ -33,6 +33,7 @@ use crate::progress::{Event, Progress, Summary};
 use crate::store::Store;
 
 pub(crate) use digest::utc;
+pub(crate) use disk::explain;
 pub use lock::RunLock;
 pub use prepare::Prepared;
 

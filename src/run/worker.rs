@@ -120,6 +120,11 @@ impl Engine {
             &|hash| self.is_committed(hash),
             &mut || drop(slot.take()),
         )?;
+        if let Some(free) = report.full_disk {
+            // It is the disk that has failed: the step stays pending, for the run that finds room.
+            let path = self.scratch.clone();
+            return Err(Error::NoSpace { path, free, floor: step::FULL });
+        }
         match report.outcome {
             Outcome::Cancelled => Ok(None),
             _ => self.ready(job, report).map(Some),

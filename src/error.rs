@@ -198,7 +198,9 @@ mod tests {
     #[test]
     fn what_sqlite_refuses_is_told_with_path_reason_and_cure() {
         let refused = |code: i32| {
-            let source = rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None);
+            let words = rusqlite::ffi::code_to_str(code & 0xff).to_owned();
+            let source =
+                rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), Some(words));
             Err::<(), _>(source).or_db("commit steps").unwrap_err().in_db(Path::new("x/db"))
         };
         let full = refused(rusqlite::ffi::SQLITE_FULL);

@@ -251,7 +251,7 @@ impl Engine {
             step: job.leaf.step,
             task: self.tasks[job.task.0].name.clone(),
             input: job.leaf.name.clone(),
-            why: why(outcome),
+            why: outcome.to_string(),
             log_tail,
             log: log.map(|log| log.hash),
         })
@@ -277,20 +277,5 @@ fn words(outcome: &Outcome) -> (&'static str, Option<i32>, Option<String>) {
         Outcome::Refused(why) => ("refused", None, Some(why.clone())),
         Outcome::NotStarted(why) => ("start", None, Some(why.clone())),
         Outcome::Cancelled => ("cancelled", None, None),
-    }
-}
-
-fn why(outcome: &Outcome) -> String {
-    match outcome {
-        Outcome::Succeeded => "succeeded".to_owned(),
-        Outcome::Exited(code) => format!("exit code {code}"),
-        Outcome::Signalled(9) => "killed by signal 9 (SIGKILL), maybe out of memory".to_owned(),
-        Outcome::Signalled(signal) => match signal_hook::low_level::signal_name(*signal) {
-            Some(name) => format!("killed by signal {signal} ({name})"),
-            None => format!("killed by signal {signal}"),
-        },
-        Outcome::TimedOut(limit) => format!("timed out after {}", crate::text::span(*limit)),
-        Outcome::Refused(why) | Outcome::NotStarted(why) => why.clone(),
-        Outcome::Cancelled => "cancelled".to_owned(),
     }
 }

@@ -105,8 +105,7 @@ pub fn producers(conn: &Connection, object: &ObjectHash) -> Result<Vec<Producer>
             outputs: Vec::new(),
         })
     });
-    let mut producers: Vec<Producer> =
-        rows.and_then(|rows| rows.collect()).or_db(WHAT)?;
+    let mut producers: Vec<Producer> = rows.and_then(|rows| rows.collect()).or_db(WHAT)?;
     for producer in &mut producers {
         producer.outputs = outputs_of(conn, producer.step)?;
     }

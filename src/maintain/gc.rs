@@ -109,7 +109,8 @@ fn is_older(found: &fs::Metadata, grace: Duration) -> bool {
     use std::os::unix::fs::MetadataExt as _;
     // The time of the inode, not of the data: it is that of the rename into the store.
     let seconds = u64::try_from(found.ctime()).unwrap_or(0);
-    let changed = SystemTime::UNIX_EPOCH + Duration::new(seconds, found.ctime_nsec().unsigned_abs() as u32);
+    let changed =
+        SystemTime::UNIX_EPOCH + Duration::new(seconds, found.ctime_nsec().unsigned_abs() as u32);
     match SystemTime::now().duration_since(changed) {
         Ok(age) => age >= grace,
         // A clock that was set back: rather keep it.

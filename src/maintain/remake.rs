@@ -55,8 +55,9 @@ impl Workshop<'_> {
     }
 
     fn describe(&self, producer: &Producer) -> Result<Attempt> {
-        let recipe: Recipe = serde_json::from_str(&producer.recipe_json)
-            .map_err(|err| Error::Internal(format!("the recipe of step {} does not read: {err}", producer.step)))?;
+        let recipe: Recipe = serde_json::from_str(&producer.recipe_json).map_err(|err| {
+            Error::Internal(format!("the recipe of step {} does not read: {err}", producer.step))
+        })?;
         let input = if producer.gather {
             Input::Many(self.listed(&producer.object)?)
         } else {
@@ -137,7 +138,8 @@ mod tests {
     fn a_listing_reads_back_whatever_the_names_are() {
         let names: [&[u8]; 4] = [b"plain", b"new\nline", b"back\\slash\\n", b"\xff\r"];
         for name in names {
-            let row = OutputRow { name: name.to_vec(), object: ObjectHash::of(name), executable: false };
+            let row =
+                OutputRow { name: name.to_vec(), object: ObjectHash::of(name), executable: false };
             let mut listing = Vec::new();
             listing_line(&mut listing, &row);
             let item = listed_item(listing.strip_suffix(b"\n").unwrap()).unwrap();

@@ -6,7 +6,10 @@ use std::path::PathBuf;
 
 use argh::{ArgsInfo, FromArgValue, FromArgs};
 
-use super::hidden::reveal;
+use super::care::{Gc, Repair, Verify};
+use super::values::{
+    DEFAULT_MIN_FREE, attempt, bytes, bytes_of_size, default_db, jobs, name, path,
+};
 
 /// The words after the programme's name.
 #[derive(FromArgs)]
@@ -31,6 +34,12 @@ pub enum Invocation {
     Cat(Cat),
     /// `export`
     Export(Export),
+    /// `verify`
+    Verify(Verify),
+    /// `repair`
+    Repair(Repair),
+    /// `gc`
+    Gc(Gc),
 }
 
 /// Run what has to be run, and keep the results.
@@ -92,6 +101,14 @@ pub struct Run {
     /// loses nothing); batch if not given
     #[argh(option, arg_name = "MODE", default = "Durability::Batch")]
     pub durability: Durability,
+
+    /// start no step when less than this is free (512M, 10G); 64M if not given
+    #[argh(option, arg_name = "SIZE", from_str_fn(bytes_of_size), default = "DEFAULT_MIN_FREE")]
+    pub min_free: u64,
+
+    /// allow a database on a network mount, where locks may not hold and a crash may corrupt it
+    #[argh(switch)]
+    pub allow_network_fs: bool,
 
     /// with -n: the plan as JSON
     #[argh(switch)]
@@ -220,33 +237,4 @@ pub enum Durability {
     Batch,
     /// What the system had written by itself; the next run checks.
     Off,
-}
-
-fn default_db() -> PathBuf {
-    PathBuf::from("./db")
-}
-
-fn path(word: &str) -> Result<PathBuf, String> {
-    match reveal(word) {
-        word if word.is_empty() => Err("a path can't be empty".to_owned()),
-        word => Ok(PathBuf::from(word)),
-    }
-}
-
-fn bytes(word: &str) -> Result<OsString, String> {
-    Ok(reveal(word))
-}
-
-fn name(word: &str) -> Result<String, String> {
-    reveal(word).into_string().map_err(|_| "a task's name has only A-Z a-z 0-9 . _ -".to_owned())
-}
-
-/// Each job is a thread, so that a slip such as -j 80000 must not get through.
-fn jobs(word: &str) -> Result<NonZeroUsize, String> {
-    let number = word.parse().ok().filter(|jobs: &NonZeroUsize| jobs.get() <= 4096);
-    number.ok_or_else(|| "must be a whole number from 1 to 4096".to_owned())
-}
-
-fn attempt(word: &str) -> Result<NonZeroU32, String> {
-    word.parse().map_err(|_| "must be a whole number of at least 1".to_owned())
 }

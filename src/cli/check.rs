@@ -18,6 +18,8 @@ impl From<Plan> for Run {
             no_inputs,
             wait: false,
             durability: Durability::Batch,
+            min_free: 0,
+            allow_network_fs: true,
             json,
             inputs,
         }
@@ -50,6 +52,9 @@ impl Invocation {
             }
             Invocation::Log(log) if log.step.is_none() && log.attempt.is_some() => {
                 Err("--attempt goes with a STEP: name one")
+            }
+            Invocation::Gc(gc) if gc.keep_history && gc.history > 0 => {
+                Err("--keep-history keeps the results of all runs: drop --history")
             }
             Invocation::Cat(cat) if cat.what.is_empty() => {
                 Err("name WHAT to write: an object's HASH, TASK or TASK/OUTPUT_NAME")

@@ -5,11 +5,13 @@
 //! it too. A new command is a struct and a variant there.
 
 mod args;
+mod care;
 mod check;
 mod help;
 mod hidden;
 #[cfg(test)]
 mod tests;
+mod values;
 mod words;
 
 use std::ffi::{OsStr, OsString};
@@ -17,6 +19,7 @@ use std::ffi::{OsStr, OsString};
 use argh::{ArgsInfo, FromArgs};
 
 pub use args::{Cat, Durability, Export, Invocation, Log, Plan, Run, Status};
+pub use care::{Gc, Repair, Verify};
 
 use crate::error::exit;
 use crate::suggest;

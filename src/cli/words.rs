@@ -16,6 +16,10 @@ use crate::text::printable;
 /// Second names of options.
 const ALIASES: [(&str, &str); 1] = [("parallel", "jobs")];
 
+/// Options whose value may be left out, and what it is then. It has to stand in the same word:
+/// `--data=5%`.
+const IMPLIED: [(&str, &str); 1] = [("--data", "100%")];
+
 /// What the words ask for.
 pub(super) enum Request<'c> {
     Version,
@@ -141,7 +145,7 @@ impl<'c> Words<'c> {
             }
             (false, None) => None,
             (true, Some(value)) => Some(value),
-            (true, None) => match self.words.pop_front() {
+            (true, None) => match implied(flag).or_else(|| self.words.pop_front()) {
                 Some(value) => Some(value),
                 None => return Err(misuse(command, &format!("`{}` needs a value", flag.long))),
             },
@@ -183,6 +187,10 @@ fn by_name<'c>(command: &'c CommandInfoWithArgs, name: &str) -> Option<&'c FlagI
     let alias = ALIASES.iter().find(|(alias, _)| *alias == name);
     let name = alias.map_or(name, |(_, name)| *name);
     command.flags.iter().find(|flag| flag.long.strip_prefix("--") == Some(name))
+}
+
+fn implied(flag: &FlagInfo<'_>) -> Option<OsString> {
+    IMPLIED.iter().find(|(long, _)| *long == flag.long).map(|(_, value)| value.into())
 }
 
 fn takes_value(flag: &FlagInfo<'_>) -> bool {

@@ -15,9 +15,9 @@ use crate::db::{self, Db, OutputRow};
 use crate::error::{Error, OrIo as _, Result, exit};
 use crate::names;
 use crate::object::{ObjectHash, ObjectHasher};
-use crate::run::{as_path, path_bytes};
 use crate::store::Store;
 use crate::text::printable;
+use crate::text::{as_path, path_bytes};
 
 use super::{answer, complain};
 

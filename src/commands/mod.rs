@@ -3,18 +3,26 @@
 mod answer;
 mod cat;
 mod export;
+mod gc;
 mod log;
 mod plan;
+mod repair;
 mod run;
 mod status;
+mod verify;
 
 use std::ffi::OsString;
 use std::io::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::process::ExitCode;
 
 use crate::cli::{self, Invocation};
+use crate::db::{Db, Durability};
 use crate::error::{Error, Result, exit};
+use crate::progress::{Lines, Loudness};
+use crate::run::RunLock;
+use crate::store::Store;
 
 /// Runs a command line to its exit code. No panic reaches the user.
 pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
@@ -50,7 +58,19 @@ fn dispatch(command: Invocation) -> Result<u8> {
         Invocation::Log(args) => log::log(&args),
         Invocation::Cat(args) => cat::cat(&args),
         Invocation::Export(args) => export::export(&args),
+        Invocation::Verify(args) => verify::verify(&args),
+        Invocation::Repair(args) => repair::repair(&args),
+        Invocation::Gc(args) => gc::gc(&args),
     }
+}
+
+/// Opens a database for work on it: with the run lock, which has to be kept as long.
+fn open_to_change(dir: &Path, wait: bool) -> Result<(RunLock, Db, Store)> {
+    // First for reading, which says what is wrong if there is no database, and makes none.
+    drop(Db::open_read_only(dir)?);
+    let mut progress = Lines::new(std::io::stderr(), Loudness::Normal);
+    let lock = RunLock::take(dir, wait, &mut progress)?;
+    Ok((lock, Db::open(dir, Durability::Batch)?, Store::open(dir, true)?))
 }
 
 fn fail(err: &Error) -> ExitCode {

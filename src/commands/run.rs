@@ -55,6 +55,8 @@ pub(super) fn options(args: &Run) -> Result<RunOptions> {
         wait: args.wait,
         durability,
         verbose: args.verbose,
+        min_free: args.min_free,
+        allow_network_fs: args.allow_network_fs,
     })
 }
 

@@ -10,5 +10,5 @@ mod verify;
 
 pub use gc::{Freed, GcOptions, gc};
 pub use recover::recover;
-pub use repair::{Repair, RepairReport, repair};
+pub use repair::{Repair, RepairReport, get_back, repair, set_aside};
 pub use verify::{Depth, Finding, Verified, verify};

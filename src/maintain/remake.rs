@@ -7,9 +7,9 @@ use crate::db::{Db, Producer, known_object, step_key};
 use crate::error::{Error, OrIo, Result};
 use crate::object::ObjectHash;
 use crate::recipe::Recipe;
-use crate::run::as_path;
 use crate::step::{self, Attempt, GatherItem, Input, Report, Scratch, Supervisor};
 use crate::store::Store;
+use crate::text::as_path;
 
 /// Largest listing of a gather step that is read into memory.
 const LISTING: u64 = 1 << 30;

@@ -3,15 +3,16 @@
 //! deterministic, which is told, and the store stays as it is.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::fs::{self, File};
 use std::path::Path;
 
 use crate::db::{self, Db, Producer};
 use crate::error::{OrIo, Result};
 use crate::object::ObjectHash;
-use crate::run::as_path;
 use crate::step::Outcome;
 use crate::store::{Placed, Store};
+use crate::text::{as_path, printable};
 
 use super::remake::Workshop;
 use super::verify::{Depth, Finding, verify};
@@ -33,6 +34,28 @@ pub enum Repair {
     Failed { step: i64, why: String },
     /// Nothing makes it: put the input back, and run again.
     NoProducer,
+}
+
+impl fmt::Display for Repair {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Repair::Remade { step } => write!(f, "made again by step {step}"),
+            Repair::Reimported { path } => write!(f, "read again from {}", printable(path)),
+            Repair::ListedNextRun => f.write_str("the next run makes it again"),
+            Repair::LogLost => f.write_str("it was a log, which is lost; its attempt says so now"),
+            Repair::NonDeterministic { step } => write!(
+                f,
+                "not repaired: step {step} is not deterministic, it made something else this time; \
+                 `-B` with --step and its task runs it anew, and the next run what follows from it"
+            ),
+            Repair::Failed { step, why } => {
+                write!(f, "not repaired: step {step} can't make it again: {why}")
+            }
+            Repair::NoProducer => {
+                f.write_str("not repaired: no step makes it; put the input file back and run again")
+            }
+        }
+    }
 }
 
 impl Repair {
@@ -66,26 +89,45 @@ pub fn repair(db: &Db, store: &Store, db_dir: &Path, depth: Depth) -> Result<Rep
             None => report.database.push(why),
         }
     }
-    if bad.is_empty() {
-        return Ok(report);
-    }
     for (object, _) in &bad {
-        quarantine(db, store, db_dir, object)?;
+        let _shard = store.lock_shard_exclusive(object.shard())?;
+        set_aside(db, store, db_dir, object)?;
+    }
+    report.objects = get_back(db, store, db_dir, &bad)?;
+    Ok(report)
+}
+
+/// Gets back objects that were set aside, each with what was wrong with it. The caller holds the run
+/// lock.
+///
+/// # Errors
+/// As [`repair`].
+pub fn get_back(
+    db: &Db,
+    store: &Store,
+    db_dir: &Path,
+    bad: &[(ObjectHash, String)],
+) -> Result<Vec<(ObjectHash, String, Repair)>> {
+    if bad.is_empty() {
+        return Ok(Vec::new());
     }
     let mut repairer = Repairer {
         workshop: Workshop::open(db, store, db_dir)?,
         results: bad.iter().map(|(object, _)| (*object, None)).collect(),
     };
+    let mut repaired = Vec::with_capacity(bad.len());
     for (object, why) in bad {
-        let repair = repairer.get_back(&object)?;
-        report.objects.push((object, why, repair));
+        let repair = repairer.get_back(object)?;
+        repaired.push((*object, why.clone(), repair));
     }
-    Ok(report)
+    Ok(repaired)
 }
 
 /// Takes bad bytes out of the way, kept as evidence, and their row with them: a row proves an object.
-fn quarantine(db: &Db, store: &Store, db_dir: &Path, object: &ObjectHash) -> Result<()> {
-    let _shard = store.lock_shard_exclusive(object.shard())?;
+///
+/// # Errors
+/// If the row or the file can't be moved.
+pub fn set_aside(db: &Db, store: &Store, db_dir: &Path, object: &ObjectHash) -> Result<()> {
     db::forget_object(&db.lock(), object)?;
     store.forget(object);
     let path = store.path(object);

@@ -98,6 +98,8 @@ pub struct Summary {
     pub waiting: Vec<String>,
     /// The signal that stopped the run.
     pub interrupted: Option<i32>,
+    /// Objects that scripts spoilt, with what is wrong; set aside already.
+    pub spoilt: Vec<(ObjectHash, String)>,
     /// Every live step is done.
     pub complete: bool,
     pub wall: Duration,

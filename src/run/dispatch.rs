@@ -9,46 +9,29 @@
 //! about to report. Trouble is noted, nothing more is started, and what runs is finished.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap, HashSet, VecDeque};
+use std::collections::BinaryHeap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::db::{self, Durability, Effects, Leaf, Verdict};
 use crate::error::{Error, Result};
-use crate::ids::{StepId, TaskIndex};
+use crate::ids::TaskIndex;
+use crate::maintain;
+use crate::object::ObjectHash;
 use crate::progress::{Event, Failure, Progress, StepDone, StepFailed, StepName, Summary};
 
+use super::backlog::Backlog;
+use super::disk;
 use super::shared::{Finish, Job, Message};
 use super::worker::Engine;
-
-/// Leaves read at once.
-const BATCH: usize = 256;
 
 /// Failures shown again at the end.
 const SHOWN_FAILURES: usize = 100;
 
-/// What is left to do of one task.
-#[derive(Default)]
-struct TaskState {
-    /// Live steps that have to run, wherever they are.
-    pending: u64,
-    /// Of these, read from the database: ready, with a worker, or waiting for another try.
-    held: u64,
-    /// Of these, with a worker.
-    in_flight: usize,
-    failed: u64,
-    ready: VecDeque<Leaf>,
-    /// Leaves up to here were read.
-    after: StepId,
-    /// At most this many at once.
-    limit: usize,
-    height: usize,
-    /// `gather`: its step is made, or there is nothing to gather.
-    gathered: bool,
-    /// Not to be started in this run.
-    excluded: bool,
-}
+/// How often the disk is asked for its free space; a few hundred steps may start in between.
+const ROOM_CHECK: Duration = Duration::from_millis(100);
 
 /// A job that waits for another try.
 struct Delayed(Instant, Job);
@@ -78,16 +61,17 @@ pub(super) struct Dispatcher<'a> {
     messages: flume::Receiver<Message>,
     progress: &'a mut dyn Progress,
     keep_going: bool,
-    tasks: Vec<TaskState>,
-    /// (height, place) of tasks that have something to start.
-    startable: BTreeSet<(usize, usize)>,
-    held_steps: HashSet<StepId>,
+    backlog: Backlog,
     delayed: BinaryHeap<Reverse<Delayed>>,
-    retry_delay: Vec<std::time::Duration>,
+    retry_delay: Vec<Duration>,
     in_flight: usize,
     stopping: bool,
     presses: usize,
     trouble: Option<Error>,
+    db_dir: PathBuf,
+    /// Bytes that have to stay free.
+    min_free: u64,
+    room_checked: Option<Instant>,
     summary: Summary,
 }
 
@@ -99,54 +83,35 @@ pub(super) struct Parts<'a> {
     pub(super) messages: flume::Receiver<Message>,
     pub(super) progress: &'a mut dyn Progress,
     pub(super) keep_going: bool,
-    /// By place in the manifest: (height, limit, retry delay, excluded).
-    pub(super) tasks: Vec<(usize, usize, std::time::Duration, bool)>,
+    pub(super) db_dir: &'a Path,
+    /// Bytes that have to stay free.
+    pub(super) min_free: u64,
+    pub(super) backlog: Backlog,
+    /// By place in the manifest.
+    pub(super) retry_delay: Vec<Duration>,
 }
 
 impl<'a> Dispatcher<'a> {
-    pub(super) fn new(parts: Parts<'a>) -> Result<Dispatcher<'a>> {
-        let conn = parts.engine.db.lock();
-        let todo = db::todo(&conn)?;
-        let mut tasks = Vec::with_capacity(parts.tasks.len());
-        let mut retry_delay = Vec::with_capacity(parts.tasks.len());
-        for (task, (height, limit, delay, excluded)) in
-            parts.engine.flow.tasks.iter().zip(parts.tasks)
-        {
-            let left = todo.get(&task.id).copied().unwrap_or_default();
-            retry_delay.push(delay);
-            tasks.push(TaskState {
-                pending: left.pending,
-                failed: left.failed,
-                limit,
-                height,
-                excluded,
-                gathered: task.gather && db::has_live_step(&conn, task.id)?,
-                ..TaskState::default()
-            });
-        }
-        drop(conn);
-        let mut dispatcher = Dispatcher {
+    pub(super) fn new(parts: Parts<'a>) -> Dispatcher<'a> {
+        Dispatcher {
             engine: parts.engine,
             jobs: parts.jobs,
             taken_back: parts.taken_back,
             messages: parts.messages,
             progress: parts.progress,
             keep_going: parts.keep_going,
-            tasks,
-            startable: BTreeSet::new(),
-            held_steps: HashSet::new(),
+            backlog: parts.backlog,
             delayed: BinaryHeap::new(),
-            retry_delay,
+            retry_delay: parts.retry_delay,
             in_flight: 0,
             stopping: false,
             presses: 0,
             trouble: None,
+            db_dir: parts.db_dir.to_owned(),
+            min_free: parts.min_free,
+            room_checked: None,
             summary: Summary::default(),
-        };
-        for n in 0..dispatcher.tasks.len() {
-            dispatcher.review(n);
         }
-        Ok(dispatcher)
     }
 
     /// Runs until nothing is left to start and nothing runs. An error of ours comes with the summary
@@ -168,92 +133,40 @@ impl<'a> Dispatcher<'a> {
     }
 
     fn finish(mut self) -> (Summary, Option<Error>) {
-        self.summary.left = self.tasks.iter().map(|task| task.pending).sum();
-        for (task, state) in self.engine.flow.tasks.iter().zip(&self.tasks) {
-            if task.gather && !state.gathered {
-                self.summary.waiting.push(task.name.clone());
-            }
-        }
-        let failed: u64 = self.tasks.iter().map(|task| task.failed).sum();
+        self.summary.left = self.backlog.pending();
+        self.summary.waiting = self.backlog.waiting(&self.engine.flow);
         self.summary.complete = self.summary.left == 0
-            && failed == 0
+            && self.backlog.failed() == 0
             && self.summary.waiting.is_empty()
             && self.summary.interrupted.is_none()
             && self.trouble.is_none();
         (self.summary, self.trouble)
     }
 
-    /// Keeps the list of startable tasks true; call it after every change of a task's numbers.
-    fn review(&mut self, n: usize) {
-        let task = &self.tasks[n];
-        let waiting = task.held - task.ready.len() as u64;
-        let startable = !task.excluded && task.in_flight < task.limit && task.pending > waiting;
-        if startable {
-            self.startable.insert((task.height, n));
-        } else {
-            self.startable.remove(&(task.height, n));
-        }
-    }
-
     /// Sends leaves to the pool until the channel is full or nothing can be started.
     fn fill(&mut self) {
         while !self.stopping && !self.jobs.is_full() {
-            let Some(&(_, n)) = self.startable.first() else { return };
-            let Some(leaf) = self.next_leaf(n) else {
-                continue;
-            };
-            self.send(Job { task: TaskIndex(n), leaf, tried: 0 });
+            if self.room_checked.is_none_or(|checked| checked.elapsed() >= ROOM_CHECK) {
+                self.room_checked = Some(Instant::now());
+                if let Err(error) = disk::check_room(&self.db_dir, self.min_free) {
+                    return self.fail(error);
+                }
+            }
+            match self.backlog.next(&self.engine.db, &self.engine.flow) {
+                Ok(Some((task, leaf))) => self.send(Job { task, leaf, tried: 0 }),
+                Ok(None) => return,
+                Err(error) => return self.fail(error),
+            }
         }
     }
 
     fn send(&mut self, job: Job) {
-        let n = job.task.0;
         self.in_flight += 1;
-        self.tasks[n].in_flight += 1;
-        self.review(n);
+        self.backlog.started(job.task);
         if self.jobs.send(job).is_err() {
             // Every worker is gone, which only a bug can do.
             self.in_flight -= 1;
             self.fail(Error::Internal("the pool has gone".to_owned()));
-        }
-    }
-
-    fn next_leaf(&mut self, n: usize) -> Option<Leaf> {
-        if self.tasks[n].ready.is_empty()
-            && let Err(error) = self.read_leaves(n)
-        {
-            self.fail(error);
-        }
-        let leaf = self.tasks[n].ready.pop_front();
-        if leaf.is_none() {
-            // Its numbers promised a leaf that the database doesn't have: never ask again and again.
-            self.startable.remove(&(self.tasks[n].height, n));
-        }
-        leaf
-    }
-
-    fn read_leaves(&mut self, n: usize) -> Result<()> {
-        let id = self.engine.flow.tasks[n].id;
-        let conn = self.engine.db.lock();
-        let task = &mut self.tasks[n];
-        loop {
-            let from = task.after;
-            let leaves = db::leaves(&conn, id, from, BATCH)?;
-            let was_last = leaves.len() < BATCH;
-            for leaf in leaves {
-                task.after = leaf.step;
-                if self.held_steps.insert(leaf.step) {
-                    task.held += 1;
-                    task.ready.push_back(leaf);
-                }
-            }
-            if !task.ready.is_empty() || (was_last && from == StepId(0)) {
-                return Ok(());
-            }
-            if was_last {
-                // A step that came alive again may have a lower id than those read last.
-                task.after = StepId(0);
-            }
         }
     }
 
@@ -262,8 +175,7 @@ impl<'a> Dispatcher<'a> {
         while !self.stopping && !self.jobs.is_full() {
             match self.delayed.peek() {
                 Some(Reverse(Delayed(due, job)))
-                    if *due <= now
-                        && self.tasks[job.task.0].in_flight < self.tasks[job.task.0].limit => {}
+                    if *due <= now && self.backlog.has_room(job.task) => {}
                 _ => return,
             }
             if let Some(Reverse(Delayed(_, job))) = self.delayed.pop() {
@@ -338,9 +250,8 @@ impl<'a> Dispatcher<'a> {
     fn take_effects(&mut self, effects: &Effects) {
         let mut grown = 0;
         for &(task, count) in &effects.pending {
-            self.tasks[task.0].pending += count;
+            self.backlog.grow(task, count);
             grown += count;
-            self.review(task.0);
         }
         for &(_, count) in &effects.revived {
             self.summary.revived += count;
@@ -352,16 +263,11 @@ impl<'a> Dispatcher<'a> {
 
     /// True if that was the task's last step.
     fn take_finish(&mut self, finish: Finish) -> bool {
-        let Finish { job, verdict, outputs, wall, failure, warnings, log } = finish;
+        let Finish { job, verdict, outputs, wall, failure, warnings, spoilt, log } = finish;
+        self.set_aside(spoilt);
         let n = job.task.0;
         self.in_flight -= 1;
-        let task = &mut self.tasks[n];
-        task.in_flight -= 1;
-        if verdict != Verdict::TryAgain {
-            task.pending -= 1;
-            task.held -= 1;
-            self.held_steps.remove(&job.leaf.step);
-        }
+        self.backlog.ended(job.task, job.leaf.step, verdict);
         let name = StepName {
             step: job.leaf.step,
             task: &self.engine.flow.tasks[n].name,
@@ -384,7 +290,7 @@ impl<'a> Dispatcher<'a> {
                 let again = verdict == Verdict::TryAgain;
                 self.progress.tell(&Event::Failed(&StepFailed { name, failure: &failure, again }));
                 if !again {
-                    self.take_failure(n, failure);
+                    self.take_failure(failure);
                 }
             }
             (_, None) => {}
@@ -394,31 +300,41 @@ impl<'a> Dispatcher<'a> {
             let leaf = Leaf { attempt: job.leaf.attempt + 1, ..job.leaf };
             self.delayed.push(Reverse(Delayed(due, Job { leaf, tried: job.tried + 1, ..job })));
         }
-        self.review(n);
-        self.tasks[n].pending == 0
+        self.backlog.is_exhausted(TaskIndex(n))
     }
 
-    fn take_failure(&mut self, n: usize, failure: Failure) {
-        self.tasks[n].failed += 1;
+    fn take_failure(&mut self, failure: Failure) {
         self.summary.failed += 1;
         if self.summary.failures.len() < SHOWN_FAILURES {
             self.summary.failures.push(failure);
+        }
+        // On a full disk it is the disk that failed.
+        if let Err(error) = disk::check_room(&self.db_dir, self.min_free) {
+            self.fail(error);
         }
         if !self.keep_going {
             self.stop();
         }
     }
 
+    /// Nobody else may read what a script has spoilt; it is got back when the run is over.
+    fn set_aside(&mut self, spoilt: Vec<ObjectHash>) {
+        for object in spoilt {
+            let Engine { db, store, .. } = &*self.engine;
+            match maintain::set_aside(db, store, &self.db_dir, &object) {
+                Ok(()) => {
+                    let why = "a script changed it".to_owned();
+                    self.summary.spoilt.push((object, why));
+                }
+                Err(error) => self.fail(error),
+            }
+        }
+    }
+
     /// A job that ended without a result is pending as before.
     fn put_back(&mut self, job: &Job) {
-        let n = job.task.0;
         self.in_flight -= 1;
-        let task = &mut self.tasks[n];
-        task.in_flight -= 1;
-        task.held -= 1;
-        task.after = StepId(0);
-        self.held_steps.remove(&job.leaf.step);
-        self.review(n);
+        self.backlog.put_back(job.task, job.leaf.step);
     }
 
     fn fail(&mut self, error: Error) {
@@ -439,23 +355,15 @@ impl<'a> Dispatcher<'a> {
     /// Plans every gather task whose inputs are all there.
     fn plan_gathers(&mut self) {
         for index in self.engine.flow.order.clone() {
-            let flow = Arc::clone(&self.engine.flow);
-            let task = flow.task(index);
-            let is_settled = |up: &TaskIndex| {
-                let state = &self.tasks[up.0];
-                state.pending == 0
-                    && state.failed == 0
-                    && (!flow.task(*up).gather || state.gathered)
-            };
-            if task.gather && !self.tasks[index.0].gathered && task.ancestors.iter().all(is_settled)
-            {
-                match self.plan_gather(index) {
-                    Ok(effects) => {
-                        self.tasks[index.0].gathered = true;
-                        self.take_effects(&effects);
-                    }
-                    Err(error) => return self.fail(error),
+            if !self.backlog.may_gather(&self.engine.flow, index) {
+                continue;
+            }
+            match self.plan_gather(index) {
+                Ok(effects) => {
+                    self.backlog.gathered(index);
+                    self.take_effects(&effects);
                 }
+                Err(error) => return self.fail(error),
             }
         }
     }

@@ -1,11 +1,13 @@
 //! A run, from the manifest to the exit code: the one place that knows tasks, steps, the store, the
 //! database and the screen. Plan, then work.
 
-mod boot;
+mod backlog;
 mod committer;
 mod digest;
+mod disk;
 mod dispatch;
 mod files;
+mod identity;
 mod lock;
 mod prepare;
 mod scan;
@@ -24,6 +26,8 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use crate::db::{self, Applied, Complete, Db, Durability, Plan, RunRow};
 use crate::error::{Error, OrIo, Result};
 use crate::graph::Graph;
+use crate::ids::TaskIndex;
+use crate::maintain;
 use crate::manifest::Manifest;
 use crate::progress::{Event, Progress, Summary};
 use crate::store::Store;
@@ -53,6 +57,10 @@ pub struct RunOptions {
     pub durability: Durability,
     /// Show what the scripts print.
     pub verbose: bool,
+    /// Bytes that have to stay free.
+    pub min_free: u64,
+    /// The database may lie on a network mount.
+    pub allow_network_fs: bool,
 }
 
 /// Milliseconds since 1970.
@@ -75,22 +83,46 @@ pub fn run(options: &RunOptions, progress: &mut dyn Progress) -> Result<Summary>
 
     std::fs::create_dir_all(&options.db).or_io("make the database folder", &options.db)?;
     let db_dir = options.db.canonicalize().or_io("find the database folder", &options.db)?;
+    if !options.allow_network_fs {
+        disk::refuse_network(&db_dir)?;
+    }
     let lock = RunLock::take(&db_dir, options.wait, progress)?;
-    let db = Arc::new(Db::open(&db_dir, options.durability)?);
-    let store = Arc::new(Store::open(&db_dir, true)?);
+    let run = locked(options, manifest, graph, &only, &db_dir, begun, progress);
+    drop(lock);
+    run.map_err(|error| disk::explain(error, &db_dir))
+}
+
+/// The run itself; the caller holds the lock.
+fn locked(
+    options: &RunOptions,
+    manifest: Manifest,
+    graph: Graph,
+    only: &[TaskIndex],
+    db_dir: &Path,
+    begun: Instant,
+    progress: &mut dyn Progress,
+) -> Result<Summary> {
+    let db = Arc::new(Db::open(db_dir, options.durability)?);
+    let store = Arc::new(Store::open(db_dir, true)?);
 
     progress.tell(&Event::Opened {
         manifest: &options.manifest,
         tasks: manifest.tasks.len(),
         db: &options.db,
     });
+    let boot = identity::identity(db_dir)?;
+    let bad = maintain::recover(&db, &store, &boot)?;
+    if bad > 0 {
+        progress.tell(&Event::Warning(&format!(
+            "{bad} object(s) did not survive a power cut; what made them runs again"
+        )));
+    }
     let mut prepared =
-        Prepared::new(&db, manifest, graph, &db_dir, options, Some(&store), progress)?;
+        Prepared::new(&db, manifest, graph, db_dir, options, Some(&store), progress)?;
     if !options.always
         && let Some(last) = db::complete(&db.lock())?
         && prepared.fingerprint == Some(last.fingerprint)
     {
-        drop(lock);
         let summary = Summary {
             reused: last.steps,
             wall: begun.elapsed(),
@@ -105,11 +137,11 @@ pub fn run(options: &RunOptions, progress: &mut dyn Progress) -> Result<Summary>
 
     let row = RunRow {
         started_ms: now_ms(),
-        boot: boot::boot_id(),
+        boot,
         pid: std::process::id(),
         durability: options.durability.as_str(),
-        manifest: path_bytes(&options.manifest).to_vec(),
-        dir: path_bytes(&prepared.manifest.dir).to_vec(),
+        manifest: crate::text::path_bytes(&options.manifest).to_vec(),
+        dir: crate::text::path_bytes(&prepared.manifest.dir).to_vec(),
     };
     let run = {
         let mut conn = db.lock();
@@ -123,12 +155,12 @@ pub fn run(options: &RunOptions, progress: &mut dyn Progress) -> Result<Summary>
     };
     let work = work::Work {
         db: Arc::clone(&db),
-        store,
-        db_dir: &db_dir,
+        store: Arc::clone(&store),
+        db_dir,
         run,
         prepared: &prepared,
         options,
-        only: &only,
+        only,
     };
     let (mut summary, trouble) = work.drive(progress)?;
     summary.reused = plan.tasks.iter().map(|task| task.reused).sum::<u64>() + summary.revived;
@@ -136,12 +168,31 @@ pub fn run(options: &RunOptions, progress: &mut dyn Progress) -> Result<Summary>
     // After trouble of ours the run stays open, or is closed if it can be: the trouble is the news.
     let closed = close(&db, run, &prepared, &summary);
     let trouble = trouble.or(closed.err());
-    drop(lock);
+    heal(&db, &store, db_dir, &summary, progress)?;
     progress.tell(&Event::Ended(&summary));
     match trouble {
         Some(error) => Err(error),
         None => Ok(summary),
     }
+}
+
+/// Gets back what scripts have spoilt through their large inputs.
+fn heal(
+    db: &Db,
+    store: &Store,
+    db_dir: &Path,
+    summary: &Summary,
+    progress: &mut dyn Progress,
+) -> Result<()> {
+    if summary.spoilt.is_empty() {
+        return Ok(());
+    }
+    for (object, _, repair) in maintain::get_back(db, store, db_dir, &summary.spoilt)? {
+        let text =
+            format!("object {object} was spoilt by a script that changed its input: {repair}");
+        progress.tell(&Event::Warning(&text));
+    }
+    Ok(())
 }
 
 fn close(db: &Db, run: crate::ids::RunId, prepared: &Prepared, summary: &Summary) -> Result<()> {
@@ -180,7 +231,7 @@ pub fn dry_run(options: &RunOptions, progress: &mut dyn Progress) -> Result<(Pre
 }
 
 /// Checks the names of `--step`.
-fn only(manifest: &Manifest, names: &[String]) -> Result<Vec<crate::ids::TaskIndex>> {
+fn only(manifest: &Manifest, names: &[String]) -> Result<Vec<TaskIndex>> {
     names
         .iter()
         .map(|name| {
@@ -193,12 +244,4 @@ fn only(manifest: &Manifest, names: &[String]) -> Result<Vec<crate::ids::TaskInd
             })
         })
         .collect()
-}
-
-pub(crate) fn path_bytes(path: &Path) -> &[u8] {
-    std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str())
-}
-
-pub(crate) fn as_path(bytes: &[u8]) -> &Path {
-    Path::new(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(bytes))
 }

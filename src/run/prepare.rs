@@ -17,8 +17,9 @@ use crate::progress::{Event, Progress};
 use crate::recipe::Recipe;
 use crate::store::Store;
 
+use super::RunOptions;
 use super::scan::{Scanner, Source, hash_listed_file};
-use super::{RunOptions, as_path, path_bytes};
+use crate::text::{as_path, path_bytes};
 
 /// A manifest with its rows, its inputs' fingerprints and its wiring: all that decides whether there
 /// is anything to do.

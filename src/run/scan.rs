@@ -15,7 +15,7 @@ use crate::object::{ObjectHash, ObjectHasher};
 use crate::store::{Placed, Store};
 
 use super::walk::{Found, walk};
-use super::{as_path, path_bytes};
+use crate::text::{as_path, path_bytes};
 
 /// A file whose inode changed less than this before it was hashed may change once more within the same
 /// tick of the file system's clock, and nobody could tell; it is hashed again next time.

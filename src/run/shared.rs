@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::db::{Effects, Leaf, Verdict};
 use crate::error::Error;
 use crate::ids::{StepId, TaskIndex};
+use crate::object::ObjectHash;
 use crate::progress::Failure;
 
 /// A step to run.
@@ -25,6 +26,8 @@ pub(super) struct Finish {
     pub(super) wall: Duration,
     pub(super) failure: Option<Failure>,
     pub(super) warnings: Vec<String>,
+    /// Objects that the script spoilt.
+    pub(super) spoilt: Vec<ObjectHash>,
     /// With `-v`: what the script printed.
     pub(super) log: Option<Vec<u8>>,
 }

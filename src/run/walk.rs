@@ -9,7 +9,7 @@ use walkdir::{DirEntry, WalkDir};
 use crate::error::{Error, OrIo, Result};
 use crate::manifest::{fixed_part, glob_set, is_plain};
 
-use super::path_bytes;
+use crate::text::path_bytes;
 
 /// A file found. `path` is below the manifest's folder unless the pattern is absolute; `name` is the
 /// path below the fixed part of the pattern.

@@ -15,6 +15,7 @@ use crate::step::{self, Supervisor};
 use crate::store::Store;
 
 use super::RunOptions;
+use super::backlog::{Backlog, Terms};
 use super::committer::Committer;
 use super::dispatch::{Dispatcher, Parts};
 use super::prepare::Prepared;
@@ -84,8 +85,11 @@ impl Work<'_> {
             messages,
             progress,
             keep_going: self.options.keep_going,
-            tasks: self.limits(),
-        })?;
+            db_dir: self.db_dir,
+            min_free: self.options.min_free,
+            backlog: Backlog::read(&self.db, &engine.flow, self.terms())?,
+            retry_delay: self.prepared.manifest.tasks.iter().map(|task| task.retry_delay).collect(),
+        });
         let end = dispatcher.drive();
         pool.join();
         drop(forwarder);
@@ -121,15 +125,13 @@ impl Work<'_> {
             .collect()
     }
 
-    fn limits(&self) -> Vec<(usize, usize, std::time::Duration, bool)> {
+    fn terms(&self) -> Vec<Terms> {
         let Prepared { manifest, graph, .. } = self.prepared;
-        manifest
-            .indexed()
-            .map(|(index, task)| {
-                let limit = task.parallel.map_or(usize::MAX, std::num::NonZeroUsize::get);
-                let excluded = !self.only.is_empty() && !self.only.contains(&index);
-                (graph.height[index.0], limit, task.retry_delay, excluded)
-            })
-            .collect()
+        let terms = manifest.indexed().map(|(index, task)| Terms {
+            height: graph.height[index.0],
+            limit: task.parallel.map_or(usize::MAX, std::num::NonZeroUsize::get),
+            excluded: !self.only.is_empty() && !self.only.contains(&index),
+        });
+        terms.collect()
     }
 }

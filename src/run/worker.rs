@@ -228,6 +228,7 @@ impl Engine {
             wall: report.usage.wall,
             failure,
             warnings: report.warnings,
+            spoilt: report.damaged_inputs,
             log,
         };
         let completion =

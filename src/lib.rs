@@ -10,6 +10,7 @@ pub mod error;
 pub mod graph;
 pub mod ids;
 pub mod manifest;
+pub mod names;
 pub mod object;
 pub mod progress;
 pub mod recipe;

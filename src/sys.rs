@@ -1,2 +1,120 @@
-//! The system calls that neither std nor rustix has: the only file with `unsafe`.
-#![allow(unsafe_code, reason = "thin wrappers over libc")]
+//! The system calls that neither std nor rustix has: the only file with `unsafe`. Unaware of what
+//! they are for.
+#![allow(unsafe_code, reason = "thin wrappers over libc, each with its reason")]
+
+use std::fs;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+use std::time::Duration;
+
+/// What a child left when it was reaped.
+#[derive(Debug, Clone, Copy)]
+pub struct Reaped {
+    /// Exit code or signal.
+    pub status: ExitStatus,
+    /// Processor time in user mode, its waited-for descendants included.
+    pub user: Duration,
+    /// Processor time in the kernel, its waited-for descendants included.
+    pub system: Duration,
+    /// Largest resident set of any of them, in KiB.
+    pub peak_memory: u64,
+}
+
+/// Reaps an ended child of this process, by its exact number; blocks if it has not ended.
+///
+/// # Errors
+/// ECHILD if it is no child, or was reaped by somebody else.
+pub fn reap(pid: i32) -> io::Result<Reaped> {
+    let mut status = 0;
+    let mut usage = MaybeUninit::<libc::rusage>::zeroed();
+    // SAFETY: both pointers lead to live, writable memory of the right type.
+    retry(|| unsafe { libc::wait4(pid, &mut status, 0, usage.as_mut_ptr()) })?;
+    // SAFETY: all zeroes is a valid rusage, and wait4 has succeeded.
+    let usage = unsafe { usage.assume_init() };
+    Ok(Reaped {
+        status: ExitStatus::from_raw(status),
+        user: duration(usage.ru_utime),
+        system: duration(usage.ru_stime),
+        peak_memory: u64::try_from(usage.ru_maxrss).unwrap_or(0),
+    })
+}
+
+fn duration(time: libc::timeval) -> Duration {
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    let micros = u64::try_from(time.tv_usec).unwrap_or(0);
+    Duration::from_secs(seconds) + Duration::from_micros(micros)
+}
+
+/// Takes a read lease on a file opened read-only.
+///
+/// # Errors
+/// EAGAIN if anybody has the file open for writing, or mapped shared and writable; EACCES if it is
+/// another user's; EINVAL where the file system knows no leases.
+pub fn take_read_lease(file: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: the descriptor is borrowed, so open; the argument is an integer.
+    retry(|| unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, libc::F_RDLCK) }).map(drop)
+}
+
+/// Whether a read lease is still whole: nobody has tried to open the file for writing since.
+///
+/// # Errors
+/// Those of fcntl.
+pub fn has_read_lease(file: BorrowedFd<'_>) -> io::Result<bool> {
+    // SAFETY: the descriptor is borrowed, so open; there is no argument.
+    let lease = retry(|| unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GETLEASE) })?;
+    Ok(lease == libc::F_RDLCK)
+}
+
+/// Makes reading from and writing to the terminal out of the background fail with EIO instead of
+/// stopping the process. Inherited by every step: a script that reads /dev/tty gets an error.
+///
+/// # Errors
+/// Those of signal(2).
+pub fn ignore_tty_stops() -> io::Result<()> {
+    for signal in [libc::SIGTTIN, libc::SIGTTOU] {
+        // SAFETY: SIG_IGN is no function, so no code of ours can run in a signal's context.
+        if unsafe { libc::signal(signal, libc::SIG_IGN) } == libc::SIG_ERR {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
+
+/// Marks every descriptor from 3 on close-on-exec: those that we inherited would otherwise pass
+/// through us into every step. Our own are opened that way.
+///
+/// # Errors
+/// Those of listing /proc/self/fd, where the kernel is older than 5.11.
+pub fn seal_descriptors() -> io::Result<()> {
+    let flag = libc::CLOSE_RANGE_CLOEXEC;
+    // SAFETY: changes a flag of descriptors, closes none.
+    if unsafe { libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, flag) } == 0 {
+        return Ok(());
+    }
+    for entry in fs::read_dir("/proc/self/fd")? {
+        let name = entry?.file_name();
+        let Some(fd) = name.to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
+        if fd > 2 {
+            // SAFETY: changes a flag; a descriptor closed meanwhile gives EBADF, which is no harm.
+            unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
+        }
+    }
+    Ok(())
+}
+
+/// Repeats a call that a signal interrupted.
+fn retry(mut call: impl FnMut() -> i32) -> io::Result<i32> {
+    loop {
+        let result = call();
+        if result >= 0 {
+            return Ok(result);
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+}

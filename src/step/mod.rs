@@ -1,22 +1,63 @@
 //! One step from its object to its outcome: scratch, process, outputs. Unaware of tasks, the
 //! database and who asked.
+//!
+//! `execute` is the sequence; `scratch` the folders a worker reuses for every step; `input`, `gather`
+//! and `links` what the script reads; `launch`, `process`, `orphans` and `supervisor` the script's life
+//! and end; `outputs`, `adopt` and `log` what it leaves; `tree` lists and clears folders by descriptor;
+//! `survivors` ends what a killed runner left.
+
+mod adopt;
+mod execute;
+mod gather;
+mod input;
+mod launch;
+mod links;
+mod log;
+mod orphans;
+mod outputs;
+mod process;
+mod scratch;
+mod supervisor;
+mod survivors;
+#[cfg(test)]
+mod tests;
+mod tree;
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::error::Result;
 use crate::object::ObjectHash;
-use crate::store::{IsCommitted, Placed, Store};
+use crate::store::Placed;
+
+pub use execute::execute;
+pub use scratch::Scratch;
+pub use supervisor::{GRACE, Supervisor};
+pub use survivors::end_survivors;
 
 /// What a step works on.
 #[derive(Debug, Clone)]
 pub enum Input {
     /// One object under its logical name (empty for the root object).
-    One { object: ObjectHash, name: Vec<u8> },
+    One {
+        object: ObjectHash,
+        name: Vec<u8>,
+        /// INPUT_FILE gets the executable bit.
+        executable: bool,
+    },
     /// `gather`: all of them, already sorted by (name, hash).
-    Many(Vec<(Vec<u8>, ObjectHash)>),
+    Many(Vec<GatherItem>),
+}
+
+/// One of the inputs of a `gather` step.
+#[derive(Debug, Clone)]
+pub struct GatherItem {
+    /// Logical name; several items may have the same.
+    pub name: Vec<u8>,
+    pub object: ObjectHash,
+    /// The file below INPUT_DIR gets the executable bit.
+    pub executable: bool,
 }
 
 /// One attempt to be made.
@@ -85,4 +126,7 @@ pub struct Report {
     pub log: Option<Placed>,
     /// Sentences for the user: processes left behind, mode bits stripped …
     pub warnings: Vec<String>,
+    /// Objects that the script has changed through its INPUT_FILE (checked by hashing them again): they
+    /// must be healed, and forgotten by the store. Empty but for scripts that force a read-only file.
+    pub damaged_inputs: Vec<ObjectHash>,
 }

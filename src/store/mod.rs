@@ -1,18 +1,103 @@
 //! Objects under their names, in file-locked shards: `objects/AB/CD/EFGH…`. Unaware of steps, tasks
 //! and the database: whether an object is *committed* is something it is told.
 //!
-//! (Essay to write: order of writes, why a name proves nothing, what a crash leaves, the in-flight map.)
+//! # A name proves nothing, a row proves an object
+//!
+//! The order is: object complete under its name → row committed → progress says done. Between the
+//! first two a crash may come. After a kill a stray object is left, complete but unknown. After a
+//! power cut the stray may hold anything, even zero bytes under its final name, for a rename is
+//! journalled before the data it names. So the one question never asked here is "does the file
+//! exist?"; asked is "is there a committed row, and is the file what the row says?". If so, a new
+//! copy of the same bytes is dropped. If not, whatever lies there is a stray, and is renamed over.
+//!
+//! # Objects in flight
+//!
+//! Two steps of one run often make the same bytes at the same time. When the second one arrives, the
+//! first one's row may not be committed yet, so the rows don't know; but this process has itself
+//! renamed a complete file into place, and remembers so until every [`Placed`] of that object is
+//! gone. Such an object is joined: our copy is dropped, and our [`Placed`] stands for the same file,
+//! which still has to be synced, by whoever commits first.
+//!
+//! What must never happen is a rename over a committed object: its bytes are on the disk, those of the
+//! newcomer may not be. "Not committed" may grow stale between the answer and the rename, and the
+//! answer can't be asked for under the shard's mutex (it waits for the database's). Hence
+//! `State::landed`: a number that moves whenever an object stops being in flight. If it has moved, the
+//! question is asked again.
+//!
+//! # Locks
+//!
+//! `objects/AB/lock` is held shared (flock) from before an object of shard AB is looked for until its
+//! [`Placed`] is dropped; gc and repair hold it exclusively. Otherwise gc could read "nobody refers to
+//! X", a worker dedupe against X, gc unlink X, and the worker commit a row for nothing. Within the
+//! process a mutex per shard guards the map and makes look-and-rename one action.
+//!
+//! # What is where
+//!
+//! `place` puts bytes under their name, `sync` is the barrier before a COMMIT, `read` gives them back
+//! and tells whether they are good, `known` saves questions to the database. `objects/.tmp/` holds
+//! copies being written; a name there begins with the number of the process that writes it.
 
-use std::fs::File;
-use std::os::fd::BorrowedFd;
+mod candidate;
+mod known;
+mod lock;
+mod place;
+mod read;
+mod shard;
+mod sync;
+#[cfg(test)]
+mod tests;
+
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
-use crate::error::Result;
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::error::{OrIo, Result};
 use crate::object::ObjectHash;
+use known::Known;
+use lock::LockFile;
+use shard::{Hold, Shard};
+
+pub(crate) use read::Loaded;
+
+/// Folder of copies being written, below `objects/`.
+const TMP: &str = ".tmp";
 
 /// The object store of one database directory.
 pub struct Store {
+    /// `DB/objects`, absolute.
     root: PathBuf,
+    inner: Arc<Inner>,
+}
+
+/// The part that guards refer to.
+struct Inner {
+    objects: OwnedFd,
+    /// `None` where the store was opened for reading and never written to.
+    tmp: Option<OwnedFd>,
+    shards: Vec<Shard>,
+    known: Known,
+    /// `objects/` itself was synced, and no shard was made since.
+    is_durable: AtomicBool,
+    /// The file system has no RENAME_NOREPLACE.
+    must_look_first: AtomicBool,
+    /// Numbers the names in `.tmp/`.
+    next_name: AtomicU64,
+    /// One barrier at a time: a second one must not rely on what the first has only begun.
+    barrier: Mutex<()>,
+}
+
+impl Inner {
+    fn shard(&self, hash: &ObjectHash) -> &Shard {
+        &self.shards[usize::from(hash.shard())]
+    }
+
+    fn set_durable(&self, durable: bool) {
+        self.is_durable.store(durable, Ordering::SeqCst);
+    }
 }
 
 /// An object that lies complete under its name but whose row is not committed yet. Holds its shard's
@@ -20,56 +105,129 @@ pub struct Store {
 /// Dropping it gives both back: keep it until the row is committed.
 #[derive(Debug)]
 pub struct Placed {
+    /// The object's name.
     pub hash: ObjectHash,
     /// Bytes.
     pub size: u64,
+    hold: Hold,
 }
 
 /// Whether the database has a committed row for an object: its size in bytes if so.
 pub type IsCommitted<'a> = &'a dyn Fn(&ObjectHash) -> Result<Option<u64>>;
 
+/// A shard that nobody else can place objects in. Dropping it gives the shard back.
+///
+/// Don't take one while the same process keeps a [`Placed`] of that shard: it would wait for itself.
+pub struct ShardExclusive {
+    lock: LockFile,
+}
+
+impl Drop for ShardExclusive {
+    fn drop(&mut self) {
+        // Should it fail: closing the file, which comes next, unlocks as well.
+        let _ = self.lock.unlock();
+    }
+}
+
 impl Store {
-    /// Opens (and, if `create`, makes) `db_dir/objects`.
-    pub fn open(_db_dir: &Path, _create: bool) -> Result<Store> {
-        unimplemented!()
+    /// Opens (and, if `create`, makes) `db_dir/objects`. With `create`, what dead processes left in
+    /// `objects/.tmp` is removed.
+    ///
+    /// # Errors
+    /// [`Error::Io`](crate::error::Error::Io) if the folder is missing or can't be made.
+    pub fn open(db_dir: &Path, create: bool) -> Result<Store> {
+        let root = std::path::absolute(db_dir).or_io("find the folder", db_dir)?.join("objects");
+        let tmp = root.join(TMP);
+        if create {
+            std::fs::create_dir_all(&tmp).or_io("make the object store", &tmp)?;
+        }
+        let objects = open_dir(&root).or_io("open the object store", &root)?;
+        let tmp = match open_dir(&tmp) {
+            Ok(fd) => Some(fd),
+            Err(Errno::NOENT) => None,
+            Err(err) => return Err(err).or_io("open the object store", &tmp),
+        };
+        let inner = Arc::new(Inner {
+            objects,
+            tmp,
+            shards: (0..=u8::MAX).map(|_| Shard::default()).collect(),
+            known: Known::new(),
+            is_durable: AtomicBool::new(false),
+            must_look_first: AtomicBool::new(false),
+            next_name: AtomicU64::new(0),
+            barrier: Mutex::new(()),
+        });
+        let store = Store { root, inner };
+        if create {
+            store.remove_stale()?;
+        }
+        Ok(store)
     }
 
     /// Absolute path of an object.
-    pub fn path(&self, _hash: &ObjectHash) -> PathBuf {
-        unimplemented!()
+    pub fn path(&self, hash: &ObjectHash) -> PathBuf {
+        self.root.join(Self::name(hash))
     }
 
-    /// The file `name` in directory `dir` (same file system; complete, already hashed, ours alone)
-    /// becomes the object: chmod 0444, renamed into the shard; or is removed if the object is known.
-    pub fn place(
-        &self,
-        _dir: BorrowedFd<'_>,
-        _name: &[u8],
-        _hash: ObjectHash,
-        _size: u64,
-        _is_committed: IsCommitted<'_>,
-    ) -> Result<Placed> {
-        unimplemented!()
+    /// Whoever commits tells so here, before it drops the [`Placed`]s; it saves asking later.
+    pub fn note_committed(&self, hash: &ObjectHash) {
+        self.inner.known.note(hash);
     }
 
-    /// Bytes in memory become an object.
-    pub fn put(&self, _bytes: &[u8], _is_committed: IsCommitted<'_>) -> Result<Placed> {
-        unimplemented!()
+    /// The object is committed no more, or no longer good.
+    pub fn forget(&self, hash: &ObjectHash) {
+        self.inner.known.forget(hash);
     }
 
-    /// Copies all that `from` still gives into the store, streaming, in constant memory.
-    pub fn put_file(&self, _from: &mut File, _is_committed: IsCommitted<'_>) -> Result<Placed> {
-        unimplemented!()
+    /// Waits until nobody places objects in a shard (the first byte of their hashes), and keeps it so.
+    ///
+    /// # Errors
+    /// [`Error::Io`](crate::error::Error::Io) if the lock file can't be made or locked.
+    pub fn lock_shard_exclusive(&self, shard: u8) -> Result<ShardExclusive> {
+        let path = || self.root.join(format!("{shard:02x}")).join(lock::NAME);
+        // Not the shared lock's open file: flock would turn that one's lock into ours.
+        let (lock, is_new) =
+            LockFile::open(self.inner.objects.as_fd(), shard).or_io("open", path())?;
+        if is_new {
+            self.inner.set_durable(false);
+        }
+        lock.lock_exclusive().or_io("lock", path())?;
+        Ok(ShardExclusive { lock })
     }
 
-    /// The barrier before COMMIT: afterwards the bytes and the names of `placed` survive a power cut.
-    /// Nothing to do for objects that were committed before.
-    pub fn sync(&self, _placed: &[&Placed]) -> Result<()> {
-        unimplemented!()
+    /// `AB/CD/EFGH…`, below `objects/`.
+    fn name(hash: &ObjectHash) -> String {
+        let mut name = hash.hex();
+        name.insert(4, '/');
+        name.insert(2, '/');
+        name
     }
 
-    /// Opens an object for reading: never follows a link, must be a regular file.
-    pub fn open_object(&self, _hash: &ObjectHash) -> Result<File> {
-        unimplemented!()
+    /// Removes copies that their writers will never finish, for they are dead.
+    fn remove_stale(&self) -> Result<()> {
+        let tmp = self.root.join(TMP);
+        for entry in std::fs::read_dir(&tmp).or_io("list", &tmp)? {
+            let entry = entry.or_io("list", &tmp)?;
+            let name = entry.file_name();
+            let writer = name.to_str().and_then(|name| name.split('-').next()?.parse::<u32>().ok());
+            if writer.is_some_and(|pid| Path::new(&format!("/proc/{pid}")).exists()) {
+                continue;
+            }
+            let path = entry.path();
+            let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
+            let removed =
+                if is_dir { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
+            removed.or_io("remove", &path)?;
+        }
+        Ok(())
     }
+}
+
+fn open_dir(path: impl rustix::path::Arg) -> Result<OwnedFd, Errno> {
+    rustix::fs::openat(
+        CWD,
+        path,
+        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
 }

@@ -1,0 +1,148 @@
+//! Which file each of many logical names becomes in one folder. Pure: looks at no disk. Used for
+//! INPUT_DIR of a `gather` step and by `export`, so that both give the same names.
+
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
+
+/// What an input without a name is called.
+pub const NAMELESS: &[u8] = b"input";
+
+/// Longest component that Linux file systems take, in bytes.
+const LONGEST: usize = 255;
+
+/// A path below the folder for each name, in order, no two the same, none leading out of the folder,
+/// and none needing a file where another needs a folder.
+///
+/// The first of each name keeps it; the n-th becomes `name~n`. If that one is taken, by a real `name~2`
+/// or by a folder (`a` beside `a/b`), the next free number is used. Depends on the list alone, so the
+/// same list always gives the same paths.
+pub fn distinct<'a>(names: impl IntoIterator<Item = &'a [u8]>) -> Vec<Vec<u8>> {
+    let names: Vec<Cow<'_, [u8]>> = names.into_iter().map(below).collect();
+    let folders: HashSet<&[u8]> = names.iter().flat_map(|name| folders(name)).collect();
+    let mut taken: HashSet<Cow<'_, [u8]>> = HashSet::with_capacity(names.len());
+    // Real names first, wherever they stand in the list: `a~2` keeps its name though a second `a`
+    // comes before it.
+    let keeps: Vec<bool> = names
+        .iter()
+        .map(|name| !folders.contains(&**name) && taken.insert(Cow::Borrowed(&**name)))
+        .collect();
+    let mut numbers: HashMap<&[u8], usize> = HashMap::new();
+    let mut paths = Vec::with_capacity(names.len());
+    for (name, keeps) in names.iter().zip(keeps) {
+        let mut path = name.clone().into_owned();
+        if !keeps {
+            let number = numbers.entry(name).or_insert(1);
+            loop {
+                *number += 1;
+                path = numbered(name, *number);
+                if !folders.contains(path.as_slice()) && taken.insert(Cow::Owned(path.clone())) {
+                    break;
+                }
+            }
+        }
+        paths.push(path);
+    }
+    paths
+}
+
+/// A name as a path that stays below the folder it is put in: without empty components and `.`, with
+/// `..` as `__`, components cut to what a file system takes; [`NAMELESS`] if nothing is left. Names
+/// that the walk of OUTPUT_DIR gave come back as they are.
+pub fn below(name: &[u8]) -> Cow<'_, [u8]> {
+    let is_fine =
+        |part: &[u8]| !part.is_empty() && part != b"." && part != b".." && part.len() <= LONGEST;
+    if name.split(|byte| *byte == b'/').all(is_fine) {
+        return Cow::Borrowed(name);
+    }
+    let mut path = Vec::with_capacity(name.len());
+    for part in name.split(|byte| *byte == b'/') {
+        let part = match part {
+            b"" | b"." => continue,
+            b".." => b"__",
+            part => &part[..part.len().min(LONGEST)],
+        };
+        if !path.is_empty() {
+            path.push(b'/');
+        }
+        path.extend_from_slice(part);
+    }
+    if path.is_empty() { Cow::Borrowed(NAMELESS) } else { Cow::Owned(path) }
+}
+
+/// The folder part of a path (empty if it has none), and its last component.
+pub fn split(path: &[u8]) -> (&[u8], &[u8]) {
+    match path.iter().rposition(|byte| *byte == b'/') {
+        Some(slash) => (&path[..slash], &path[slash + 1..]),
+        None => (b"", path),
+    }
+}
+
+/// Every folder above a path: `a` and `a/b` for `a/b/c`.
+fn folders(path: &[u8]) -> impl Iterator<Item = &[u8]> {
+    path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(slash, _)| &path[..slash])
+}
+
+/// `name~n`, its last component cut so that it stays a valid one.
+fn numbered(name: &[u8], number: usize) -> Vec<u8> {
+    let suffix = format!("~{number}");
+    let base = split(name).1.len();
+    let excess = (base + suffix.len()).saturating_sub(LONGEST);
+    let mut path = name[..name.len() - excess.min(base)].to_vec();
+    path.extend_from_slice(suffix.as_bytes());
+    path
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn paths(names: &[&str]) -> Vec<String> {
+        distinct(names.iter().map(|name| name.as_bytes()))
+            .into_iter()
+            .map(|path| String::from_utf8(path).unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn the_nth_of_one_name_gets_its_number() {
+        assert_eq!(paths(&["a", "b/c", "b/c", "b/c", "d"]), ["a", "b/c", "b/c~2", "b/c~3", "d"]);
+    }
+
+    #[test]
+    fn a_real_name_is_never_taken_away() {
+        assert_eq!(paths(&["a", "a", "a~2"]), ["a", "a~3", "a~2"]);
+        assert_eq!(paths(&["a", "a", "a", "a~2", "a~2"]), ["a", "a~3", "a~4", "a~2", "a~2~2"]);
+    }
+
+    #[test]
+    fn a_file_gives_way_to_a_folder() {
+        assert_eq!(paths(&["a", "a/b"]), ["a~2", "a/b"]);
+        assert_eq!(paths(&["a", "a", "a/b", "a~2/x"]), ["a~3", "a~4", "a/b", "a~2/x"]);
+    }
+
+    #[test]
+    fn no_name_leads_out_of_the_folder() {
+        assert_eq!(
+            paths(&["../x", "/etc/passwd", "a//b", "./c", "", "..", "/"]),
+            ["__/x", "etc/passwd", "a/b", "c", "input", "__~2", "input~2"]
+        );
+    }
+
+    #[test]
+    fn long_components_stay_within_what_a_file_system_takes() {
+        let long = "x".repeat(255);
+        let found = paths(&[&long, &long]);
+        assert_eq!(found[0], long);
+        assert_eq!(found[1], format!("{}~2", "x".repeat(253)));
+        assert_eq!(paths(&[&"y".repeat(300)])[0].len(), 255);
+    }
+
+    #[test]
+    fn names_from_a_walk_come_back_as_they_are() {
+        for name in [&b"a/b.txt"[..], b"\xff\n", b"...", b"-x"] {
+            assert_eq!(&*below(name), name);
+        }
+        assert_eq!(split(b"a/b/c"), (&b"a/b"[..], &b"c"[..]));
+        assert_eq!(split(b"c"), (&b""[..], &b"c"[..]));
+    }
+}

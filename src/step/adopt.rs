@@ -1,0 +1,201 @@
+//! One regular file in OUTPUT_DIR becomes an object, once it is sure that nobody else can change it.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+
+use rustix::fs::{AtFlags, CWD, FileType, IFlags, Mode, OFlags, Stat};
+use rustix::io::Errno;
+
+use super::Output;
+use super::outputs::{Stop, Walk};
+use crate::error::{Error, OrIo};
+use crate::object::{ObjectHash, ObjectHasher};
+use crate::store::Placed;
+use crate::sys;
+use crate::text::printable;
+
+/// Bytes read at a time while hashing.
+const BUFFER: usize = 256 << 10;
+
+impl Walk<'_> {
+    /// Takes the output at `self.path`, which the listing says is a regular file.
+    pub(super) fn file(&mut self, dir: BorrowedFd<'_>, name: &[u8]) -> Result<(), Stop> {
+        let (file, mode) = self.open(dir, name)?;
+        let mut stat = self.stat(&file)?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return Err(self.refuse("was swapped while it was looked at; who writes there?"));
+        }
+        if self.small.as_ref().is_some_and(|small| small.inode() == stat.st_ino) {
+            // The script gave its input away: `mv "$INPUT_FILE" "$OUTPUT_DIR"`. Ours no longer, and as
+            // long as it is open here, it counts as being written.
+            *self.small = None;
+        }
+        let mode = mode.unwrap_or(Mode::from_raw_mode(stat.st_mode));
+        if mode.intersects(Mode::SUID | Mode::SGID) {
+            let path = printable(&self.path);
+            self.warnings.push(format!("output `{path}` has lost its setuid or setgid bit"));
+        }
+        let is_ours = stat.st_uid == rustix::process::geteuid().as_raw();
+        let stripped = if is_ours { strip_attributes(&file) } else { Err(()) };
+        if stripped == Ok(true) {
+            stat = self.stat(&file)?;
+        }
+        let has_lease = match sys::take_read_lease(file.as_fd()) {
+            Ok(()) => true,
+            Err(err) if err.raw_os_error() == Some(libc::EAGAIN) => {
+                return Err(self.refuse(
+                    "is still open for writing somewhere outside this step; \
+                     wait for the writer before the script ends",
+                ));
+            }
+            // Not ours, or a file system without leases: the stat below is what there is.
+            Err(_) => false,
+        };
+        let adoptable = stripped.is_ok() && stat.st_nlink == 1;
+        let placed = if adoptable {
+            let (hash, size) = self.hash(&file, &stat)?;
+            self.check_unchanged(&file, &stat, has_lease)?;
+            self.place(&file, &stat, (dir, name), hash, size)?
+        } else {
+            let mut source = &file;
+            let placed = self.store.put_from(&mut source, self.is_committed)?;
+            self.check_unchanged(&file, &stat, has_lease)?;
+            let removed = rustix::fs::unlinkat(dir, name, AtFlags::empty());
+            if removed.is_err() && is_forbidden(&file) {
+                return Err(self.refuse_forbidden());
+            }
+            removed.or_io("remove an output in", &self.output.path)?;
+            placed
+        };
+        let executable = mode.intersects(Mode::XUSR | Mode::XGRP | Mode::XOTH);
+        self.outputs.push(Output { name: self.path.clone(), object: placed, executable });
+        Ok(())
+    }
+
+    /// Opens for reading. If the file forbids that, it is ours to permit; the mode that it had comes
+    /// back then.
+    fn open(&self, dir: BorrowedFd<'_>, name: &[u8]) -> Result<(File, Option<Mode>), Stop> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let open = || rustix::fs::openat(dir, name, flags, Mode::empty()).map(File::from);
+        match open() {
+            Err(Errno::ACCESS) => {
+                let pinned = rustix::fs::openat(
+                    dir,
+                    name,
+                    OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+                    Mode::empty(),
+                )
+                .or_io("open an output in", &self.output.path)?;
+                let mode = Mode::from_raw_mode(self.stat(&pinned)?.st_mode);
+                let pinned = format!("/proc/self/fd/{}", pinned.as_raw_fd());
+                let opened = rustix::fs::chmodat(CWD, pinned, Mode::RUSR, AtFlags::empty())
+                    .and_then(|()| open());
+                match opened {
+                    Ok(file) => Ok((file, Some(mode))),
+                    Err(_) => Err(self.refuse("can't be read; chmod or chown it in the script")),
+                }
+            }
+            opened => Ok((opened.or_io("open an output in", &self.output.path)?, None)),
+        }
+    }
+
+    fn stat(&self, file: impl AsFd) -> Result<Stat, Error> {
+        rustix::fs::fstat(file).or_io("look at an output in", &self.output.path)
+    }
+
+    /// The hash of as many bytes as the file had when it was looked at.
+    fn hash(&mut self, mut file: &File, stat: &Stat) -> Result<(ObjectHash, u64), Stop> {
+        let mut left = stat.st_size as u64;
+        let mut hasher = ObjectHasher::default();
+        if self.buffer.len() < BUFFER {
+            self.buffer.resize(BUFFER, 0);
+        }
+        while left > 0 {
+            let most = BUFFER.min(usize::try_from(left).unwrap_or(BUFFER));
+            match file.read(&mut self.buffer[..most]) {
+                Ok(0) => return Err(self.refuse_changed()),
+                Ok(n) => {
+                    hasher.update(&self.buffer[..n]);
+                    left -= n as u64;
+                }
+                Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
+                read => {
+                    read.or_io("read an output in", &self.output.path)?;
+                }
+            }
+        }
+        Ok((hasher.finish(), stat.st_size as u64))
+    }
+
+    /// Renames the very file that was hashed to its object.
+    fn place(
+        &self,
+        file: &File,
+        stat: &Stat,
+        (dir, name): (BorrowedFd<'_>, &[u8]),
+        hash: ObjectHash,
+        size: u64,
+    ) -> Result<Placed, Stop> {
+        let pinned = (file.as_fd(), stat.st_ino);
+        match self.store.place_open(pinned, dir, name, (hash, size), self.is_committed) {
+            Ok(Some(placed)) => Ok(placed),
+            Ok(None) => Err(self.refuse_changed()),
+            Err(Error::Io { source, .. })
+                if source.raw_os_error() == Some(libc::EPERM) && is_forbidden(file) =>
+            {
+                Err(self.refuse_forbidden())
+            }
+            Err(err) => Err(err.into()),
+        }
+    }
+
+    /// What was read must be what there is: a lease broken meanwhile means a writer waits for us to
+    /// finish, another size or time that one has been.
+    fn check_unchanged(&self, file: &File, before: &Stat, has_lease: bool) -> Result<(), Stop> {
+        let whole = !has_lease
+            || sys::has_read_lease(file.as_fd())
+                .or_io("look at an output in", &self.output.path)?;
+        let times = |stat: &Stat| {
+            let modified = (stat.st_mtime, stat.st_mtime_nsec);
+            (stat.st_size, modified, stat.st_ctime, stat.st_ctime_nsec)
+        };
+        if whole && times(&self.stat(file)?) == times(before) {
+            return Ok(());
+        }
+        Err(self.refuse_changed())
+    }
+
+    fn refuse_changed(&self) -> Stop {
+        self.refuse("changed while it was taken; who writes there after the script has ended?")
+    }
+
+    fn refuse_forbidden(&self) -> Stop {
+        self.refuse("is immutable or append-only; lift that in the script (chattr -i -a)")
+    }
+}
+
+/// Removes extended attributes, access lists among them, and tells whether there were any. An error if one
+/// won't go: then the bytes have to be copied. Labels that the system itself puts on every file stay.
+fn strip_attributes(file: &File) -> Result<bool, ()> {
+    let mut list = [0u8; 4096];
+    let names = match rustix::fs::flistxattr(file, &mut list[..]) {
+        Ok(length) => &list[..length],
+        Err(Errno::NOTSUP) => return Ok(false),
+        Err(_) => return Err(()),
+    };
+    let mut stripped = false;
+    for name in names.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
+        if !name.starts_with(b"security.") || name == b"security.capability" {
+            rustix::fs::fremovexattr(file, name).map_err(drop)?;
+            stripped = true;
+        }
+    }
+    Ok(stripped)
+}
+
+/// chattr +i or +a, which only root can have set.
+fn is_forbidden(file: &File) -> bool {
+    rustix::fs::ioctl_getflags(file)
+        .is_ok_and(|flags| flags.intersects(IFlags::IMMUTABLE | IFlags::APPEND))
+}

@@ -1,0 +1,233 @@
+//! INPUT_FILE of one object: a private copy if it is small, a clone or a read-only link if it is large.
+//! In neither case can a script damage the store through it unnoticed.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::fs::{AtFlags, Mode, OFlags, Stat};
+use rustix::io::Errno;
+
+use super::links::Lent;
+use super::scratch::{Room, Scratch};
+use super::{Input, tree};
+use crate::error::{OrIo, Result};
+use crate::names;
+use crate::object::ObjectHash;
+use crate::store::{Loaded, Store};
+
+/// Up to here, in bytes, an input is a private copy.
+pub(super) const SMALL: u64 = 1 << 20;
+
+/// Where the small file waits while something else is in `in/`.
+const SPARE: &[u8] = b"spare";
+
+/// The file system of the scratch has turned out to know no clones.
+static NO_CLONES: AtomicBool = AtomicBool::new(false);
+
+/// An input as a script finds it.
+pub(super) struct Laid {
+    /// INPUT_FILE.
+    pub(super) file: OsString,
+    /// INPUT_NAME.
+    pub(super) name: OsString,
+    /// INPUT_DIR is set.
+    pub(super) has_dir: bool,
+    /// Objects handed out as links, with the path of the link below `in/`.
+    pub(super) lent: Vec<(Lent, Vec<u8>)>,
+}
+
+/// The file that holds every small input, one after the other.
+pub(super) struct Small {
+    file: File,
+    /// Its name in `in/`; `None` while it waits as [`SPARE`].
+    name: Option<Vec<u8>>,
+    inode: u64,
+    mode: Mode,
+    /// Bytes that it has, or a little more than that.
+    length: u64,
+}
+
+impl Small {
+    pub(super) fn inode(&self) -> u64 {
+        self.inode
+    }
+}
+
+impl Scratch {
+    /// Puts an input where the script will look for it.
+    pub(super) fn lay(&mut self, store: &Store, input: &Input) -> Result<Laid> {
+        let (room, buffer) = (&mut self.room, &mut self.buffer);
+        match input {
+            Input::One { object, name, executable } => {
+                room.lay_one(store, object, name, *executable, buffer)
+            }
+            Input::Many(items) => room.lay_many(store, items, buffer),
+        }
+    }
+}
+
+impl Room {
+    fn lay_one(
+        &mut self,
+        store: &Store,
+        object: &ObjectHash,
+        name: &[u8],
+        executable: bool,
+        buffer: &mut Vec<u8>,
+    ) -> Result<Laid> {
+        let path = names::below(name);
+        let base = names::split(&path).1;
+        let file = self.input.path.join(OsStr::from_bytes(base));
+        let mut lent = Vec::new();
+        match store.load(object, SMALL, buffer)? {
+            Loaded::Whole => {
+                self.write_small(base, buffer, executable).or_io("write", &file)?;
+            }
+            Loaded::Large { file: source, stat } => {
+                self.set_small_aside().or_io("move aside", &file)?;
+                let at = (self.input.fd(), base);
+                let link = lay_large(store, object, (source, &stat), at, executable)?;
+                lent.extend(link.map(|link| (link, base.to_owned())));
+            }
+        }
+        let name = OsStr::from_bytes(name).to_owned();
+        Ok(Laid { file: file.into_os_string(), name, has_dir: false, lent })
+    }
+
+    /// Overwrites the small file in place: 5 µs, where making a new one takes 190.
+    fn write_small(&mut self, base: &[u8], bytes: &[u8], executable: bool) -> io::Result<()> {
+        let mode = input_mode(executable);
+        let small = match &mut self.small {
+            Some(small) => {
+                match &small.name {
+                    Some(name) if name == base => {}
+                    Some(name) => {
+                        let dir = self.input.fd();
+                        rustix::fs::renameat(dir, name.as_slice(), dir, base)?;
+                    }
+                    None => rustix::fs::renameat(&self.root, SPARE, self.input.fd(), base)?,
+                }
+                small.name = Some(base.to_owned());
+                small
+            }
+            None => {
+                let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+                let file = File::from(rustix::fs::openat(self.input.fd(), base, flags, mode)?);
+                let inode = rustix::fs::fstat(&file)?.st_ino;
+                let (name, mode) = (Some(base.to_owned()), Mode::empty());
+                self.small.insert(Small { file, name, inode, mode, length: 0 })
+            }
+        };
+        small.file.write_all_at(bytes, 0)?;
+        let length = bytes.len() as u64;
+        if small.length > length {
+            small.file.set_len(length)?;
+        }
+        small.length = length;
+        if small.mode != mode {
+            rustix::fs::fchmod(&small.file, mode)?;
+            small.mode = mode;
+        }
+        Ok(())
+    }
+
+    /// Makes room in `in/` for something that is not the small file.
+    pub(super) fn set_small_aside(&mut self) -> io::Result<()> {
+        if let Some(small) = &mut self.small
+            && let Some(name) = &small.name
+        {
+            rustix::fs::renameat(self.input.fd(), name.as_slice(), &self.root, SPARE)?;
+            small.name = None;
+        }
+        Ok(())
+    }
+
+    /// After a step: leaves nothing in `in/` but the small file, and keeps that one only if it is
+    /// beyond doubt ours alone: that very inode, under its name, and under no other anywhere.
+    pub(super) fn tidy_input(&mut self) -> io::Result<()> {
+        let entries = tree::list(self.input.fd())?;
+        let mut expected = 0;
+        if let Some(small) = &mut self.small {
+            let is_in_place = match &small.name {
+                Some(name) => {
+                    expected = 1;
+                    entries.len() == 1
+                        && entries[0].name == *name
+                        && (entries[0].inode == small.inode)
+                }
+                None => rustix::fs::statat(&self.root, SPARE, AtFlags::SYMLINK_NOFOLLOW)
+                    .is_ok_and(|stat| stat.st_ino == small.inode),
+            };
+            let stat = rustix::fs::fstat(&small.file)?;
+            if is_in_place && stat.st_nlink == 1 {
+                small.mode = Mode::from_raw_mode(stat.st_mode);
+                small.length = stat.st_size as u64;
+            } else {
+                self.small = None;
+                expected = 0;
+            }
+        }
+        if entries.len() != expected {
+            self.set_small_aside()?;
+            tree::clear(self.input.fd())?;
+        }
+        Ok(())
+    }
+}
+
+/// Puts a large object under a name: as a clone, a read-only link, or a copy. The link is returned, since
+/// it has to be watched.
+pub(super) fn lay_large(
+    store: &Store,
+    object: &ObjectHash,
+    (mut source, stat): (File, &Stat),
+    (dir, name): (BorrowedFd<'_>, &[u8]),
+    executable: bool,
+) -> Result<Option<Lent>> {
+    let copying = "copy object";
+    let path = || store.path(object);
+    // A link has the object's mode, so an executable input has to be a file of its own.
+    let is_linkable = !executable;
+    if is_linkable && NO_CLONES.load(Ordering::Relaxed) {
+        if let Some(lent) = Lent::lend(store, *object, stat, (dir, name))? {
+            return Ok(Some(lent));
+        }
+    }
+    let mut file = create(dir, name, executable).or_io(copying, path())?;
+    if !NO_CLONES.load(Ordering::Relaxed) {
+        match rustix::fs::ioctl_ficlone(&file, &source) {
+            Ok(()) => return Ok(None),
+            Err(Errno::NOSPC | Errno::DQUOT) => return Err(Errno::NOSPC).or_io(copying, path()),
+            // Whatever else it says: cloning saves time, no more.
+            Err(_) => NO_CLONES.store(true, Ordering::Relaxed),
+        }
+        if is_linkable {
+            drop(file);
+            rustix::fs::unlinkat(dir, name, AtFlags::empty()).or_io(copying, path())?;
+            return lay_large(store, object, (source, stat), (dir, name), executable);
+        }
+    }
+    io::copy(&mut source, &mut file).or_io(copying, path())?;
+    Ok(None)
+}
+
+/// A new file for one input, with the mode that inputs have whatever the umask.
+pub(super) fn create(dir: BorrowedFd<'_>, name: &[u8], executable: bool) -> io::Result<File> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+    let mode = input_mode(executable);
+    let file = rustix::fs::openat(dir, name, flags, mode)?;
+    let stat = rustix::fs::fstat(&file)?;
+    if Mode::from_raw_mode(stat.st_mode) != mode {
+        rustix::fs::fchmod(file.as_fd(), mode)?;
+    }
+    Ok(File::from(file))
+}
+
+fn input_mode(executable: bool) -> Mode {
+    Mode::from_raw_mode(if executable { 0o755 } else { 0o644 })
+}

@@ -1,0 +1,101 @@
+//! Sees one script out: from its start until nothing of it is left. Unaware of inputs and outputs.
+//!
+//! # Waiting
+//!
+//! The worker blocks in `waitid(P_PID, WEXITED | WNOWAIT)`: it learns that the leader has ended, but the
+//! leader stays a zombie. That zombie is what makes everything after safe, for as long as it is
+//! there, its number names its group and no other. Only when nothing of the step is left, or can be
+//! got rid of, is it reaped, with `wait4`, which tells what it cost. Stopped processes are no ended ones:
+//! WSTOPPED is not asked for, and the supervisor sends CONT after TERM.
+//!
+//! We wait for the process, never for the end of its output: that goes to a file, which a background
+//! `sleep 1000` may keep open as long as it likes.
+//!
+//! # What a script leaves behind
+//!
+//! A process may outlive the leader in its group (`sleep 1000 &`), in a group of its own (`set -m`), or
+//! in a session of its own (`setsid`, a daemon's double fork). Whichever way, with its parent dead it
+//! is adopted, and by us, since the runner is a child subreaper. Adopted processes are children of the
+//! first thread, while the scripts are children of the worker threads that started them; so
+//! `/proc/self/task/PID/children` of the first thread lists just what was left behind by any step. One
+//! `pread` of that, 1 µs, is the price of the usual case, in which it is empty.
+//!
+//! If it is not, each one is looked at: it is ours to end if it is in the group of our leader, or if its
+//! environment holds the cookie, an OUTPUT_DIR or a TMPDIR in our scratch. A daemon that has wiped its
+//! environment and left the group can't be told from somebody else's; it is left alone, and reaped when
+//! it ends. Only the tops of the trees are children of ours; when such a top dies, its children
+//! become the next ones. Hence: look again until there is nothing.
+//!
+//! First it is given a moment to end by itself: `exec > >(tee log)` leaves a `tee` that ends as soon as it
+//! has read what there is, and must not be cut off. Then TERM, CONT, the grace, KILL.
+//!
+//! # Numbers that were passed on
+//!
+//! A number of a process is only signalled or reaped while it can't have been given to another one. A
+//! group: while its leader is an unreaped child of ours. An orphan: it is a child of ours, so it stays at
+//! least a zombie until somebody in this process reaps it, and that is done under one mutex,
+//! together with the listing and the signalling. Nobody here calls `waitpid(-1)`: it would take other
+//! workers' scripts away from them.
+//!
+//! Where the kernel has no `children` file (it is a build option, on in every distribution), the group is
+//! killed when the leader has ended, and what has left the group is not found.
+
+use std::path::Path;
+use std::process::ExitStatus;
+use std::time::{Duration, Instant};
+
+use rustix::process::{WaitId, WaitIdOptions};
+
+use super::Usage;
+use super::orphans::{Leftovers, pid};
+use super::supervisor::{Cause, Supervisor};
+use crate::error::{Error, OrIo, Result};
+use crate::sys;
+
+/// How a script ended.
+pub(super) struct End {
+    pub(super) status: ExitStatus,
+    /// Set if we ended it.
+    pub(super) cause: Option<Cause>,
+    pub(super) usage: Usage,
+    pub(super) leftovers: Leftovers,
+}
+
+/// Waits for a script that was just started, ends it if it has to be ended, and ends all it leaves.
+///
+/// # Errors
+/// If the process is not ours to wait for, which is a bug.
+pub(super) fn see_out(
+    supervisor: &Supervisor,
+    leader: i32,
+    start: Instant,
+    timeout: Option<Duration>,
+    scratch: &Path,
+) -> Result<End> {
+    supervisor.started(leader, timeout);
+    let waited = wait_for_end(leader);
+    let wall = start.elapsed();
+    let ending = supervisor.ended(leader);
+    let leftovers = waited.map(|()| supervisor.end_leftovers(leader, scratch, ending));
+    let reaped = sys::reap(leader).or_io("wait for a script in", scratch);
+    supervisor.reaped(leader);
+    let (leftovers, reaped) = (leftovers?, reaped?);
+    let usage =
+        Usage { wall, user: reaped.user, system: reaped.system, peak_memory: reaped.peak_memory };
+    let cause = ending.map(|ending| ending.cause);
+    Ok(End { status: reaped.status, cause, usage, leftovers })
+}
+
+/// Waits until a leader has ended, and leaves it unreaped.
+fn wait_for_end(leader: i32) -> Result<()> {
+    let not_ours = || Error::Internal(format!("process {leader} is not ours to wait for"));
+    let leader = pid(leader).ok_or_else(not_ours)?;
+    loop {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        match rustix::process::waitid(WaitId::Pid(leader), options) {
+            Ok(_) => return Ok(()),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(_) => return Err(not_ours()),
+        }
+    }
+}

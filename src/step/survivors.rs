@@ -1,0 +1,113 @@
+//! What a runner that was killed with -9 has left: processes that still write, and their folders.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::fs::{CWD, FileType, Mode, OFlags};
+use rustix::process::{PidfdFlags, Signal};
+
+use super::orphans::{holds_cookie, pid};
+use super::tree;
+use crate::error::{OrIo, Result};
+
+/// A killed process has so long to be gone; only one that hangs in the kernel needs more.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Rounds over all processes: a survivor may start another one while we look.
+const ROUNDS: usize = 20;
+
+/// Kills the processes of earlier runs on this database, known by an OUTPUT_DIR or TMPDIR below
+/// `scratch_root`, and removes all that is in `scratch_root`. The caller holds the run lock, so that
+/// everything there is stale. Gives the number of processes killed. One system call or two if the folder
+/// is empty or missing.
+///
+/// # Errors
+/// [`Error::Io`](crate::error::Error::Io) if the folder can't be listed, processes can't be looked at, one won't die, or a
+/// folder can't be removed.
+pub fn end_survivors(scratch_root: &Path) -> Result<usize> {
+    let scratch_root = std::path::absolute(scratch_root).or_io("find the folder", scratch_root)?;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let root: OwnedFd = match rustix::fs::openat(CWD, &scratch_root, flags, Mode::empty()) {
+        Err(rustix::io::Errno::NOENT) => return Ok(0),
+        opened => opened.or_io("open", &scratch_root)?,
+    };
+    let stale = tree::list(root.as_fd()).or_io("list", &scratch_root)?;
+    if stale.is_empty() {
+        return Ok(0);
+    }
+    let mut ended = 0;
+    for _ in 0..ROUNDS {
+        let killed = kill_all_below(&scratch_root)?;
+        if killed == 0 {
+            break;
+        }
+        ended += killed;
+    }
+    for entry in stale {
+        let removed = match entry.kind {
+            FileType::Directory => tree::remove(root.as_fd(), &entry.name),
+            _ => fs::remove_file(scratch_root.join(OsStr::from_bytes(&entry.name))),
+        };
+        removed.or_io("remove", scratch_root.join(OsStr::from_bytes(&entry.name)))?;
+    }
+    Ok(ended)
+}
+
+/// One round: all at once, then the wait for each.
+fn kill_all_below(scratch_root: &Path) -> Result<usize> {
+    let mut dying = Vec::new();
+    for entry in fs::read_dir("/proc").or_io("list", "/proc")? {
+        let name = entry.or_io("list", "/proc")?.file_name();
+        let Some(number) = name.to_str().and_then(|name| name.parse::<i32>().ok()) else {
+            continue;
+        };
+        if number == std::process::id() as i32 || !is_survivor(number, scratch_root) {
+            continue;
+        }
+        // Held from before the second look, so that the one killed is the one looked at.
+        let Some(process) = pid(number) else { continue };
+        let Ok(process) = rustix::process::pidfd_open(process, PidfdFlags::empty()) else {
+            continue;
+        };
+        if !is_survivor(number, scratch_root) {
+            continue;
+        }
+        rustix::process::pidfd_send_signal(&process, Signal::KILL)
+            .or_io("end a process left by an earlier run,", format!("/proc/{number}"))?;
+        dying.push((number, process));
+    }
+    let deadline = Instant::now() + PATIENCE;
+    for (number, process) in &dying {
+        wait_until_gone(process, deadline).or_io(
+            "wait for the end of a process left by an earlier run,",
+            format!("/proc/{number}"),
+        )?;
+    }
+    Ok(dying.len())
+}
+
+fn is_survivor(number: i32, scratch_root: &Path) -> bool {
+    // Unreadable: another user's, or gone; either way none of ours.
+    fs::read(format!("/proc/{number}/environ"))
+        .is_ok_and(|environment| holds_cookie(&environment, scratch_root))
+}
+
+fn wait_until_gone(process: &OwnedFd, deadline: Instant) -> io::Result<()> {
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let timeout = Timespec::try_from(left).unwrap_or(Timespec { tv_sec: 0, tv_nsec: 0 });
+        let mut polled = [PollFd::new(process, PollFlags::IN)];
+        match rustix::event::poll(&mut polled, Some(&timeout)) {
+            Ok(0) => return Err(io::ErrorKind::TimedOut.into()),
+            Ok(_) => return Ok(()),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(err) => return Err(err.into()),
+        }
+    }
+}

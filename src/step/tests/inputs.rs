@@ -1,0 +1,257 @@
+//! What a script reads, and what it can do to it.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use super::world::{World, pair};
+use crate::error::Error;
+use crate::object::ObjectHash;
+use crate::step::{Input, Outcome};
+
+/// More than fits in a private copy.
+fn large(seed: u8) -> Vec<u8> {
+    (0..(1 << 20) + 1000).map(|n: u32| (n % 251) as u8 ^ seed).collect()
+}
+
+#[test]
+fn a_script_finds_its_world() {
+    let mut world = World::new();
+    world.env = vec![("TASK_NAME".into(), "t".into()), ("INPUT_FILE".into(), "no".into())];
+    let outputs = world.input(b"a/b.txt", b"hello\n").succeed(
+        r#"
+        [ "${INPUT_FILE##*/}" = b.txt ]; [ "$INPUT_NAME" = a/b.txt ]; [ "$TASK_NAME" = t ]
+        [ -d "$TMPDIR" ]; [ -d "$OUTPUT_DIR/a" ]; [ -z "${INPUT_DIR+set}" ]; [ -z "${MAKEFLAGS+set}" ]
+        [ "$(pwd)" = "${0%/*}" ]; case "$INPUT_FILE$OUTPUT_DIR$TMPDIR" in /*/*/*) ;; *) exit 1; esac
+        [ -z "$(cat)" ]   # stdin is empty
+        cat "$INPUT_FILE" > "$OUTPUT_DIR/$INPUT_NAME"
+        "#,
+    );
+    assert_eq!(outputs, [pair("a/b.txt", "hello\n")]);
+    world.assert_clean();
+}
+
+#[test]
+fn the_root_object_is_an_empty_file_called_input() {
+    let outputs = World::new().succeed(
+        r#"[ -f "$INPUT_FILE" ]; [ -z "$INPUT_NAME" ]; echo "${INPUT_FILE##*/}" >"$OUTPUT_DIR/x""#,
+    );
+    assert_eq!(outputs, [pair("x", "input\n")]);
+}
+
+#[test]
+fn moving_the_input_to_the_outputs_is_the_identity() {
+    let mut world = World::new();
+    for round in 0..3 {
+        let bytes = format!("content {round}");
+        let outputs =
+            world.input(b"in", bytes.as_bytes()).succeed(r#"mv "$INPUT_FILE" "$OUTPUT_DIR"/x"#);
+        assert_eq!(outputs, [pair("x", &bytes)]);
+    }
+    let bytes = large(1);
+    let hash = world.object(&bytes);
+    world.input(b"in", &bytes);
+    let report = world.run(r#"mv "$INPUT_FILE" "$OUTPUT_DIR"/x"#);
+    assert_eq!(report.outcome, Outcome::Succeeded);
+    assert_eq!(report.outputs[0].object.hash, hash);
+    assert_eq!(world.store.check(&hash, Some(bytes.len() as u64), true).unwrap(), Ok(()));
+    drop(report);
+    world.assert_clean();
+}
+
+#[test]
+fn a_script_may_do_anything_to_its_small_input() {
+    let mut world = World::new();
+    for script in [
+        r#"echo longer and longer >> "$INPUT_FILE""#,
+        r#": > "$INPUT_FILE""#,
+        r#"rm "$INPUT_FILE""#,
+        r#"rm "$INPUT_FILE"; echo other > "$INPUT_FILE""#,
+        r#"ln "$INPUT_FILE" "$TMPDIR/x""#,
+        r#"mv "$INPUT_FILE" "${INPUT_FILE%/*}/other""#,
+        r#"chmod 0 "$INPUT_FILE""#,
+        r#"touch "${INPUT_FILE%/*}/another""#,
+        r#"rm "$INPUT_FILE"; mkdir "$INPUT_FILE"; touch "$INPUT_FILE/x""#,
+        r#"ln -s / "${INPUT_FILE%/*}/link""#,
+        r#"rm -r "${INPUT_FILE%/*}""#,
+        r#"chmod 500 "${INPUT_FILE%/*}""#,
+        r#"rm -r "$TMPDIR""#,
+        r#"mkdir -p "$TMPDIR/a/b"; touch "$TMPDIR/a/b/c"; chmod 0 "$TMPDIR/a""#,
+        r#"mv "$TMPDIR" "$TMPDIR.old"; ln -s / "$TMPDIR""#,
+    ] {
+        world.input(b"name", b"some bytes");
+        assert!(world.succeed(script).is_empty(), "{script}");
+        world.assert_clean();
+        assert!(fs::metadata("/etc").is_ok());
+    }
+}
+
+#[test]
+fn a_hard_link_of_the_input_in_the_outputs_is_copied() {
+    let mut world = World::new();
+    for bytes in [b"small".to_vec(), large(2)] {
+        world.input(b"in", &bytes);
+        let report = world.run(r#"ln "$INPUT_FILE" "$OUTPUT_DIR"/x"#);
+        assert_eq!(report.outcome, Outcome::Succeeded);
+        assert_eq!(report.outputs[0].object.hash, ObjectHash::of(&bytes));
+        drop(report);
+        world.assert_clean();
+    }
+}
+
+#[test]
+fn the_executable_bit_is_as_asked_for() {
+    let mut world = World::new();
+    let small = world.object(b"#!/bin/sh\nexit 7\n");
+    let large = world.object(&large(3));
+    for (object, executable) in [(small, true), (small, false), (large, true), (large, false)] {
+        let name = b"tool".to_vec();
+        world.input = Input::One { object, name, executable };
+        let test = if executable { r#"[ -x "$INPUT_FILE" ]"# } else { r#"[ ! -x "$INPUT_FILE" ]"# };
+        assert!(world.succeed(test).is_empty());
+    }
+    let mode = fs::metadata(world.store.path(&large)).unwrap().permissions().mode();
+    assert_eq!(mode & 0o7777, 0o444);
+}
+
+#[test]
+fn a_forced_write_to_a_large_input_is_told_and_the_object_named() {
+    let mut world = World::new();
+    let bytes = large(4);
+    let object = world.object(&bytes);
+    world.input(b"big.bin", &bytes);
+    let report = world
+        .run(r#"chmod u+w "$INPUT_FILE"; printf x | dd of="$INPUT_FILE" conv=notrunc 2>/dev/null"#);
+    // On a file system with clones the copy is private, and all is well.
+    if report.outcome == Outcome::Succeeded {
+        assert_eq!(world.store.check(&object, None, true).unwrap(), Ok(()));
+        return;
+    }
+    let Outcome::Refused(sentence) = &report.outcome else { panic!("{:?}", report.outcome) };
+    assert!(sentence.contains("big.bin") && sentence.contains("cp "), "{sentence}");
+    assert_eq!(report.damaged_inputs, [object]);
+    assert!(world.store.check(&object, None, true).unwrap().is_err());
+    drop(report);
+    world.assert_clean();
+}
+
+#[test]
+fn a_failing_script_that_damages_its_input_is_found_out_too() {
+    let mut world = World::new();
+    let object = world.object(&large(5));
+    world.input(b"big", &large(5));
+    let report = world.run(r#"chmod u+w "$INPUT_FILE"; echo more >> "$INPUT_FILE"; exit 3"#);
+    assert_eq!(report.outcome, Outcome::Exited(3));
+    if !report.damaged_inputs.is_empty() {
+        assert_eq!(report.damaged_inputs, [object]);
+        assert!(report.warnings[0].contains("modified"), "{:?}", report.warnings);
+    }
+}
+
+#[test]
+fn what_only_looks_like_damage_is_none() {
+    let mut world = World::new();
+    let object = world.object(&large(6));
+    for script in [
+        r#"chmod 600 "$INPUT_FILE""#,
+        r#"touch "$INPUT_FILE""#,
+        r#"rm -f "$INPUT_FILE""#,
+        r#"mv "$INPUT_FILE" "$TMPDIR/y""#,
+        r#"ln "$INPUT_FILE" "$TMPDIR/y""#,
+    ] {
+        world.input(b"big", &large(6));
+        let report = world.run(script);
+        assert_eq!(report.outcome, Outcome::Succeeded, "{script}");
+        assert!(report.damaged_inputs.is_empty());
+        let mode = fs::metadata(world.store.path(&object)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o7777, 0o444, "{script}");
+    }
+    world.assert_clean();
+}
+
+#[test]
+fn a_missing_or_changed_input_object_is_damage_and_not_the_scripts_fault() {
+    let mut world = World::new();
+    world.input(b"in", b"precious");
+    let Input::One { object, .. } = world.input else { unreachable!() };
+    let path = world.store.path(&object);
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    fs::write(&path, b"precioUs").unwrap();
+    assert!(matches!(world.try_run("true"), Err(Error::Damaged { .. })));
+    fs::remove_file(&path).unwrap();
+    assert!(matches!(world.try_run("true"), Err(Error::Damaged { .. })));
+    fs::create_dir(&path).unwrap();
+    assert!(matches!(world.try_run("true"), Err(Error::Damaged { .. })));
+    world.assert_clean();
+}
+
+#[test]
+fn gather_gives_all_inputs_under_their_names_and_a_list() {
+    let mut world = World::new();
+    let big = large(7);
+    world.gather(&[(b"a", b"1"), (b"a", b"2"), (b"a~2", b"3"), (b"d/e", b"4"), (b"z", &big)]);
+    let outputs = world.succeed(
+        r#"[ "${INPUT_FILE##*/}" = inputs ]; [ -z "$INPUT_NAME" ]
+           sed "s,$INPUT_DIR/,," "$INPUT_FILE" > "$OUTPUT_DIR/list"
+           cd "$INPUT_DIR"; cat a a~2 a~3 d/e > "$OUTPUT_DIR/all"; wc -c < z > "$OUTPUT_DIR/z"
+           xargs -d '\n' cat < "$INPUT_FILE" | wc -c > "$OUTPUT_DIR/sum""#,
+    );
+    let sum = format!("{}\n", big.len() + 4);
+    assert_eq!(
+        outputs,
+        [
+            pair("all", "1324"),
+            pair("list", "a\na~3\na~2\nd/e\nz\n"),
+            pair("sum", &sum),
+            pair("z", &format!("{}\n", big.len())),
+        ]
+    );
+    world.assert_clean();
+}
+
+#[test]
+fn gather_takes_any_number_of_inputs_in_little_memory() {
+    let mut world = World::new();
+    let count: usize = std::env::var("GATHER_COUNT").map_or(1000, |count| count.parse().unwrap());
+    let names: Vec<String> = (0..count).map(|n| format!("{}/{n}", n % 7)).collect();
+    let mut names: Vec<&[u8]> = names.iter().map(|name| name.as_bytes()).collect();
+    names.sort();
+    let inputs: Vec<(&[u8], &[u8])> = names.iter().map(|name| (*name, &b"x"[..])).collect();
+    world.gather(&inputs);
+    let outputs = world.succeed(r#"wc -l < "$INPUT_FILE" > "$OUTPUT_DIR/n"; find "$INPUT_DIR" -type f | wc -l >> "$OUTPUT_DIR/n""#);
+    assert_eq!(outputs, [pair("n", &format!("{count}\n{count}\n"))]);
+    world.assert_clean();
+}
+
+#[test]
+fn names_that_are_no_text_reach_the_script_as_they_are() {
+    let mut world = World::new();
+    for name in [&b"\xff\xfe"[..], b"new\nline", b"-n", b"a b'\"$x"] {
+        let outputs = world
+            .input(name, b"1")
+            .succeed(r#"[ "${INPUT_FILE##*/}" = "$INPUT_NAME" ]; cat < "$INPUT_FILE" > "$OUTPUT_DIR/$INPUT_NAME""#);
+        assert_eq!(outputs, [pair(&crate::text::printable(name), "1")]);
+    }
+}
+
+#[test]
+fn the_folder_of_the_name_is_there_each_time() {
+    let mut world = World::new();
+    for name in [&b"a/b/1"[..], b"a/b/2", b"a/c/3", b"4", b"a/b/5"] {
+        let outputs = world.input(name, b"x").succeed(
+            r#"cp "$INPUT_FILE" "$OUTPUT_DIR/$INPUT_NAME"; cd "$OUTPUT_DIR"; find . -type d | sort | tr '\n' ' '"#,
+        );
+        assert_eq!(outputs, [pair(std::str::from_utf8(name).unwrap(), "x")]);
+    }
+    world.input(b"a/b/6", b"x");
+    assert!(world.succeed(r#"rm -r "$OUTPUT_DIR/a""#).is_empty());
+    assert!(world.succeed(r#"chmod 500 "$OUTPUT_DIR/a"; [ -d "$OUTPUT_DIR/a/b" ]"#).is_empty());
+    assert!(
+        world
+            .succeed(r#"[ -d "$OUTPUT_DIR/a/b" ]; touch "$OUTPUT_DIR/a/x"; rm "$OUTPUT_DIR/a/x""#)
+            .is_empty()
+    );
+    // A name that leads out of OUTPUT_DIR gets no folder.
+    world.input(b"../evil/x", b"x");
+    assert!(world.succeed(r#"[ ! -e "$OUTPUT_DIR/../evil" ]"#).is_empty());
+    world.assert_clean();
+}

@@ -1,0 +1,7 @@
+//! Real scripts through `execute`, on a real file system.
+
+mod ending;
+mod inputs;
+mod leftovers;
+mod outputs;
+mod world;

@@ -1,0 +1,182 @@
+//! A store, a supervisor and one worker's scratch in a folder of their own.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use crate::error::Result;
+use crate::object::ObjectHash;
+use crate::step::{Attempt, GatherItem, Input, Outcome, Report, Scratch, Supervisor, execute};
+use crate::store::Store;
+
+/// Short, since many tests wait for it.
+const GRACE: Duration = Duration::from_millis(300);
+
+pub(super) struct World {
+    pub(super) dir: TempDir,
+    pub(super) store: Store,
+    pub(super) supervisor: Arc<Supervisor>,
+    pub(super) scratch: Scratch,
+    pub(super) committed: Mutex<HashMap<ObjectHash, u64>>,
+    pub(super) input: Input,
+    pub(super) timeout: Option<Duration>,
+    pub(super) env: Vec<(String, String)>,
+    pub(super) interpreter: Vec<String>,
+}
+
+impl World {
+    pub(super) fn new() -> World {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), true).unwrap();
+        let scratch = Scratch::create(&dir.path().join("scratch/run"), 0).unwrap();
+        World {
+            store,
+            scratch,
+            supervisor: Arc::new(Supervisor::new(GRACE).unwrap()),
+            committed: Mutex::default(),
+            input: Input::One { object: ObjectHash::EMPTY, name: Vec::new(), executable: false },
+            timeout: None,
+            env: Vec::new(),
+            interpreter: vec!["sh".to_owned(), "-e".to_owned()],
+            dir,
+        }
+    }
+
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Commits bytes as an object.
+    pub(super) fn object(&self, bytes: &[u8]) -> ObjectHash {
+        let placed = self.store.put(bytes, &|_| Ok(None)).unwrap();
+        self.committed.lock().unwrap().insert(placed.hash, placed.size);
+        placed.hash
+    }
+
+    pub(super) fn input(&mut self, name: &[u8], bytes: &[u8]) -> &mut World {
+        let object = self.object(bytes);
+        self.input = Input::One { object, name: name.to_owned(), executable: false };
+        self
+    }
+
+    pub(super) fn gather(&mut self, inputs: &[(&[u8], &[u8])]) -> &mut World {
+        let item = |(name, bytes): &(&[u8], &[u8])| GatherItem {
+            name: name.to_vec(),
+            object: self.object(bytes),
+            executable: false,
+        };
+        self.input = Input::Many(inputs.iter().map(item).collect());
+        self
+    }
+
+    pub(super) fn attempt(&self, script: &str) -> Attempt {
+        let path = self.path("script");
+        fs::write(&path, script).unwrap();
+        Attempt {
+            input: self.input.clone(),
+            interpreter: self.interpreter.clone().into(),
+            script: path.into(),
+            dir: self.dir.path().into(),
+            env: self.env.iter().map(|(name, value)| (name.into(), value.into())).collect(),
+            timeout: self.timeout,
+        }
+    }
+
+    pub(super) fn try_run(&mut self, script: &str) -> Result<Report> {
+        let attempt = self.attempt(script);
+        let mut exits = 0;
+        let is_committed =
+            |hash: &ObjectHash| Ok(self.committed.lock().unwrap().get(hash).copied());
+        let report = execute(
+            &mut self.scratch,
+            &self.store,
+            &self.supervisor,
+            &attempt,
+            &is_committed,
+            &mut || exits += 1,
+        );
+        assert_eq!(exits, 1, "on_exit is called once, whatever happens");
+        report
+    }
+
+    /// Runs a step and commits it.
+    pub(super) fn run(&mut self, script: &str) -> Report {
+        let report = self.try_run(script).unwrap();
+        let mut committed = self.committed.lock().unwrap();
+        for placed in report.outputs.iter().map(|output| &output.object).chain(&report.log) {
+            committed.insert(placed.hash, placed.size);
+        }
+        drop(committed);
+        report
+    }
+
+    /// Runs a step that must succeed, and gives names and contents of its outputs.
+    pub(super) fn succeed(&mut self, script: &str) -> Vec<(String, String)> {
+        let report = self.run(script);
+        assert_eq!(report.outcome, Outcome::Succeeded, "log: {}", self.log(&report));
+        self.contents(&report)
+    }
+
+    /// Runs a step whose output must be refused, and gives the sentence.
+    pub(super) fn refused(&mut self, script: &str) -> String {
+        let report = self.run(script);
+        assert!(report.outputs.is_empty());
+        match &report.outcome {
+            Outcome::Refused(sentence) => sentence.clone(),
+            other => panic!("{other:?}, log: {}", self.log(&report)),
+        }
+    }
+
+    pub(super) fn contents(&self, report: &Report) -> Vec<(String, String)> {
+        let text = |bytes: &[u8]| crate::text::printable(bytes).into_owned();
+        report
+            .outputs
+            .iter()
+            .map(|output| {
+                let bytes = fs::read(self.store.path(&output.object.hash)).unwrap();
+                assert_eq!(ObjectHash::of(&bytes), output.object.hash);
+                assert_eq!(bytes.len() as u64, output.object.size);
+                (text(&output.name), String::from_utf8_lossy(&bytes).into_owned())
+            })
+            .collect()
+    }
+
+    pub(super) fn log(&self, report: &Report) -> String {
+        let read = |placed: &crate::store::Placed| fs::read(self.store.path(&placed.hash)).unwrap();
+        String::from_utf8_lossy(&report.log.as_ref().map(read).unwrap_or_default()).into_owned()
+    }
+
+    /// The next step must find everything as a first one does.
+    pub(super) fn assert_clean(&mut self) {
+        self.input(b"probe", b"probe\n");
+        let found = self.succeed(
+            r#"find "$OUTPUT_DIR" "$TMPDIR" "${INPUT_FILE%/*}" -mindepth 1 -printf '%f %M %n\n' >"$TMPDIR/x"
+               cat "$INPUT_FILE" >>"$TMPDIR/x"; mv "$TMPDIR/x" "$OUTPUT_DIR/found""#,
+        );
+        let expected = "x -rw-r--r-- 1\nprobe -rw-r--r-- 1\nprobe\n";
+        assert_eq!(found, [("found".to_owned(), expected.to_owned())]);
+    }
+}
+
+pub(super) fn pair(name: &str, content: &str) -> (String, String) {
+    (name.to_owned(), content.to_owned())
+}
+
+/// Waits for a condition; the limit is for a broken test only.
+pub(super) fn wait_until(mut condition: impl FnMut() -> bool) {
+    let limit = Instant::now() + Duration::from_secs(20);
+    while !condition() {
+        assert!(Instant::now() < limit, "waited in vain");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Whether a process is there and no zombie.
+pub(super) fn is_alive(pid: &str) -> bool {
+    let stat = fs::read_to_string(Path::new("/proc").join(pid.trim()).join("stat"));
+    stat.is_ok_and(|stat| !stat.contains(") Z "))
+}

@@ -1,0 +1,177 @@
+//! Folders listed and cleared by descriptor. Follows no link, crosses no mount point, and needs the same
+//! few descriptors for a tree of any depth. Unaware of what the folders are for.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{AtFlags, FileType, IFlags, Mode, OFlags, RawDir, ResolveFlags, SeekFrom};
+use rustix::io::Errno;
+
+/// Deeper folders are moved up before they are cleared, so that descriptors don't run out.
+const DEPTH: usize = 16;
+
+/// One name in a folder.
+pub(super) struct Entry {
+    pub(super) name: Vec<u8>,
+    pub(super) kind: FileType,
+    pub(super) inode: u64,
+}
+
+/// All names of an open folder, sorted, without `.` and `..`.
+pub(super) fn list(dir: BorrowedFd<'_>) -> io::Result<Vec<Entry>> {
+    rustix::fs::seek(dir, SeekFrom::Start(0))?;
+    let mut buffer = [MaybeUninit::<u8>::uninit(); 8192];
+    let mut entries = Vec::new();
+    let mut names = RawDir::new(dir, &mut buffer);
+    while let Some(entry) = names.next() {
+        let entry = entry?;
+        let name = entry.file_name().to_bytes();
+        if name == b"." || name == b".." {
+            continue;
+        }
+        let mut kind = entry.file_type();
+        if kind == FileType::Unknown {
+            let stat = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
+            kind = FileType::from_raw_mode(stat.st_mode);
+        }
+        entries.push(Entry { name: name.to_owned(), kind, inode: entry.ino() });
+    }
+    entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+    Ok(entries)
+}
+
+/// Opens a folder inside a folder. EXDEV if something is mounted on it: what lies there isn't ours.
+pub(super) fn open_folder(dir: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    match rustix::fs::openat2(dir, name, flags, Mode::empty(), ResolveFlags::NO_XDEV) {
+        Err(Errno::NOSYS | Errno::PERM) => {}
+        done => return done,
+    }
+    // Kernels before 5.6, and sandboxes that don't know openat2 yet. Misses bind mounts of our own
+    // file system.
+    let fd = rustix::fs::openat(dir, name, flags, Mode::empty())?;
+    if rustix::fs::fstat(&fd)?.st_dev != rustix::fs::fstat(dir)?.st_dev {
+        return Err(Errno::XDEV);
+    }
+    Ok(fd)
+}
+
+/// Opens a folder, making it readable first if the script has made it unreadable.
+pub(super) fn insist_on_folder(dir: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd, Errno> {
+    match open_folder(dir, name) {
+        Err(Errno::ACCESS) => {
+            rustix::fs::chmodat(dir, name, Mode::RWXU, AtFlags::empty())?;
+            open_folder(dir, name)
+        }
+        done => done,
+    }
+}
+
+/// Removes everything in a folder, but not the folder.
+///
+/// # Errors
+/// Whatever can't be removed even after its mode and attributes were reset: a mount point, another
+/// user's file in another user's folder. The rest may or may not be gone.
+pub(super) fn clear(dir: BorrowedFd<'_>) -> io::Result<()> {
+    let mut moved = 0;
+    loop {
+        let before = moved;
+        clear_below(dir, dir, 0, &mut moved)?;
+        if moved == before {
+            return Ok(());
+        }
+    }
+}
+
+/// Removes a folder and everything in it. Fine if there is none.
+pub(super) fn remove(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<()> {
+    let folder = match insist_on_folder(dir, name) {
+        Err(Errno::NOENT) => return Ok(()),
+        opened => opened?,
+    };
+    clear(folder.as_fd())?;
+    Ok(unlink(dir, name, FileType::Directory)?)
+}
+
+fn clear_below(
+    top: BorrowedFd<'_>,
+    dir: BorrowedFd<'_>,
+    depth: usize,
+    moved: &mut usize,
+) -> io::Result<()> {
+    for Entry { name, kind, .. } in list(dir)? {
+        if kind == FileType::Directory {
+            if depth == DEPTH {
+                move_up(top, dir, &name, moved)?;
+                continue;
+            }
+            let folder = insist_on_folder(dir, &name)?;
+            clear_below(top, folder.as_fd(), depth + 1, moved)?;
+        }
+        unlink(dir, &name, kind)?;
+    }
+    Ok(())
+}
+
+/// Renames a deep folder to a free name at the top.
+fn move_up(
+    top: BorrowedFd<'_>,
+    dir: BorrowedFd<'_>,
+    name: &[u8],
+    moved: &mut usize,
+) -> io::Result<()> {
+    loop {
+        *moved += 1;
+        let free = format!(".deep-{moved}");
+        match rustix::fs::renameat(dir, name, top, &free) {
+            Err(Errno::NOTEMPTY | Errno::EXIST | Errno::NOTDIR) => {}
+            Err(Errno::ACCESS) => {
+                // Its `..` changes, so it must be writable itself.
+                rustix::fs::chmodat(dir, name, Mode::RWXU, AtFlags::empty())?;
+                rustix::fs::fchmod(dir, Mode::RWXU)?;
+                rustix::fs::renameat(dir, name, top, free)?;
+                return Ok(());
+            }
+            done => return Ok(done?),
+        }
+    }
+}
+
+/// Removes one name; if that is forbidden, lifts what a script may have forbidden it with.
+fn unlink(dir: BorrowedFd<'_>, name: &[u8], kind: FileType) -> Result<(), Errno> {
+    let is_dir = kind == FileType::Directory;
+    let flags = if is_dir { AtFlags::REMOVEDIR } else { AtFlags::empty() };
+    let unlink = || match rustix::fs::unlinkat(dir, name, flags) {
+        Err(Errno::NOENT) => Ok(()),
+        done => done,
+    };
+    match unlink() {
+        Err(Errno::ACCESS) => {
+            rustix::fs::fchmod(dir, Mode::RWXU)?;
+            unlink()
+        }
+        Err(Errno::PERM) => {
+            // chattr +i or +a, on the file or on its folder; only root can have set them.
+            lift_flags(dir);
+            if matches!(kind, FileType::Directory | FileType::RegularFile) {
+                let open = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+                if let Ok(file) = rustix::fs::openat(dir, name, open, Mode::empty()) {
+                    lift_flags(file.as_fd());
+                }
+            }
+            unlink()
+        }
+        done => done,
+    }
+}
+
+/// Clears the immutable and append-only attributes; whether that helped is seen at the next attempt.
+fn lift_flags(file: BorrowedFd<'_>) {
+    let forbidding = IFlags::IMMUTABLE | IFlags::APPEND;
+    if let Ok(flags) = rustix::fs::ioctl_getflags(file)
+        && flags.intersects(forbidding)
+    {
+        let _ = rustix::fs::ioctl_setflags(file, flags - forbidding);
+    }
+}

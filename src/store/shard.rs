@@ -1,0 +1,143 @@
+//! What this process knows of one shard: who holds its lock, and which of its objects are in flight,
+//! that is, under their name but not yet committed.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::lock::LockFile;
+use super::{Inner, Store};
+use crate::error::{OrIo, Result};
+use crate::object::ObjectHash;
+
+/// One of 256.
+#[derive(Default)]
+pub(super) struct Shard(Mutex<State>);
+
+#[derive(Default)]
+pub(super) struct State {
+    /// Opened on first use and kept: opening costs more than locking.
+    lock: Option<LockFile>,
+    /// Guards alive; the lock is held shared while there is any.
+    holders: usize,
+    flying: HashMap<ObjectHash, Flight>,
+    /// Grows when an object stops being in flight, which is when it may have become a committed one
+    /// that nobody may rename over any more.
+    pub(super) landed: u64,
+    /// The shard's folder was synced, and no folder was made in it since.
+    pub(super) is_durable: bool,
+}
+
+/// An object in flight.
+#[derive(Default)]
+struct Flight {
+    /// Guards alive.
+    count: usize,
+    /// Bytes and name are on the disk.
+    is_synced: bool,
+}
+
+impl Shard {
+    /// Nothing that is done under this mutex can leave the state half changed, so a panic of another
+    /// thread is none of our business.
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    pub(super) fn is_in_flight(&self, hash: &ObjectHash) -> bool {
+        self.flying.contains_key(hash)
+    }
+
+    /// True if the object still has to be synced before its row may be committed.
+    pub(super) fn needs_sync(&self, hash: &ObjectHash) -> bool {
+        self.flying.get(hash).is_some_and(|flight| !flight.is_synced)
+    }
+
+    pub(super) fn set_synced(&mut self, hash: &ObjectHash) {
+        if let Some(flight) = self.flying.get_mut(hash) {
+            flight.is_synced = true;
+        }
+    }
+
+    fn hold(&mut self, objects: BorrowedFd<'_>, shard: u8) -> io::Result<bool> {
+        let mut is_new = false;
+        if self.lock.is_none() {
+            let (lock, made) = LockFile::open(objects, shard)?;
+            self.lock = Some(lock);
+            is_new = made;
+        }
+        if self.holders == 0
+            && let Some(lock) = &self.lock
+        {
+            lock.lock_shared()?;
+        }
+        self.holders += 1;
+        Ok(is_new)
+    }
+}
+
+/// Keeps gc out of an object's shard and, if `in_flight`, the object in the map of those in flight.
+pub(super) struct Hold {
+    store: Arc<Inner>,
+    hash: ObjectHash,
+    in_flight: bool,
+}
+
+impl Hold {
+    /// The shard's part of the guard; the object is not in flight yet.
+    pub(super) fn take(store: &Store, hash: ObjectHash) -> Result<Hold> {
+        let inner = &store.inner;
+        let is_new = inner
+            .shard(&hash)
+            .state()
+            .hold(inner.objects.as_fd(), hash.shard())
+            .or_io("lock the shard of", store.path(&hash))?;
+        if is_new {
+            inner.set_durable(false);
+        }
+        Ok(Hold { store: Arc::clone(inner), hash, in_flight: false })
+    }
+
+    /// The object is in flight from now on, or one time more.
+    pub(super) fn fly(&mut self, state: &mut State) {
+        state.flying.entry(self.hash).or_default().count += 1;
+        self.in_flight = true;
+    }
+
+    pub(super) fn is_in_flight(&self) -> bool {
+        self.in_flight
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        let mut state = self.store.shard(&self.hash).state();
+        if self.in_flight
+            && let Some(flight) = state.flying.get_mut(&self.hash)
+        {
+            flight.count -= 1;
+            if flight.count == 0 {
+                state.flying.remove(&self.hash);
+                state.landed += 1;
+            }
+        }
+        state.holders -= 1;
+        if state.holders == 0
+            && let Some(lock) = &state.lock
+            && lock.unlock().is_err()
+        {
+            // Closing gives the lock back as well.
+            state.lock = None;
+        }
+    }
+}
+
+impl fmt::Debug for Hold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Hold({}, in_flight: {})", self.hash, self.in_flight)
+    }
+}

@@ -63,6 +63,11 @@ impl State {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn is_idle(&self) -> bool {
+        self.holders == 0 && self.flying.is_empty()
+    }
+
     fn hold(&mut self, objects: BorrowedFd<'_>, shard: u8) -> io::Result<bool> {
         let mut is_new = false;
         if self.lock.is_none() {

@@ -13,7 +13,7 @@ use crate::object::ObjectHash;
 
 /// Up to so many new objects are synced one by one; more cost less with one syncfs, which however
 /// writes what others have written to the file system as well.
-const FEW_FILES: usize = 64;
+pub(super) const FEW_FILES: usize = 64;
 
 impl Store {
     /// The barrier before COMMIT: afterwards the bytes and the names of `placed` survive a power cut.

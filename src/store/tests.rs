@@ -1,1 +1,377 @@
+//! Objects placed, joined, deduplicated, damaged and synced.
 
+use std::collections::HashMap;
+use std::fs;
+use std::os::fd::AsFd;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::error::Error;
+
+struct World {
+    dir: TempDir,
+    store: Store,
+    committed: Mutex<HashMap<ObjectHash, u64>>,
+    questions: AtomicUsize,
+}
+
+impl World {
+    fn new() -> World {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), true).unwrap();
+        World { dir, store, committed: Mutex::default(), questions: AtomicUsize::new(0) }
+    }
+
+    fn ask(&self, hash: &ObjectHash) -> Result<Option<u64>> {
+        self.questions.fetch_add(1, Ordering::SeqCst);
+        Ok(self.committed.lock().unwrap().get(hash).copied())
+    }
+
+    fn put(&self, bytes: &[u8]) -> Placed {
+        self.store.put(bytes, &|hash| self.ask(hash)).unwrap()
+    }
+
+    fn commit(&self, placed: Placed) -> ObjectHash {
+        self.store.sync(&[&placed]).unwrap();
+        self.committed.lock().unwrap().insert(placed.hash, placed.size);
+        self.store.note_committed(&placed.hash);
+        placed.hash
+    }
+
+    /// Places a file made in a folder of its own.
+    fn place(&self, bytes: &[u8]) -> Placed {
+        let scratch = self.dir.path().join("scratch");
+        fs::create_dir_all(&scratch).unwrap();
+        fs::write(scratch.join("file"), bytes).unwrap();
+        let dir = fs::File::open(&scratch).unwrap();
+        let (hash, size) = (ObjectHash::of(bytes), bytes.len() as u64);
+        let placed = self.store.place(dir.as_fd(), b"file", hash, size, &|hash| self.ask(hash));
+        assert!(!scratch.join("file").exists());
+        placed.unwrap()
+    }
+
+    fn inode(&self, hash: &ObjectHash) -> u64 {
+        fs::metadata(self.store.path(hash)).unwrap().ino()
+    }
+
+    fn is_durable(&self, placed: &Placed) -> bool {
+        !self.store.inner.shard(&placed.hash).state().needs_sync(&placed.hash)
+    }
+
+    /// No copy is left over.
+    fn assert_tidy(&self) {
+        assert_eq!(fs::read_dir(self.dir.path().join("objects/.tmp")).unwrap().count(), 0);
+    }
+}
+
+/// What a power cut leaves: the name, but not the bytes.
+fn plant(path: &Path, bytes: &[u8]) {
+    let _ = fs::remove_file(path);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn bytes_and_files_become_read_only_objects_under_their_names() {
+    let world = World::new();
+    let large: Vec<u8> = (0..3_000_000u32).map(|n| (n % 253) as u8).collect();
+    for bytes in [&b""[..], b"abc", &large] {
+        let source = world.dir.path().join("source");
+        fs::write(&source, bytes).unwrap();
+        let mut file = fs::File::open(&source).unwrap();
+        let placed = world.store.put_file(&mut file, &|_| Ok(None)).unwrap();
+        assert_eq!((placed.hash, placed.size), (ObjectHash::of(bytes), bytes.len() as u64));
+        let path = world.store.path(&placed.hash);
+        let hex = placed.hash.hex();
+        assert!(path.ends_with(format!("objects/{}/{}/{}", &hex[..2], &hex[2..4], &hex[4..])));
+        assert_eq!(fs::read(&path).unwrap(), bytes);
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o444);
+        world.commit(placed);
+    }
+    let hash = world.commit(world.place(b"placed"));
+    assert_eq!(fs::metadata(world.store.path(&hash)).unwrap().permissions().mode() & 0o7777, 0o444);
+    world.assert_tidy();
+}
+
+#[test]
+fn a_committed_object_is_never_renamed_over() {
+    let world = World::new();
+    for knows in [true, false] {
+        let bytes = format!("bytes {knows}").into_bytes();
+        let hash = world.commit(world.place(&bytes));
+        let inode = world.inode(&hash);
+        if !knows {
+            world.store.forget(&hash);
+        }
+        for placed in [world.place(&bytes), world.put(&bytes)] {
+            assert_eq!(world.inode(&hash), inode);
+            assert!(world.is_durable(&placed));
+        }
+    }
+    world.assert_tidy();
+}
+
+#[test]
+fn the_database_is_asked_once_for_the_same_bytes() {
+    let world = World::new();
+    let hash = world.commit(world.place(b"often"));
+    world.store.forget(&hash);
+    world.questions.store(0, Ordering::SeqCst);
+    for _ in 0..10 {
+        world.place(b"often");
+        world.put(b"often");
+    }
+    assert_eq!(world.questions.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn a_stray_proves_nothing_and_is_renamed_over() {
+    let world = World::new();
+    for bytes in [&b""[..], b"rotten", b"abcdefgh"] {
+        let hash = ObjectHash::of(b"abcdefgh");
+        plant(&world.store.path(&hash), bytes);
+        let placed = world.place(b"abcdefgh");
+        assert_eq!(world.store.check(&hash, Some(8), true).unwrap(), Ok(()));
+        assert!(!world.is_durable(&placed));
+        drop(placed);
+        plant(&world.store.path(&hash), bytes);
+        let placed = world.put(b"abcdefgh");
+        assert_eq!(world.store.check(&hash, Some(8), true).unwrap(), Ok(()));
+        assert!(!world.is_durable(&placed));
+    }
+    world.assert_tidy();
+}
+
+#[test]
+fn a_committed_object_that_is_lost_or_of_another_kind_is_healed() {
+    let world = World::new();
+    let hash = world.commit(world.put(b"precious"));
+    let path = world.store.path(&hash);
+    let spoils: [&dyn Fn(); 4] = [
+        &|| fs::remove_file(&path).unwrap(),
+        &|| plant(&path, b"prec"),
+        &|| {
+            fs::remove_file(&path).unwrap();
+            std::os::unix::fs::symlink("/etc/passwd", &path).unwrap();
+        },
+        &|| {
+            fs::remove_file(&path).unwrap();
+            fs::create_dir(&path).unwrap();
+            fs::write(path.join("x"), "x").unwrap();
+        },
+    ];
+    for (n, spoil) in spoils.iter().enumerate() {
+        for via_put in [true, false] {
+            spoil();
+            assert!(world.store.check(&hash, Some(8), false).unwrap().is_err(), "{n}");
+            let placed = if via_put { world.put(b"precious") } else { world.place(b"precious") };
+            assert_eq!(world.store.check(&hash, Some(8), true).unwrap(), Ok(()), "{n}");
+            world.commit(placed);
+        }
+    }
+    let text = fs::read_to_string("/etc/passwd").unwrap();
+    assert!(text.contains("root"));
+}
+
+#[test]
+fn an_object_in_flight_is_joined_and_still_has_to_be_synced() {
+    let world = World::new();
+    let first = world.place(b"same");
+    let inode = world.inode(&first.hash);
+    let second = world.place(b"same");
+    let third = world.put(b"same");
+    assert_eq!(world.inode(&first.hash), inode);
+    assert_eq!(world.questions.load(Ordering::SeqCst), 0);
+    assert!(!world.is_durable(&second) && !world.is_durable(&third));
+    // The first one's step is refused: nothing of it is committed. The others hold the object.
+    drop(first);
+    assert!(!world.is_durable(&second));
+    world.store.sync(&[&second, &third]).unwrap();
+    assert!(world.is_durable(&third));
+    drop((second, third));
+    // Nobody has committed it, so it is a stray now.
+    let again = world.place(b"same");
+    assert_ne!(world.inode(&again.hash), inode);
+    world.assert_tidy();
+}
+
+#[test]
+fn a_commit_between_question_and_rename_is_noticed() {
+    let world = World::new();
+    let hash = ObjectHash::of(b"raced");
+    plant(&world.store.path(&hash), b"RACED");
+    let inner_inode = AtomicUsize::new(0);
+    // While the first one asks the database, another one places and commits the very object.
+    let placed = world
+        .store
+        .put(b"raced", &|asked| {
+            let answer = world.ask(asked)?;
+            if inner_inode.load(Ordering::SeqCst) == 0 && answer.is_none() {
+                inner_inode.store(1, Ordering::SeqCst);
+                let other = world.place(b"raced");
+                world.commit(other);
+                inner_inode.store(world.inode(asked) as usize, Ordering::SeqCst);
+            }
+            Ok(answer)
+        })
+        .unwrap();
+    assert_eq!(world.inode(&hash) as usize, inner_inode.load(Ordering::SeqCst));
+    assert!(world.is_durable(&placed));
+    world.assert_tidy();
+}
+
+#[test]
+fn file_systems_without_noreplace_are_served_as_well() {
+    let world = World::new();
+    world.store.inner.must_look_first.store(true, Ordering::SeqCst);
+    let hash = world.commit(world.place(b"committed"));
+    let inode = world.inode(&hash);
+    world.store.forget(&hash);
+    drop(world.place(b"committed"));
+    assert_eq!(world.inode(&hash), inode);
+    let stray = ObjectHash::of(b"stray");
+    plant(&world.store.path(&stray), b"");
+    drop(world.place(b"stray"));
+    assert_eq!(world.store.check(&stray, Some(5), true).unwrap(), Ok(()));
+}
+
+#[test]
+fn a_swapped_candidate_is_not_taken() {
+    let world = World::new();
+    let path = world.dir.path().join("out");
+    fs::write(&path, "hashed").unwrap();
+    let hashed = fs::File::open(&path).unwrap();
+    let inode = hashed.metadata().unwrap().ino();
+    fs::write(world.dir.path().join("other"), "HASHED").unwrap();
+    fs::rename(world.dir.path().join("other"), &path).unwrap();
+    let dir = fs::File::open(world.dir.path()).unwrap();
+    let hash = ObjectHash::of(b"hashed");
+    let placed = world
+        .store
+        .place_open((hashed.as_fd(), inode), dir.as_fd(), b"out", (hash, 6), &|_| Ok(None))
+        .unwrap();
+    assert!(placed.is_none());
+    assert!(!world.store.path(&hash).exists());
+    assert!(!world.store.inner.shard(&hash).state().is_in_flight(&hash));
+}
+
+#[test]
+fn a_barrier_covers_few_and_many_objects_once() {
+    let world = World::new();
+    for count in [1, sync::FEW_FILES, sync::FEW_FILES + 1, 500] {
+        let placed: Vec<Placed> =
+            (0..count).map(|n| world.put(format!("{count} {n}").as_bytes())).collect();
+        assert!(placed.iter().all(|placed| !world.is_durable(placed)));
+        world.store.sync(&placed.iter().collect::<Vec<_>>()).unwrap();
+        assert!(placed.iter().all(|placed| world.is_durable(placed)));
+    }
+    world.store.sync(&[]).unwrap();
+}
+
+#[test]
+fn a_failed_barrier_is_an_error_and_leaves_nothing_marked_durable() {
+    let world = World::new();
+    let placed = world.put(b"to be lost");
+    let path = world.store.path(&placed.hash);
+    fs::remove_file(&path).unwrap();
+    let Err(Error::Io { what, path: told, .. }) = world.store.sync(&[&placed]) else { panic!() };
+    assert_eq!((what, told), ("sync", path));
+    assert!(!world.is_durable(&placed));
+}
+
+#[test]
+fn gc_waits_for_everybody_who_has_placed_something_in_the_shard() {
+    let world = World::new();
+    let placed = world.put(b"busy");
+    let shard = placed.hash.shard();
+    let is_locked = |store: &Store| {
+        let file = fs::File::open(store.root.join(format!("{shard:02x}/lock"))).unwrap();
+        fs2::FileExt::try_lock_exclusive(&file).is_err()
+    };
+    assert!(is_locked(&world.store));
+    let again = world.put(b"busy");
+    drop(placed);
+    assert!(is_locked(&world.store));
+    drop(again);
+    assert!(!is_locked(&world.store));
+    let exclusive = world.store.lock_shard_exclusive(shard).unwrap();
+    assert!(is_locked(&world.store));
+    // Another shard is not concerned.
+    drop(world.store.lock_shard_exclusive(shard.wrapping_add(1)).unwrap());
+    let store = Arc::new(Store::open(world.dir.path(), false).unwrap());
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let waiting = std::thread::spawn(move || {
+        let placed = store.put(b"busy", &|_| Ok(None)).unwrap();
+        sender.send(()).unwrap();
+        drop(placed);
+    });
+    assert!(receiver.recv_timeout(std::time::Duration::from_millis(100)).is_err());
+    drop(exclusive);
+    waiting.join().unwrap();
+    assert!(receiver.recv().is_ok());
+}
+
+#[test]
+fn reading_tells_damage_from_trouble() {
+    let world = World::new();
+    let hash = world.commit(world.put(b"some bytes"));
+    assert_eq!(world.store.read_small(&hash, 10).unwrap().unwrap(), b"some bytes");
+    assert_eq!(world.store.read_small(&hash, 9).unwrap(), None);
+    assert_eq!(world.store.check(&hash, Some(10), true).unwrap(), Ok(()));
+    let why = world.store.check(&hash, Some(11), false).unwrap().unwrap_err();
+    assert_eq!(why, "it has 10 bytes instead of 11");
+    plant(&world.store.path(&hash), b"same bytes");
+    assert_eq!(world.store.check(&hash, Some(10), false).unwrap(), Ok(()));
+    assert!(world.store.check(&hash, Some(10), true).unwrap().is_err());
+    assert!(matches!(world.store.read_small(&hash, 10), Err(Error::Damaged { .. })));
+    fs::remove_file(world.store.path(&hash)).unwrap();
+    rustix::fs::mkfifoat(rustix::fs::CWD, world.store.path(&hash), Mode::RWXU).unwrap();
+    assert!(matches!(world.store.open_object(&hash), Err(Error::Damaged { .. })));
+    fs::remove_file(world.store.path(&hash)).unwrap();
+    std::os::unix::fs::symlink("/etc/passwd", world.store.path(&hash)).unwrap();
+    assert!(matches!(world.store.open_object(&hash), Err(Error::Damaged { .. })));
+    assert!(matches!(world.store.open_object(&ObjectHash::of(b"?")), Err(Error::Damaged { .. })));
+}
+
+#[test]
+fn opening_removes_what_dead_writers_left_and_nothing_else() {
+    let world = World::new();
+    let tmp = world.dir.path().join("objects/.tmp");
+    let own = format!("{}-77", std::process::id());
+    for name in ["4194304999-1", "stray-3", &own] {
+        fs::write(tmp.join(name), "x").unwrap();
+    }
+    drop(Store::open(world.dir.path(), false).unwrap());
+    assert_eq!(fs::read_dir(&tmp).unwrap().count(), 3);
+    drop(Store::open(world.dir.path(), true).unwrap());
+    let left: Vec<_> =
+        fs::read_dir(&tmp).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, [own.as_str()]);
+    assert!(Store::open(&world.dir.path().join("none"), false).is_err());
+}
+
+#[test]
+fn threads_that_place_the_same_objects_agree() {
+    let world = World::new();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for n in 0..200u32 {
+                    let placed = world.put(&(n % 20).to_le_bytes());
+                    assert_eq!(world.store.check(&placed.hash, Some(4), true).unwrap(), Ok(()));
+                    if n % 3 == 0 {
+                        world.commit(placed);
+                    }
+                }
+            });
+        }
+    });
+    assert_eq!(world.committed.lock().unwrap().len(), 20);
+    assert!(world.store.inner.shards.iter().all(|shard| shard.state().is_idle()));
+    world.assert_tidy();
+}

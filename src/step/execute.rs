@@ -152,11 +152,13 @@ impl Execution<'_> {
     }
 
     fn take_outputs(&mut self) -> Result<Vec<Output>, Stop> {
+        let user = self.scratch.user;
         let Scratch { room, buffer, .. } = &mut *self.scratch;
         Walk {
             store: self.store,
             is_committed: self.is_committed,
             output: &room.output,
+            user,
             small: &mut room.small,
             prepared: &room.prepared,
             buffer,

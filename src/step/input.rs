@@ -193,10 +193,11 @@ pub(super) fn lay_large(
     let path = || store.path(object);
     // A link has the object's mode, so an executable input has to be a file of its own.
     let is_linkable = !executable;
-    if is_linkable && NO_CLONES.load(Ordering::Relaxed) {
-        if let Some(lent) = Lent::lend(store, *object, stat, (dir, name))? {
-            return Ok(Some(lent));
-        }
+    if is_linkable
+        && NO_CLONES.load(Ordering::Relaxed)
+        && let Some(lent) = Lent::lend(store, *object, stat, (dir, name))?
+    {
+        return Ok(Some(lent));
     }
     let mut file = create(dir, name, executable).or_io(copying, path())?;
     if !NO_CLONES.load(Ordering::Relaxed) {

@@ -86,6 +86,28 @@ fn a_new_task_may_take_a_renamed_ones_old_name() {
 }
 
 #[test]
+fn names_may_go_round_through_tasks_that_come_and_go() {
+    let p = chain();
+    p.run().ok();
+    // A name of history, a rename to it, and a new task under the name that is free then.
+    p.drop_task("c").run().ok();
+    p.rename("b", "c")
+        .task_with("b", "from = [\"c\"]", "echo b >$OUTPUT_DIR/new")
+        .run()
+        .ok()
+        .ran(["b"]);
+    assert_eq!(p.exported("c"), files([("x", "2\n")]));
+    assert_eq!(p.exported("b"), files([("new", "b\n")]));
+    p.rename("b", "tmp").rename("c", "b").rename("tmp", "c");
+    p.task_with("c", "from = [\"b\"]", "echo b >$OUTPUT_DIR/new").run().ok().ran([]);
+    assert_eq!(p.exported("c"), files([("new", "b\n")]));
+    assert_eq!(
+        p.sql("SELECT name FROM task WHERE position NOT NULL ORDER BY position"),
+        ["a", "b", "c"]
+    );
+}
+
+#[test]
 fn tasks_may_change_places() {
     let p = Project::new()
         .task_with("a", "from = []", "echo 1 >$OUTPUT_DIR/x")

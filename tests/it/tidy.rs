@@ -13,7 +13,7 @@ const LAYERS: &[&[&str]] = &[
     &["error", "manifest", "graph", "recipe"],
     &["store", "db"],
     &["step"],
-    &["progress", "cli"],
+    &["progress", "cli", "maintain"],
     &["run"],
     &["commands"],
 ];
@@ -23,8 +23,9 @@ const STRANGERS: &[(&str, &[&str])] = &[
     ("store", &["step", "db", "manifest", "graph", "recipe"]),
     ("step", &["db", "manifest", "graph", "recipe", "run"]),
     ("db", &["step", "store", "manifest", "graph", "recipe", "run", "progress"]),
-    ("progress", &["run", "cli", "store", "step", "manifest"]),
-    ("cli", &["run", "progress", "store", "step", "manifest"]),
+    ("progress", &["run", "cli", "store", "step", "maintain", "manifest"]),
+    ("cli", &["run", "progress", "store", "step", "maintain"]),
+    ("maintain", &["cli", "progress", "manifest"]),
 ];
 
 fn rust_files(below: &str) -> Vec<PathBuf> {

@@ -42,7 +42,7 @@ pub use gather::{GatherPlan, gather_inputs, listing_line, plan_gather};
 pub use inputs::{FILES, InputRow, Inputs, Stat};
 pub use leaf::{Leaf, Todo, has_live_step, leaves, todo};
 pub use maintain::*;
-pub use plan::{Before, Plan, PlanOptions, TaskPlan, plan};
+pub use plan::{Before, Plan, TaskPlan, plan};
 pub use query::*;
 pub use runs::{
     Argument, Complete, RunRow, arguments, complete, end_run, live_steps, set_arguments,

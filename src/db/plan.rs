@@ -20,13 +20,6 @@ use super::functions;
 
 const WHAT: &str = "plan";
 
-/// What is asked for besides the manifest.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct PlanOptions {
-    /// `-B`: everything runs anew.
-    pub always: bool,
-}
-
 /// The plan of one task, in numbers of steps.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct TaskPlan {
@@ -65,16 +58,10 @@ pub struct Before {
 
 /// Computes the plan into temporary tables. Expects the scan's ([`super::Inputs`]) to be there.
 /// `before` is in manifest order; `removed` are the tasks of the last manifest that this one hasn't.
-pub fn plan(
-    conn: &Connection,
-    flow: &Flow,
-    before: &[Before],
-    removed: &[TaskId],
-    options: PlanOptions,
-) -> Result<Plan> {
+pub fn plan(conn: &Connection, flow: &Flow, before: &[Before], removed: &[TaskId]) -> Result<Plan> {
     prepare(conn)?;
     functions::register_accepts(conn, flow.tasks.iter().map(|t| t.accepts.clone()).collect())?;
-    let planner = Planner { conn, flow, options };
+    let planner = Planner { conn, flow };
     for &task in removed {
         planner.run(
             "INSERT INTO change SELECT id, task, 0, state, state = 1 FROM step WHERE task = ?1 AND live = 1",
@@ -83,7 +70,7 @@ pub fn plan(
     }
     for &index in &flow.order {
         let task = flow.task(index);
-        let whole = options.always || before[index.0].wiring != Some(task.wiring);
+        let whole = task.always || before[index.0].wiring != Some(task.wiring);
         match () {
             () if task.gather => planner.gather(task, whole)?,
             () if whole => planner.whole(index, task)?,
@@ -132,7 +119,6 @@ const SUPPORTS: &str = "coalesce(c.live, p.live) = 1 AND coalesce(c.state, p.sta
 struct Planner<'a> {
     conn: &'a Connection,
     flow: &'a Flow,
-    options: PlanOptions,
 }
 
 impl Planner<'_> {
@@ -330,10 +316,10 @@ impl Planner<'_> {
     /// Marks what runs again although it is known (`-B`, `cache = false`), then drops the rows that
     /// change nothing.
     fn rerun(&self, task: &FlowTask) -> Result<()> {
-        if self.options.always {
+        if task.always {
             self.run("UPDATE change SET state = 0 WHERE task = ?1 AND was = 1", params![task.id])?;
         }
-        if self.options.always || !task.cache {
+        if task.always || !task.cache {
             self.run("UPDATE change SET state = 0 WHERE task = ?1 AND live = 1", params![task.id])?;
             self.run(
                 "INSERT OR IGNORE INTO change SELECT id, task, 1, 0, 1 FROM step

@@ -5,8 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::db::{
-    self, Accepts, Argument, Before, Db, Flow, FlowTask, Inputs, Plan, PlanOptions, Registration,
-    TaskRow,
+    self, Accepts, Argument, Before, Db, Flow, FlowTask, Inputs, Plan, Registration, TaskRow,
 };
 use crate::error::{Error, OrIo, Result};
 use crate::graph::Graph;
@@ -70,7 +69,7 @@ impl Prepared {
         let rows = db::task_rows(&db.lock(), &registrations)?;
         let scanner = scanner(db, &manifest.dir, db_dir, options, store);
         let sources = sources(&scanner, &manifest, options, progress)?;
-        let flow = flow(&manifest, &graph, &registrations, &rows, &sources)?;
+        let flow = flow(&manifest, &graph, &registrations, &rows, &sources, options)?;
         let mut scans = Vec::with_capacity(sources.len());
         for (task, sources) in manifest.tasks.iter().zip(&sources) {
             let (fingerprint, unmatched) = scanner.fingerprint(sources)?;
@@ -150,7 +149,7 @@ impl Prepared {
             .map(|known| Before { wiring: known.and_then(|known| known.wiring) })
             .collect();
         let conn = db.lock();
-        db::plan(&conn, &self.flow, &before, &self.removed, PlanOptions { always: options.always })
+        db::plan(&conn, &self.flow, &before, &self.removed)
     }
 }
 
@@ -254,9 +253,12 @@ fn flow(
     registrations: &[Registration],
     rows: &[TaskRow],
     sources: &[Vec<Source>],
+    options: &RunOptions,
 ) -> Result<Flow> {
     let mut tasks = Vec::with_capacity(rows.len());
     for (n, task) in manifest.tasks.iter().enumerate() {
+        // What `--step` leaves out must not be asked to run anew: it would only lose its results.
+        let may_run = options.only.is_empty() || options.only.contains(&task.name);
         let mut flow = FlowTask {
             id: rows[n].id,
             name: task.name.clone(),
@@ -267,7 +269,8 @@ fn flow(
             ancestors: graph.ancestors[n].clone(),
             accepts: accepts(task)?,
             gather: task.gather,
-            cache: task.cache,
+            cache: task.cache || !may_run,
+            always: options.always && may_run,
             names_unique: matches!(sources[n].as_slice(), [_]),
             wiring: ObjectHash::EMPTY,
         };

@@ -21,10 +21,10 @@ pub struct FlowTask {
     /// `match`; `None` takes every output.
     pub accepts: Option<Accepts>,
     pub gather: bool,
-    /// False: runs anew in this run because it does so in every run.
+    /// False: runs anew in every run.
     pub cache: bool,
-    /// True: runs anew in this run because of `-B`, and with it whatever comes alive again.
-    pub always: bool,
+    /// `-B`: runs anew in this run.
+    pub forced: bool,
     /// No two input files of this root can have one name.
     pub names_unique: bool,
     /// Hash of all that decides which steps the task has: another one means another look.

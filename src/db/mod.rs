@@ -18,6 +18,7 @@ mod inputs;
 mod leaf;
 mod maintain;
 mod plan;
+mod planner;
 mod query;
 mod runs;
 mod schema;

@@ -70,11 +70,12 @@ pub fn known_tasks(conn: &Connection) -> Result<Vec<KnownTask>> {
 /// are those that [`register`] will give them.
 pub fn task_rows(conn: &Connection, wanted: &[Registration]) -> Result<Vec<TaskRow>> {
     let known = known_tasks(conn)?;
+    let rows_of = match_rows(&known, wanted);
     let mut next_task = next_id(conn, "task")?;
     let mut next_recipe = next_id(conn, "recipe")?;
     let mut new_recipes: HashMap<ObjectHash, RecipeId> = HashMap::new();
     let mut rows = Vec::with_capacity(wanted.len());
-    for (task, row) in wanted.iter().zip(match_rows(&known, wanted)) {
+    for (task, row) in wanted.iter().zip(rows_of) {
         let id = match row {
             Some(row) => row.id,
             None => {
@@ -98,31 +99,35 @@ pub fn task_rows(conn: &Connection, wanted: &[Registration]) -> Result<Vec<TaskR
     Ok(rows)
 }
 
-/// The row of each task. First the one of its name that did the same; then one of the last manifest
-/// that did the same under a name which is gone or means something else now: a task that was renamed;
-/// then the one of its name, whose task does something else now or was away.
+/// Finds the row of each task: the one of its name if the recipe is the same; else one that the last
+/// manifest had under another name with this recipe (the task was renamed); else the one of its name,
+/// whose recipe then changed.
 fn match_rows<'k>(known: &'k [KnownTask], wanted: &[Registration]) -> Vec<Option<&'k KnownTask>> {
     let by_name: HashMap<&str, &KnownTask> =
-        known.iter().map(|row| (row.name.as_str(), row)).collect();
-    let same_name = |task: &Registration| by_name.get(task.name.as_str()).copied();
+        known.iter().map(|task| (task.name.as_str(), task)).collect();
     let mut taken: HashSet<TaskId> = HashSet::new();
-    let mut rows: Vec<Option<&KnownTask>> = wanted
-        .iter()
-        .map(|task| {
-            same_name(task).filter(|row| row.present && row.recipe_hash == task.recipe_hash)
-        })
-        .collect();
-    taken.extend(rows.iter().flatten().map(|row| row.id));
-    let mut orphans: HashMap<ObjectHash, Vec<&KnownTask>> = HashMap::new();
-    for row in known.iter().rev().filter(|row| row.present && !taken.contains(&row.id)) {
-        orphans.entry(row.recipe_hash).or_default().push(row);
-    }
-    for (task, row) in wanted.iter().zip(&mut rows).filter(|(_, row)| row.is_none()) {
-        *row = orphans.get_mut(&task.recipe_hash).and_then(Vec::pop);
+    let mut rows: Vec<Option<&KnownTask>> = vec![None; wanted.len()];
+    for (task, row) in wanted.iter().zip(&mut rows) {
+        *row = by_name
+            .get(task.name.as_str())
+            .copied()
+            .filter(|known| known.recipe_hash == task.recipe_hash);
         taken.extend(row.map(|row| row.id));
     }
-    for (task, row) in wanted.iter().zip(&mut rows).filter(|(_, row)| row.is_none()) {
-        *row = same_name(task).filter(|row| !taken.contains(&row.id));
+    let mut renamed: HashMap<ObjectHash, Vec<&KnownTask>> = HashMap::new();
+    for task in known.iter().rev().filter(|task| task.present && !taken.contains(&task.id)) {
+        renamed.entry(task.recipe_hash).or_default().push(task);
+    }
+    for (task, row) in wanted.iter().zip(&mut rows) {
+        if row.is_none() {
+            *row = renamed.get_mut(&task.recipe_hash).and_then(Vec::pop);
+            taken.extend(row.map(|row| row.id));
+        }
+    }
+    for (task, row) in wanted.iter().zip(&mut rows) {
+        if row.is_none() {
+            *row = by_name.get(task.name.as_str()).copied().filter(|known| taken.insert(known.id));
+        }
     }
     rows
 }
@@ -157,12 +162,6 @@ pub(super) fn register(conn: &Connection, wanted: &[Registration], rows: &[TaskR
         }
     }
     for (position, (task, row)) in wanted.iter().zip(rows).enumerate() {
-        // A row of history may have got this name in exchange for its own.
-        conn.prepare_cached(
-            "UPDATE task SET name = name || '~' || id WHERE name = ?1 AND id <> ?2",
-        )
-        .and_then(|mut s| s.execute(params![task.name, row.id]))
-        .or_db(what)?;
         conn.prepare_cached(
             "INSERT INTO task(id, name, script, position, recipe, gather)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6)

@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Signal, WaitId, WaitIdOptions};
 
-use super::orphans::{Orphans, pid, signal_group};
+use super::orphans::Orphans;
+use super::proc::{pid, signal_group};
 use crate::error::{OrIo, Result};
 use crate::sys;
 

@@ -108,6 +108,16 @@ fn names_may_go_round_through_tasks_that_come_and_go() {
 }
 
 #[test]
+fn a_task_may_take_the_name_of_one_that_was_dropped_before() {
+    let p = Project::new().file("in/1", "1\n").task_with("top", "inputs = [\"in/*\"]", COPY);
+    p.task_with("a", "from = [\"top\"]", COPY).task_with("b", "from = [\"top\"]", COPY);
+    p.run().ok().ran(["top", "a", "b"]);
+    p.drop_task("a").file("in/1", "2\n").run().ok().ran(["top", "b"]);
+    p.rename("b", "a").run().ok().ran([]);
+    assert_eq!(p.exported("a"), files([("1", "2\n")]));
+}
+
+#[test]
 fn tasks_may_change_places() {
     let p = Project::new()
         .task_with("a", "from = []", "echo 1 >$OUTPUT_DIR/x")

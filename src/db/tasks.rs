@@ -67,7 +67,7 @@ pub fn known_tasks(conn: &Connection) -> Result<Vec<KnownTask>> {
 }
 
 /// Finds the rows of the manifest's tasks, in its order; changes nothing. Ids of rows yet to be made
-/// are those that [`register`] will give them.
+/// are those that `register` will give them.
 pub fn task_rows(conn: &Connection, wanted: &[Registration]) -> Result<Vec<TaskRow>> {
     let known = known_tasks(conn)?;
     let rows_of = match_rows(&known, wanted);

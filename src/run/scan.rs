@@ -46,13 +46,12 @@ pub(super) struct Scanner<'a> {
 
 const NO_STAT: Stat = Stat { size: 0, mtime_ns: 0, ctime_ns: 0, inode: 0, executable: false };
 
+/// Sees (path, name, stat, content if it is no file).
+type See<'a> = dyn FnMut(&[u8], &[u8], Stat, Option<ObjectHash>) -> Result<()> + 'a;
+
 impl Scanner<'_> {
-    /// Calls `see` with (path, name, stat, content if it is no file) of all that `sources` name.
-    fn each(
-        &self,
-        sources: &[Source],
-        see: &mut dyn FnMut(&[u8], &[u8], Stat, Option<ObjectHash>) -> Result<()>,
-    ) -> Result<u64> {
+    /// Calls `see` for all that `sources` name. Returns how many patterns matched nothing.
+    fn each(&self, sources: &[Source], see: &mut See<'_>) -> Result<u64> {
         let mut matched_nothing = 0;
         for source in sources {
             match source {

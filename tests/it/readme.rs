@@ -53,6 +53,16 @@ fn every_manifest_in_it_is_one() {
 }
 
 #[test]
+fn its_first_manifest_counts_lines() {
+    let first = blocks().into_iter().find(|block| block.language == "toml").unwrap();
+    let p = crate::harness::Project::new().manifest(&first.text);
+    p.file("src/main.rs", "1\n2\n3\n").file("src/deep/er.rs", "1\n2\n").file("src/no.txt", "1\n");
+    p.run().ok().says("total 3 steps");
+    assert_eq!(p.call(["cat", "total"]).ok().stdout, "5\n");
+    p.run().ok().says("nothing to do");
+}
+
+#[test]
 fn every_manifest_among_the_fixtures_is_one() {
     let mut count = 0;
     for entry in

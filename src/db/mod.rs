@@ -161,7 +161,7 @@ impl Db {
     /// Ends the connection, moving the log into the database.
     pub fn close(self) -> Result<()> {
         let conn = self.conn.into_inner().unwrap_or_else(PoisonError::into_inner);
-        conn.close().map_err(|(_, source)| Error::Db { what: "close the database", source })
+        conn.close().map_err(|(_, source)| source).or_db("close the database")
     }
 }
 

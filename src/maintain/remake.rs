@@ -52,6 +52,12 @@ impl Workshop<'_> {
                 Err(Error::Internal(format!("running step {} again panicked", producer.step)))
             })
         })
+        .and_then(|report| match report.full_disk {
+            Some(free) => {
+                Err(Error::NoSpace { path: self.folder.clone(), free, floor: step::FULL })
+            }
+            None => Ok(report),
+        })
     }
 
     fn describe(&self, producer: &Producer) -> Result<Attempt> {

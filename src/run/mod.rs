@@ -13,6 +13,7 @@ mod format;
 mod identity;
 mod ingest;
 mod lock;
+mod outcome;
 mod prepare;
 mod scan;
 mod shared;
@@ -38,6 +39,7 @@ use crate::progress::{Event, Progress, Summary};
 use crate::store::Store;
 
 pub(crate) use digest::utc;
+pub(crate) use disk::explain;
 pub use lock::RunLock;
 pub use prepare::Prepared;
 

@@ -33,7 +33,7 @@ use crate::object::ObjectHash;
 use crate::store::Placed;
 
 pub use execute::execute;
-pub use scratch::Scratch;
+pub use scratch::{FULL, Scratch};
 pub use supervisor::{GRACE, Supervisor};
 pub use survivors::end_survivors;
 
@@ -130,4 +130,7 @@ pub struct Report {
     /// Objects that the script has changed through its INPUT_FILE (checked by hashing them again): they
     /// must be healed, and forgotten by the store. Empty but for scripts that force a read-only file.
     pub damaged_inputs: Vec<ObjectHash>,
+    /// The script failed, and as it ended there was no room on the disk of its folders: bytes that were
+    /// left. Looked at before its files are removed, since it is these that have filled the disk.
+    pub full_disk: Option<u64>,
 }

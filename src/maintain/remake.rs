@@ -47,7 +47,7 @@ impl Workshop<'_> {
             let worker = std::thread::Builder::new()
                 .spawn_scoped(scope, move || {
                     let known = |hash: &ObjectHash| known_object(&db.lock(), hash);
-                    step::execute(scratch, store, supervisor, &attempt, &known, &mut || {})
+                    step::execute(scratch, store, supervisor, &attempt, &known, &mut |_| {})
                 })
                 .or_io("start a thread of", "/proc/self")?;
             worker.join().unwrap_or_else(|_| {

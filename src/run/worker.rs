@@ -17,6 +17,7 @@ use crate::store::{Placed, Store};
 
 use super::committer::{Committer, Ready};
 use super::digest::{TAIL_LINES, tail};
+use super::outcome::words;
 use super::shared::{Finish, Job, Message};
 use super::slots::Slots;
 
@@ -57,6 +58,8 @@ pub(super) struct Engine {
     /// Somebody wants to know of starts.
     pub(super) tell_starts: bool,
     pub(super) verbose: bool,
+    /// `-k`.
+    pub(super) keep_going: bool,
 }
 
 /// Takes steps until there are no more. Never panics: the pool would swallow it, and the dispatcher
@@ -118,7 +121,13 @@ impl Engine {
             &self.supervisor,
             &attempt,
             &|hash| self.is_committed(hash),
-            &mut || drop(slot.take()),
+            &mut |outcome| {
+                // Before the slot is free, or the next script would start after a failure.
+                if self.is_final(job, outcome) && !self.keep_going {
+                    self.stop.store(true, Ordering::Release);
+                }
+                drop(slot.take());
+            },
         )?;
         if let Some(free) = report.full_disk {
             // It is the disk that has failed: the step stays pending, for the run that finds room.
@@ -129,6 +138,12 @@ impl Engine {
             Outcome::Cancelled => Ok(None),
             _ => self.ready(job, report).map(Some),
         }
+    }
+
+    /// True if an attempt failed and is not followed by another one in this run.
+    fn is_final(&self, job: &Job, outcome: &Outcome) -> bool {
+        let failed = !matches!(outcome, Outcome::Succeeded | Outcome::Cancelled);
+        failed && job.tried >= self.tasks[job.task.0].retries
     }
 
     fn describe(&self, job: &Job) -> Result<Attempt> {
@@ -264,18 +279,5 @@ impl Engine {
         std::io::Read::read_to_end(&mut std::io::Read::take(file, SHOWN_LOG), &mut bytes)
             .or_io("read the log", &path)?;
         Ok(Some(bytes))
-    }
-}
-
-/// An outcome as the table `attempt` has it: (word, code, detail).
-fn words(outcome: &Outcome) -> (&'static str, Option<i32>, Option<String>) {
-    match outcome {
-        Outcome::Succeeded => ("ok", None, None),
-        Outcome::Exited(code) => ("exit", Some(*code), None),
-        Outcome::Signalled(signal) => ("signal", Some(*signal), None),
-        Outcome::TimedOut(_) => ("timeout", None, None),
-        Outcome::Refused(why) => ("refused", None, Some(why.clone())),
-        Outcome::NotStarted(why) => ("start", None, Some(why.clone())),
-        Outcome::Cancelled => ("cancelled", None, None),
     }
 }

@@ -115,10 +115,11 @@ fn a_step_keeps_running_for_the_support_that_changed_hands() {
         .task_with("b", "from = []", "echo 1 >$OUTPUT_DIR/y")
         .task_with("c", "from = [\"a\", \"b\"]", COPY);
     p.run().ok().ran_on(["a", "b", "c x", "c y"]);
-    p.task_with("a", "from = []", "echo 1 >$OUTPUT_DIR/y").task_with(
+    // Not each other's very scripts: that would be an exchange of names, which runs nothing.
+    p.task_with("a", "from = []", "echo 1 >$OUTPUT_DIR/y # now by a").task_with(
         "b",
         "from = []",
-        "echo 1 >$OUTPUT_DIR/x",
+        "echo 1 >$OUTPUT_DIR/x # now by b",
     );
     p.run().ok().ran(["a", "b"]);
     assert_eq!(p.exported("c"), files([("x", "1\n"), ("y", "1\n")]));
@@ -133,6 +134,22 @@ fn step_runs_only_the_tasks_it_names() {
     p.run().ok().ran([]).says("nothing to do");
     p.run_with(["--step", "none"]).fails(2).says("`none`").says("a, b, c");
     p.run_with(["-B", "--step", "b"]).ok().ran(["b"]);
+}
+
+#[test]
+fn what_step_leaves_out_keeps_its_results() {
+    let p = Project::new()
+        .task_with("a", "cache = false", "echo 1 >$OUTPUT_DIR/x")
+        .task("b", "sed s/1/2/ $INPUT_FILE >$OUTPUT_DIR/x")
+        .task("c", COPY);
+    p.run().ok().ran(["a", "b", "c"]);
+    p.run_with(["--step", "b"]).ok().ran([]);
+    p.run_with(["-B", "--step", "b"]).ok().ran(["b"]);
+    assert_eq!(p.exported("c"), files([("x", "2\n")]));
+    p.task("b", "sed s/1/3/ $INPUT_FILE >$OUTPUT_DIR/x").run_with(["--step", "b"]).ok().ran(["b"]);
+    assert_eq!(p.exported_partially("b"), files([("x", "3\n")]));
+    p.run().ok().ran(["a", "c"]);
+    assert_eq!(p.exported("c"), files([("x", "3\n")]));
 }
 
 #[test]

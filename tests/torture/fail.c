@@ -6,6 +6,9 @@
  *   FAIL_ERRNO=e     with this errno
  *   FAIL_LOG=path    one line per counted call: its number, its name, "!" if it failed, what it was for
  *
+ *   FAIL_DATASYNC=1  fsync of a database's log is fdatasync, as in most builds of SQLite but ours: when the
+ *                    log is overwritten in place, that brings no names of other files along
+ *
  * A write to standard error is not counted, but logged as `say` with its text: what was said when.
  */
 #define _GNU_SOURCE
@@ -35,7 +38,7 @@
 #include <unistd.h>
 
 static atomic_long calls;
-static long fail_at = -1, fail_all;
+static long fail_at = -1, fail_all, as_fdatasync;
 static int fail_errno = EIO, log_fd = -1;
 static const char *fail_on;
 static long (*real_syscall)(long, ...);
@@ -48,6 +51,7 @@ __attribute__((constructor)) static void begin(void) {
     fail_at = at ? atol(at) : -1;
     fail_on = getenv("FAIL_ON");
     fail_all = getenv("FAIL_ALL") != NULL;
+    as_fdatasync = getenv("FAIL_DATASYNC") != NULL;
     fail_errno = number ? atoi(number) : EIO;
     if (log) log_fd = real_syscall(SYS_openat, AT_FDCWD, log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     unsetenv("LD_PRELOAD");
@@ -83,7 +87,16 @@ static int hit(const char *name, const char *path, int fd) {
 #define ON_PATH(type, name, params, args, path) \
     type name params { REAL(type, name); if (hit(#name, path, -1)) return -1; return real args; }
 
-ON_FD(int, fsync, (int fd), (fd), fd)
+int fsync(int fd) {
+    REAL(int, fsync);
+    if (hit("fsync", NULL, fd)) return -1;
+    if (!as_fdatasync) return real(fd);
+    char link[64], of[512];
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    long length = real_syscall(SYS_readlinkat, AT_FDCWD, link, of, sizeof of);
+    int is_log = length > 4 && !memcmp(of + length - 4, "-wal", 4);
+    return is_log ? real_syscall(SYS_fdatasync, fd) : real(fd);
+}
 ON_FD(int, fdatasync, (int fd), (fd), fd)
 ON_FD(int, syncfs, (int fd), (fd), fd)
 ON_FD(ssize_t, pwrite64, (int fd, const void *b, size_t n, off64_t o), (fd, b, n, o), fd)

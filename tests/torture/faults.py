@@ -172,6 +172,7 @@ REASONS = (
     "|Interrupted system call|Resource temporarily unavailable|Out of memory|out of memory|disk I/O error|unable to open"
     "|database or disk is full|database is locked|locking protocol|no space: |Structure needs cleaning"
     "|Read-only file system|Bad file descriptor|is in use|its journal is still of the kind"
+    "|database disk image is malformed|attempt to write a readonly database|File exists"
 )
 
 
@@ -190,7 +191,7 @@ def wrong_with_message(code, text):
     if code == FAILED:
         return "" if re.search(r"^\s+step \d+ .*: .* \(task-pipeline log \d+\)$", text, re.M) else "no failed step is named"
     said = complaint(text) or next((line for line in text.splitlines() if ": not repaired: " in line and "`" in line), "")
-    if code == DAMAGED and ": not repaired: " in said:
+    if code == DAMAGED and (": not repaired: " in said or re.search("^database: .*; restore it from a backup", text, re.M)):
         return ""
     if not said:
         return "no message"

@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::error::{Error, OrIo, Result};
 use crate::progress::{Event, Progress};
@@ -17,6 +17,10 @@ pub struct RunLock {
 
 /// How often `--wait` looks again.
 const POLL: Duration = Duration::from_millis(100);
+
+/// A runner that was killed while it started a script leaves a child that has the lock until its exec
+/// closes it: moments, or seconds where the machine is busy.
+const INHERITED: Duration = Duration::from_secs(10);
 
 impl RunLock {
     /// Takes the lock, or with `wait` waits for it, saying whom for.
@@ -32,6 +36,7 @@ impl RunLock {
             .truncate(false)
             .open(&path)
             .or_io("open the lock", &path)?;
+        let begun = Instant::now();
         let mut told = false;
         loop {
             match fs2::FileExt::try_lock_exclusive(&file) {
@@ -40,6 +45,10 @@ impl RunLock {
                 Err(err) => return Err(err).or_io("lock", &path),
             }
             let holder = holder(&mut file);
+            if is_gone(&holder) && begun.elapsed() < INHERITED {
+                std::thread::sleep(Duration::from_millis(5));
+                continue;
+            }
             if !wait {
                 return Err(Error::Locked { path: db_dir.to_owned(), holder });
             }
@@ -84,5 +93,16 @@ fn holder(file: &mut File) -> String {
     match read {
         Ok(n) if n > 0 => crate::text::printable_line(text.trim().as_bytes()),
         _ => "another process".to_owned(),
+    }
+}
+
+/// True if the process that signed the lock has ended, reaped or not. It is not believed for ever: the
+/// pid may be one of another container.
+fn is_gone(holder: &str) -> bool {
+    let pid = holder.strip_prefix("pid ").and_then(|rest| rest.split(' ').next());
+    let Some(pid) = pid.and_then(|pid| pid.parse::<u32>().ok()) else { return false };
+    match std::fs::read_to_string(format!("/proc/{pid}/stat")) {
+        Ok(stat) => stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with(['Z', 'X'])),
+        Err(err) => err.kind() == std::io::ErrorKind::NotFound && Path::new("/proc/self").exists(),
     }
 }

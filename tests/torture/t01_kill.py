@@ -59,11 +59,6 @@ def kill(process, how):
     process.wait()
 
 
-def said_done(text):
-    """Ids of the steps that the runner said were done."""
-    return {int(id) for id in re.findall(r"^step (\d+) .*: done, ", text, re.M)}
-
-
 def trace_faults(box):
     """Lines written by scripts of a killed run after a later run had started a step."""
     trace = box.path / "trace"
@@ -117,11 +112,8 @@ class Pipeline:
             self.live += bool(box.survivors())
         elif process.returncode != OK:
             self.problem(f"exit {process.returncode}: {text.strip()}")
-        said = said_done(text)
-        if said:
-            done = {id for (id,) in box.query("SELECT id FROM step WHERE state = 1")}
-            if said - done:
-                self.problem(f"said to be done, but not committed: steps {sorted(said - done)}")
+        if wrong := unfounded(box, text):
+            self.problem(wrong)
         return process.returncode != -signal.SIGKILL
 
     def check_between(self, chance):
@@ -143,23 +135,12 @@ class Pipeline:
     def finish(self):
         """The last, undisturbed start, and all that must be true after it."""
         box = self.box
-        survivors = box.survivors()
-        if survivors:
-            self.survived += len(survivors)
-            self.problem(f"survived the last start: {survivors}")
-        if box.leftovers():
-            self.problem(f"left in scratch: {box.leftovers()}")
         for fault in trace_faults(box):
             self.survived += 1
             self.problem(fault)
-        for difference in differences(self.want, box.canonical()):
-            self.problem(f"the final state differs: {difference}")
-        if wrong := box.verify():
-            self.problem(wrong)
-        size = box.ledger.stat().st_size
-        code, text = box.run()
-        if code != OK or "nothing to do" not in text or box.ledger.stat().st_size != size:
-            self.problem(f"a further run finds something to do: exit {code}: {text}")
+        self.survived += len(box.survivors())
+        for fault in final_faults(box, self.want):
+            self.problem(fault)
 
     def all(self, chance, most, sabotage=None):
         """Kills until it is done or there were `most` kills, then lets it end. `sabotage` is done once,

@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::error::{Error, OrIo, Result};
 use crate::progress::{Event, Progress};
@@ -17,6 +17,11 @@ pub struct RunLock {
 
 /// How often `--wait` looks again.
 const POLL: Duration = Duration::from_millis(100);
+
+/// Between taking the lock and signing it there is a moment in which the file names nobody, or a runner
+/// that was killed. So long it is read again before that is believed.
+const SIGNING: Duration = Duration::from_millis(500);
+const SIGNING_POLL: Duration = Duration::from_millis(5);
 
 impl RunLock {
     /// Takes the lock, or with `wait` waits for it, saying whom for.
@@ -33,6 +38,7 @@ impl RunLock {
             .open(&path)
             .or_io("open the lock", &path)?;
         let mut told = false;
+        let began = Instant::now();
         loop {
             match fs2::FileExt::try_lock_exclusive(&file) {
                 Ok(()) => break,
@@ -40,6 +46,10 @@ impl RunLock {
                 Err(err) => return Err(err).or_io("lock", &path),
             }
             let holder = holder(&mut file);
+            if !is_running(&holder) && began.elapsed() < SIGNING {
+                std::thread::sleep(SIGNING_POLL);
+                continue;
+            }
             if !wait {
                 return Err(Error::Locked { path: db_dir.to_owned(), holder });
             }
@@ -72,6 +82,8 @@ impl RunLock {
 
 impl Drop for RunLock {
     fn drop(&mut self) {
+        // So that the next one's rivals can't take us for the holder.
+        let _ = self.file.set_len(0);
         // Said explicitly, because a script that was never ended may have inherited the descriptor if
         // some library forgot close-on-exec.
         let _ = fs2::FileExt::unlock(&self.file);
@@ -85,4 +97,11 @@ fn holder(file: &mut File) -> String {
         Ok(n) if n > 0 => crate::text::printable_line(text.trim().as_bytes()),
         _ => "another process".to_owned(),
     }
+}
+
+/// Whether the one who signed is a process that is there.
+fn is_running(signature: &str) -> bool {
+    let pid = signature.strip_prefix("pid ").and_then(|rest| rest.split(' ').next());
+    pid.and_then(|pid| pid.parse::<u32>().ok())
+        .is_some_and(|pid| Path::new("/proc").join(pid.to_string()).exists())
 }

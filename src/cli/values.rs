@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::hidden::reveal;
+use crate::duration;
 
 /// Bytes that a run leaves free, so that there is room to say so and to go on afterwards.
 pub(super) const DEFAULT_MIN_FREE: u64 = 64 << 20;
@@ -42,7 +43,7 @@ pub(super) fn share(word: &str) -> Result<f64, String> {
 }
 
 pub(super) fn time(word: &str) -> Result<Duration, String> {
-    crate::manifest::parse_duration(word)
+    duration::parse(word).map_err(|why| format!("it {why}; {}", duration::HELP))
 }
 
 pub(super) fn default_db() -> PathBuf {

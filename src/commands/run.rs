@@ -23,13 +23,28 @@ pub(super) fn run(args: &Run) -> Result<u8> {
         () if stderr.is_terminal() && !args.verbose => Box::new(Bar::new()),
         () => Box::new(Lines::new(stderr, Loudness::Normal)),
     };
-    let summary = run::run(&options, progress.as_mut())?;
+    let summary =
+        run::run(&options, progress.as_mut()).map_err(|err| hint(err, &options.inputs))?;
     drop(progress);
     if let Some(signal) = summary.interrupted {
         // Dying of it, not merely exiting, tells a calling shell or make to stop too.
         let _ = signal_hook::low_level::emulate_default_handler(signal);
     }
     Ok(if summary.failed > 0 { exit::STEPS_FAILED } else { exit::OK })
+}
+
+/// A mistyped command, or one that comes too late, was taken for an input.
+fn hint(error: Error, inputs: &[PathBuf]) -> Error {
+    let command = inputs
+        .iter()
+        .filter(|input| !input.exists())
+        .find_map(|input| cli::command_like(input.as_os_str()));
+    match (error, command) {
+        (Error::Usage(text), Some(command)) => {
+            Error::Usage(format!("{text}\ndid you mean the command `{command}`? it comes first"))
+        }
+        (error, _) => error,
+    }
 }
 
 /// Turns words into what a run understands.

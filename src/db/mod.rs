@@ -18,6 +18,7 @@ mod inputs;
 mod leaf;
 mod maintain;
 mod plan;
+mod planner;
 mod query;
 mod runs;
 mod schema;
@@ -42,7 +43,7 @@ pub use gather::{GatherPlan, gather_inputs, listing_line, plan_gather};
 pub use inputs::{FILES, InputRow, Inputs, Stat};
 pub use leaf::{Leaf, Todo, has_live_step, leaves, todo};
 pub use maintain::*;
-pub use plan::{Before, Plan, PlanOptions, TaskPlan, plan};
+pub use plan::{Before, Plan, TaskPlan, plan};
 pub use query::*;
 pub use runs::{
     Argument, Complete, RunRow, arguments, complete, end_run, live_steps, set_arguments,

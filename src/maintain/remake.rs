@@ -46,7 +46,7 @@ impl Workshop<'_> {
         std::thread::scope(|scope| {
             let worker = scope.spawn(move || {
                 let known = |hash: &ObjectHash| known_object(&db.lock(), hash);
-                step::execute(scratch, store, supervisor, &attempt, &known, &mut || {})
+                step::execute(scratch, store, supervisor, &attempt, &known, &mut |_| {})
             });
             worker.join().unwrap_or_else(|_| {
                 Err(Error::Internal(format!("running step {} again panicked", producer.step)))

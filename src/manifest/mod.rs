@@ -1,7 +1,6 @@
 //! The manifest: text in, tasks that make sense together out, or every mistake at once.
 //! Unaware of the database and of what is on disk (`inputs` are patterns here, not files).
 
-mod duration;
 mod keys;
 mod lists;
 mod mistake;
@@ -23,14 +22,6 @@ use std::time::Duration;
 
 use crate::error::{Error, OrIo, Result};
 use crate::ids::TaskIndex;
-
-/// Reads a span of time as a manifest writes it: `30s`, `1h30m`.
-///
-/// # Errors
-/// A sentence that says what is wrong with it and what to write.
-pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    duration::parse(text).map_err(|why| format!("it {why}; {}", duration::HELP))
-}
 
 pub use mistake::{Mistake, Place};
 pub use pattern::{fixed_part, glob_set, is_plain};

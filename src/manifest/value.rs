@@ -6,9 +6,9 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeInteger, DeValue};
 
-use super::duration;
 use super::mistake::quoted;
 use super::source::Findings;
+use crate::duration;
 
 /// A value, and where it stands.
 pub(super) type Value<'i> = Spanned<DeValue<'i>>;

@@ -8,50 +8,25 @@
 //! In the loop nothing returns early: leaving it would abandon running scripts and the ends they are
 //! about to report. Trouble is noted, nothing more is started, and what runs is finished.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+mod news;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use crate::db::{self, Durability, Effects, Leaf, Verdict};
+use crate::db::{self, Durability, Effects};
 use crate::error::{Error, Result};
 use crate::ids::TaskIndex;
-use crate::maintain;
-use crate::object::ObjectHash;
-use crate::progress::{Event, Failure, Progress, StepDone, StepFailed, StepName, Summary};
+use crate::progress::{Progress, Summary};
 
 use super::backlog::Backlog;
-use super::disk;
-use super::shared::{Finish, Job, Message};
+use super::shared::{Job, Message};
 use super::worker::Engine;
-
-/// Failures shown again at the end.
-const SHOWN_FAILURES: usize = 100;
+use super::{delayed, disk};
 
 /// How often the disk is asked for its free space; a few hundred steps may start in between.
 const ROOM_CHECK: Duration = Duration::from_millis(100);
-
-/// A job that waits for another try.
-struct Delayed(Instant, Job);
-
-impl Ord for Delayed {
-    fn cmp(&self, other: &Delayed) -> std::cmp::Ordering {
-        (self.0, self.1.leaf.step).cmp(&(other.0, other.1.leaf.step))
-    }
-}
-impl PartialOrd for Delayed {
-    fn partial_cmp(&self, other: &Delayed) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl PartialEq for Delayed {
-    fn eq(&self, other: &Delayed) -> bool {
-        self.cmp(other).is_eq()
-    }
-}
-impl Eq for Delayed {}
 
 pub(super) struct Dispatcher<'a> {
     engine: Arc<Engine>,
@@ -62,7 +37,7 @@ pub(super) struct Dispatcher<'a> {
     progress: &'a mut dyn Progress,
     keep_going: bool,
     backlog: Backlog,
-    delayed: BinaryHeap<Reverse<Delayed>>,
+    delayed: delayed::Queue,
     retry_delay: Vec<Duration>,
     in_flight: usize,
     stopping: bool,
@@ -101,7 +76,7 @@ impl<'a> Dispatcher<'a> {
             progress: parts.progress,
             keep_going: parts.keep_going,
             backlog: parts.backlog,
-            delayed: BinaryHeap::new(),
+            delayed: delayed::Queue::default(),
             retry_delay: parts.retry_delay,
             in_flight: 0,
             stopping: false,
@@ -173,168 +148,28 @@ impl<'a> Dispatcher<'a> {
     fn start_delayed(&mut self) {
         let now = Instant::now();
         while !self.stopping && !self.jobs.is_full() {
-            match self.delayed.peek() {
-                Some(Reverse(Delayed(due, job)))
-                    if *due <= now && self.backlog.has_room(job.task) => {}
-                _ => return,
-            }
-            if let Some(Reverse(Delayed(_, job))) = self.delayed.pop() {
-                self.send(job);
-            }
+            let backlog = &self.backlog;
+            let Some(job) = self.delayed.pop_due(now, |job| backlog.has_room(job.task)) else {
+                return;
+            };
+            self.send(job);
         }
     }
 
     /// Waits for news and takes all there is. True if a task may have come to its end.
     fn hear(&mut self) -> bool {
-        let first = match self.delayed.peek() {
-            Some(Reverse(Delayed(due, _))) if !self.stopping && *due > Instant::now() => {
-                match self.messages.recv_deadline(*due) {
-                    Ok(message) => message,
-                    Err(_) => return false,
-                }
+        let first = match self.delayed.next_due() {
+            Some(due) if !self.stopping && due > Instant::now() => {
+                self.messages.recv_deadline(due).ok()
             }
-            _ => match self.messages.recv() {
-                Ok(message) => message,
-                Err(_) => return false,
-            },
+            _ => self.messages.recv().ok(),
         };
+        let Some(first) = first else { return false };
         let mut may_be_due = self.take(first);
         while let Ok(message) = self.messages.try_recv() {
             may_be_due |= self.take(message);
         }
         may_be_due
-    }
-
-    fn take(&mut self, message: Message) -> bool {
-        match message {
-            Message::Started { step, task, input } => {
-                let name =
-                    StepName { step, task: &self.engine.flow.task(task).name, input: &input };
-                self.progress.tell(&Event::Started(&name));
-                false
-            }
-            Message::Committed { finishes, effects } => {
-                self.take_effects(&effects);
-                let mut ended = false;
-                for finish in finishes {
-                    ended |= self.take_finish(finish);
-                }
-                ended
-            }
-            Message::Dropped { job } => {
-                self.put_back(&job);
-                false
-            }
-            Message::Broken { job, error } => {
-                if let Some(job) = &job {
-                    self.put_back(job);
-                }
-                self.fail(error);
-                false
-            }
-            Message::Signal(signal) => {
-                self.presses += 1;
-                self.progress.tell(&Event::Interrupted { signal, presses: self.presses });
-                self.summary.interrupted.get_or_insert(signal);
-                self.stop();
-                if self.presses == 1 {
-                    self.engine.supervisor.cancel_all();
-                } else {
-                    self.engine.supervisor.kill_all();
-                }
-                false
-            }
-        }
-    }
-
-    fn take_effects(&mut self, effects: &Effects) {
-        let mut grown = 0;
-        for &(task, count) in &effects.pending {
-            self.backlog.grow(task, count);
-            grown += count;
-        }
-        for &(_, count) in &effects.revived {
-            self.summary.revived += count;
-        }
-        if grown > 0 {
-            self.progress.tell(&Event::Grown { pending: grown });
-        }
-    }
-
-    /// True if that was the task's last step.
-    fn take_finish(&mut self, finish: Finish) -> bool {
-        let Finish { job, verdict, outputs, wall, failure, warnings, spoilt, log } = finish;
-        self.set_aside(spoilt);
-        let n = job.task.0;
-        self.in_flight -= 1;
-        self.backlog.ended(job.task, job.leaf.step, verdict);
-        let name = StepName {
-            step: job.leaf.step,
-            task: &self.engine.flow.tasks[n].name,
-            input: &job.leaf.name,
-        };
-        for warning in &warnings {
-            let text = format!("step {} ({}): {warning}", name.step, name.task);
-            self.progress.tell(&Event::Warning(&text));
-        }
-        if let Some(log) = &log {
-            self.progress.tell(&Event::Log { step: &name, log });
-        }
-        match (verdict, failure) {
-            (Verdict::Done, _) => {
-                self.summary.done += 1;
-                self.summary.outputs += outputs as u64;
-                self.progress.tell(&Event::Done(&StepDone { name, outputs, wall }));
-            }
-            (_, Some(failure)) => {
-                let again = verdict == Verdict::TryAgain;
-                self.progress.tell(&Event::Failed(&StepFailed { name, failure: &failure, again }));
-                if !again {
-                    self.take_failure(failure);
-                }
-            }
-            (_, None) => {}
-        }
-        if verdict == Verdict::TryAgain {
-            let due = Instant::now() + self.retry_delay[n];
-            let leaf = Leaf { attempt: job.leaf.attempt + 1, ..job.leaf };
-            self.delayed.push(Reverse(Delayed(due, Job { leaf, tried: job.tried + 1, ..job })));
-        }
-        self.backlog.is_exhausted(TaskIndex(n))
-    }
-
-    fn take_failure(&mut self, failure: Failure) {
-        self.summary.failed += 1;
-        if self.summary.failures.len() < SHOWN_FAILURES {
-            self.summary.failures.push(failure);
-        }
-        // On a full disk it is the disk that failed.
-        if let Err(error) = disk::check_room(&self.db_dir, self.min_free) {
-            self.fail(error);
-        }
-        if !self.keep_going {
-            self.stop();
-        }
-    }
-
-    /// Nobody else may read what a script has spoilt; it is got back when the run is over.
-    fn set_aside(&mut self, spoilt: Vec<ObjectHash>) {
-        for object in spoilt {
-            let Engine { db, store, .. } = &*self.engine;
-            match maintain::set_aside(db, store, &self.db_dir, &object) {
-                Ok(()) => {
-                    let why = "a script changed it".to_owned();
-                    self.summary.spoilt.push((object, why));
-                }
-                Err(error) => self.fail(error),
-            }
-        }
-    }
-
-    /// A job that ended without a result is pending as before.
-    fn put_back(&mut self, job: &Job) {
-        self.in_flight -= 1;
-        self.backlog.put_back(job.task, job.leaf.step);
     }
 
     fn fail(&mut self, error: Error) {

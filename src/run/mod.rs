@@ -3,17 +3,22 @@
 
 mod backlog;
 mod committer;
+mod delayed;
 mod digest;
 mod disk;
 mod dispatch;
 mod files;
+mod fingerprint;
+mod format;
 mod identity;
+mod ingest;
 mod lock;
 mod prepare;
 mod scan;
 mod shared;
 mod signals;
 mod slots;
+mod sources;
 mod walk;
 mod work;
 mod worker;
@@ -102,6 +107,7 @@ fn locked(
     begun: Instant,
     progress: &mut dyn Progress,
 ) -> Result<Summary> {
+    format::check(db_dir)?;
     let db = Arc::new(Db::open(db_dir, options.durability)?);
     let store = Arc::new(Store::open(db_dir, true)?);
 

@@ -4,11 +4,8 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::db::{
-    self, Accepts, Argument, Before, Db, Flow, FlowTask, Inputs, Plan, PlanOptions, Registration,
-    TaskRow,
-};
-use crate::error::{Error, OrIo, Result};
+use crate::db::{self, Accepts, Before, Db, Flow, FlowTask, Inputs, Plan, Registration, TaskRow};
+use crate::error::{Error, Result};
 use crate::graph::Graph;
 use crate::ids::TaskId;
 use crate::manifest::{Manifest, Task, glob_set};
@@ -18,8 +15,10 @@ use crate::recipe::Recipe;
 use crate::store::Store;
 
 use super::RunOptions;
-use super::scan::{Scanner, Source, hash_listed_file};
-use crate::text::{as_path, path_bytes};
+use super::ingest::hash_listed_file;
+use super::scan::{Scanner, Source};
+use super::sources::sources;
+use crate::text::as_path;
 
 /// A manifest with its rows, its inputs' fingerprints and its wiring: all that decides whether there
 /// is anything to do.
@@ -70,7 +69,7 @@ impl Prepared {
         let rows = db::task_rows(&db.lock(), &registrations)?;
         let scanner = scanner(db, &manifest.dir, db_dir, options, store);
         let sources = sources(&scanner, &manifest, options, progress)?;
-        let flow = flow(&manifest, &graph, &registrations, &rows, &sources)?;
+        let flow = flow(&manifest, &graph, &registrations, &rows, &sources, options)?;
         let mut scans = Vec::with_capacity(sources.len());
         for (task, sources) in manifest.tasks.iter().zip(&sources) {
             let (fingerprint, unmatched) = scanner.fingerprint(sources)?;
@@ -150,7 +149,7 @@ impl Prepared {
             .map(|known| Before { wiring: known.and_then(|known| known.wiring) })
             .collect();
         let conn = db.lock();
-        db::plan(&conn, &self.flow, &before, &self.removed, PlanOptions { always: options.always })
+        db::plan(&conn, &self.flow, &before, &self.removed)
     }
 }
 
@@ -164,96 +163,13 @@ fn scanner<'a>(
     Scanner { db, store, dir, db_dir, jobs: options.jobs, durability: options.durability }
 }
 
-/// What each task reads from disk; nothing for a task that others feed.
-fn sources(
-    scanner: &Scanner<'_>,
-    manifest: &Manifest,
-    options: &RunOptions,
-    progress: &mut dyn Progress,
-) -> Result<Vec<Vec<Source>>> {
-    let takes_arguments = |task: &Task| task.is_root() && task.inputs.is_empty();
-    let arguments = if manifest.tasks.iter().any(takes_arguments) {
-        arguments(scanner, options, progress)?
-    } else if options.inputs.is_empty() {
-        Vec::new()
-    } else {
-        return Err(Error::Usage(
-            "no task takes files from the command line: each root has `inputs` of its own; \
-             leave INPUT out, or take `inputs` from the task that should read them"
-                .to_owned(),
-        ));
-    };
-    Ok(manifest
-        .tasks
-        .iter()
-        .map(|task| match () {
-            () if !task.is_root() => Vec::new(),
-            () if !task.inputs.is_empty() => {
-                task.inputs.iter().cloned().map(Source::Pattern).collect()
-            }
-            () if arguments.is_empty() => vec![Source::Nothing],
-            () => arguments.iter().cloned().map(Source::Argument).collect(),
-        })
-        .collect())
-}
-
-/// The INPUTs: those named now, or else those of the last run that named any.
-fn arguments(
-    scanner: &Scanner<'_>,
-    options: &RunOptions,
-    progress: &mut dyn Progress,
-) -> Result<Vec<Argument>> {
-    let remembered = db::arguments(&scanner.db.lock())?;
-    if options.inputs.is_empty() && !options.no_inputs {
-        if !remembered.is_empty() {
-            let text = format!(
-                "using the {} input(s) of an earlier run; --no-inputs forgets them",
-                remembered.len()
-            );
-            progress.tell(&Event::Note(&text));
-            let paths: Vec<PathBuf> = remembered
-                .iter()
-                .filter(|argument| argument.object.is_none())
-                .map(|argument| as_path(&argument.path).to_owned())
-                .collect();
-            super::files::check_arguments(&paths)?;
-        }
-        return Ok(remembered);
-    }
-    let mut named = Vec::with_capacity(options.inputs.len());
-    for path in &options.inputs {
-        named.push(if path.as_os_str() == super::files::STDIN {
-            Argument { path: b"-".to_vec(), object: Some(take_stdin(scanner)?) }
-        } else {
-            let full = std::path::absolute(path).or_io("find", path)?;
-            Argument { path: path_bytes(&full).to_vec(), object: None }
-        });
-    }
-    if scanner.store.is_some() && named != remembered {
-        db::set_arguments(&mut scanner.db.lock(), &named)?;
-    }
-    Ok(named)
-}
-
-/// Standard input can be read only once, so what it held is kept.
-fn take_stdin(scanner: &Scanner<'_>) -> Result<ObjectHash> {
-    let path = Path::new("/dev/stdin");
-    let mut stdin = std::fs::File::open(path).or_io("read standard input", path)?;
-    let Some(store) = scanner.store else {
-        return super::scan::hash_file(&mut stdin).or_io("read standard input", path);
-    };
-    let placed = store.put_file(&mut stdin, &|hash| db::known_object(&scanner.db.lock(), hash))?;
-    let object = placed.hash;
-    scanner.keep(&[placed])?;
-    Ok(object)
-}
-
 fn flow(
     manifest: &Manifest,
     graph: &Graph,
     registrations: &[Registration],
     rows: &[TaskRow],
     sources: &[Vec<Source>],
+    options: &RunOptions,
 ) -> Result<Flow> {
     let mut tasks = Vec::with_capacity(rows.len());
     for (n, task) in manifest.tasks.iter().enumerate() {
@@ -268,6 +184,8 @@ fn flow(
             accepts: accepts(task)?,
             gather: task.gather,
             cache: task.cache,
+            forced: options.always
+                && (options.only.is_empty() || options.only.contains(&task.name)),
             names_unique: matches!(sources[n].as_slice(), [_]),
             wiring: ObjectHash::EMPTY,
         };

@@ -69,6 +69,7 @@ impl Work<'_> {
             messages: send_message.clone(),
             tell_starts: progress.wants_starts(),
             verbose: self.options.verbose,
+            keep_going: self.options.keep_going,
         });
         let forwarder = Forwarder::start(send_message)?;
         // One thread more than scripts at once: see slots.rs.

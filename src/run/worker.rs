@@ -57,6 +57,8 @@ pub(super) struct Engine {
     /// Somebody wants to know of starts.
     pub(super) tell_starts: bool,
     pub(super) verbose: bool,
+    /// `-k`.
+    pub(super) keep_going: bool,
 }
 
 /// Takes steps until there are no more. Never panics: the pool would swallow it, and the dispatcher
@@ -118,12 +120,24 @@ impl Engine {
             &self.supervisor,
             &attempt,
             &|hash| self.is_committed(hash),
-            &mut || drop(slot.take()),
+            &mut |outcome| {
+                // Before the slot is free, or the next script would start after a failure.
+                if self.is_final(job, outcome) && !self.keep_going {
+                    self.stop.store(true, Ordering::Release);
+                }
+                drop(slot.take());
+            },
         )?;
         match report.outcome {
             Outcome::Cancelled => Ok(None),
             _ => self.ready(job, report).map(Some),
         }
+    }
+
+    /// True if an attempt failed and is not followed by another one in this run.
+    fn is_final(&self, job: &Job, outcome: &Outcome) -> bool {
+        let failed = !matches!(outcome, Outcome::Succeeded | Outcome::Cancelled);
+        failed && job.tried >= self.tasks[job.task.0].retries
     }
 
     fn describe(&self, job: &Job) -> Result<Attempt> {

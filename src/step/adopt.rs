@@ -36,7 +36,7 @@ impl Walk<'_> {
             let path = printable(&self.path);
             self.warnings.push(format!("output `{path}` has lost its setuid or setgid bit"));
         }
-        let is_ours = stat.st_uid == rustix::process::geteuid().as_raw();
+        let is_ours = stat.st_uid == self.user;
         let stripped = if is_ours { strip_attributes(&file) } else { Err(()) };
         if stripped == Ok(true) {
             stat = self.stat(&file)?;
@@ -108,11 +108,12 @@ impl Walk<'_> {
     fn hash(&mut self, mut file: &File, stat: &Stat) -> Result<(ObjectHash, u64), Stop> {
         let mut left = stat.st_size as u64;
         let mut hasher = ObjectHasher::default();
-        if self.buffer.len() < BUFFER {
-            self.buffer.resize(BUFFER, 0);
+        let piece = BUFFER.min(usize::try_from(left).unwrap_or(BUFFER));
+        if self.buffer.len() < piece {
+            self.buffer.resize(piece, 0);
         }
         while left > 0 {
-            let most = BUFFER.min(usize::try_from(left).unwrap_or(BUFFER));
+            let most = piece.min(usize::try_from(left).unwrap_or(piece));
             match file.read(&mut self.buffer[..most]) {
                 Ok(0) => return Err(self.refuse_changed()),
                 Ok(n) => {
@@ -178,7 +179,7 @@ impl Walk<'_> {
 /// Removes extended attributes, access lists among them, and tells whether there were any. An error if one
 /// won't go: then the bytes have to be copied. Labels that the system itself puts on every file stay.
 fn strip_attributes(file: &File) -> Result<bool, ()> {
-    let mut list = [0u8; 4096];
+    let mut list = [0u8; 1024];
     let names = match rustix::fs::flistxattr(file, &mut list[..]) {
         Ok(length) => &list[..length],
         Err(Errno::NOTSUP) => return Ok(false),

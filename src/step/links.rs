@@ -22,8 +22,10 @@ use crate::store::Store;
 type Key = (u64, u64);
 
 /// Every object lent at this moment, and how often.
-static LENT: LazyLock<Mutex<HashMap<Key, (Arc<Mutex<Record>>, usize)>>> =
-    LazyLock::new(Mutex::default);
+static LENT: LazyLock<Mutex<HashMap<Key, (Shared, usize)>>> = LazyLock::new(Mutex::default);
+
+/// One record for all that have lent the same object.
+type Shared = Arc<Mutex<Record>>;
 
 /// What is known of a lent object.
 #[derive(Default)]
@@ -57,7 +59,7 @@ impl Stamp {
 pub(super) struct Lent {
     pub(super) object: ObjectHash,
     key: Key,
-    record: Arc<Mutex<Record>>,
+    record: Shared,
 }
 
 impl Lent {

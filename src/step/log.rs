@@ -39,7 +39,7 @@ impl Scratch {
         cap: u64,
     ) -> Result<Option<Placed>> {
         let log = &self.room.log;
-        let size = log.metadata().or_io("read the log in", &self.room.path)?.len();
+        let size = rustix::fs::fstat(log).or_io("read the log in", &self.room.path)?.st_size as u64;
         if size == 0 {
             return Ok(None);
         }

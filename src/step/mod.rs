@@ -2,8 +2,8 @@
 //! database and who asked.
 //!
 //! `execute` is the sequence; `scratch` the folders a worker reuses for every step; `input`, `gather`
-//! and `links` what the script reads; `launch`, `process`, `orphans` and `supervisor` the script's life
-//! and end; `outputs`, `adopt` and `log` what it leaves; `tree` lists and clears folders by descriptor;
+//! and `links` what the script reads; `launch`, `process`, `orphans`, `proc` and `supervisor` the
+//! script's life and end; `outputs`, `adopt` and `log` what it leaves; `tree` lists and clears folders by descriptor;
 //! `survivors` ends what a killed runner left.
 
 mod adopt;
@@ -15,6 +15,7 @@ mod links;
 mod log;
 mod orphans;
 mod outputs;
+mod proc;
 mod process;
 mod scratch;
 mod supervisor;

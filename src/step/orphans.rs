@@ -2,16 +2,16 @@
 //! at the top of `process`.
 
 use std::collections::HashSet;
-use std::fs::{self, File};
+use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
+use rustix::process::{Signal, WaitId, WaitIdOptions};
 
+use super::proc::{Process, pid, signal_group};
 use super::supervisor::{Ending, Supervisor};
-use crate::text::printable;
 
 /// What a script leaves behind has so long to end by itself before it is told to.
 const SETTLE: Duration = Duration::from_millis(50);
@@ -19,10 +19,6 @@ const SETTLE: Duration = Duration::from_millis(50);
 /// Pauses between two looks at something that is ending.
 const SHORTEST_PAUSE: Duration = Duration::from_micros(200);
 const LONGEST_PAUSE: Duration = Duration::from_millis(10);
-
-/// Looks at a process without an environment before it is believed to have none: just after exec there
-/// is a moment in which the kernel shows nothing.
-const BLANK_LOOKS: u32 = 3;
 
 /// Names of processes in one warning.
 const NAMES: usize = 5;
@@ -63,7 +59,7 @@ impl Orphans {
     fn list(&self) -> Vec<i32> {
         let Some(children) = &self.children else { return Vec::new() };
         let mut text = Vec::new();
-        let mut buffer = [0; 4096];
+        let mut buffer = [0; 1024];
         // Should it fail, nothing is found: there is nobody to blame for it.
         while let Ok(n @ 1..) = children.read_at(&mut buffer, text.len() as u64) {
             text.extend_from_slice(&buffer[..n]);
@@ -183,13 +179,6 @@ fn signal(orphans: &[Orphan], leader: i32, signal: Signal) {
     }
 }
 
-/// Signals a group whose number is known to be ours. That all of it has ended meanwhile is no error.
-pub(super) fn signal_group(group: i32, signal: Signal) {
-    if let Some(group) = pid(group) {
-        let _ = rustix::process::kill_process_group(group, signal);
-    }
-}
-
 fn reap(child: i32) -> bool {
     let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
     pid(child).is_some_and(|child| {
@@ -204,69 +193,4 @@ fn list_names<'a>(names: impl Iterator<Item = &'a str>) -> String {
         text.push_str(&format!(" and {} more", all.len() - NAMES));
     }
     text
-}
-
-/// A process number as rustix has it; none for 0 and below, which would mean groups.
-pub(super) fn pid(number: i32) -> Option<Pid> {
-    (number > 0).then(|| Pid::from_raw(number)).flatten()
-}
-
-/// What /proc tells of a process.
-struct Process {
-    pid: i32,
-    name: String,
-    is_zombie: bool,
-    group: i32,
-    /// Clock ticks since boot: with the number, it names one process for ever.
-    start: u64,
-}
-
-impl Process {
-    fn read(pid: i32) -> Option<Process> {
-        let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
-        // `pid (name) state ppid pgrp …`, and the name may hold anything, parentheses as well.
-        let open = stat.iter().position(|byte| *byte == b'(')?;
-        let close = stat.iter().rposition(|byte| *byte == b')')?;
-        let name = printable(stat.get(open + 1..close)?).into_owned();
-        let rest = std::str::from_utf8(stat.get(close + 1..)?).ok()?;
-        let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
-        Some(Process {
-            pid,
-            name,
-            is_zombie: matches!(*fields.first()?, "Z" | "X"),
-            group: fields.get(2)?.parse().ok()?,
-            start: fields.get(19)?.parse().ok()?,
-        })
-    }
-
-    /// Whether its environment holds an OUTPUT_DIR or a TMPDIR in this scratch.
-    fn is_from(&self, scratch: &Path, blank: &mut HashSet<(i32, u64)>) -> bool {
-        if blank.contains(&(self.pid, self.start)) {
-            return false;
-        }
-        for _ in 0..BLANK_LOOKS {
-            match fs::read(format!("/proc/{}/environ", self.pid)) {
-                Ok(environment) if environment.is_empty() => {
-                    std::thread::sleep(Duration::from_millis(1));
-                }
-                Ok(environment) => return holds_cookie(&environment, scratch),
-                // Another user's by now, or gone.
-                Err(_) => return false,
-            }
-        }
-        blank.insert((self.pid, self.start));
-        false
-    }
-}
-
-/// Whether an environment block names a folder below `scratch` as OUTPUT_DIR or TMPDIR.
-pub(super) fn holds_cookie(environment: &[u8], scratch: &Path) -> bool {
-    use std::os::unix::ffi::OsStrExt;
-    let scratch = scratch.as_os_str().as_bytes();
-    environment.split(|byte| *byte == 0).any(|variable| {
-        let value = variable.strip_prefix(b"OUTPUT_DIR=").or(variable.strip_prefix(b"TMPDIR="));
-        value
-            .and_then(|value| value.strip_prefix(scratch))
-            .is_some_and(|rest| rest.first() == Some(&b'/'))
-    })
 }

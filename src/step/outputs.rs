@@ -4,7 +4,7 @@
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 
-use rustix::fs::{AtFlags, FileType, Mode};
+use rustix::fs::{AtFlags, CWD, FileType, Mode};
 use rustix::io::Errno;
 
 use super::Output;
@@ -40,6 +40,8 @@ pub(super) struct Walk<'a> {
     pub(super) store: &'a Store,
     pub(super) is_committed: IsCommitted<'a>,
     pub(super) output: &'a Folder,
+    /// Whose files can be adopted: our own effective user.
+    pub(super) user: u32,
     /// Let go if the script has made it an output.
     pub(super) small: &'a mut Option<Small>,
     /// The folder to leave in OUTPUT_DIR, if it is still as it was made.
@@ -156,8 +158,8 @@ impl Walk<'_> {
 /// OUTPUT_DIR must still be the folder that the script was given.
 fn check_in_place(output: &Folder) -> Result<(), Stop> {
     let cure = "empty it with rm -rf \"$OUTPUT_DIR\"/* and leave the folder itself";
-    let found = match output.stat() {
-        Ok((false, _)) => "replaced",
+    let found = match output.look(CWD, &output.path) {
+        Ok(None) => "replaced",
         Err(Errno::NOENT | Errno::NOTDIR) => "removed or renamed",
         found => return Ok(found.map(drop).or_io("look at", &output.path)?),
     };

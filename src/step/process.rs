@@ -47,7 +47,8 @@ use std::time::{Duration, Instant};
 use rustix::process::{WaitId, WaitIdOptions};
 
 use super::Usage;
-use super::orphans::{Leftovers, pid};
+use super::orphans::Leftovers;
+use super::proc::pid;
 use super::supervisor::{Cause, Supervisor};
 use crate::error::{Error, OrIo, Result};
 use crate::sys;

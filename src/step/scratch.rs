@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, Stat, Timespec, Timestamps};
 use rustix::io::Errno;
 
 use super::input::Small;
@@ -18,6 +18,13 @@ use super::launch::Launcher;
 use super::tree;
 use crate::error::{OrIo, Result};
 use crate::names;
+
+/// Names of folders in a room.
+const IN: &str = "in";
+const TMP: &str = "tmp";
+
+/// See [`Folder::mark_untouched`]. A second after the epoch, for no clock shows that.
+const UNTOUCHED: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 
 /// One worker's scratch: `wN/{in,out,tmp}` and `wN/log`, private to this user.
 pub struct Scratch {
@@ -30,6 +37,8 @@ pub struct Scratch {
     pub(super) launcher: Launcher,
     /// Bytes on their way from one file to another.
     pub(super) buffer: Vec<u8>,
+    /// Our effective user, who owns what we make.
+    pub(super) user: u32,
     is_spoiled: bool,
 }
 
@@ -72,6 +81,7 @@ impl Scratch {
             room,
             launcher: Launcher::default(),
             buffer: Vec::new(),
+            user: rustix::process::geteuid().as_raw(),
             is_spoiled: false,
         })
     }
@@ -93,14 +103,17 @@ impl Scratch {
     /// What can't be removed or vouched for; then the scratch has to be spoiled.
     pub(super) fn tidy(&mut self, are_taken: bool) -> io::Result<()> {
         let room = &mut self.room;
-        if !room.is_unharmed() {
-            return Err(Errno::STALE.into());
-        }
         if !are_taken {
+            room.output.look(CWD, &room.output.path)?.ok_or(Errno::STALE)?;
             tree::clear(room.output.fd())?;
             room.prepared.clear();
         }
-        tree::clear(room.tmp.fd())?;
+        room.input.look(room.root.as_fd(), Path::new(IN))?.ok_or(Errno::STALE)?;
+        let tmp = room.tmp.look(room.root.as_fd(), Path::new(TMP))?.ok_or(Errno::STALE)?;
+        if !is_untouched(&tmp) {
+            tree::clear(room.tmp.fd())?;
+            room.tmp.mark_untouched()?;
+        }
         room.tidy_input()
     }
 
@@ -130,7 +143,8 @@ impl Room {
             let path = path.join(name);
             Folder::make(&root, name, path.clone()).or_io("make", path)
         };
-        let (input, output, tmp) = (folder("in")?, folder("out")?, folder("tmp")?);
+        let (input, output, tmp) = (folder(IN)?, folder("out")?, folder(TMP)?);
+        tmp.mark_untouched().or_io("make", &tmp.path)?;
         let flags = OFlags::RDWR | OFlags::APPEND | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let log = rustix::fs::openat(&root, "log", flags, Mode::RUSR | Mode::WUSR)
             .or_io("make", path.join("log"))?;
@@ -161,13 +175,6 @@ impl Room {
         }
         Ok(())
     }
-
-    /// Whether the folders are still there, under their names, for us to write in.
-    pub(super) fn is_unharmed(&self) -> bool {
-        [&self.input, &self.output, &self.tmp]
-            .into_iter()
-            .all(|folder| folder.stat().is_ok_and(|(is_same, mode)| is_same && mode == Mode::RWXU))
-    }
 }
 
 impl Folder {
@@ -181,12 +188,30 @@ impl Folder {
         self.fd.as_fd()
     }
 
-    /// Whether the path still leads to the folder that we opened, and the mode of what it leads to.
-    pub(super) fn stat(&self) -> Result<(bool, Mode), Errno> {
-        let stat = rustix::fs::statat(CWD, &self.path, AtFlags::SYMLINK_NOFOLLOW)?;
-        let is_same = stat.st_dev == self.device && stat.st_ino == self.inode;
-        Ok((is_same, Mode::from_raw_mode(stat.st_mode)))
+    /// The folder's stat, if a path from `base` still leads to the folder that we opened. If the script
+    /// has taken permissions away from it, they are given back.
+    pub(super) fn look(&self, base: BorrowedFd<'_>, path: &Path) -> Result<Option<Stat>, Errno> {
+        let stat = rustix::fs::statat(base, path, AtFlags::SYMLINK_NOFOLLOW)?;
+        if stat.st_dev != self.device || stat.st_ino != self.inode {
+            return Ok(None);
+        }
+        if Mode::from_raw_mode(stat.st_mode) != Mode::RWXU {
+            rustix::fs::fchmod(&self.fd, Mode::RWXU)?;
+        }
+        Ok(Some(stat))
     }
+
+    /// Sets a time of last change that no change leaves as it is, however coarse the clock. One look
+    /// at it is cheaper than listing an empty folder.
+    fn mark_untouched(&self) -> Result<(), Errno> {
+        let times = Timestamps { last_access: UNTOUCHED, last_modification: UNTOUCHED };
+        rustix::fs::futimens(&self.fd, &times)
+    }
+}
+
+/// See [`Folder::mark_untouched`].
+fn is_untouched(stat: &Stat) -> bool {
+    (stat.st_mtime, stat.st_mtime_nsec) == (UNTOUCHED.tv_sec, UNTOUCHED.tv_nsec)
 }
 
 fn make_folder(dir: BorrowedFd<'_>, name: &Path) -> Result<OwnedFd, Errno> {

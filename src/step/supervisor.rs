@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Signal, WaitId, WaitIdOptions};
 
-use super::orphans::{Orphans, pid, signal_group};
+use super::orphans::Orphans;
+use super::proc::{pid, signal_group};
 use crate::error::{OrIo, Result};
 use crate::sys;
 
@@ -82,7 +83,7 @@ impl Supervisor {
     /// for among its children.
     ///
     /// # Errors
-    /// [`Error::Io`] if one of these, or the thread, can't be had.
+    /// [`Error::Io`](crate::error::Error::Io) if one of these, or the thread, can't be had.
     pub fn new(grace: Duration) -> Result<Supervisor> {
         sys::seal_descriptors().or_io("close inherited files of", "/proc/self")?;
         let adopt = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));

@@ -12,7 +12,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::process::{PidfdFlags, Signal};
 
-use super::orphans::{holds_cookie, pid};
+use super::proc::{holds_cookie, pid};
 use super::tree;
 use crate::error::{OrIo, Result};
 

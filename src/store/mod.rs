@@ -60,6 +60,7 @@ use crate::object::ObjectHash;
 use known::Known;
 use lock::LockFile;
 use shard::{Hold, Shard};
+use sync::Barrier;
 
 pub(crate) use read::Loaded;
 
@@ -86,8 +87,8 @@ struct Inner {
     must_look_first: AtomicBool,
     /// Numbers the names in `.tmp/`.
     next_name: AtomicU64,
-    /// One barrier at a time: a second one must not rely on what the first has only begun.
-    barrier: Mutex<()>,
+    /// One barrier at a time; and what the barriers before have cost.
+    barrier: Mutex<Barrier>,
 }
 
 impl Inner {
@@ -155,7 +156,7 @@ impl Store {
             is_durable: AtomicBool::new(false),
             must_look_first: AtomicBool::new(false),
             next_name: AtomicU64::new(0),
-            barrier: Mutex::new(()),
+            barrier: Mutex::new(Barrier::new()),
         });
         let store = Store { root, inner };
         if create {

@@ -179,9 +179,14 @@ impl Project {
 
     /// Rows of the database, columns joined by `|`, as the `sqlite3` shell shows them; blobs as hex.
     pub(crate) fn sql(&self, query: &str) -> Vec<String> {
+        self.sql_in("db", query)
+    }
+
+    /// The same of another database folder.
+    pub(crate) fn sql_in(&self, db: &str, query: &str) -> Vec<String> {
         use rusqlite::{Connection, OpenFlags, types::ValueRef};
         let conn =
-            Connection::open_with_flags(self.path("db/db"), OpenFlags::SQLITE_OPEN_READ_ONLY)
+            Connection::open_with_flags(self.path(db).join("db"), OpenFlags::SQLITE_OPEN_READ_ONLY)
                 .unwrap();
         conn.busy_timeout(Duration::from_secs(10)).unwrap();
         let mut statement = conn.prepare(query).unwrap();

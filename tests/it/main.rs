@@ -1,7 +1,9 @@
 //! Tests that drive the real binary, in one test binary so that it is linked once.
 //!
-//! `TASK_PIPELINE_KEEP=1` keeps every test's folder and says where it is; `TASK_PIPELINE_KILLS` and
-//! `TASK_PIPELINE_SEED` steer `resume`; `TASK_PIPELINE_SCALE=1` adds the large runs of `scale`.
+//! `TASK_PIPELINE_KEEP=1` keeps every test's folder and says where it is. `TASK_PIPELINE_SEED` gives a
+//! test by chance the seed that another run of it showed; `TASK_PIPELINE_KILLS` and
+//! `TASK_PIPELINE_ROUNDS` make `resume` and `random` last longer; `TASK_PIPELINE_SCALE=1` adds the large
+//! run of `scale`.
 
 #![allow(
     clippy::print_stderr,
@@ -23,6 +25,7 @@ mod manifest;
 mod output;
 mod owner;
 mod processes;
+mod random;
 mod readme;
 mod resume;
 mod revival;

@@ -115,10 +115,11 @@ fn a_step_keeps_running_for_the_support_that_changed_hands() {
         .task_with("b", "from = []", "echo 1 >$OUTPUT_DIR/y")
         .task_with("c", "from = [\"a\", \"b\"]", COPY);
     p.run().ok().ran_on(["a", "b", "c x", "c y"]);
-    p.task_with("a", "from = []", "echo 1 >$OUTPUT_DIR/y").task_with(
+    // Not each other's very scripts: that would be an exchange of names, which runs nothing.
+    p.task_with("a", "from = []", "echo 1 >$OUTPUT_DIR/y # now by a").task_with(
         "b",
         "from = []",
-        "echo 1 >$OUTPUT_DIR/x",
+        "echo 1 >$OUTPUT_DIR/x # now by b",
     );
     p.run().ok().ran(["a", "b"]);
     assert_eq!(p.exported("c"), files([("x", "1\n"), ("y", "1\n")]));

@@ -9,11 +9,12 @@ const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 /// From the ground up. A module may know those of its own layer and below, unless [`STRANGERS`] says
 /// otherwise.
 const LAYERS: &[&[&str]] = &[
-    &["object", "ids", "text", "names", "suggest", "sys"],
+    &["object", "ids", "text", "duration", "names", "suggest", "sys"],
     &["error", "manifest", "graph", "recipe"],
     &["store", "db"],
     &["step"],
     &["progress", "cli"],
+    &["maintain"],
     &["run"],
     &["commands"],
 ];
@@ -23,6 +24,7 @@ const STRANGERS: &[(&str, &[&str])] = &[
     ("store", &["step", "db", "manifest", "graph", "recipe"]),
     ("step", &["db", "manifest", "graph", "recipe", "run"]),
     ("db", &["step", "store", "manifest", "graph", "recipe", "run", "progress"]),
+    ("maintain", &["manifest", "graph", "progress", "cli"]),
     ("progress", &["run", "cli", "store", "step", "manifest"]),
     ("cli", &["run", "progress", "store", "step", "manifest"]),
 ];

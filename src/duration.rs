@@ -10,11 +10,13 @@ const UNITS: [(&str, u128); 4] =
 const LONGEST: u128 = 100 * 365 * 24 * 3_600_000_000_000;
 
 /// What to write instead.
-pub(super) const HELP: &str =
-    "write a number and its unit, such as \"500ms\", \"30s\" or \"1h30m\"";
+pub const HELP: &str = "write a number and its unit, such as \"500ms\", \"30s\" or \"1h30m\"";
 
-/// Reads a span of time, or says what is wrong with it, to go after "this span of time".
-pub(super) fn parse(text: &str) -> Result<Duration, &'static str> {
+/// Reads a span of time.
+///
+/// # Errors
+/// What is wrong with it, to go after "this span of time".
+pub fn parse(text: &str) -> Result<Duration, &'static str> {
     let mut nanos: u128 = 0;
     let mut units = UNITS.iter();
     let mut rest = text;

@@ -24,6 +24,8 @@ pub enum Error {
     Locked { path: PathBuf, holder: String },
     /// An object's bytes aren't what its name says, or it is gone.
     Damaged { object: ObjectHash, path: PathBuf, why: String },
+    /// Less is free than has to stay free. Bytes.
+    NoSpace { path: PathBuf, free: u64, floor: u64 },
     /// A bug of ours.
     Internal(String),
 }
@@ -56,6 +58,7 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Error::Io { source, .. } if is_no_space(source) => exit::NO_SPACE,
+            Error::NoSpace { .. } => exit::NO_SPACE,
             Error::Io { .. } => exit::IO,
             Error::Manifest(_) | Error::Usage(_) => exit::USAGE,
             Error::Db { source, .. } => match source.sqlite_error_code() {
@@ -110,6 +113,14 @@ impl fmt::Display for Error {
                 f,
                 "database `{}` is in use: {holder}; try again later, or add --wait",
                 path.display()
+            ),
+            Error::NoSpace { path, free, floor } => write!(
+                f,
+                "no space: {} free on the disk of `{}`, and {} have to stay free; what was finished is \
+                 kept, make room and run the same command again",
+                crate::text::size(*free),
+                path.display(),
+                crate::text::size(*floor)
             ),
             Error::Damaged { object, path, why } => write!(
                 f,

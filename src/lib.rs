@@ -6,9 +6,11 @@
 pub mod cli;
 pub mod commands;
 pub mod db;
+pub mod duration;
 pub mod error;
 pub mod graph;
 pub mod ids;
+pub mod maintain;
 pub mod manifest;
 pub mod names;
 pub mod object;
@@ -17,5 +19,6 @@ pub mod recipe;
 pub mod run;
 pub mod step;
 pub mod store;
+pub mod suggest;
 pub mod sys;
 pub mod text;

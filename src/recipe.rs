@@ -1,13 +1,16 @@
 //! What a task *does*, hashed: the identity that decides whether a result may be kept, and the
 //! fields that say why it may not. Unaware of steps and of the database.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::manifest::Task;
-use crate::object::ObjectHash;
+use crate::object::{FieldHasher, ObjectHash};
+use crate::text::printable;
 
 /// The fields of a recipe. Kept in the database as JSON, so that `explain` can compare two of them
 /// field by field.
@@ -28,16 +31,127 @@ pub struct Recipe {
 impl Recipe {
     /// The recipe of a task. `hash_file` tells the content hash of one of its `files` (an absolute
     /// path); whoever calls may answer from a cache.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] naming the task and the file if one of `files` is missing or a folder; what
+    /// `hash_file` says otherwise.
     pub fn of(
-        _task: &Task,
-        _dir: &Path,
-        _hash_file: &mut dyn FnMut(&Path) -> Result<ObjectHash>,
+        task: &Task,
+        dir: &Path,
+        hash_file: &mut dyn FnMut(&Path) -> Result<ObjectHash>,
     ) -> Result<Recipe> {
-        unimplemented!()
+        let mut files = Vec::with_capacity(task.files.len());
+        // Sorted and each once: the order in which they are listed changes nothing.
+        for file in BTreeSet::from_iter(&task.files) {
+            let hash = hash_file(&dir.join(file)).map_err(|err| unusable(err, task, file))?;
+            files.push((file.clone(), hash.hex()));
+        }
+        Ok(Recipe {
+            interpreter: shebang(&task.script).unwrap_or_else(|| task.shell.clone()),
+            script: task.script.clone(),
+            env: task.env.clone().into_iter().collect(),
+            files,
+            gather: task.gather,
+        })
     }
 
     /// SHA-256 over tagged, length-prefixed fields.
     pub fn hash(&self) -> ObjectHash {
-        unimplemented!()
+        let mut hasher = FieldHasher::new("task-pipeline recipe 1");
+        // The length of each list goes before it, so that its end can't be taken for a field.
+        let count = |hasher: &mut FieldHasher, tag: &str, len: usize| {
+            hasher.field(tag, &(len as u64).to_le_bytes());
+        };
+        count(&mut hasher, "interpreter", self.interpreter.len());
+        for word in &self.interpreter {
+            hasher.field("word", word.as_bytes());
+        }
+        hasher.field("script", self.script.as_bytes());
+        for (tag, pairs) in [("env", &self.env), ("files", &self.files)] {
+            count(&mut hasher, tag, pairs.len());
+            for (name, value) in pairs {
+                hasher.field("name", name.as_bytes()).field("value", value.as_bytes());
+            }
+        }
+        hasher.field("gather", &[u8::from(self.gather)]);
+        hasher.finish()
+    }
+
+    /// Why this is another recipe than the one before, a sentence for each field: `script changed`,
+    /// `env LC_ALL added`. Empty if it is the same.
+    pub fn changes(&self, before: &Recipe) -> Vec<String> {
+        let mut changes = Vec::new();
+        if self.interpreter != before.interpreter {
+            let (then, now) = (command(&before.interpreter), command(&self.interpreter));
+            changes.push(format!("interpreter changed from `{then}` to `{now}`"));
+        }
+        if self.script != before.script {
+            changes.push("script changed".to_owned());
+        }
+        compare("env", &self.env, &before.env, &mut changes);
+        compare("file", &self.files, &before.files, &mut changes);
+        if self.gather != before.gather {
+            let switch = if self.gather { "on" } else { "off" };
+            changes.push(format!("gather turned {switch}"));
+        }
+        changes
     }
 }
+
+/// The interpreter that a `#!` line names, by the kernel's rule: a path, and all that follows it as
+/// *one* argument. `None` without such a line, or with nothing on it.
+fn shebang(script: &str) -> Option<Vec<String>> {
+    let line = script.strip_prefix("#!")?.lines().next()?;
+    let line = line.trim_matches([' ', '\t', '\r']);
+    let (path, argument) = line.split_once([' ', '\t']).unwrap_or((line, ""));
+    let argument = argument.trim_start_matches([' ', '\t']);
+    let words = [path, argument].into_iter().filter(|word| !word.is_empty());
+    Some(words.map(str::to_owned).collect()).filter(|words: &Vec<String>| !words.is_empty())
+}
+
+/// A file that the user can mend is a mistake of the manifest's; a failing disk is not.
+fn unusable(err: Error, task: &Task, file: &str) -> Error {
+    let Error::Io { source, path, .. } = &err else {
+        return err;
+    };
+    let file = printable(file.as_bytes());
+    let what = match source.kind() {
+        ErrorKind::NotFound | ErrorKind::NotADirectory => "does not exist",
+        ErrorKind::IsADirectory => "is a folder",
+        _ => return err,
+    };
+    Error::Usage(format!(
+        "file `{file}` of task `{}` {what} (`{}`); put it there, or mend `files` in the manifest",
+        task.name,
+        path.display()
+    ))
+}
+
+/// Words as one would type them.
+fn command(words: &[String]) -> String {
+    let typed = shlex::try_join(words.iter().map(String::as_str));
+    printable(typed.unwrap_or_else(|_| words.join(" ")).as_bytes()).into_owned()
+}
+
+/// Says which of two sorted lists' entries came, went or changed.
+fn compare(
+    what: &str,
+    now: &[(String, String)],
+    before: &[(String, String)],
+    changes: &mut Vec<String>,
+) {
+    let index = |pairs: &[(String, String)]| BTreeMap::from_iter(pairs.iter().cloned());
+    let (now, before) = (index(now), index(before));
+    for name in BTreeSet::from_iter(now.keys().chain(before.keys())) {
+        let verb = match (now.get(name), before.get(name)) {
+            (Some(now), Some(before)) if now == before => continue,
+            (Some(_), Some(_)) => "changed",
+            (Some(_), None) => "added",
+            (None, _) => "removed",
+        };
+        changes.push(format!("{what} {} {verb}", printable(name.as_bytes())));
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -105,6 +105,28 @@ pub fn seal_descriptors() -> io::Result<()> {
     Ok(())
 }
 
+/// Number of the mount that a file lies on, never used twice within a boot where the kernel can tell
+/// (Linux 6.8), reused otherwise.
+///
+/// # Errors
+/// Those of statx.
+pub fn mount_id(file: &impl AsRawFd) -> io::Result<u64> {
+    const STATX_MNT_ID_UNIQUE: u32 = 0x4000;
+    // SAFETY: statx is plain data, for which all zeros is a value.
+    let mut found: libc::statx = unsafe { std::mem::zeroed() };
+    let (fd, flags) = (file.as_raw_fd(), libc::AT_EMPTY_PATH);
+    for mask in [STATX_MNT_ID_UNIQUE, libc::STATX_MNT_ID] {
+        // SAFETY: the path is an empty C string, the result has room for a statx.
+        if unsafe { libc::statx(fd, c"".as_ptr(), flags, mask, &mut found) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        if found.stx_mask & mask != 0 {
+            break;
+        }
+    }
+    Ok(found.stx_mnt_id)
+}
+
 /// Repeats a call that a signal interrupted.
 fn retry(mut call: impl FnMut() -> i32) -> io::Result<i32> {
     loop {

@@ -1,7 +1,10 @@
 //! Arbitrary bytes made fit for a screen, a log line or JSON. Unaware of what they name.
 
 use std::borrow::Cow;
+use std::ffi::OsStr;
 use std::fmt::Write as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 
 /// Bytes of a name or a log line with everything a terminal could obey written as an escape:
 /// `\n`, `\t`, `\\`, `\xff` (control characters and bytes that are not UTF-8). Text without any of
@@ -84,6 +87,24 @@ pub fn span(time: std::time::Duration) -> String {
         () if s < 3600 => format!("{} min {:02} s", s / 60, s % 60),
         () => format!("{} h {:02} min", s / 3600, s % 3600 / 60),
     }
+}
+
+/// `step 12 count (src/lib.rs)`: how a step is named everywhere.
+pub fn step(id: i64, task: &str, input: &[u8]) -> String {
+    if input.is_empty() {
+        return format!("step {id} {task}");
+    }
+    format!("step {id} {task} ({})", printable(input))
+}
+
+/// The bytes of a path, as the database keeps them.
+pub fn path_bytes(path: &Path) -> &[u8] {
+    path.as_os_str().as_bytes()
+}
+
+/// A path that was kept as bytes.
+pub fn as_path(bytes: &[u8]) -> &Path {
+    Path::new(OsStr::from_bytes(bytes))
 }
 
 #[cfg(test)]

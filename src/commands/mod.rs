@@ -1,4 +1,84 @@
-//! STUB
-pub fn main(_args: std::env::ArgsOs) -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+//! One file per subcommand. Answers go to stdout, everything else to stderr.
+
+mod answer;
+mod cat;
+mod export;
+mod gc;
+mod log;
+mod plan;
+mod repair;
+mod run;
+mod status;
+mod verify;
+
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::process::ExitCode;
+
+use crate::cli::{self, Invocation};
+use crate::db::{Db, Durability};
+use crate::error::{Error, Result, exit};
+use crate::progress::{Lines, Loudness};
+use crate::run::RunLock;
+use crate::store::Store;
+
+/// Runs a command line to its exit code. No panic reaches the user.
+pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
+    std::panic::set_hook(Box::new(|panic| {
+        complain(&format!(
+            "internal error: {panic}\nthis is a bug in task-pipeline; nothing that was committed is lost"
+        ));
+    }));
+    let invocation = match cli::parse(args) {
+        Ok(invocation) => invocation,
+        Err(early) if early.code == exit::OK => {
+            let shown = answer::write(|out| writeln!(out, "{}", early.text));
+            return shown.map_or_else(|err| fail(&err), |()| ExitCode::SUCCESS);
+        }
+        Err(early) => {
+            complain(&early.text);
+            return ExitCode::from(early.code);
+        }
+    };
+    match catch_unwind(AssertUnwindSafe(|| dispatch(invocation))) {
+        Ok(Ok(code)) => ExitCode::from(code),
+        Ok(Err(err)) => fail(&err),
+        Err(_) => ExitCode::from(exit::INTERNAL),
+    }
+}
+
+fn dispatch(command: Invocation) -> Result<u8> {
+    match command {
+        Invocation::Run(args) if args.dry_run => plan::plan(&args),
+        Invocation::Run(args) => run::run(&args),
+        Invocation::Plan(args) => plan::plan(&args.into()),
+        Invocation::Status(args) => status::status(&args),
+        Invocation::Log(args) => log::log(&args),
+        Invocation::Cat(args) => cat::cat(&args),
+        Invocation::Export(args) => export::export(&args),
+        Invocation::Verify(args) => verify::verify(&args),
+        Invocation::Repair(args) => repair::repair(&args),
+        Invocation::Gc(args) => gc::gc(&args),
+    }
+}
+
+/// Opens a database for work on it: with the run lock, which has to be kept as long.
+fn open_to_change(dir: &Path, wait: bool) -> Result<(RunLock, Db, Store)> {
+    // First for reading, which says what is wrong if there is no database, and makes none.
+    drop(Db::open_read_only(dir)?);
+    let mut progress = Lines::new(std::io::stderr(), Loudness::Normal);
+    let lock = RunLock::take(dir, wait, &mut progress)?;
+    Ok((lock, Db::open(dir, Durability::Batch)?, Store::open(dir, true)?))
+}
+
+fn fail(err: &Error) -> ExitCode {
+    complain(&err.to_string());
+    ExitCode::from(err.exit_code())
+}
+
+/// One message of ours on stderr; it must not matter whether anybody reads it.
+fn complain(text: &str) {
+    let _ = std::io::stderr().write_all(format!("task-pipeline: {text}\n").as_bytes());
 }

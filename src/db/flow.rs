@@ -23,6 +23,8 @@ pub struct FlowTask {
     pub gather: bool,
     /// False: runs anew in every run.
     pub cache: bool,
+    /// `-B`: runs anew in this run.
+    pub forced: bool,
     /// No two input files of this root can have one name.
     pub names_unique: bool,
     /// Hash of all that decides which steps the task has: another one means another look.

@@ -16,7 +16,9 @@ mod functions;
 mod gather;
 mod inputs;
 mod leaf;
+mod maintain;
 mod plan;
+mod planner;
 mod query;
 mod runs;
 mod schema;
@@ -40,7 +42,8 @@ pub use functions::{Accepts, step_key};
 pub use gather::{GatherPlan, gather_inputs, listing_line, plan_gather};
 pub use inputs::{FILES, InputRow, Inputs, Stat};
 pub use leaf::{Leaf, Todo, has_live_step, leaves, todo};
-pub use plan::{Before, Plan, PlanOptions, TaskPlan, plan};
+pub use maintain::*;
+pub use plan::{Before, Plan, TaskPlan, plan};
 pub use query::*;
 pub use runs::{
     Argument, Complete, RunRow, arguments, complete, end_run, live_steps, set_arguments,

@@ -17,13 +17,24 @@ pub struct RunRow {
     pub boot: String,
     pub pid: u32,
     pub durability: &'static str,
+    /// As it was named.
     pub manifest: Vec<u8>,
+    /// Its folder, absolute.
+    pub dir: Vec<u8>,
 }
 
 pub(super) fn insert_run(conn: &Connection, run: &RunRow) -> Result<RunId> {
     conn.execute(
-        "INSERT INTO run(started_ms, boot, pid, durability, manifest) VALUES (?1, ?2, ?3, ?4, ?5)",
-        params![run.started_ms, run.boot, run.pid, run.durability, Name(&run.manifest)],
+        "INSERT INTO run(started_ms, boot, pid, durability, sound, manifest, dir)
+         VALUES (?1, ?2, ?3, ?4, ?4 = 'batch', ?5, ?6)",
+        params![
+            run.started_ms,
+            run.boot,
+            run.pid,
+            run.durability,
+            Name(&run.manifest),
+            Name(&run.dir)
+        ],
     )
     .or_db("note the run")?;
     Ok(RunId(conn.last_insert_rowid()))

@@ -89,10 +89,12 @@ CREATE TABLE run(
   id         INTEGER PRIMARY KEY,
   started_ms INTEGER NOT NULL,
   ended_ms   INTEGER,                  -- NULL: under way, or killed
-  boot       TEXT NOT NULL,            -- boot id of the machine
+  boot       TEXT NOT NULL,            -- boot id of the machine, mount id of the store
   pid        INTEGER NOT NULL,
   durability TEXT NOT NULL,            -- batch, off
-  manifest   ANY NOT NULL,             -- path
+  sound      INTEGER NOT NULL,         -- 0: a power cut may have spoilt what it committed
+  manifest   ANY NOT NULL,             -- path, as it was named
+  dir        ANY NOT NULL,             -- its folder, absolute
   result     TEXT                      -- complete, failed, stopped; NULL as ended_ms
 ) STRICT;
 

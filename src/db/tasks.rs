@@ -67,29 +67,15 @@ pub fn known_tasks(conn: &Connection) -> Result<Vec<KnownTask>> {
 }
 
 /// Finds the rows of the manifest's tasks, in its order; changes nothing. Ids of rows yet to be made
-/// are those that [`register`] will give them.
+/// are those that `register` will give them.
 pub fn task_rows(conn: &Connection, wanted: &[Registration]) -> Result<Vec<TaskRow>> {
     let known = known_tasks(conn)?;
-    let wanted_names: HashSet<&str> = wanted.iter().map(|task| task.name.as_str()).collect();
-    let by_name: HashMap<&str, &KnownTask> =
-        known.iter().map(|task| (task.name.as_str(), task)).collect();
-    // Rows that the last manifest had and this one hasn't: where a renamed task may come from.
-    let mut orphans: HashMap<ObjectHash, Vec<&KnownTask>> = HashMap::new();
-    for task in known.iter().rev() {
-        if task.present && !wanted_names.contains(task.name.as_str()) {
-            orphans.entry(task.recipe_hash).or_default().push(task);
-        }
-    }
+    let rows_of = match_rows(&known, wanted);
     let mut next_task = next_id(conn, "task")?;
     let mut next_recipe = next_id(conn, "recipe")?;
     let mut new_recipes: HashMap<ObjectHash, RecipeId> = HashMap::new();
     let mut rows = Vec::with_capacity(wanted.len());
-    for task in wanted {
-        let same_name = by_name.get(task.name.as_str()).copied();
-        let row = match same_name {
-            Some(known) if known.present || known.recipe_hash == task.recipe_hash => Some(known),
-            other => orphans.get_mut(&task.recipe_hash).and_then(Vec::pop).or(other),
-        };
+    for (task, row) in wanted.iter().zip(rows_of) {
         let id = match row {
             Some(row) => row.id,
             None => {
@@ -111,6 +97,39 @@ pub fn task_rows(conn: &Connection, wanted: &[Registration]) -> Result<Vec<TaskR
         rows.push(TaskRow { id, recipe, known: row.cloned(), recipe_is_new });
     }
     Ok(rows)
+}
+
+/// Finds the row of each task: the one of its name if the last manifest had it with the same recipe; else
+/// one that the last manifest had under another name with this recipe (the task was renamed); else the
+/// one of its name, whose recipe changed or which was away.
+fn match_rows<'k>(known: &'k [KnownTask], wanted: &[Registration]) -> Vec<Option<&'k KnownTask>> {
+    let by_name: HashMap<&str, &KnownTask> =
+        known.iter().map(|task| (task.name.as_str(), task)).collect();
+    let mut taken: HashSet<TaskId> = HashSet::new();
+    let mut rows: Vec<Option<&KnownTask>> = vec![None; wanted.len()];
+    for (task, row) in wanted.iter().zip(&mut rows) {
+        *row = by_name
+            .get(task.name.as_str())
+            .copied()
+            .filter(|known| known.present && known.recipe_hash == task.recipe_hash);
+        taken.extend(row.map(|row| row.id));
+    }
+    let mut renamed: HashMap<ObjectHash, Vec<&KnownTask>> = HashMap::new();
+    for task in known.iter().rev().filter(|task| task.present && !taken.contains(&task.id)) {
+        renamed.entry(task.recipe_hash).or_default().push(task);
+    }
+    for (task, row) in wanted.iter().zip(&mut rows) {
+        if row.is_none() {
+            *row = renamed.get_mut(&task.recipe_hash).and_then(Vec::pop);
+            taken.extend(row.map(|row| row.id));
+        }
+    }
+    for (task, row) in wanted.iter().zip(&mut rows) {
+        if row.is_none() {
+            *row = by_name.get(task.name.as_str()).copied().filter(|known| taken.insert(known.id));
+        }
+    }
+    rows
 }
 
 fn recipe_id(conn: &Connection, hash: &ObjectHash) -> Result<Option<RecipeId>> {
@@ -143,6 +162,12 @@ pub(super) fn register(conn: &Connection, wanted: &[Registration], rows: &[TaskR
         }
     }
     for (position, (task, row)) in wanted.iter().zip(rows).enumerate() {
+        // A row of history may have got this name in exchange for its own.
+        conn.prepare_cached(
+            "UPDATE task SET name = name || '~' || id WHERE name = ?1 AND id <> ?2",
+        )
+        .and_then(|mut s| s.execute(params![task.name, row.id]))
+        .or_db(what)?;
         conn.prepare_cached(
             "INSERT INTO task(id, name, script, position, recipe, gather)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6)

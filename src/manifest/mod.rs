@@ -1,11 +1,21 @@
 //! The manifest: text in, tasks that make sense together out, or every mistake at once.
 //! Unaware of the database and of what is on disk (`inputs` are patterns here, not files).
 
-mod duration;
+mod keys;
+mod lists;
 mod mistake;
 mod parse;
+mod pattern;
+mod source;
+mod task;
+#[cfg(test)]
+mod tests;
+mod value;
+mod wiring;
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,7 +23,8 @@ use std::time::Duration;
 use crate::error::{Error, OrIo, Result};
 use crate::ids::TaskIndex;
 
-pub use mistake::Mistake;
+pub use mistake::{Mistake, Place};
+pub use pattern::{fixed_part, glob_set, is_plain};
 
 /// A manifest without mistakes.
 #[derive(Debug, Clone)]
@@ -74,17 +85,22 @@ impl Manifest {
     /// [`Error::Manifest`] with every mistake found (not a file, not UTF-8, bad TOML, bad values, bad
     /// wiring); [`Error::Io`] if the file can't be read for another reason.
     pub fn read(path: &Path) -> Result<Manifest> {
-        let bytes = match std::fs::read(path) {
-            Ok(bytes) => bytes,
-            Err(err) => return Err(mistake::unreadable(path, err)),
-        };
+        let bytes = read_bytes(path).map_err(|err| mistake::unreadable(path, err))?;
         let dir = match path.parent() {
             Some(dir) if !dir.as_os_str().is_empty() => dir,
             _ => Path::new("."),
         };
         let dir = dir.canonicalize().or_io("find the folder", dir)?;
-        let tasks = parse::parse(path, &bytes).map_err(Error::Manifest)?;
-        Ok(Manifest { path: path.to_owned(), dir, tasks })
+        Manifest::from_text(path, &dir, &bytes)
+    }
+
+    /// Checks the bytes of a manifest named `path` in folder `dir`; neither has to exist.
+    ///
+    /// # Errors
+    /// [`Error::Manifest`] with every mistake found.
+    pub fn from_text(path: &Path, dir: &Path, bytes: &[u8]) -> Result<Manifest> {
+        let tasks = parse::parse(path, bytes).map_err(Error::Manifest)?;
+        Ok(Manifest { path: path.to_owned(), dir: dir.to_owned(), tasks })
     }
 
     /// Every task with its index, in the order of the file.
@@ -101,4 +117,16 @@ impl Manifest {
     pub fn find(&self, name: &str) -> Option<TaskIndex> {
         self.tasks.iter().position(|task| task.name == name).map(TaskIndex)
     }
+}
+
+/// A manifest of 10,000 tasks has a few MiB; what has more, such as /dev/zero, is none.
+const LARGEST: u64 = 64 << 20;
+
+fn read_bytes(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(LARGEST + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > LARGEST {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
+    Ok(bytes)
 }

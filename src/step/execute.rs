@@ -16,7 +16,8 @@ use crate::store::{IsCommitted, Store};
 use crate::text::printable;
 
 /// Makes one attempt and tells all there is to know of it. `on_exit` is called exactly once, at the
-/// latest before this returns: when the script and all it started have ended, and only bookkeeping is left.
+/// latest before this returns: when the script and all it started have ended, and only bookkeeping is
+/// left. It is told the outcome as far as it is known then: an output may still be refused.
 ///
 /// A script that fails, in whatever way, is an answer ([`Report::outcome`]). An error is our own failure
 /// and tells nothing of the step; its scratch is replaced before the next one.
@@ -30,7 +31,7 @@ pub fn execute(
     supervisor: &Supervisor,
     attempt: &Attempt,
     is_committed: IsCommitted<'_>,
-    on_exit: &mut dyn FnMut(),
+    on_exit: &mut dyn FnMut(&Outcome),
 ) -> Result<Report> {
     let mut script_ended = Once(Some(on_exit));
     let mut report = Report {
@@ -55,19 +56,19 @@ pub fn execute(
 }
 
 /// Calls a function once, at the latest when it is dropped.
-struct Once<'a>(Option<&'a mut dyn FnMut()>);
+struct Once<'a>(Option<&'a mut dyn FnMut(&Outcome)>);
 
 impl Once<'_> {
-    fn call(&mut self) {
+    fn call(&mut self, outcome: &Outcome) {
         if let Some(function) = self.0.take() {
-            function();
+            function(outcome);
         }
     }
 }
 
 impl Drop for Once<'_> {
     fn drop(&mut self) {
-        self.call();
+        self.call(&Outcome::Cancelled);
     }
 }
 
@@ -103,7 +104,7 @@ impl Execution<'_> {
                 outcome
             }
         };
-        script_ended.call();
+        script_ended.call(&self.report.outcome);
         self.take_inputs_back(laid)?;
         self.report.log = self.scratch.keep_log(self.store, self.is_committed, log::CAP)?;
         if self.report.outcome == Outcome::Succeeded {

@@ -44,9 +44,12 @@ impl Room {
             };
             match store.load(&item.object, SMALL, buffer)? {
                 Loaded::Whole => {
-                    input::create(dir, base, item.executable)
-                        .and_then(|mut file| file.write_all(buffer))
-                        .or_io("write an input into", &self.input.path)?;
+                    let written = if item.executable {
+                        input::write_program(dir, base, buffer)
+                    } else {
+                        input::create(dir, base, false).and_then(|mut file| file.write_all(buffer))
+                    };
+                    written.or_io("write an input into", &self.input.path)?;
                 }
                 Loaded::Large { file, stat } => {
                     let at = (dir, base);

@@ -8,8 +8,9 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
-use rustix::fs::{AtFlags, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::links::Lent;
@@ -43,7 +44,6 @@ pub(super) struct Laid {
 
 /// The file that holds every small input, one after the other.
 pub(super) struct Small {
-    file: File,
     /// Its name in `in/`; `None` while it waits as [`SPARE`].
     name: Option<Vec<u8>>,
     inode: u64,
@@ -85,9 +85,11 @@ impl Room {
         let file = self.input.path.join(OsStr::from_bytes(base));
         let mut lent = Vec::new();
         match store.load(object, SMALL, buffer)? {
-            Loaded::Whole => {
-                self.write_small(base, buffer, executable).or_io("write", &file)?;
+            Loaded::Whole if executable => {
+                self.set_small_aside().or_io("move aside", &file)?;
+                write_program(self.input.fd(), base, buffer).or_io("write", &file)?;
             }
+            Loaded::Whole => self.write_small(base, buffer).or_io("write", &file)?,
             Loaded::Large { file: source, stat } => {
                 self.set_small_aside().or_io("move aside", &file)?;
                 let at = (self.input.fd(), base);
@@ -99,10 +101,11 @@ impl Room {
         Ok(Laid { file: file.into_os_string(), name, has_dir: false, lent })
     }
 
-    /// Overwrites the small file in place: 5 µs, where making a new one takes 190.
-    fn write_small(&mut self, base: &[u8], bytes: &[u8], executable: bool) -> io::Result<()> {
-        let mode = input_mode(executable);
-        let small = match &mut self.small {
+    /// Overwrites the small file in place: 10 µs, where making a new one takes 190. It is opened anew
+    /// each time, because a script may make a program of it, and what is open for writing can't be run.
+    fn write_small(&mut self, base: &[u8], bytes: &[u8]) -> io::Result<()> {
+        let mode = input_mode(false);
+        let (file, small) = match &mut self.small {
             Some(small) => {
                 match &small.name {
                     Some(name) if name == base => {}
@@ -113,26 +116,31 @@ impl Room {
                     None => rustix::fs::renameat(&self.root, SPARE, self.input.fd(), base)?,
                 }
                 small.name = Some(base.to_owned());
-                small
+                if small.mode != mode {
+                    let dir = self.input.fd();
+                    rustix::fs::chmodat(dir, base, mode, AtFlags::empty())?;
+                    small.mode = mode;
+                }
+                let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+                let file = rustix::fs::openat(self.input.fd(), base, flags, Mode::empty())?;
+                if rustix::fs::fstat(&file)?.st_ino != small.inode {
+                    return Err(io::Error::other("another file took the place of INPUT_FILE"));
+                }
+                (File::from(file), small)
             }
             None => {
-                let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-                let file = File::from(rustix::fs::openat(self.input.fd(), base, flags, mode)?);
+                let file = create(self.input.fd(), base, false)?;
                 let inode = rustix::fs::fstat(&file)?.st_ino;
-                let (name, mode) = (Some(base.to_owned()), Mode::empty());
-                self.small.insert(Small { file, name, inode, mode, length: 0 })
+                let name = Some(base.to_owned());
+                (file, self.small.insert(Small { name, inode, mode, length: 0 }))
             }
         };
-        small.file.write_all_at(bytes, 0)?;
+        file.write_all_at(bytes, 0)?;
         let length = bytes.len() as u64;
         if small.length > length {
-            small.file.set_len(length)?;
+            file.set_len(length)?;
         }
         small.length = length;
-        if small.mode != mode {
-            rustix::fs::fchmod(&small.file, mode)?;
-            small.mode = mode;
-        }
         Ok(())
     }
 
@@ -153,18 +161,23 @@ impl Room {
         let entries = tree::list(self.input.fd())?;
         let mut expected = 0;
         if let Some(small) = &mut self.small {
-            let is_in_place = match &small.name {
+            let (stat, is_alone) = match &small.name {
                 Some(name) => {
                     expected = 1;
-                    entries.len() == 1
-                        && entries[0].name == *name
-                        && (entries[0].inode == small.inode)
+                    let flags = AtFlags::SYMLINK_NOFOLLOW;
+                    let stat = rustix::fs::statat(self.input.fd(), name.as_slice(), flags);
+                    (stat, entries.len() == 1 && entries[0].name == *name)
                 }
-                None => rustix::fs::statat(&self.root, SPARE, AtFlags::SYMLINK_NOFOLLOW)
-                    .is_ok_and(|stat| stat.st_ino == small.inode),
+                None => (rustix::fs::statat(&self.root, SPARE, AtFlags::SYMLINK_NOFOLLOW), true),
             };
-            let stat = rustix::fs::fstat(&small.file)?;
-            if is_in_place && stat.st_nlink == 1 {
+            // Its number may have been given to another file since; if that is an ordinary file under
+            // this very name and no other, it serves as well.
+            if let Ok(stat) = stat
+                && is_alone
+                && stat.st_ino == small.inode
+                && stat.st_nlink == 1
+                && FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
+            {
                 small.mode = Mode::from_raw_mode(stat.st_mode);
                 small.length = stat.st_size as u64;
             } else {
@@ -199,6 +212,7 @@ pub(super) fn lay_large(
     {
         return Ok(Some(lent));
     }
+    let _starting = executable.then(|| STARTING.write().unwrap_or_else(PoisonError::into_inner));
     let mut file = create(dir, name, executable).or_io(copying, path())?;
     if !NO_CLONES.load(Ordering::Relaxed) {
         match rustix::fs::ioctl_ficlone(&file, &source) {
@@ -215,6 +229,22 @@ pub(super) fn lay_large(
     }
     io::copy(&mut source, &mut file).or_io(copying, path())?;
     Ok(None)
+}
+
+/// Held for writing while a program is open for writing, for reading while a script is started: a process
+/// just forked holds every descriptor until it executes something, and what anybody has open for writing
+/// can't be run ("text file busy").
+static STARTING: RwLock<()> = RwLock::new(());
+
+/// Keeps programs from being written; hold it while a process is started.
+pub(super) fn starting() -> RwLockReadGuard<'static, ()> {
+    STARTING.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Writes a small input that can be run.
+pub(super) fn write_program(dir: BorrowedFd<'_>, name: &[u8], bytes: &[u8]) -> io::Result<()> {
+    let _starting = STARTING.write().unwrap_or_else(PoisonError::into_inner);
+    create(dir, name, true)?.write_all_at(bytes, 0)
 }
 
 /// A new file for one input, with the mode that inputs have whatever the umask.

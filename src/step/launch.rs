@@ -86,7 +86,10 @@ impl Launcher {
         } else {
             command.env_remove("INPUT_DIR");
         }
-        match command.spawn() {
+        let starting = super::input::starting();
+        let spawned = command.spawn();
+        drop(starting);
+        match spawned {
             Ok(child) => Ok(Ok(i32::try_from(child.id()).unwrap_or(0))),
             Err(err) if is_ours(&err) => Err(err).or_io("start", command.get_program()),
             Err(err) => {

@@ -83,7 +83,7 @@ impl Supervisor {
     /// for among its children.
     ///
     /// # Errors
-    /// [`Error::Io`] if one of these, or the thread, can't be had.
+    /// [`Error::Io`](crate::error::Error::Io) if one of these, or the thread, can't be had.
     pub fn new(grace: Duration) -> Result<Supervisor> {
         sys::seal_descriptors().or_io("close inherited files of", "/proc/self")?;
         let adopt = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));

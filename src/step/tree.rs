@@ -15,7 +15,6 @@ const DEPTH: usize = 16;
 pub(super) struct Entry {
     pub(super) name: Vec<u8>,
     pub(super) kind: FileType,
-    pub(super) inode: u64,
 }
 
 /// All names of an open folder, sorted, without `.` and `..`.
@@ -35,7 +34,7 @@ pub(super) fn list(dir: BorrowedFd<'_>) -> io::Result<Vec<Entry>> {
             let stat = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
             kind = FileType::from_raw_mode(stat.st_mode);
         }
-        entries.push(Entry { name: name.to_owned(), kind, inode: entry.ino() });
+        entries.push(Entry { name: name.to_owned(), kind });
     }
     entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
     Ok(entries)

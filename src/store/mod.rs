@@ -165,6 +165,11 @@ impl Store {
         Ok(store)
     }
 
+    /// `DB/objects`, absolute.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// Absolute path of an object.
     pub fn path(&self, hash: &ObjectHash) -> PathBuf {
         self.root.join(Self::name(hash))

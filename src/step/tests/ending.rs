@@ -72,7 +72,7 @@ fn a_missing_working_directory_is_not_blamed_on_the_interpreter() {
         &world.supervisor,
         &attempt,
         &|_| Ok(None),
-        &mut || {},
+        &mut |_| {},
     );
     match report.unwrap().outcome {
         Outcome::NotStarted(sentence) => {
@@ -228,7 +228,7 @@ fn two_workers_lend_the_same_large_object_at_once() {
                         supervisor,
                         &attempt,
                         &|_| Ok(None),
-                        &mut || {},
+                        &mut |_| {},
                     )
                     .unwrap();
                     assert_eq!(report.outcome, Outcome::Succeeded);

@@ -97,7 +97,7 @@ impl World {
             &self.supervisor,
             &attempt,
             &is_committed,
-            &mut || exits += 1,
+            &mut |_| exits += 1,
         );
         assert_eq!(exits, 1, "on_exit is called once, whatever happens");
         report

@@ -1,0 +1,240 @@
+//! The commands and their options. The comments are the help that users read: argh keeps them.
+
+use std::ffi::OsString;
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::path::PathBuf;
+
+use argh::{ArgsInfo, FromArgValue, FromArgs};
+
+use super::care::{Gc, Repair, Verify};
+use super::values::{
+    DEFAULT_MIN_FREE, attempt, bytes, bytes_of_size, default_db, jobs, name, path,
+};
+
+/// The words after the programme's name.
+#[derive(FromArgs)]
+pub(super) struct TopLevel {
+    #[argh(subcommand)]
+    pub(super) command: Invocation,
+}
+
+/// What is asked for.
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
+#[argh(subcommand)]
+pub enum Invocation {
+    /// `run`, said or not.
+    Run(Run),
+    /// `plan`; turns into a [`Run`].
+    Plan(Plan),
+    /// `status`
+    Status(Status),
+    /// `log`
+    Log(Log),
+    /// `cat`
+    Cat(Cat),
+    /// `export`
+    Export(Export),
+    /// `verify`
+    Verify(Verify),
+    /// `repair`
+    Repair(Repair),
+    /// `gc`
+    Gc(Gc),
+}
+
+/// Run what has to be run, and keep the results.
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
+#[argh(subcommand, name = "run")]
+#[argh(
+    note = "Without INPUT, a root task that has no `inputs` gets the files of the last run on this database, or, if \
+    there never were any, runs once on an empty file. Steps whose task and input are as before \
+    are not run again."
+)]
+#[argh(example = "task-pipeline -manifest workflow.toml -db ./my-pipeline-db")]
+#[argh(example = "task-pipeline -j8 -k data/*.csv")]
+pub struct Run {
+    /// the tasks, in TOML; pipeline.toml in this folder if not given
+    #[argh(option, arg_name = "FILE", from_str_fn(path))]
+    pub manifest: Option<PathBuf>,
+
+    /// where results are kept, made if missing; ./db if not given
+    #[argh(option, arg_name = "DIR", from_str_fn(path), default = "default_db()")]
+    pub db: PathBuf,
+
+    /// steps to run at once, also --parallel; the number of CPUs if not given
+    #[argh(option, short = 'j', arg_name = "N", from_str_fn(jobs))]
+    pub jobs: Option<NonZeroUsize>,
+
+    /// after a failure, go on with all that doesn't depend on it
+    #[argh(switch, short = 'k')]
+    pub keep_going: bool,
+
+    /// only say what would be run, and why
+    #[argh(switch, short = 'n')]
+    pub dry_run: bool,
+
+    /// run everything anew, even what has not changed
+    #[argh(switch, short = 'B')]
+    pub always: bool,
+
+    /// say nothing but failures
+    #[argh(switch, short = 'q')]
+    pub quiet: bool,
+
+    /// show what the scripts print
+    #[argh(switch, short = 'v')]
+    pub verbose: bool,
+
+    /// run steps of this task only; may be given again
+    #[argh(option, arg_name = "NAME", from_str_fn(name))]
+    pub step: Vec<String>,
+
+    /// forget the files of earlier runs, and use none
+    #[argh(switch)]
+    pub no_inputs: bool,
+
+    /// if another run holds the database, wait for its end
+    #[argh(switch)]
+    pub wait: bool,
+
+    /// what survives a power cut: batch (all that was reported done) or off (faster; a kill still
+    /// loses nothing); batch if not given
+    #[argh(option, arg_name = "MODE", default = "Durability::Batch")]
+    pub durability: Durability,
+
+    /// start no step when less than this is free (512M, 10G); 64M if not given
+    #[argh(option, arg_name = "SIZE", from_str_fn(bytes_of_size), default = "DEFAULT_MIN_FREE")]
+    pub min_free: u64,
+
+    /// allow a database on a network mount, where locks may not hold and a crash may corrupt it
+    #[argh(switch)]
+    pub allow_network_fs: bool,
+
+    /// with -n: the plan as JSON
+    #[argh(switch)]
+    pub json: bool,
+
+    /// files for the root tasks, one step each; - is standard input
+    #[argh(positional, arg_name = "INPUT", from_str_fn(path))]
+    pub inputs: Vec<PathBuf>,
+}
+
+/// Say what a run would do and why, without doing it.
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
+#[argh(subcommand, name = "plan")]
+pub struct Plan {
+    /// the tasks, in TOML; pipeline.toml in this folder if not given
+    #[argh(option, arg_name = "FILE", from_str_fn(path))]
+    pub manifest: Option<PathBuf>,
+
+    /// where results are kept, only read; ./db if not given
+    #[argh(option, arg_name = "DIR", from_str_fn(path), default = "default_db()")]
+    pub db: PathBuf,
+
+    /// as if everything had to be run anew
+    #[argh(switch, short = 'B')]
+    pub always: bool,
+
+    /// plan steps of this task only; may be given again
+    #[argh(option, arg_name = "NAME", from_str_fn(name))]
+    pub step: Vec<String>,
+
+    /// as if there had been no files in earlier runs
+    #[argh(switch)]
+    pub no_inputs: bool,
+
+    /// as JSON
+    #[argh(switch)]
+    pub json: bool,
+
+    /// files for the root tasks, one step each; - is standard input
+    #[argh(positional, arg_name = "INPUT", from_str_fn(path))]
+    pub inputs: Vec<PathBuf>,
+}
+
+/// Count the steps of each task: done, pending, failed.
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
+#[argh(subcommand, name = "status")]
+pub struct Status {
+    /// where results are kept; ./db if not given
+    #[argh(option, arg_name = "DIR", from_str_fn(path), default = "default_db()")]
+    pub db: PathBuf,
+
+    /// as JSON
+    #[argh(switch)]
+    pub json: bool,
+}
+
+/// Print what a step's script printed.
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
+#[argh(subcommand, name = "log")]
+pub struct Log {
+    /// where results are kept; ./db if not given
+    #[argh(option, arg_name = "DIR", from_str_fn(path), default = "default_db()")]
+    pub db: PathBuf,
+
+    /// as JSON
+    #[argh(switch)]
+    pub json: bool,
+
+    /// the N-th attempt, counted from 1; the last one if not given
+    #[argh(option, arg_name = "N", from_str_fn(attempt))]
+    pub attempt: Option<NonZeroU32>,
+
+    /// of all steps that have failed
+    #[argh(switch)]
+    pub failed: bool,
+
+    /// a step: its id, TASK, or TASK/INPUT_NAME
+    #[argh(positional, arg_name = "STEP", from_str_fn(bytes))]
+    pub step: Option<OsString>,
+}
+
+/// Write objects or outputs to standard output.
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
+#[argh(subcommand, name = "cat")]
+pub struct Cat {
+    /// where results are kept; ./db if not given
+    #[argh(option, arg_name = "DIR", from_str_fn(path), default = "default_db()")]
+    pub db: PathBuf,
+
+    /// what to write, in this order: an object's HASH, TASK, or TASK/OUTPUT_NAME
+    #[argh(positional, arg_name = "WHAT", from_str_fn(bytes))]
+    pub what: Vec<OsString>,
+}
+
+/// Copy a task's outputs into a folder, under their names.
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
+#[argh(subcommand, name = "export")]
+#[argh(note = "What an earlier export into the same folder left and is no output any more is \
+    removed. The exit code is 1 if steps of the task are pending or failed.")]
+pub struct Export {
+    /// where results are kept; ./db if not given
+    #[argh(option, arg_name = "DIR", from_str_fn(path), default = "default_db()")]
+    pub db: PathBuf,
+
+    /// the folder, made if missing
+    #[argh(option, arg_name = "DIR", from_str_fn(path))]
+    pub to: PathBuf,
+
+    /// exit with 0 even if steps are pending or failed
+    #[argh(switch)]
+    pub partial: bool,
+
+    /// say what was written as JSON
+    #[argh(switch)]
+    pub json: bool,
+
+    /// the task
+    #[argh(positional, arg_name = "TASK", from_str_fn(name))]
+    pub task: String,
+}
+
+/// What survives a power cut.
+#[derive(FromArgValue, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// All that was reported done.
+    Batch,
+    /// What the system had written by itself; the next run checks.
+    Off,
+}

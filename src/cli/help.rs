@@ -1,0 +1,137 @@
+//! Help texts, made of the comments in `args`. argh would make them too, but leaves out what an
+//! option's value is and knows no exit codes.
+
+use argh::{CommandInfoWithArgs, FlagInfo, FlagInfoKind, Optionality, SubCommandInfo};
+
+use crate::error::exit;
+
+/// The programme's name in usage lines.
+pub(super) const PROGRAM: &str = "task-pipeline";
+
+const WIDTH: usize = 80;
+/// Where the second column begins.
+const COLUMN: usize = 26;
+
+const ABOUT: &str = "Runs a TOML manifest of shell scripts as a dataflow. Every input, output and log \
+    is kept by its content, so that only what changed is run again, whatever happened in between.";
+
+const SPELLING: &str = "Options can be written with one dash or two, as --name VALUE or --name=VALUE. \
+    What follows -- is no option.";
+
+const CODES: [(u8, &str); 8] = [
+    (exit::OK, "all well"),
+    (exit::STEPS_FAILED, "steps failed, or an export is incomplete"),
+    (exit::USAGE, "the command line or the manifest can't be used"),
+    (exit::DAMAGED, "stored data is damaged"),
+    (exit::INTERNAL, "a bug in task-pipeline"),
+    (exit::NO_SPACE, "no space left"),
+    (exit::IO, "reading or writing failed"),
+    (exit::LOCKED, "another run holds the database"),
+];
+
+/// `task-pipeline --help`
+pub(super) fn overview(commands: &[SubCommandInfo]) -> String {
+    let mut out = wrapped(ABOUT, 0);
+    out.push_str("\n\nUsage: task-pipeline [run] [OPTIONS] [INPUT]...\n");
+    out.push_str("       task-pipeline COMMAND [OPTIONS] ...\n\nCommands:");
+    for command in commands {
+        row(&mut out, command.name, command.command.description);
+    }
+    if let Some(run) = commands.iter().find(|command| command.name == "run") {
+        out.push_str("\n\nOptions of run:");
+        flags(&mut out, &run.command);
+    }
+    row(&mut out, "    --version", "print the version");
+    out.push_str("\n\nExit codes:");
+    for (code, meaning) in CODES {
+        row(&mut out, &code.to_string(), meaning);
+    }
+    out.push_str("\n  A run ended by a signal dies of that signal (Ctrl-C: 130 in a shell).\n\n");
+    out.push_str(&wrapped(SPELLING, 0));
+    out.push_str("\n`task-pipeline COMMAND --help` tells more of a command.");
+    out
+}
+
+/// `task-pipeline COMMAND --help`
+pub(super) fn of(command: &CommandInfoWithArgs) -> String {
+    let mut out = wrapped(command.description, 0);
+    out.push_str(&format!("\n\nUsage: {PROGRAM} {} [OPTIONS]", command.name));
+    for flag in command.flags.iter().filter(|flag| flag.optionality == Optionality::Required) {
+        out.push_str(&format!(" {}", spelled(flag)));
+    }
+    for positional in command.positionals {
+        out.push_str(&match positional.optionality {
+            Optionality::Required => format!(" {}", positional.name),
+            Optionality::Optional => format!(" [{}]", positional.name),
+            Optionality::Repeating | Optionality::Greedy => format!(" [{}]...", positional.name),
+        });
+    }
+    if !command.positionals.is_empty() {
+        out.push_str("\n\nArguments:");
+        for positional in command.positionals {
+            row(&mut out, positional.name, positional.description);
+        }
+    }
+    out.push_str("\n\nOptions:");
+    flags(&mut out, command);
+    for note in command.notes {
+        out.push_str("\n\n");
+        out.push_str(&wrapped(note, 0));
+    }
+    if !command.examples.is_empty() {
+        out.push_str("\n\nExamples:");
+        for example in command.examples {
+            out.push_str(&format!("\n  {example}"));
+        }
+    }
+    out
+}
+
+/// An option with its value, as on the command line: `--to DIR`.
+pub(super) fn spelled(flag: &FlagInfo<'_>) -> String {
+    match flag.kind {
+        FlagInfoKind::Switch => flag.long.to_owned(),
+        FlagInfoKind::Option { arg_name } => format!("{} {arg_name}", flag.long),
+    }
+}
+
+fn flags(out: &mut String, command: &CommandInfoWithArgs) {
+    // argh puts --help first; people look for their own options first.
+    let (help, own): (Vec<_>, Vec<_>) =
+        command.flags.iter().filter(|flag| !flag.hidden).partition(|flag| flag.long == "--help");
+    for flag in own {
+        let letter = flag.short.map_or("    ".to_owned(), |letter| format!("-{letter}, "));
+        row(out, &(letter + &spelled(flag)), flag.description);
+    }
+    for _ in help {
+        row(out, "-h, --help", "print this help");
+    }
+}
+
+/// A line of two columns; the second one goes on below itself, and begins there if the first is long.
+fn row(out: &mut String, left: &str, right: &str) {
+    let gap = match left.chars().count() + 2 {
+        width if width < COLUMN => " ".repeat(COLUMN - width),
+        _ => format!("\n{:COLUMN$}", ""),
+    };
+    out.push_str(&format!("\n  {left}{gap}{}", wrapped(right, COLUMN)));
+}
+
+/// The words of a text in lines, all but the first one indented.
+fn wrapped(text: &str, indent: usize) -> String {
+    let mut out = String::new();
+    let mut column = indent;
+    for word in text.split_whitespace() {
+        let width = word.chars().count();
+        if column > indent && column + 1 + width > WIDTH {
+            out.push_str(&format!("\n{:indent$}", ""));
+            column = indent;
+        } else if column > indent {
+            out.push(' ');
+            column += 1;
+        }
+        out.push_str(word);
+        column += width;
+    }
+    out
+}

@@ -1,0 +1,37 @@
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use super::*;
+
+/// What the words of a line ask for, the programme's name left out.
+fn asked(line: &str) -> Result<Invocation, EarlyExit> {
+    let words = line.split_whitespace().map(OsString::from);
+    parse(std::iter::once("task-pipeline".into()).chain(words))
+}
+
+fn run(line: &str) -> Run {
+    match asked(line) {
+        Ok(Invocation::Run(run)) => run,
+        other => panic!("{line}: {other:?}"),
+    }
+}
+
+/// The first line of what is said about a misuse.
+fn misuse(line: &str) -> String {
+    let exit = asked(line).expect_err(line);
+    assert_eq!(exit.code, exit::USAGE, "{line}: {}", exit.text);
+    exit.text.lines().next().unwrap_or_default().to_owned()
+}
+
+fn help(line: &str) -> String {
+    let exit = asked(line).expect_err(line);
+    assert_eq!(exit.code, exit::OK, "{line}: {}", exit.text);
+    exit.text
+}
+
+fn paths(paths: &[&str]) -> Vec<PathBuf> {
+    paths.iter().map(PathBuf::from).collect()
+}
+
+mod answers;
+mod spelling;

@@ -1,0 +1,221 @@
+//! Repairs to the words before argh sees them: the command left out, long options with one dash,
+//! `--name=value`, `-j8`, `-kn`, `-`, `--`. What is wrong with them is found here too, since argh
+//! would name neither the command nor the option that was meant.
+
+use std::collections::VecDeque;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+
+use argh::{CommandInfoWithArgs, FlagInfo, FlagInfoKind, Optionality, SubCommandInfo};
+
+use super::hidden::hide;
+use super::{EarlyExit, help};
+use crate::suggest;
+use crate::text::printable;
+
+/// Second names of options.
+const ALIASES: [(&str, &str); 1] = [("parallel", "jobs")];
+
+/// Options whose value may be left out, and what it is then. It has to stand in the same word:
+/// `--data=5%`.
+const IMPLIED: [(&str, &str); 1] = [("--data", "100%")];
+
+/// What the words ask for.
+pub(super) enum Request<'c> {
+    Version,
+    /// Of one command, or of all.
+    Help(Option<&'c CommandInfoWithArgs>),
+    /// Words for argh.
+    Command(Vec<String>),
+}
+
+/// The words, from the first one not yet read.
+pub(super) struct Words<'c> {
+    words: VecDeque<OsString>,
+    commands: &'c [SubCommandInfo],
+}
+
+/// An option as it will be handed on, with its value.
+struct Given<'c> {
+    flag: &'c FlagInfo<'static>,
+    value: Option<OsString>,
+}
+
+impl<'c> Words<'c> {
+    pub(super) fn new(
+        words: impl Iterator<Item = OsString>,
+        commands: &'c [SubCommandInfo],
+    ) -> Words<'c> {
+        Words { words: words.collect(), commands }
+    }
+
+    pub(super) fn request(mut self) -> Result<Request<'c>, EarlyExit> {
+        let first = self.words.front().and_then(|word| word.to_str()).unwrap_or_default();
+        if matches!(first, "help" | "--help" | "-help" | "-h") {
+            let command = self.words.get(1).and_then(|word| self.command(word));
+            return Ok(Request::Help(command));
+        }
+        match self.words.front().and_then(|word| self.command(word)) {
+            Some(command) => {
+                self.words.pop_front();
+                self.of_command(command)
+            }
+            None => match self.command(OsStr::new("run")) {
+                Some(run) => self.of_command(run),
+                None => Ok(Request::Help(None)),
+            },
+        }
+    }
+
+    fn command(&self, word: &OsStr) -> Option<&'c CommandInfoWithArgs> {
+        self.commands.iter().find(|known| word == known.name).map(|known| &known.command)
+    }
+
+    fn of_command(&mut self, command: &'c CommandInfoWithArgs) -> Result<Request<'c>, EarlyExit> {
+        let mut given: Vec<Given<'c>> = Vec::new();
+        let mut positionals: Vec<OsString> = Vec::new();
+        while let Some(word) = self.words.pop_front() {
+            match word.as_bytes() {
+                b"--" => positionals.extend(self.words.drain(..)),
+                b"-" => positionals.push(word),
+                b"-h" | b"-help" | b"--help" => return Ok(Request::Help(Some(command))),
+                b"-V" | b"-version" | b"--version" => return Ok(Request::Version),
+                [b'-', ..] => self.options(command, &word, &mut given)?,
+                _ => positionals.push(word),
+            }
+        }
+        check_complete(command, &given, &positionals)?;
+        let mut words = vec![command.name.to_owned()];
+        for Given { flag, value } in given {
+            words.push(flag.long.to_owned());
+            words.extend(value.as_deref().map(hide));
+        }
+        words.extend(positionals.iter().map(|word| hide(word)));
+        Ok(Request::Command(words))
+    }
+
+    /// The options that one word holds: one by its long name, or several by their letters.
+    fn options(
+        &mut self,
+        command: &'c CommandInfoWithArgs,
+        word: &OsStr,
+        given: &mut Vec<Given<'c>>,
+    ) -> Result<(), EarlyExit> {
+        let bytes = word.as_bytes();
+        let name = bytes.strip_prefix(b"--").unwrap_or(&bytes[1..]);
+        let equals = name.iter().position(|byte| *byte == b'=');
+        let (name, value) = match equals {
+            Some(at) => (&name[..at], Some(OsString::from_vec(name[at + 1..].to_vec()))),
+            None => (name, None),
+        };
+        let name = std::str::from_utf8(name).map_err(|_| unknown(command, word))?;
+        if let Some(flag) = by_name(command, name) {
+            return self.take(command, flag, value, given);
+        }
+        // A letter with its value, `-j8`, unless it looks like a slip in a long name, `-jobz`.
+        let letters = word.to_str().and_then(|word| word.strip_prefix('-'));
+        let letters =
+            letters.filter(|letters| !letters.starts_with('-') && guess(command, name).is_none());
+        let mut letters = letters.ok_or_else(|| unknown(command, word))?.chars();
+        while let Some(letter) = letters.next() {
+            let flag = command.flags.iter().find(|flag| flag.short == Some(letter));
+            let flag = flag.ok_or_else(|| unknown(command, word))?;
+            let rest = letters.as_str();
+            if takes_value(flag) && !rest.is_empty() {
+                let value = rest.strip_prefix('=').unwrap_or(rest);
+                return self.take(command, flag, Some(value.into()), given);
+            }
+            self.take(command, flag, None, given)?;
+        }
+        Ok(())
+    }
+
+    /// Takes an option with its value, which is the next word if it wasn't in the same one. Of an
+    /// option given twice the later counts, so that a Makefile's can be overruled.
+    fn take(
+        &mut self,
+        command: &CommandInfoWithArgs,
+        flag: &'c FlagInfo<'static>,
+        attached: Option<OsString>,
+        given: &mut Vec<Given<'c>>,
+    ) -> Result<(), EarlyExit> {
+        let value = match (takes_value(flag), attached) {
+            (false, Some(_)) => {
+                return Err(misuse(command, &format!("`{}` takes no value", flag.long)));
+            }
+            (false, None) => None,
+            (true, Some(value)) => Some(value),
+            (true, None) => match implied(flag).or_else(|| self.words.pop_front()) {
+                Some(value) => Some(value),
+                None => return Err(misuse(command, &format!("`{}` needs a value", flag.long))),
+            },
+        };
+        if flag.optionality != Optionality::Repeating {
+            given.retain(|earlier| earlier.flag.long != flag.long);
+        }
+        given.push(Given { flag, value });
+        Ok(())
+    }
+}
+
+fn check_complete(
+    command: &CommandInfoWithArgs,
+    given: &[Given<'_>],
+    positionals: &[OsString],
+) -> Result<(), EarlyExit> {
+    let takes = command.positionals;
+    let is_endless = takes.last().is_some_and(|last| last.optionality == Optionality::Repeating);
+    if let Some(extra) = positionals.get(takes.len())
+        && !is_endless
+    {
+        let extra = printable(extra.as_bytes());
+        return Err(misuse(command, &format!("`{}` can't use `{extra}`", command.name)));
+    }
+    for flag in command.flags.iter().filter(|flag| flag.optionality == Optionality::Required) {
+        if !given.iter().any(|given| given.flag.long == flag.long) {
+            let what = format!("`{}` needs {}", command.name, help::spelled(flag));
+            return Err(misuse(command, &what));
+        }
+    }
+    match takes.get(positionals.len()).filter(|next| next.optionality == Optionality::Required) {
+        Some(next) => Err(misuse(command, &format!("`{}` needs a {}", command.name, next.name))),
+        None => Ok(()),
+    }
+}
+
+fn by_name<'c>(command: &'c CommandInfoWithArgs, name: &str) -> Option<&'c FlagInfo<'static>> {
+    let alias = ALIASES.iter().find(|(alias, _)| *alias == name);
+    let name = alias.map_or(name, |(_, name)| *name);
+    command.flags.iter().find(|flag| flag.long.strip_prefix("--") == Some(name))
+}
+
+fn implied(flag: &FlagInfo<'_>) -> Option<OsString> {
+    IMPLIED.iter().find(|(long, _)| *long == flag.long).map(|(_, value)| value.into())
+}
+
+fn takes_value(flag: &FlagInfo<'_>) -> bool {
+    matches!(flag.kind, FlagInfoKind::Option { .. })
+}
+
+/// The option, without its dashes, that was probably meant.
+fn guess(command: &CommandInfoWithArgs, name: &str) -> Option<&'static str> {
+    let long = command.flags.iter().filter_map(|flag| flag.long.strip_prefix("--"));
+    // The shortest names are one slip from any pair of letters.
+    let known = long.chain(ALIASES.iter().map(|(alias, _)| *alias)).filter(|_| name.len() > 2);
+    suggest::nearest(name, known)
+}
+
+fn unknown(command: &CommandInfoWithArgs, word: &OsStr) -> EarlyExit {
+    let shown = printable(word.as_bytes());
+    let name = shown.trim_start_matches('-').split('=').next().unwrap_or_default();
+    let hint = match guess(command, name) {
+        Some(meant) => format!("; did you mean `--{meant}`?"),
+        None => String::new(),
+    };
+    misuse(command, &format!("unknown option `{shown}`{hint}"))
+}
+
+fn misuse(command: &CommandInfoWithArgs, what: &str) -> EarlyExit {
+    let see = format!("see `{} {} --help`", help::PROGRAM, command.name);
+    EarlyExit::misuse(format!("{what}\n{see}"))
+}

@@ -1,0 +1,258 @@
+//! `export TASK --to DIR`: the live results of a task as ordinary files. A second export brings the
+//! folder up to date: it writes what changed, removes what an earlier one left that is live no more,
+//! and touches nothing else, so that make sees an old file where nothing changed.
+
+use std::collections::HashMap;
+use std::fs::{self, File, Metadata};
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use crate::cli::Export;
+use crate::db::{self, Db, OutputRow};
+use crate::error::{Error, OrIo as _, Result, exit};
+use crate::names;
+use crate::object::{ObjectHash, ObjectHasher};
+use crate::store::Store;
+use crate::text::printable;
+use crate::text::{as_path, path_bytes};
+
+use super::{answer, complain};
+
+/// In the folder: what the last export put there.
+const RECORD: &str = ".task-pipeline-export";
+const RECORD_HEAD: &[u8] = b"task-pipeline export 1";
+
+/// A file as this program left it: if size or time differ, somebody else has written it since.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Left {
+    object: ObjectHash,
+    executable: bool,
+    size: u64,
+    mtime_ns: i128,
+}
+
+/// Writes the results of a task into a folder.
+pub(super) fn export(args: &Export) -> Result<u8> {
+    let db = Db::open_read_only(&args.db)?;
+    let store = Store::open(&args.db, false)?;
+    let (complete, outputs) = {
+        let conn = db.lock();
+        let task = db::find_task(&conn, &args.task)?;
+        let mut outputs = Vec::new();
+        db::each_live_output(&conn, task, &mut |output| {
+            outputs.push(output);
+            Ok(())
+        })?;
+        (db::is_complete(&conn)?, outputs)
+    };
+    if !complete {
+        complain(
+            "the pipeline is incomplete: steps failed or are still to run (`task-pipeline status`); \
+             run it again, or add --partial to export what there is",
+        );
+        if !args.partial {
+            return Ok(exit::STEPS_FAILED);
+        }
+    }
+    fs::create_dir_all(&args.to).or_io("make the folder", &args.to)?;
+    let report = Folder { store: &store, to: &args.to }.bring_up_to_date(&outputs)?;
+    if args.json {
+        answer::json(&json!({
+            "task": args.task, "files": report.files, "written": report.written,
+            "removed": report.removed, "complete": complete,
+        }))?;
+    } else {
+        complain(&format!(
+            "{} file(s) of {} in {}: {} written, {} removed",
+            report.files,
+            args.task,
+            args.to.display(),
+            report.written,
+            report.removed
+        ));
+    }
+    Ok(exit::OK)
+}
+
+#[derive(Default)]
+struct Report {
+    files: usize,
+    written: usize,
+    removed: usize,
+}
+
+struct Folder<'a> {
+    store: &'a Store,
+    to: &'a Path,
+}
+
+impl Folder<'_> {
+    fn bring_up_to_date(&self, outputs: &[OutputRow]) -> Result<Report> {
+        let mut before = self.read_record()?;
+        let mut report = Report { files: outputs.len(), ..Report::default() };
+        let names = names::distinct(outputs.iter().map(|output| output.name.as_slice()));
+        let mut record = RECORD_HEAD.to_vec();
+        record.push(0);
+        for (output, name) in outputs.iter().zip(&names) {
+            let earlier = before.remove(name);
+            let left = match earlier.filter(|left| self.is_fresh(name, left, output)) {
+                Some(left) => left,
+                None => {
+                    report.written += 1;
+                    self.write(name, output)?
+                }
+            };
+            note(&mut record, name, &left);
+        }
+        for (name, left) in before {
+            report.removed += usize::from(self.remove(&name, &left)?);
+        }
+        let path = self.to.join(RECORD);
+        let draft = self.to.join(format!("{RECORD}.{}", std::process::id()));
+        fs::write(&draft, record).or_io("write", &draft)?;
+        fs::rename(&draft, &path).or_io("write", &path)?;
+        Ok(report)
+    }
+
+    fn path(&self, name: &[u8]) -> PathBuf {
+        self.to.join(as_path(&names::below(name)))
+    }
+
+    fn is_fresh(&self, name: &[u8], left: &Left, output: &OutputRow) -> bool {
+        left.object == output.object
+            && left.executable == output.executable
+            && is_as_left(&self.path(name), left)
+    }
+
+    /// Writes one file beside its place and renames it, checking its hash on the way.
+    fn write(&self, name: &[u8], output: &OutputRow) -> Result<Left> {
+        let path = self.path(name);
+        let folder = path.parent().unwrap_or(self.to);
+        fs::create_dir_all(folder).or_io("make the folder", folder)?;
+        if path.is_dir() && !path.is_symlink() {
+            return Err(Error::Usage(format!(
+                "`{}` is a folder, but a result has this name; export into another folder",
+                path.display()
+            )));
+        }
+        let draft = folder.join(format!("{RECORD}.{}~", std::process::id()));
+        let mode = if output.executable { 0o777 } else { 0o666 };
+        let mut file = File::options()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(mode)
+            .open(&draft)
+            .or_io("write", &draft)?;
+        let copied = self.copy(&output.object, &mut file, &draft);
+        let left = copied.and_then(|()| {
+            fs::rename(&draft, &path).or_io("write", &path)?;
+            let metadata = file.metadata().or_io("look at", &path)?;
+            Ok(Left {
+                object: output.object,
+                executable: output.executable,
+                size: metadata.len(),
+                mtime_ns: mtime_ns(&metadata),
+            })
+        });
+        if left.is_err() {
+            let _ = fs::remove_file(&draft);
+        }
+        left
+    }
+
+    fn copy(&self, object: &ObjectHash, to: &mut File, draft: &Path) -> Result<()> {
+        let from = self.store.path(object);
+        let mut source = self.store.open_object(object)?;
+        let mut hasher = ObjectHasher::default();
+        let mut buffer = vec![0; 1 << 16];
+        loop {
+            let n = source.read(&mut buffer).or_io("read", &from)?;
+            if n == 0 {
+                break;
+            }
+            hasher.update(&buffer[..n]);
+            to.write_all(&buffer[..n]).or_io("write", draft)?;
+        }
+        if hasher.finish() == *object {
+            return Ok(());
+        }
+        let why = "its bytes have another hash".to_owned();
+        Err(Error::Damaged { object: *object, path: from, why })
+    }
+
+    /// Removes a file of an earlier export, unless somebody else has written it since.
+    fn remove(&self, name: &[u8], left: &Left) -> Result<bool> {
+        let path = self.path(name);
+        if !path.is_symlink() && !path.exists() {
+            return Ok(false);
+        }
+        if !is_as_left(&path, left) {
+            complain(&format!(
+                "kept {}: it is no result any more, but was changed since it was exported",
+                printable(path_bytes(&path))
+            ));
+            return Ok(false);
+        }
+        fs::remove_file(&path).or_io("remove", &path)?;
+        let mut folder = path.parent();
+        while let Some(empty) = folder.filter(|folder| *folder != self.to) {
+            // Fails for the first folder that still holds something.
+            if fs::remove_dir(empty).is_err() {
+                break;
+            }
+            folder = empty.parent();
+        }
+        Ok(true)
+    }
+
+    fn read_record(&self) -> Result<HashMap<Vec<u8>, Left>> {
+        let path = self.to.join(RECORD);
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(err) if err.kind() == std::io::ErrorKind::NotFound => return Ok(HashMap::new()),
+            Err(err) => return Err(err).or_io("read", &path),
+        };
+        let mut lines = bytes.split(|&byte| byte == 0);
+        if lines.next() != Some(RECORD_HEAD) {
+            return Err(Error::Usage(format!(
+                "`{}` is not from an export of this version; remove it, or export into another folder",
+                path.display()
+            )));
+        }
+        // A line that doesn't read (it never should) only means that a file is written once more.
+        Ok(lines.filter_map(read_note).collect())
+    }
+}
+
+fn note(record: &mut Vec<u8>, name: &[u8], left: &Left) {
+    let mode = if left.executable { 'x' } else { '-' };
+    record.extend_from_slice(
+        format!("{} {mode} {} {} ", left.object, left.size, left.mtime_ns).as_bytes(),
+    );
+    record.extend_from_slice(name);
+    record.push(0);
+}
+
+fn read_note(line: &[u8]) -> Option<(Vec<u8>, Left)> {
+    let mut words = line.splitn(5, |&byte| byte == b' ');
+    let mut word = || words.next().and_then(|word| std::str::from_utf8(word).ok());
+    let object = ObjectHash::parse(word()?).ok()?;
+    let executable = word()? == "x";
+    let size = word()?.parse().ok()?;
+    let mtime_ns = word()?.parse().ok()?;
+    Some((words.next()?.to_vec(), Left { object, executable, size, mtime_ns }))
+}
+
+fn is_as_left(path: &Path, left: &Left) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|found| {
+        found.is_file() && found.len() == left.size && mtime_ns(&found) == left.mtime_ns
+    })
+}
+
+fn mtime_ns(metadata: &Metadata) -> i128 {
+    i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec())
+}

@@ -1,0 +1,86 @@
+//! `run`, also without the word.
+
+use std::io::IsTerminal as _;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+use crate::cli::{self, Run};
+use crate::db::Durability;
+use crate::error::{Error, OrIo as _, Result, exit};
+use crate::progress::{Bar, Lines, Loudness, Progress};
+use crate::run::{self, RunOptions};
+
+/// The manifest where none is named.
+const DEFAULT_MANIFEST: &str = "pipeline.toml";
+
+/// Runs the pipeline.
+pub(super) fn run(args: &Run) -> Result<u8> {
+    crate::sys::ignore_tty_stops().or_io("set up", "signals")?;
+    let options = options(args)?;
+    let stderr = std::io::stderr();
+    let mut progress: Box<dyn Progress> = match () {
+        () if args.quiet => Box::new(Lines::new(stderr, Loudness::Quiet)),
+        () if stderr.is_terminal() && !args.verbose => Box::new(Bar::new()),
+        () => Box::new(Lines::new(stderr, Loudness::Normal)),
+    };
+    let summary =
+        run::run(&options, progress.as_mut()).map_err(|err| hint(err, &options.inputs))?;
+    drop(progress);
+    if let Some(signal) = summary.interrupted {
+        // Dying of it, not merely exiting, tells a calling shell or make to stop too.
+        let _ = signal_hook::low_level::emulate_default_handler(signal);
+    }
+    Ok(if summary.failed > 0 { exit::STEPS_FAILED } else { exit::OK })
+}
+
+/// A mistyped command, or one that comes too late, was taken for an input.
+fn hint(error: Error, inputs: &[PathBuf]) -> Error {
+    let command = inputs
+        .iter()
+        .filter(|input| !input.exists())
+        .find_map(|input| cli::command_like(input.as_os_str()));
+    match (error, command) {
+        (Error::Usage(text), Some(command)) => {
+            Error::Usage(format!("{text}\ndid you mean the command `{command}`? it comes first"))
+        }
+        (error, _) => error,
+    }
+}
+
+/// Turns words into what a run understands.
+pub(super) fn options(args: &Run) -> Result<RunOptions> {
+    let manifest = match &args.manifest {
+        Some(manifest) => manifest.clone(),
+        None => default_manifest()?,
+    };
+    let durability = match args.durability {
+        cli::Durability::Batch => Durability::Batch,
+        cli::Durability::Off => Durability::Off,
+    };
+    let cpus = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    Ok(RunOptions {
+        manifest,
+        db: args.db.clone(),
+        jobs: args.jobs.unwrap_or(cpus),
+        keep_going: args.keep_going,
+        always: args.always,
+        only: args.step.clone(),
+        inputs: args.inputs.clone(),
+        no_inputs: args.no_inputs,
+        wait: args.wait,
+        durability,
+        verbose: args.verbose,
+        min_free: args.min_free,
+        allow_network_fs: args.allow_network_fs,
+    })
+}
+
+fn default_manifest() -> Result<PathBuf> {
+    let path = Path::new(DEFAULT_MANIFEST);
+    if path.try_exists().or_io("look for", path)? {
+        return Ok(path.to_owned());
+    }
+    Err(Error::Usage(format!(
+        "no manifest: name one with -manifest FILE, or call it `{DEFAULT_MANIFEST}` in this folder"
+    )))
+}

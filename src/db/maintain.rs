@@ -1,0 +1,292 @@
+//! What `verify`, `repair` and `gc` ask and change.
+
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
+
+use crate::error::{OrDb, Result};
+use crate::ids::StepId;
+use crate::object::ObjectHash;
+
+use super::commit::{OutputRow, outputs_of};
+use super::value::NameBytes;
+
+const WHAT: &str = "look through the database";
+
+/// Calls `see` with (hash, bytes) of every committed object.
+pub fn each_object(
+    conn: &Connection,
+    see: &mut dyn FnMut(ObjectHash, u64) -> Result<()>,
+) -> Result<()> {
+    let mut statement = conn.prepare("SELECT hash, size FROM object ORDER BY hash").or_db(WHAT)?;
+    let mut rows = statement.query([]).or_db(WHAT)?;
+    while let Some(row) = rows.next().or_db(WHAT)? {
+        see(row.get(0).or_db(WHAT)?, row.get::<_, i64>(1).or_db(WHAT)?.unsigned_abs())?;
+    }
+    Ok(())
+}
+
+/// What SQLite itself finds wrong with the file, and references to rows that aren't there.
+pub fn check_database(conn: &Connection) -> Result<Vec<String>> {
+    let mut statement = conn.prepare("PRAGMA quick_check(20)").or_db(WHAT)?;
+    let rows = statement.query_map([], |row| row.get::<_, String>(0));
+    let mut wrong: Vec<String> = rows.and_then(|rows| rows.collect()).or_db(WHAT)?;
+    wrong.retain(|line| line != "ok");
+    let mut statement = conn
+        .prepare("SELECT \"table\", parent, count(*) FROM pragma_foreign_key_check GROUP BY 1, 2")
+        .or_db(WHAT)?;
+    let rows = statement.query_map([], |row| {
+        let (table, parent, count) =
+            (row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, i64>(2)?);
+        Ok(format!("{count} row(s) of {table} refer to rows of {parent} that aren't there"))
+    });
+    wrong.extend(rows.and_then(|rows| rows.collect::<rusqlite::Result<Vec<_>>>()).or_db(WHAT)?);
+    Ok(wrong)
+}
+
+/// Objects that live steps refer to (input, outputs, last log) and that have no row.
+pub fn unproven_objects(conn: &Connection) -> Result<Vec<ObjectHash>> {
+    let mut statement = conn
+        .prepare(&format!(
+            "SELECT DISTINCT object FROM ({LIVE_OBJECTS}) WHERE object IS NOT NULL
+             AND object NOT IN (SELECT hash FROM object) ORDER BY object"
+        ))
+        .or_db(WHAT)?;
+    let rows = statement.query_map([], |row| row.get(0));
+    rows.and_then(|rows| rows.collect()).or_db(WHAT)
+}
+
+/// Everything that a live step works on, made or printed.
+const LIVE_OBJECTS: &str = "
+    SELECT unhex(object_hash) AS object FROM step WHERE live = 1
+    UNION ALL SELECT o.object FROM step s JOIN output o ON o.step = s.id WHERE s.live = 1 AND s.state = 1
+    UNION ALL SELECT a.log FROM step s JOIN attempt a ON a.step = s.id WHERE s.live = 1
+      AND a.number = (SELECT max(number) FROM attempt WHERE step = s.id)";
+
+/// A step that made an object, with what is needed to make it again.
+#[derive(Debug, Clone)]
+pub struct Producer {
+    pub step: StepId,
+    pub task: String,
+    pub name: Vec<u8>,
+    pub object: ObjectHash,
+    pub executable: bool,
+    pub gather: bool,
+    pub recipe_hash: ObjectHash,
+    /// The recipe's fields as JSON.
+    pub recipe_json: String,
+    /// Folder of the manifest of its last attempt, absolute.
+    pub dir: Vec<u8>,
+    /// All that it made.
+    pub outputs: Vec<OutputRow>,
+}
+
+/// The steps whose outputs are recorded as this object, live ones first.
+pub fn producers(conn: &Connection, object: &ObjectHash) -> Result<Vec<Producer>> {
+    let mut statement = conn
+        .prepare_cached(
+            "SELECT DISTINCT s.id, t.name, s.name, s.object_hash, s.executable, t.gather, r.hash, r.fields,
+               (SELECT run.dir FROM attempt a JOIN run ON run.id = a.run WHERE a.step = s.id
+                ORDER BY a.number DESC LIMIT 1)
+             FROM output o JOIN step s ON s.id = o.step JOIN task t ON t.id = s.task
+             JOIN recipe r ON r.id = s.recipe
+             WHERE o.object = ?1 AND s.state = 1 ORDER BY s.live DESC, s.id DESC",
+        )
+        .or_db(WHAT)?;
+    let rows = statement.query_map([object], |row| {
+        Ok(Producer {
+            step: row.get(0)?,
+            task: row.get(1)?,
+            name: row.get::<_, NameBytes>(2)?.0,
+            object: row.get(3)?,
+            executable: row.get(4)?,
+            gather: row.get(5)?,
+            recipe_hash: row.get(6)?,
+            recipe_json: row.get(7)?,
+            dir: row.get::<_, Option<NameBytes>>(8)?.map(|dir| dir.0).unwrap_or_default(),
+            outputs: Vec::new(),
+        })
+    });
+    let mut producers: Vec<Producer> = rows.and_then(|rows| rows.collect()).or_db(WHAT)?;
+    for producer in &mut producers {
+        producer.outputs = outputs_of(conn, producer.step)?;
+    }
+    Ok(producers)
+}
+
+/// Paths of input files that held this object when they were last hashed.
+pub fn input_files(conn: &Connection, object: &ObjectHash) -> Result<Vec<Vec<u8>>> {
+    let mut statement = conn
+        .prepare_cached(
+            "SELECT DISTINCT path FROM input_file WHERE object = ?1 AND task <> 0 AND path <> ''",
+        )
+        .or_db(WHAT)?;
+    let rows = statement.query_map([object], |row| Ok(row.get::<_, NameBytes>(0)?.0));
+    rows.and_then(|rows| rows.collect()).or_db(WHAT)
+}
+
+/// Folder of the manifest of the last run.
+pub fn last_dir(conn: &Connection) -> Result<Option<Vec<u8>>> {
+    conn.query_row("SELECT dir FROM run ORDER BY id DESC LIMIT 1", [], |row| {
+        Ok(row.get::<_, NameBytes>(0)?.0)
+    })
+    .optional()
+    .or_db(WHAT)
+}
+
+/// Live gather steps that work on this listing; they are retired, so that the next run lists anew.
+pub fn retire_gather(conn: &mut Connection, listing: &ObjectHash) -> Result<usize> {
+    let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate).or_db(WHAT)?;
+    let retired = tx
+        .execute(
+            "UPDATE step SET live = 0 WHERE live = 1 AND object_hash = ?1
+             AND task IN (SELECT id FROM task WHERE gather = 1)",
+            [listing.hex()],
+        )
+        .or_db(WHAT)?;
+    if retired > 0 {
+        tx.execute("DELETE FROM meta WHERE key = 'complete'", []).or_db(WHAT)?;
+    }
+    tx.commit().or_db(WHAT)?;
+    Ok(retired)
+}
+
+/// The log of these attempts is lost. Returns how many they are.
+pub fn lose_log(conn: &Connection, log: &ObjectHash) -> Result<usize> {
+    conn.execute("UPDATE attempt SET log = NULL WHERE log = ?1", [log]).or_db(WHAT)
+}
+
+/// An object is proven no more.
+pub fn forget_object(conn: &Connection, object: &ObjectHash) -> Result<()> {
+    conn.execute("DELETE FROM object WHERE hash = ?1", [object]).or_db(WHAT)?;
+    Ok(())
+}
+
+/// Which old results count as needed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum History {
+    /// All of them.
+    All,
+    /// Those of the last so many runs.
+    Runs(u32),
+}
+
+/// Calls `see` with (hash, bytes) of every object that nothing needed refers to.
+pub fn each_garbage(
+    conn: &Connection,
+    history: History,
+    see: &mut dyn FnMut(ObjectHash, u64),
+) -> Result<()> {
+    conn.execute_batch(
+        "DROP TABLE IF EXISTS temp.needed;
+         CREATE TEMP TABLE needed(object BLOB PRIMARY KEY) WITHOUT ROWID;",
+    )
+    .or_db(WHAT)?;
+    let old = match history {
+        History::All => "
+            UNION ALL SELECT unhex(object_hash) FROM step
+            UNION ALL SELECT object FROM output UNION ALL SELECT log FROM attempt"
+            .to_owned(),
+        History::Runs(runs) => format!(
+            "UNION ALL SELECT unhex(s.object_hash) FROM step s JOIN attempt a ON a.step = s.id
+               WHERE a.run > (SELECT max(id) FROM run) - {runs}
+             UNION ALL SELECT o.object FROM output o JOIN attempt a ON a.step = o.step
+               WHERE a.run > (SELECT max(id) FROM run) - {runs}
+             UNION ALL SELECT log FROM attempt WHERE run > (SELECT max(id) FROM run) - {runs}"
+        ),
+    };
+    conn.execute_batch(&format!(
+        "INSERT OR IGNORE INTO temp.needed SELECT object FROM ({LIVE_OBJECTS}
+           UNION ALL SELECT object FROM input_file UNION ALL SELECT object FROM argument {old})
+         WHERE object IS NOT NULL"
+    ))
+    .or_db(WHAT)?;
+    let mut statement = conn
+        .prepare("SELECT hash, size FROM object WHERE hash NOT IN temp.needed ORDER BY hash")
+        .or_db(WHAT)?;
+    let mut rows = statement.query([]).or_db(WHAT)?;
+    while let Some(row) = rows.next().or_db(WHAT)? {
+        see(row.get(0).or_db(WHAT)?, row.get::<_, i64>(1).or_db(WHAT)?.unsigned_abs());
+    }
+    Ok(())
+}
+
+/// Takes the rows of objects away, in one transaction. A step of history that made one of them has to
+/// run again if it ever comes alive again.
+pub fn drop_objects(conn: &mut Connection, objects: &[ObjectHash]) -> Result<()> {
+    let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate).or_db(WHAT)?;
+    tx.execute_batch(
+        "DROP TABLE IF EXISTS temp.dropped;
+         CREATE TEMP TABLE dropped(object BLOB PRIMARY KEY) WITHOUT ROWID;",
+    )
+    .or_db(WHAT)?;
+    for object in objects {
+        tx.prepare_cached("INSERT OR IGNORE INTO temp.dropped VALUES (?1)")
+            .and_then(|mut s| s.execute([object]))
+            .or_db(WHAT)?;
+    }
+    tx.execute_batch(
+        "UPDATE step SET state = 0 WHERE live = 0 AND state = 1 AND id IN
+           (SELECT step FROM output WHERE object IN temp.dropped);
+         DELETE FROM object WHERE hash IN temp.dropped;",
+    )
+    .or_db(WHAT)?;
+    tx.commit().or_db(WHAT)
+}
+
+/// Runs whose commits a power cut may have spoilt: made without fsync under another boot or mount.
+pub fn unsound_runs(conn: &Connection, boot: &str) -> Result<u64> {
+    conn.query_row("SELECT count(*) FROM run WHERE sound = 0 AND boot <> ?1", [boot], |row| {
+        row.get::<_, i64>(0)
+    })
+    .map(i64::unsigned_abs)
+    .or_db(WHAT)
+}
+
+/// Every object that unsound runs may have committed: calls `see` with (hash, bytes).
+pub fn each_unsound_object(
+    conn: &Connection,
+    boot: &str,
+    see: &mut dyn FnMut(ObjectHash, u64) -> Result<()>,
+) -> Result<()> {
+    let mut statement = conn
+        .prepare(
+            "WITH unsound(run) AS (SELECT id FROM run WHERE sound = 0 AND boot <> ?1),
+             steps(step) AS (SELECT step FROM attempt WHERE run IN unsound)
+             SELECT hash, size FROM object WHERE hash IN (
+               SELECT object FROM output WHERE step IN steps
+               UNION SELECT log FROM attempt WHERE run IN unsound
+               UNION SELECT unhex(object_hash) FROM step
+                 WHERE id IN steps OR (live = 1 AND state <> 1))",
+        )
+        .or_db(WHAT)?;
+    let mut rows = statement.query([boot]).or_db(WHAT)?;
+    while let Some(row) = rows.next().or_db(WHAT)? {
+        see(row.get(0).or_db(WHAT)?, row.get::<_, i64>(1).or_db(WHAT)?.unsigned_abs())?;
+    }
+    Ok(())
+}
+
+/// Objects that turned out bad: their rows go, and all that made or read them is to be done again. A
+/// file that held one is hashed anew.
+pub fn redo(conn: &mut Connection, bad: &[ObjectHash], boot: &str) -> Result<()> {
+    let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate).or_db(WHAT)?;
+    for object in bad {
+        let each = [
+            "UPDATE step SET state = 0 WHERE id IN (SELECT step FROM output WHERE object = ?1)",
+            "UPDATE attempt SET log = NULL WHERE log = ?1",
+            "DELETE FROM input_file WHERE object = ?1",
+            "DELETE FROM object WHERE hash = ?1",
+        ];
+        for sql in each {
+            tx.prepare_cached(sql).and_then(|mut s| s.execute([object])).or_db(WHAT)?;
+        }
+    }
+    if !bad.is_empty() {
+        // Every task is planned whole, and every file compared.
+        tx.execute_batch(
+            "DELETE FROM meta WHERE key = 'complete'; UPDATE task SET wiring = NULL, scan = NULL;",
+        )
+        .or_db(WHAT)?;
+    }
+    tx.execute("UPDATE run SET sound = 1 WHERE sound = 0 AND boot <> ?1", [boot]).or_db(WHAT)?;
+    tx.commit().or_db(WHAT)
+}

@@ -1,0 +1,267 @@
+//! The statements of a plan, one task at a time. See `plan` for what they mean.
+
+use rusqlite::{Connection, params};
+
+use crate::error::{OrDb, Result};
+use crate::ids::{TaskId, TaskIndex};
+
+use super::flow::{Flow, FlowTask};
+use super::plan::TaskPlan;
+
+pub(super) const WHAT: &str = "plan";
+
+/// `p` is live and done after all changes so far; `c` is its row of `change`, if any.
+const SUPPORTS: &str = "coalesce(c.live, p.live) = 1 AND coalesce(c.state, p.state) = 1";
+
+pub(super) struct Planner<'a> {
+    pub(super) conn: &'a Connection,
+    pub(super) flow: &'a Flow,
+}
+
+impl Planner<'_> {
+    pub(super) fn run(&self, sql: &str, params: impl rusqlite::Params) -> Result<usize> {
+        self.conn.prepare_cached(sql).and_then(|mut s| s.execute(params)).or_db(WHAT)
+    }
+
+    pub(super) fn count(&self, sql: &str, task: TaskId) -> Result<u64> {
+        self.conn
+            .prepare_cached(sql)
+            .and_then(|mut s| s.query_row([task], |row| row.get::<_, i64>(0)))
+            .map(i64::unsigned_abs)
+            .or_db(WHAT)
+    }
+
+    /// A query for all that supports a task: (object, name, executable, producer).
+    fn supports(&self, index: TaskIndex, task: &FlowTask) -> String {
+        let id = task.id;
+        if task.is_root() {
+            return format!(
+                "SELECT object, name, executable, NULL AS producer FROM input_file f WHERE task = {id}
+                 AND NOT EXISTS (SELECT 1 FROM gone g WHERE g.task = {id} AND g.path = f.path)
+                 UNION ALL SELECT object, name, executable, NULL FROM scan WHERE task = {id}"
+            );
+        }
+        format!(
+            "SELECT o.object, o.name, o.executable, p.id AS producer
+             FROM step p LEFT JOIN change c ON c.step = p.id JOIN output o ON o.step = p.id
+             WHERE p.task IN ({from}) AND {SUPPORTS} AND accepts({place}, o.name)",
+            from = self.flow.ids(&task.from),
+            place = index.0,
+        )
+    }
+
+    /// Looks at every step of a task.
+    pub(super) fn whole(&self, index: TaskIndex, task: &FlowTask) -> Result<()> {
+        let supports = self.supports(index, task);
+        self.run("DELETE FROM wanted", [])?;
+        self.run(
+            &format!(
+                "INSERT OR IGNORE INTO wanted SELECT step_key(?1, object, name) FROM ({supports})"
+            ),
+            params![task.recipe_hash],
+        )?;
+        self.run(
+            "INSERT OR REPLACE INTO change SELECT id, task, 0, state, state = 1 FROM step
+             WHERE task = ?1 AND live = 1 AND (recipe <> ?2 OR key NOT IN wanted)",
+            params![task.id, task.recipe],
+        )?;
+        self.gain(task, &supports)
+    }
+
+    /// Looks at the steps whose support changed.
+    pub(super) fn difference(&self, index: TaskIndex, task: &FlowTask) -> Result<()> {
+        if task.is_root() {
+            return self.difference_of_files(index, task);
+        }
+        let from = self.flow.ids(&task.from);
+        let touched: bool = self
+            .conn
+            .query_row(
+                &format!("SELECT EXISTS (SELECT 1 FROM change WHERE task IN ({from}))"),
+                [],
+                |r| r.get(0),
+            )
+            .or_db(WHAT)?;
+        if !touched {
+            return Ok(());
+        }
+        // Steps that lost a support and have no other one.
+        self.run(
+            &format!(
+                "INSERT OR REPLACE INTO change
+                 SELECT s.id, s.task, 0, s.state, s.state = 1
+                 FROM change lost JOIN step_link l ON l.from_step_id = lost.step
+                 JOIN step s ON s.id = l.to_step_id
+                 WHERE lost.task IN ({from}) AND lost.was = 1 AND NOT (lost.live = 1 AND lost.state = 1)
+                 AND s.task = ?1 AND s.live = 1 AND NOT EXISTS (
+                   SELECT 1 FROM step_link o2 JOIN step p ON p.id = o2.from_step_id
+                   LEFT JOIN change c ON c.step = p.id
+                   JOIN output o ON o.step = p.id AND o.name = s.name
+                   WHERE o2.to_step_id = s.id AND p.task IN ({from}) AND {SUPPORTS}
+                   AND lower(hex(o.object)) = s.object_hash)"
+            ),
+            params![task.id],
+        )?;
+        self.gain(
+            task,
+            &format!(
+                "SELECT o.object, o.name, o.executable, won.step AS producer
+                 FROM change won JOIN output o ON o.step = won.step
+                 WHERE won.task IN ({from}) AND won.was = 0 AND won.live = 1 AND won.state = 1
+                 AND accepts({place}, o.name)",
+                place = index.0
+            ),
+        )
+    }
+
+    fn difference_of_files(&self, index: TaskIndex, task: &FlowTask) -> Result<()> {
+        self.run("DELETE FROM wanted", [])?;
+        // `wanted` holds the contrary here: keys whose file went, less those that another file supports.
+        let lost = self.run(
+            "INSERT OR IGNORE INTO wanted SELECT step_key(?1, f.object, f.name)
+             FROM gone g JOIN input_file f ON f.task = g.task AND f.path = g.path WHERE g.task = ?2",
+            params![task.recipe_hash, task.id],
+        )?;
+        if lost > 0 {
+            let others = if task.names_unique {
+                format!("SELECT object, name FROM scan WHERE task = {}", task.id)
+            } else {
+                self.supports(index, task)
+            };
+            self.run(
+                &format!("DELETE FROM wanted WHERE key IN (SELECT step_key(?1, object, name) FROM ({others}))"),
+                params![task.recipe_hash],
+            )?;
+            self.run(
+                "INSERT OR REPLACE INTO change SELECT s.id, s.task, 0, s.state, s.state = 1
+                 FROM wanted w JOIN step s ON s.key = w.key
+                 WHERE s.task = ?1 AND s.recipe = ?2 AND s.live = 1",
+                params![task.id, task.recipe],
+            )?;
+        }
+        self.gain(
+            task,
+            &format!(
+                "SELECT object, name, executable, NULL AS producer FROM scan WHERE task = {}",
+                task.id
+            ),
+        )
+    }
+
+    /// Steps that have a support: those known come alive again, the others are born.
+    fn gain(&self, task: &FlowTask, supports: &str) -> Result<()> {
+        let gained = self.run(
+            &format!(
+                "INSERT INTO gain(task, key, object, name, executable, producer)
+                 SELECT {id}, step_key(?1, object, name), object, name, executable, producer
+                 FROM ({supports}) ORDER BY producer, name",
+                id = task.id
+            ),
+            params![task.recipe_hash],
+        )?;
+        if gained == 0 {
+            return Ok(());
+        }
+        self.run(
+            "INSERT OR REPLACE INTO change
+             SELECT s.id, s.task, 1, CASE s.state WHEN 2 THEN 0 ELSE s.state END, s.live = 1 AND s.state = 1
+             FROM gain g CROSS JOIN step s ON s.key = g.key
+             WHERE g.task = ?1 AND s.task = ?1 AND s.recipe = ?2 AND s.name = g.name
+             AND s.object_hash = lower(hex(g.object))
+             AND (s.live = 0 OR EXISTS (SELECT 1 FROM change c WHERE c.step = s.id AND c.live = 0))",
+            params![task.id, task.recipe],
+        )?;
+        self.run(
+            "INSERT OR IGNORE INTO fresh(task, recipe, key, object, name, executable)
+             SELECT g.task, ?2, g.key, g.object, g.name, g.executable FROM gain g
+             WHERE g.task = ?1 AND NOT EXISTS (
+               SELECT 1 FROM step s WHERE s.key = g.key AND s.task = ?1 AND s.recipe = ?2
+               AND s.name = g.name AND s.object_hash = lower(hex(g.object)))
+             ORDER BY g.id",
+            params![task.id, task.recipe],
+        )?;
+        Ok(())
+    }
+
+    /// The step of a gather task stands for all that is upstream: if anything there is to change, it
+    /// is no longer known, and the dispatcher plans it when everything upstream is done.
+    pub(super) fn gather(&self, task: &FlowTask, whole: bool) -> Result<()> {
+        let up = self.flow.ids(&task.ancestors);
+        let unsettled: bool = whole
+            || self
+                .conn
+                .query_row(
+                    &format!(
+                        "SELECT EXISTS (SELECT 1 FROM change WHERE task IN ({up}))
+                         OR EXISTS (SELECT 1 FROM fresh WHERE task IN ({up}))
+                         OR EXISTS (SELECT 1 FROM step WHERE live = 1 AND state <> 1 AND task IN ({up}))"
+                    ),
+                    [],
+                    |row| row.get(0),
+                )
+                .or_db(WHAT)?;
+        if unsettled {
+            self.run(
+                "INSERT OR REPLACE INTO change SELECT id, task, 0, state, state = 1 FROM step
+                 WHERE task = ?1 AND live = 1",
+                params![task.id],
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Marks what runs again although it is known (`-B`, `cache = false`), then drops the rows that
+    /// change nothing.
+    pub(super) fn rerun(&self, task: &FlowTask) -> Result<()> {
+        if task.forced {
+            self.run("UPDATE change SET state = 0 WHERE task = ?1 AND was = 1", params![task.id])?;
+        }
+        if task.forced || !task.cache {
+            self.run("UPDATE change SET state = 0 WHERE task = ?1 AND live = 1", params![task.id])?;
+            self.run(
+                "INSERT OR IGNORE INTO change SELECT id, task, 1, 0, 1 FROM step
+                 WHERE task = ?1 AND live = 1 AND state = 1",
+                params![task.id],
+            )?;
+        }
+        self.run(
+            "DELETE FROM change WHERE task = ?1 AND EXISTS (
+               SELECT 1 FROM step s WHERE s.id = change.step AND s.live = change.live AND s.state = change.state)",
+            params![task.id],
+        )?;
+        Ok(())
+    }
+
+    pub(super) fn summary(&self, task: &FlowTask) -> Result<TaskPlan> {
+        let id = task.id;
+        let fresh = self.count("SELECT count(*) FROM fresh WHERE task = ?1", id)?;
+        let retired = self.count(
+            "SELECT count(*) FROM change c JOIN step s ON s.id = c.step
+             WHERE c.task = ?1 AND c.live = 0 AND s.live = 1",
+            id,
+        )?;
+        let todo_before = self.count(
+            "SELECT count(*) FROM step WHERE task = ?1 AND live = 1 AND state <> 1
+             AND NOT EXISTS (SELECT 1 FROM change c WHERE c.step = step.id)",
+            id,
+        )?;
+        let todo_now = self
+            .count("SELECT count(*) FROM change WHERE task = ?1 AND live = 1 AND state <> 1", id)?;
+        let live_before =
+            self.count("SELECT count(*) FROM step WHERE task = ?1 AND live = 1", id)?;
+        let revived = self.count(
+            "SELECT count(*) FROM change c JOIN step s ON s.id = c.step
+             WHERE c.task = ?1 AND c.live = 1 AND s.live = 0",
+            id,
+        )?;
+        let again = todo_before + todo_now;
+        let live = live_before + revived - retired;
+        Ok(TaskPlan {
+            fresh,
+            again,
+            reused: live - again,
+            retired,
+            waits_for_inputs: task.gather && live == 0,
+        })
+    }
+}

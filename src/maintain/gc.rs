@@ -1,0 +1,149 @@
+//! `gc`: frees objects that nothing needed refers to. Rows go first, durably, then names: a crash in
+//! between leaves files that no row proves, which the next gc removes.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use walkdir::WalkDir;
+
+use crate::db::{self, Db, History};
+use crate::error::{OrIo, Result};
+use crate::object::ObjectHash;
+use crate::store::Store;
+
+/// What `gc` is asked to do.
+#[derive(Debug, Clone, Copy)]
+pub struct GcOptions {
+    /// Only say what would go.
+    pub dry_run: bool,
+    /// Nothing younger goes.
+    pub grace: Duration,
+    pub history: History,
+}
+
+/// What went, or would go.
+#[derive(Debug, Default)]
+pub struct Freed {
+    /// Objects with a row.
+    pub objects: Vec<(ObjectHash, u64)>,
+    /// Files below `objects/` that no row proves.
+    pub strays: Vec<(PathBuf, u64)>,
+}
+
+impl Freed {
+    /// Bytes of all of them.
+    pub fn bytes(&self) -> u64 {
+        let objects = self.objects.iter().map(|(_, size)| size);
+        objects.chain(self.strays.iter().map(|(_, size)| size)).sum()
+    }
+}
+
+/// Removes garbage. The caller holds the run lock.
+///
+/// # Errors
+/// What keeps it from going on; what went until then is consistent.
+pub fn gc(db: &Db, store: &Store, options: GcOptions) -> Result<Freed> {
+    let mut freed = Freed::default();
+    // Strays are listed before the rows are read: what is committed meanwhile has a row by then.
+    let strays = strays(store, options.grace)?;
+    let mut garbage = Vec::new();
+    db::each_garbage(&db.lock(), options.history, &mut |hash, size| garbage.push((hash, size)))?;
+    for (hash, size) in garbage {
+        if is_old(&store.path(&hash), options.grace)? {
+            freed.objects.push((hash, size));
+        }
+    }
+    for (hash, path, size) in strays {
+        let proven = match hash {
+            Some(hash) => db::known_object(&db.lock(), &hash)?.is_some(),
+            None => false,
+        };
+        if !proven {
+            freed.strays.push((path, size));
+        }
+    }
+    if options.dry_run {
+        return Ok(freed);
+    }
+    let hashes: Vec<ObjectHash> = freed.objects.iter().map(|(hash, _)| *hash).collect();
+    for part in hashes.chunk_by(|a, b| a.shard() == b.shard()) {
+        let _shard = store.lock_shard_exclusive(part[0].shard())?;
+        db::drop_objects(&mut db.lock(), part)?;
+        for hash in part {
+            store.forget(hash);
+            remove(&store.path(hash))?;
+        }
+    }
+    for (path, _) in &freed.strays {
+        remove(path)?;
+    }
+    Ok(freed)
+}
+
+fn remove(path: &Path) -> Result<()> {
+    match fs::symlink_metadata(path) {
+        Ok(found) if found.is_dir() => fs::remove_dir_all(path).or_io("remove", path)?,
+        Ok(_) => fs::remove_file(path).or_io("remove", path)?,
+        Err(err) if err.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(err) => return Err(err).or_io("look at", path),
+    }
+    if let Some(folder) = path.parent() {
+        // Fails as long as it holds another object.
+        let _ = fs::remove_dir(folder);
+    }
+    Ok(())
+}
+
+/// True if what lies there has not changed for the time of grace, or if nothing does.
+fn is_old(path: &Path, grace: Duration) -> Result<bool> {
+    let found = match fs::symlink_metadata(path) {
+        Ok(found) => found,
+        Err(err) if err.kind() == std::io::ErrorKind::NotFound => return Ok(true),
+        Err(err) => return Err(err).or_io("look at", path),
+    };
+    Ok(is_older(&found, grace))
+}
+
+fn is_older(found: &fs::Metadata, grace: Duration) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    // The time of the inode, not of the data: it is that of the rename into the store.
+    let seconds = u64::try_from(found.ctime()).unwrap_or(0);
+    let changed =
+        SystemTime::UNIX_EPOCH + Duration::new(seconds, found.ctime_nsec().unsigned_abs() as u32);
+    match SystemTime::now().duration_since(changed) {
+        Ok(age) => age >= grace,
+        // A clock that was set back: rather keep it.
+        Err(_) => grace.is_zero(),
+    }
+}
+
+/// Files below `objects/` that are old enough, with the object that their place names, if any.
+fn strays(store: &Store, grace: Duration) -> Result<Vec<(Option<ObjectHash>, PathBuf, u64)>> {
+    let root = store.root();
+    let mut found = Vec::new();
+    let tree = WalkDir::new(root).min_depth(2).into_iter().filter_entry(|entry| {
+        // Copies being written have an owner of their own.
+        !(entry.depth() == 1 && entry.file_name().to_string_lossy().starts_with('.'))
+    });
+    for entry in tree {
+        let entry = match entry {
+            Ok(entry) => entry,
+            Err(err) => {
+                let path = err.path().unwrap_or(root).to_owned();
+                return Err(std::io::Error::from(err)).or_io("walk", path);
+            }
+        };
+        let is_lock = entry.depth() == 2 && entry.file_name() == "lock";
+        if is_lock || (entry.file_type().is_dir() && entry.depth() < 3) {
+            continue;
+        }
+        let metadata = fs::symlink_metadata(entry.path()).or_io("look at", entry.path())?;
+        if is_older(&metadata, grace) {
+            let below = entry.path().strip_prefix(root).unwrap_or(entry.path());
+            let hex: String = below.to_string_lossy().replace('/', "");
+            found.push((ObjectHash::parse(&hex).ok(), entry.into_path(), metadata.len()));
+        }
+    }
+    Ok(found)
+}

@@ -1,0 +1,149 @@
+//! Runs the script of a known step once more, apart from any run, to get an object back that it made.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::db::{Db, Producer, known_object, step_key};
+use crate::error::{Error, OrIo, Result};
+use crate::object::ObjectHash;
+use crate::recipe::Recipe;
+use crate::step::{self, Attempt, GatherItem, Input, Report, Scratch, Supervisor};
+use crate::store::Store;
+use crate::text::as_path;
+
+/// Largest listing of a gather step that is read into memory.
+const LISTING: u64 = 1 << 30;
+
+/// A place to run scripts in.
+pub(super) struct Workshop<'a> {
+    pub(super) db: &'a Db,
+    pub(super) store: &'a Store,
+    folder: PathBuf,
+    supervisor: Supervisor,
+    scratch: Scratch,
+}
+
+impl Workshop<'_> {
+    /// Below `DB/scratch`, like a run's. The caller holds the run lock.
+    pub(super) fn open<'a>(db: &'a Db, store: &'a Store, db_dir: &Path) -> Result<Workshop<'a>> {
+        let root = db_dir.join("scratch");
+        std::fs::create_dir_all(&root).or_io("make the scratch folder", &root)?;
+        step::end_survivors(&root)?;
+        let folder = root.join(format!("repair-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).or_io("make the scratch folder", &folder)?;
+        let supervisor = Supervisor::new(step::GRACE)?;
+        let scratch = Scratch::create(&folder, 0)?;
+        Ok(Workshop { db, store, folder, supervisor, scratch })
+    }
+
+    /// Runs a step's script on its input again. What it leaves is in the store, but committed nowhere.
+    pub(super) fn run(&mut self, producer: &Producer) -> Result<Report> {
+        let attempt = self.describe(producer)?;
+        let (db, store, supervisor) = (self.db, self.store, &self.supervisor);
+        let scratch = &mut self.scratch;
+        // On a thread of its own, because what scripts leave behind is looked for among the children of
+        // the first one.
+        std::thread::scope(|scope| {
+            let worker = scope.spawn(move || {
+                let known = |hash: &ObjectHash| known_object(&db.lock(), hash);
+                step::execute(scratch, store, supervisor, &attempt, &known, &mut |_| {})
+            });
+            worker.join().unwrap_or_else(|_| {
+                Err(Error::Internal(format!("running step {} again panicked", producer.step)))
+            })
+        })
+    }
+
+    fn describe(&self, producer: &Producer) -> Result<Attempt> {
+        let recipe: Recipe = serde_json::from_str(&producer.recipe_json).map_err(|err| {
+            Error::Internal(format!("the recipe of step {} does not read: {err}", producer.step))
+        })?;
+        let input = if producer.gather {
+            Input::Many(self.listed(&producer.object)?)
+        } else {
+            let Producer { object, name, executable, .. } = producer.clone();
+            Input::One { object, name, executable }
+        };
+        let script = self.folder.join(&producer.task);
+        std::fs::write(&script, &recipe.script).or_io("write the script", &script)?;
+        let key = step_key(&producer.recipe_hash, &producer.object, &producer.name);
+        let mut env: Vec<_> =
+            recipe.env.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+        for (name, value) in [
+            ("TASK_NAME", producer.task.clone()),
+            ("STEP_ID", producer.step.to_string()),
+            ("STEP_KEY", key.hex()),
+            ("ATTEMPT", "1".to_owned()),
+        ] {
+            env.push((name.into(), value.into()));
+        }
+        Ok(Attempt {
+            input,
+            interpreter: recipe.interpreter.into(),
+            script: script.into(),
+            dir: Arc::from(as_path(&producer.dir)),
+            env,
+            timeout: None,
+        })
+    }
+
+    /// The inputs of a gather step, read back from the listing that it works on.
+    fn listed(&self, listing: &ObjectHash) -> Result<Vec<GatherItem>> {
+        let bytes = self.store.read_small(listing, LISTING)?.unwrap_or_default();
+        Ok(bytes.split(|&byte| byte == b'\n').filter_map(listed_item).collect())
+    }
+}
+
+/// A line as `db::listing_line` writes it. The executable bit is not in it.
+fn listed_item(line: &[u8]) -> Option<GatherItem> {
+    let (escaped, line) = match line.strip_prefix(b"\\") {
+        Some(line) => (true, line),
+        None => (false, line),
+    };
+    let (hash, name) = (line.get(..64)?, line.get(66..)?);
+    let object = ObjectHash::parse(std::str::from_utf8(hash).ok()?).ok()?;
+    let name = if escaped { unescape(name) } else { name.to_vec() };
+    Some(GatherItem { name, object, executable: false })
+}
+
+fn unescape(name: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(name.len());
+    let mut bytes = name.iter();
+    while let Some(&byte) = bytes.next() {
+        out.push(match byte {
+            b'\\' => match bytes.next() {
+                Some(b'n') => b'\n',
+                Some(b'r') => b'\r',
+                _ => b'\\',
+            },
+            byte => byte,
+        });
+    }
+    out
+}
+
+impl Drop for Workshop<'_> {
+    fn drop(&mut self) {
+        // What can't be removed now is removed by the next run.
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::db::{OutputRow, listing_line};
+
+    #[test]
+    fn a_listing_reads_back_whatever_the_names_are() {
+        let names: [&[u8]; 4] = [b"plain", b"new\nline", b"back\\slash\\n", b"\xff\r"];
+        for name in names {
+            let row =
+                OutputRow { name: name.to_vec(), object: ObjectHash::of(name), executable: false };
+            let mut listing = Vec::new();
+            listing_line(&mut listing, &row);
+            let item = listed_item(listing.strip_suffix(b"\n").unwrap()).unwrap();
+            assert_eq!((item.name, item.object), (row.name, row.object));
+        }
+    }
+}

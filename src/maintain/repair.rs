@@ -1,0 +1,281 @@
+//! `repair`: gets bad or missing objects back. Ancestors first: a step can be run again only on an
+//! input that is good. What comes out must have the hash that is missing; if it hasn't, the step is not
+//! deterministic, which is told, and the store stays as it is.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::fs::{self, File};
+use std::path::Path;
+
+use crate::db::{self, Db, Producer};
+use crate::error::{OrIo, Result};
+use crate::object::ObjectHash;
+use crate::step::Outcome;
+use crate::store::{Placed, Store};
+use crate::text::{as_path, printable};
+
+use super::remake::Workshop;
+use super::verify::{Depth, Finding, verify};
+
+/// What became of an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Repair {
+    /// A step made it again.
+    Remade { step: i64 },
+    /// The input file still holds it.
+    Reimported { path: Vec<u8> },
+    /// A gather step's listing: the next run lists anew.
+    ListedNextRun,
+    /// A log, which nothing can bring back; the attempt says so.
+    LogLost,
+    /// The step made something else this time.
+    NonDeterministic { step: i64 },
+    /// The step could not be run again.
+    Failed { step: i64, why: String },
+    /// Nothing makes it: put the input back, and run again.
+    NoProducer,
+}
+
+impl fmt::Display for Repair {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Repair::Remade { step } => write!(f, "made again by step {step}"),
+            Repair::Reimported { path } => write!(f, "read again from {}", printable(path)),
+            Repair::ListedNextRun => f.write_str("the next run makes it again"),
+            Repair::LogLost => f.write_str("it was a log, which is lost; its attempt says so now"),
+            Repair::NonDeterministic { step } => write!(
+                f,
+                "not repaired: step {step} is not deterministic, it made something else this time; \
+                 `-B` with --step and its task runs it anew, and the next run what follows from it"
+            ),
+            Repair::Failed { step, why } => {
+                write!(f, "not repaired: step {step} can't make it again: {why}")
+            }
+            Repair::NoProducer => {
+                f.write_str("not repaired: no step makes it; put the input file back and run again")
+            }
+        }
+    }
+}
+
+impl Repair {
+    /// True if nothing is missing any more.
+    pub fn is_good(&self) -> bool {
+        !matches!(
+            self,
+            Repair::NonDeterministic { .. } | Repair::Failed { .. } | Repair::NoProducer
+        )
+    }
+}
+
+/// What was found, and what became of it.
+#[derive(Debug, Default)]
+pub struct RepairReport {
+    pub objects: Vec<(ObjectHash, String, Repair)>,
+    /// Damage of the database itself, which only a backup cures.
+    pub database: Vec<String>,
+}
+
+/// Finds damage and undoes it. The caller holds the run lock.
+///
+/// # Errors
+/// What keeps it from going on; what was repaired until then stays so.
+pub fn repair(db: &Db, store: &Store, db_dir: &Path, depth: Depth) -> Result<RepairReport> {
+    let mut report = RepairReport::default();
+    let mut bad: Vec<(ObjectHash, String)> = Vec::new();
+    for Finding { object, why } in verify(db, store, depth)?.findings {
+        match object {
+            Some(object) => bad.push((object, why)),
+            None => report.database.push(why),
+        }
+    }
+    for (object, _) in &bad {
+        let _shard = store.lock_shard_exclusive(object.shard())?;
+        set_aside(db, store, db_dir, object)?;
+    }
+    report.objects = get_back(db, store, db_dir, &bad)?;
+    Ok(report)
+}
+
+/// Gets back objects that were set aside, each with what was wrong with it. The caller holds the run
+/// lock.
+///
+/// # Errors
+/// As [`repair`].
+pub fn get_back(
+    db: &Db,
+    store: &Store,
+    db_dir: &Path,
+    bad: &[(ObjectHash, String)],
+) -> Result<Vec<(ObjectHash, String, Repair)>> {
+    if bad.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut repairer = Repairer {
+        workshop: Workshop::open(db, store, db_dir)?,
+        results: bad.iter().map(|(object, _)| (*object, None)).collect(),
+    };
+    let mut repaired = Vec::with_capacity(bad.len());
+    for (object, why) in bad {
+        let repair = repairer.get_back(object)?;
+        repaired.push((*object, why.clone(), repair));
+    }
+    Ok(repaired)
+}
+
+/// Takes bad bytes out of the way, kept as evidence, and their row with them: a row proves an object.
+///
+/// # Errors
+/// If the row or the file can't be moved.
+pub fn set_aside(db: &Db, store: &Store, db_dir: &Path, object: &ObjectHash) -> Result<()> {
+    db::forget_object(&db.lock(), object)?;
+    store.forget(object);
+    let path = store.path(object);
+    if fs::symlink_metadata(&path).is_err() {
+        return Ok(());
+    }
+    let folder = db_dir.join("quarantine");
+    fs::create_dir_all(&folder).or_io("make the folder", &folder)?;
+    let mut to = folder.join(object.hex());
+    let mut n = 1;
+    while fs::symlink_metadata(&to).is_ok() {
+        n += 1;
+        to = folder.join(format!("{object}~{n}"));
+    }
+    fs::rename(&path, &to).or_io("move aside", &path)
+}
+
+struct Repairer<'a> {
+    workshop: Workshop<'a>,
+    /// Every bad object; `None` as long as it is not dealt with.
+    results: HashMap<ObjectHash, Option<Repair>>,
+}
+
+impl Repairer<'_> {
+    fn get_back(&mut self, object: &ObjectHash) -> Result<Repair> {
+        if let Some(Some(repair)) = self.results.get(object) {
+            return Ok(repair.clone());
+        }
+        // A step whose input it is can't be what makes it: content hashes have no cycles but by such
+        // steps as `cp`, whose input would have to be good already.
+        self.results.insert(*object, Some(Repair::NoProducer));
+        let repair = self.try_all(object)?;
+        self.results.insert(*object, Some(repair.clone()));
+        Ok(repair)
+    }
+
+    fn try_all(&mut self, object: &ObjectHash) -> Result<Repair> {
+        let db = self.workshop.db;
+        if let Some(repair) = self.reimport(object)? {
+            return Ok(repair);
+        }
+        let mut failure = None;
+        let producers = db::producers(&db.lock(), object)?;
+        for producer in producers {
+            match self.remake(object, &producer)? {
+                repair @ Repair::Remade { .. } => return Ok(repair),
+                repair => failure = failure.or(Some(repair)),
+            }
+        }
+        if db::retire_gather(&mut db.lock(), object)? > 0 {
+            return Ok(Repair::ListedNextRun);
+        }
+        if let Some(failure) = failure {
+            return Ok(failure);
+        }
+        if db::lose_log(&db.lock(), object)? > 0 && !self.is_referred_to(object)? {
+            return Ok(Repair::LogLost);
+        }
+        Ok(Repair::NoProducer)
+    }
+
+    fn is_referred_to(&self, object: &ObjectHash) -> Result<bool> {
+        Ok(db::unproven_objects(&self.workshop.db.lock())?.contains(object))
+    }
+
+    /// From the file that it came from, if that still holds it.
+    fn reimport(&self, object: &ObjectHash) -> Result<Option<Repair>> {
+        let (db, store) = (self.workshop.db, self.workshop.store);
+        if *object == ObjectHash::EMPTY {
+            let placed = store.put(b"", &|_| Ok(None))?;
+            self.commit(&[&placed])?;
+            return Ok(Some(Repair::Reimported { path: b"/dev/null".to_vec() }));
+        }
+        let (paths, dir) = {
+            let conn = db.lock();
+            (db::input_files(&conn, object)?, db::last_dir(&conn)?.unwrap_or_default())
+        };
+        for path in paths {
+            let full = as_path(&dir).join(as_path(&path));
+            let Ok(mut file) = File::open(&full) else { continue };
+            let placed = store.put_file(&mut file, &|hash| db::known_object(&db.lock(), hash))?;
+            if placed.hash == *object {
+                self.commit(&[&placed])?;
+                return Ok(Some(Repair::Reimported { path }));
+            }
+            self.drop_stray(placed)?;
+        }
+        Ok(None)
+    }
+
+    fn remake(&mut self, object: &ObjectHash, producer: &Producer) -> Result<Repair> {
+        let step = producer.step.0;
+        if self.results.contains_key(&producer.object) {
+            let input = self.get_back(&producer.object)?;
+            if !input.is_good() || input == Repair::ListedNextRun {
+                let why = "what it works on is gone as well".to_owned();
+                return Ok(Repair::Failed { step, why });
+            }
+        }
+        let report = match self.workshop.run(producer) {
+            Ok(report) => report,
+            Err(err @ crate::error::Error::Damaged { .. }) => {
+                return Ok(Repair::Failed { step, why: err.to_string() });
+            }
+            Err(err) => return Err(err),
+        };
+        if report.outcome != Outcome::Succeeded {
+            let why = format!("it failed: {:?}", report.outcome);
+            return Ok(Repair::Failed { step, why });
+        }
+        // Other bad objects that came out as they should are good again too.
+        let mut wanted = Vec::new();
+        let mut strays = Vec::new();
+        for output in report.outputs {
+            let is_bad = self.results.contains_key(&output.object.hash);
+            if is_bad { wanted.push(output.object) } else { strays.push(output.object) }
+        }
+        self.commit(&wanted.iter().collect::<Vec<_>>())?;
+        let mut found = false;
+        for placed in wanted {
+            found |= placed.hash == *object;
+            self.results.insert(placed.hash, Some(Repair::Remade { step }));
+        }
+        for placed in strays.into_iter().chain(report.log) {
+            self.drop_stray(placed)?;
+        }
+        Ok(if found { Repair::Remade { step } } else { Repair::NonDeterministic { step } })
+    }
+
+    fn commit(&self, placed: &[&Placed]) -> Result<()> {
+        self.workshop.store.sync(placed)?;
+        let rows: Vec<_> = placed.iter().map(|placed| (placed.hash, placed.size)).collect();
+        db::put_objects(&mut self.workshop.db.lock(), &rows)
+    }
+
+    /// Removes what came out and nobody asked for.
+    fn drop_stray(&self, placed: Placed) -> Result<()> {
+        let hash = placed.hash;
+        drop(placed);
+        if db::known_object(&self.workshop.db.lock(), &hash)?.is_none() {
+            let path = self.workshop.store.path(&hash);
+            match fs::remove_file(&path) {
+                Err(err) if err.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(err).or_io("remove", &path);
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}

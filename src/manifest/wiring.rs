@@ -1,0 +1,214 @@
+//! From names to indices: who consumes whose outputs, by name or by standing below, and that nobody
+//! does so in a circle.
+
+use std::collections::{HashMap, HashSet};
+use std::ops::Range;
+
+use super::Task;
+use super::mistake::quoted;
+use super::source::Findings;
+use super::task::Draft;
+use crate::ids::TaskIndex;
+use crate::suggest;
+
+/// Guessing what an unknown name was meant to be compares it with every task; in a manifest of 10,000
+/// tasks and as many slips that would take minutes, so after this many comparisons it isn't done.
+const GUESSES: usize = 200_000;
+
+/// A circle longer than this is shown by its two ends.
+const SHOWN: usize = 50;
+
+/// Checks the names and fills in each task's `from`.
+pub(super) fn wire(found: &mut Findings<'_>, mut drafts: Vec<Draft>) -> Vec<Task> {
+    let by_name = names(found, &drafts);
+    let known: Vec<&str> = drafts.iter().map(|draft| draft.task.name.as_str()).collect();
+    let mut guesses = GUESSES;
+    let mut wired = Vec::with_capacity(drafts.len());
+    for (n, draft) in drafts.iter().enumerate() {
+        let is_default_root = n == 0 || draft.inputs_place.is_some();
+        let from = match &draft.from {
+            Some(from) => resolve(found, from, &by_name, |name| {
+                guesses = guesses.saturating_sub(known.len());
+                if guesses == 0 { None } else { suggest::nearest(name, known.iter().copied()) }
+            }),
+            None if is_default_root => Vec::new(),
+            None => vec![TaskIndex(n - 1)],
+        };
+        let is_root = draft.from.as_ref().map_or(is_default_root, Vec::is_empty);
+        if is_root {
+            check_root(found, draft);
+        }
+        wired.push(from);
+    }
+    for (draft, from) in drafts.iter_mut().zip(wired) {
+        draft.task.from = from;
+    }
+    // A name that fell to a syntax error would make these tell of circles that aren't there.
+    if !found.is_damaged() {
+        for circle in circles(&drafts) {
+            circle.report(found, &drafts);
+        }
+    }
+    drafts.into_iter().map(|draft| draft.task).collect()
+}
+
+/// Index of each name; of a name used twice, the first.
+fn names<'d>(found: &mut Findings<'_>, drafts: &'d [Draft]) -> HashMap<&'d str, usize> {
+    let mut by_name: HashMap<&str, usize> = HashMap::with_capacity(drafts.len());
+    for (n, draft) in drafts.iter().enumerate() {
+        let name = &draft.task.name;
+        let Some(place) = draft.name_place.as_ref().filter(|_| !name.is_empty()) else {
+            continue;
+        };
+        match by_name.get(name.as_str()) {
+            None => {
+                by_name.insert(name, n);
+            }
+            Some(first) => {
+                let first = drafts[*first].name_place.as_ref().map_or(0, |place| place.start);
+                let line = found.source.line(first);
+                let message = format!("task {} is already defined on line {line}", quoted(name));
+                found.add(place, message, "give it another name");
+            }
+        }
+    }
+    by_name
+}
+
+fn resolve<'k>(
+    found: &mut Findings<'_>,
+    from: &[(String, Range<usize>)],
+    by_name: &HashMap<&str, usize>,
+    mut guess: impl FnMut(&str) -> Option<&'k str>,
+) -> Vec<TaskIndex> {
+    let mut seen = HashSet::new();
+    let mut indices = Vec::with_capacity(from.len());
+    for (name, place) in from {
+        if !seen.insert(name) {
+            let message = format!("task {} is already in this `from`", quoted(name));
+            found.add(place, message, "take it out: its outputs are consumed once");
+        } else if let Some(n) = by_name.get(name.as_str()) {
+            indices.push(TaskIndex(*n));
+        } else if !found.is_damaged() {
+            let help = match guess(name) {
+                Some(meant) => format!("did you mean {}?", quoted(meant)),
+                None => "name a task of this manifest".to_owned(),
+            };
+            found.add(place, format!("no task is called {}", quoted(name)), help);
+        }
+    }
+    indices
+}
+
+fn check_root(found: &mut Findings<'_>, draft: &Draft) {
+    // Beside `inputs` it is those two that don't go together, and that was told.
+    if let Some(place) = &draft.gather_place
+        && draft.inputs_place.is_none()
+    {
+        let help = "a root has no tasks to gather from: drop `gather`, or add from = [\"…\"]";
+        found.add(place, "`gather` on a root", help);
+    }
+    if let Some(place) = &draft.match_place {
+        let help = "it chooses among other tasks' outputs: drop it, or add from = [\"…\"]";
+        found.add(place, "`match` on a root", help);
+    }
+}
+
+/// Tasks that consume each other's outputs: each one's producer follows it, the last one's is the first.
+struct Circle {
+    tasks: Vec<usize>,
+    /// Tasks left out in the middle of `tasks`.
+    left_out: usize,
+}
+
+/// One circle for each edge that closes one on the way through the graph. Without recursion, since
+/// 10,000 tasks may stand in one chain.
+fn circles(drafts: &[Draft]) -> Vec<Circle> {
+    #[derive(Clone, Copy, PartialEq)]
+    enum State {
+        Unseen,
+        /// On the path, at this place.
+        Open(usize),
+        Done,
+    }
+    let mut states = vec![State::Unseen; drafts.len()];
+    let mut circles = Vec::new();
+    for start in 0..drafts.len() {
+        if states[start] != State::Unseen {
+            continue;
+        }
+        // Tasks on the path, each with the number of its producers already followed.
+        let mut path = vec![(start, 0)];
+        states[start] = State::Open(0);
+        while let Some((task, followed)) = path.last_mut() {
+            let Some(TaskIndex(producer)) = drafts[*task].task.from.get(*followed).copied() else {
+                states[*task] = State::Done;
+                path.pop();
+                continue;
+            };
+            *followed += 1;
+            match states[producer] {
+                State::Unseen => {
+                    states[producer] = State::Open(path.len());
+                    path.push((producer, 0));
+                }
+                State::Open(at) => circles.push(Circle::of(&path[at..])),
+                State::Done => {}
+            }
+        }
+    }
+    circles
+}
+
+impl Circle {
+    fn of(path: &[(usize, usize)]) -> Circle {
+        let tasks = path.iter().map(|(task, _)| *task);
+        if path.len() > SHOWN {
+            let (head, tail) = (SHOWN / 2, path.len() - SHOWN / 2);
+            let tasks = tasks.clone().take(head).chain(tasks.skip(tail)).collect();
+            return Circle { tasks, left_out: tail - head };
+        }
+        let mut tasks: Vec<usize> = tasks.collect();
+        // From its first task in the manifest, wherever the way through the graph came in.
+        let first = tasks.iter().enumerate().min_by_key(|(_, task)| **task).map_or(0, |(n, _)| n);
+        tasks.rotate_left(first);
+        Circle { tasks, left_out: 0 }
+    }
+
+    fn report(&self, found: &mut Findings<'_>, drafts: &[Draft]) {
+        let name = |task: &usize| drafts[*task].task.name.as_str();
+        // Data flows from producer to consumer: the other way round.
+        let mut names: Vec<String> = self.tasks.iter().map(|task| name(task).to_owned()).collect();
+        names.extend(names.first().cloned());
+        if self.left_out > 0 {
+            names.insert(SHOWN / 2, format!("({} more)", self.left_out));
+        }
+        names.reverse();
+        let names = names.join(" -> ");
+        let message = match self.tasks.as_slice() {
+            [task] => format!("task {} consumes its own outputs: {names}", quoted(name(task))),
+            _ => format!("tasks consume each other's outputs in a circle: {names}"),
+        };
+        let mut place = 0..0;
+        let mut help = "take one of them out of a `from`".to_owned();
+        // Last to first, so that the place is that of the first task which names its producer.
+        for (n, task) in self.tasks.iter().enumerate().rev() {
+            let producer = &self.tasks[(n + 1) % self.tasks.len()];
+            match &drafts[*task].from {
+                Some(from) => {
+                    let named = from.iter().find(|(from, _)| from == name(producer));
+                    place = named.map_or(place, |(_, place)| place.clone());
+                }
+                None => {
+                    help = format!(
+                        "{} consumes {} only because that is the task above: \
+                         write from = [] if it is a root",
+                        quoted(name(task)),
+                        quoted(name(producer))
+                    );
+                }
+            }
+        }
+        found.add(&place, message, help);
+    }
+}

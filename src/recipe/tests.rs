@@ -1,0 +1,139 @@
+use super::*;
+use crate::manifest::Manifest;
+use crate::object::ObjectHash;
+
+/// The recipe of the last task of a manifest; each of `files` has its own path as content.
+fn recipe(text: &str) -> Recipe {
+    let dir = Path::new("/project");
+    let manifest = Manifest::from_text(Path::new("m.toml"), dir, text.as_bytes());
+    let manifest = manifest.expect("a good manifest");
+    let task = manifest.tasks.last().expect("a task");
+    let mut hash_file = |path: &Path| Ok(ObjectHash::of(path.as_os_str().as_encoded_bytes()));
+    Recipe::of(task, dir, &mut hash_file).expect("files that exist")
+}
+
+const ABOVE: &str = "[[task]]\nname = \"above\"\nscript = \":\"\n";
+
+/// The recipe of a task with these further keys.
+fn with(keys: &str) -> Recipe {
+    recipe(&format!("{ABOVE}[[task]]\nname = \"t\"\nscript = \"wc\"\n{keys}\n"))
+}
+
+fn interpreter(script: &str) -> Vec<String> {
+    recipe(&format!("[[task]]\nname = \"t\"\nscript = '''{script}'''\n")).interpreter
+}
+
+#[test]
+fn what_a_task_does_is_in_its_recipe() {
+    let plain = with("").hash();
+    let others = [
+        with("shell = \"bash\""),
+        with("shell = \"sh\""),
+        with("env = { A = \"1\" }"),
+        with("env = { A = \"2\" }"),
+        with("env = { B = \"1\" }"),
+        with("env = { A = \"1\", B = \"1\" }"),
+        with("files = [\"a\"]"),
+        with("files = [\"b\"]"),
+        with("files = [\"a\", \"b\"]"),
+        with("gather = true"),
+        recipe(&format!("{ABOVE}[[task]]\nname = \"t\"\nscript = \"wc \"\n")),
+    ];
+    let mut hashes = BTreeSet::from([plain]);
+    for other in others {
+        assert!(hashes.insert(other.hash()), "{other:?} has the hash of another");
+    }
+}
+
+#[test]
+fn what_a_task_is_called_and_how_it_is_run_is_not_in_its_recipe() {
+    let plain = with("").hash();
+    let keys = "from = [\"above\"]\nmatch = [\"*.txt\"]\nparallel = 2\ntimeout = \"1s\"\n\
+                retries = 3\nretry_delay = \"1s\"\ncache = false";
+    assert_eq!(with(keys).hash(), plain);
+    assert_eq!(recipe("[[task]]\nname = \"other\"\nscript = \"wc\"\n").hash(), plain);
+    assert_eq!(with("shell = \"sh -e\"").hash(), plain);
+    assert_eq!(with("files = [\"b\", \"a\", \"a\"]"), with("files = [\"a\", \"b\"]"));
+}
+
+#[test]
+fn no_field_can_be_taken_for_its_neighbour() {
+    let base = with("");
+    let pair = |name: &str, value: &str| vec![(name.to_owned(), value.to_owned())];
+    let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+    let variants = [
+        Recipe { env: pair("a", "b"), ..base.clone() },
+        Recipe { files: pair("a", "b"), ..base.clone() },
+        Recipe { env: pair("ab", ""), ..base.clone() },
+        Recipe { interpreter: words(&["sh", "-e", "wc"]), script: String::new(), ..base.clone() },
+        Recipe { interpreter: words(&["sh -e"]), ..base.clone() },
+        Recipe { interpreter: words(&["sh", "-", "e"]), ..base.clone() },
+    ];
+    let hashes: BTreeSet<_> = variants.iter().map(Recipe::hash).collect();
+    assert_eq!(hashes.len(), variants.len());
+}
+
+#[test]
+fn the_hash_is_the_same_in_every_release() {
+    // If this changes, everything that anyone has run runs anew: raise the version in `hash` too.
+    assert_eq!(
+        with("env = { A = \"1\" }\nfiles = [\"a\"]").hash().hex(),
+        "17c987512cf91650c7a5b899a32b31ab610889de2d8c86abc284ef501741a92e"
+    );
+}
+
+#[test]
+fn a_shebang_wins_and_follows_the_kernels_rule() {
+    assert_eq!(interpreter("\n#!/bin/bash\necho"), ["/bin/bash"]);
+    assert_eq!(interpreter("#! /bin/bash -e"), ["/bin/bash", "-e"]);
+    assert_eq!(interpreter("#!/usr/bin/env -S bash -e \t\necho"), ["/usr/bin/env", "-S bash -e"]);
+    assert_eq!(interpreter("#!\t/bin/a\t b  c "), ["/bin/a", "b  c"]);
+    assert_eq!(interpreter("#!/bin/bash\r\necho"), ["/bin/bash"]);
+    for script in ["#!\necho", "#!  \t\necho", "#!", " #!/bin/bash", "\n\n#!/bin/bash", "echo"] {
+        assert_eq!(interpreter(script), ["sh", "-e"], "{script:?}");
+    }
+}
+
+#[test]
+fn a_missing_file_names_the_task_the_file_and_the_cure() {
+    let text = "[[task]]\nname = \"t\"\nscript = \"wc\"\nfiles = [\"words.txt\"]\n";
+    let manifest = Manifest::from_text(Path::new("m.toml"), Path::new("/p"), text.as_bytes());
+    let manifest = manifest.expect("a good manifest");
+    let of = |kind: ErrorKind| {
+        let mut missing = |path: &Path| {
+            Err(Error::Io { what: "read", path: path.to_owned(), source: kind.into() })
+        };
+        Recipe::of(&manifest.tasks[0], &manifest.dir, &mut missing).expect_err("no such file")
+    };
+    let missing = of(ErrorKind::NotFound);
+    assert_eq!(
+        missing.to_string(),
+        "file `words.txt` of task `t` does not exist (`/p/words.txt`); \
+         put it there, or mend `files` in the manifest"
+    );
+    assert_eq!(missing.exit_code(), crate::error::exit::USAGE);
+    assert_eq!(of(ErrorKind::PermissionDenied).exit_code(), crate::error::exit::IO);
+}
+
+#[test]
+fn changes_say_what_makes_it_another_recipe() {
+    let before = with("env = { LC_ALL = \"C\", OLD = \"1\" }\nfiles = [\"stopwords.txt\"]");
+    let mut now = with("shell = \"bash\"\nenv = { LC_ALL = \"D\", X = \"1\" }\ngather = true");
+    now.script.push('\n');
+    assert_eq!(
+        now.changes(&before),
+        [
+            "interpreter changed from `sh -e` to `bash`",
+            "script changed",
+            "env LC_ALL changed",
+            "env OLD removed",
+            "env X added",
+            "file stopwords.txt removed",
+            "gather turned on",
+        ]
+    );
+    assert_eq!(before.changes(&before), Vec::<String>::new());
+    let mut other_content = before.clone();
+    other_content.files[0].1.clear();
+    assert_eq!(other_content.changes(&before), ["file stopwords.txt changed"]);
+}

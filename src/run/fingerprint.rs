@@ -1,0 +1,38 @@
+//! One hash over all input files of a task, whatever their order.
+
+use crate::db::Stat;
+use crate::object::ObjectHash;
+
+/// Sum of a hash per file: no order, so no sorting; 256 bits, so no accident.
+#[derive(Default)]
+pub(super) struct Fingerprint([u64; 4], u64);
+
+impl Fingerprint {
+    pub(super) fn add(&mut self, path: &[u8], name: &[u8], stat: &Stat) {
+        let mut bytes = Vec::with_capacity(path.len() + name.len() + 64);
+        for part in [path, name] {
+            bytes.extend_from_slice(&(part.len() as u64).to_le_bytes());
+            bytes.extend_from_slice(part);
+        }
+        for number in
+            [stat.size, stat.mtime_ns, stat.ctime_ns, stat.inode, i64::from(stat.executable)]
+        {
+            bytes.extend_from_slice(&number.to_le_bytes());
+        }
+        let hash = ObjectHash::of(&bytes);
+        for (sum, part) in self.0.iter_mut().zip(hash.as_bytes().chunks_exact(8)) {
+            let mut eight = [0; 8];
+            eight.copy_from_slice(part);
+            *sum = sum.wrapping_add(u64::from_le_bytes(eight));
+        }
+        self.1 += 1;
+    }
+
+    pub(super) fn finish(&self) -> ObjectHash {
+        let mut bytes = [0; 40];
+        for (eight, sum) in bytes.chunks_exact_mut(8).zip(self.0.iter().chain([&self.1])) {
+            eight.copy_from_slice(&sum.to_le_bytes());
+        }
+        ObjectHash::of(&bytes)
+    }
+}

@@ -1,0 +1,171 @@
+//! Input files read: hashed, and unless it is a dry run, stored and committed.
+
+use std::fs::{File, Metadata};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use crate::db::{self, Db, Durability, InputRow, Inputs, Stat};
+use crate::error::{Error, OrIo, Result};
+use crate::ids::TaskId;
+use crate::object::{ObjectHash, ObjectHasher};
+use crate::store::Placed;
+use crate::text::path_bytes;
+
+use super::scan::Scanner;
+
+/// A file whose inode changed less than this before it was hashed may change once more within the same
+/// tick of the file system's clock, and nobody could tell; it is hashed again next time.
+const RACY_NS: i64 = 50_000_000;
+
+/// A file that has to be hashed.
+pub(super) struct Suspect {
+    pub(super) path: Vec<u8>,
+    pub(super) name: Vec<u8>,
+    pub(super) full: PathBuf,
+    pub(super) was_known: bool,
+}
+
+/// What an inode says.
+pub(super) fn stat_of(metadata: &Metadata) -> Stat {
+    let ns = |seconds: i64, nanoseconds: i64| {
+        seconds.saturating_mul(1_000_000_000).saturating_add(nanoseconds)
+    };
+    Stat {
+        size: i64::try_from(metadata.size()).unwrap_or(i64::MAX),
+        mtime_ns: ns(metadata.mtime(), metadata.mtime_nsec()),
+        ctime_ns: ns(metadata.ctime(), metadata.ctime_nsec()),
+        inode: metadata.ino() as i64,
+        executable: metadata.mode() & 0o111 != 0,
+    }
+}
+
+impl Scanner<'_> {
+    /// Makes objects durable and commits them.
+    pub(super) fn keep(&self, placed: &[Placed]) -> Result<()> {
+        let Some(store) = self.store else { return Ok(()) };
+        if self.durability == Durability::Batch {
+            store.sync(&placed.iter().collect::<Vec<_>>())?;
+        }
+        let objects: Vec<(ObjectHash, u64)> = placed.iter().map(|p| (p.hash, p.size)).collect();
+        db::put_objects(&mut self.db.lock(), &objects)?;
+        for placed in placed {
+            store.note_committed(&placed.hash);
+        }
+        Ok(())
+    }
+
+    /// Hashes and keeps suspects, several at a time. False if one of them is too fresh to be trusted.
+    pub(super) fn take_all(&self, task: TaskId, suspects: &mut Vec<Suspect>) -> Result<bool> {
+        let share = suspects.len().div_ceil(self.jobs.get()).max(1);
+        let taken: Vec<Result<Vec<Taken>>> = std::thread::scope(|scope| {
+            let threads: Vec<_> = suspects
+                .chunks(share)
+                .map(|part| {
+                    scope.spawn(move || {
+                        part.iter().map(|suspect| self.take(&suspect.full)).collect()
+                    })
+                })
+                .collect();
+            threads
+                .into_iter()
+                .map(|thread| {
+                    thread.join().unwrap_or_else(|_| {
+                        Err(Error::Internal("hashing an input panicked".to_owned()))
+                    })
+                })
+                .collect()
+        });
+        let mut all = Vec::with_capacity(suspects.len());
+        for part in taken {
+            all.extend(part?);
+        }
+        let placed: Vec<Placed> = all.iter_mut().filter_map(|taken| taken.placed.take()).collect();
+        if !placed.is_empty() {
+            self.keep(&placed)?;
+        }
+        drop(placed);
+        let mut trusted = true;
+        let mut conn = self.db.lock();
+        let tx =
+            conn.transaction().map_err(|source| Error::Db { what: "note input files", source })?;
+        for (suspect, taken) in suspects.drain(..).zip(all) {
+            trusted &= taken.stat.mtime_ns != Stat::UNTRUSTED;
+            if suspect.was_known {
+                Inputs::gone(&tx, task, &suspect.path)?;
+            }
+            let row = InputRow { name: suspect.name, stat: taken.stat, object: taken.object };
+            Inputs::found(&tx, task, &suspect.path, &row)?;
+        }
+        tx.commit().map_err(|source| Error::Db { what: "note input files", source })?;
+        Ok(trusted)
+    }
+
+    /// Hashes one file, storing it unless this is a dry run.
+    pub(super) fn take(&self, full: &Path) -> Result<Taken> {
+        // A file that somebody is writing gives other bytes each time; three looks, then say so.
+        for _ in 0..3 {
+            let mut file = File::open(full).or_io("read input", full)?;
+            let before = stat_of(&file.metadata().or_io("look at input", full)?);
+            let (object, placed) = match self.store {
+                Some(store) => {
+                    let placed = store
+                        .put_file(&mut file, &|hash| db::known_object(&self.db.lock(), hash))?;
+                    (placed.hash, Some(placed))
+                }
+                None => (hash_file(&mut file).or_io("read input", full)?, None),
+            };
+            let mut stat = stat_of(&file.metadata().or_io("look at input", full)?);
+            if stat != before {
+                continue;
+            }
+            let now_ns = super::now_ms().saturating_mul(1_000_000);
+            if now_ns.saturating_sub(stat.ctime_ns) < RACY_NS {
+                stat.mtime_ns = Stat::UNTRUSTED;
+            }
+            return Ok(Taken { object, placed, stat });
+        }
+        Err(Error::Usage(format!(
+            "input `{}` changes while it is read; run again when nobody writes to it",
+            full.display()
+        )))
+    }
+}
+
+/// A file's content and what its inode said of it.
+pub(super) struct Taken {
+    pub(super) object: ObjectHash,
+    pub(super) placed: Option<Placed>,
+    pub(super) stat: Stat,
+}
+
+pub(super) fn hash_file(file: &mut File) -> std::io::Result<ObjectHash> {
+    let mut hasher = ObjectHasher::default();
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        match std::io::Read::read(file, &mut buffer)? {
+            0 => return Ok(hasher.finish()),
+            n => hasher.update(&buffer[..n]),
+        }
+    }
+}
+
+/// What a file is known to hold, if its inode says that it didn't change; otherwise it is hashed.
+pub(super) fn hash_listed_file(db: &Db, full: &Path) -> Result<ObjectHash> {
+    let metadata = std::fs::metadata(full).or_io("look at", full)?;
+    let stat = stat_of(&metadata);
+    let path = path_bytes(full);
+    let known = Inputs::known(&db.lock(), db::FILES, path)?;
+    if let Some(row) = known
+        && row.stat == stat
+    {
+        return Ok(row.object);
+    }
+    let mut file = File::open(full).or_io("read", full)?;
+    let object = hash_file(&mut file).or_io("read", full)?;
+    let mut row = InputRow { name: Vec::new(), stat, object };
+    if super::now_ms().saturating_mul(1_000_000).saturating_sub(stat.ctime_ns) < RACY_NS {
+        row.stat.mtime_ns = Stat::UNTRUSTED;
+    }
+    Inputs::found(&db.lock(), db::FILES, path, &row)?;
+    Ok(object)
+}

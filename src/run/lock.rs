@@ -1,0 +1,88 @@
+//! One runner per database: a flock on `DB/lock`, which the kernel drops however the runner dies.
+//! Never on the database file itself: closing a descriptor of that would drop SQLite's own locks.
+
+use std::fs::File;
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::error::{Error, OrIo, Result};
+use crate::progress::{Event, Progress};
+
+/// Permission to change a database folder. Given back when dropped.
+#[derive(Debug)]
+pub struct RunLock {
+    file: File,
+}
+
+/// How often `--wait` looks again.
+const POLL: Duration = Duration::from_millis(100);
+
+impl RunLock {
+    /// Takes the lock, or with `wait` waits for it, saying whom for.
+    ///
+    /// # Errors
+    /// [`Error::Locked`] with the holder.
+    pub fn take(db_dir: &Path, wait: bool, progress: &mut dyn Progress) -> Result<RunLock> {
+        let path = db_dir.join("lock");
+        let mut file = File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .or_io("open the lock", &path)?;
+        let mut told = false;
+        loop {
+            match fs2::FileExt::try_lock_exclusive(&file) {
+                Ok(()) => break,
+                Err(err) if err.kind() == std::io::ErrorKind::WouldBlock => {}
+                Err(err) => return Err(err).or_io("lock", &path),
+            }
+            let holder = holder(&mut file);
+            if !wait {
+                return Err(Error::Locked { path: db_dir.to_owned(), holder });
+            }
+            if !told {
+                progress
+                    .tell(&Event::Note(&format!("waiting: the database is in use by {holder}")));
+                told = true;
+            }
+            std::thread::sleep(POLL);
+        }
+        let mut lock = RunLock { file };
+        lock.sign(&path)?;
+        Ok(lock)
+    }
+
+    /// Says in the file who holds it: information, not protection.
+    fn sign(&mut self, path: &PathBuf) -> Result<()> {
+        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        let text = format!(
+            "pid {} on {}, since {}\n",
+            std::process::id(),
+            host.trim(),
+            super::digest::utc(super::now_ms())
+        );
+        self.file.set_len(0).or_io("sign the lock", path)?;
+        self.file.seek(SeekFrom::Start(0)).or_io("sign the lock", path)?;
+        self.file.write_all(text.as_bytes()).or_io("sign the lock", path)
+    }
+}
+
+impl Drop for RunLock {
+    fn drop(&mut self) {
+        // Said explicitly, because a script that was never ended may have inherited the descriptor if
+        // some library forgot close-on-exec.
+        let _ = fs2::FileExt::unlock(&self.file);
+    }
+}
+
+fn holder(file: &mut File) -> String {
+    let mut text = String::new();
+    let read = file.seek(SeekFrom::Start(0)).and_then(|_| file.take(512).read_to_string(&mut text));
+    match read {
+        Ok(n) if n > 0 => crate::text::printable_line(text.trim().as_bytes()),
+        _ => "another process".to_owned(),
+    }
+}

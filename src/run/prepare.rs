@@ -1,0 +1,227 @@
+//! From manifest to plan: which rows the tasks have, what the inputs are, whether anything changed.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::db::{self, Accepts, Before, Db, Flow, FlowTask, Inputs, Plan, Registration, TaskRow};
+use crate::error::{Error, Result};
+use crate::graph::Graph;
+use crate::ids::TaskId;
+use crate::manifest::{Manifest, Task, glob_set};
+use crate::object::{FieldHasher, ObjectHash};
+use crate::progress::{Event, Progress};
+use crate::recipe::Recipe;
+use crate::store::Store;
+
+use super::RunOptions;
+use super::ingest::hash_listed_file;
+use super::scan::{Scanner, Source};
+use super::sources::sources;
+use crate::text::as_path;
+
+/// A manifest with its rows, its inputs' fingerprints and its wiring: all that decides whether there
+/// is anything to do.
+pub struct Prepared {
+    pub manifest: Manifest,
+    pub graph: Graph,
+    pub flow: Flow,
+    pub recipes: Vec<Recipe>,
+    pub(super) registrations: Vec<Registration>,
+    pub(super) rows: Vec<TaskRow>,
+    /// By place: what each root reads.
+    sources: Vec<Vec<Source>>,
+    /// By place: fingerprint of the files; `None` if it can't be trusted.
+    pub(super) scans: Vec<Option<ObjectHash>>,
+    /// Of everything; `None` if a run is due whatever it is.
+    pub(super) fingerprint: Option<ObjectHash>,
+    removed: Vec<TaskId>,
+    db_dir: PathBuf,
+}
+
+impl Prepared {
+    /// Looks at everything, changes nothing but the remembered INPUTs. `store` is `None` for a dry run.
+    pub(super) fn new(
+        db: &Db,
+        manifest: Manifest,
+        graph: Graph,
+        db_dir: &Path,
+        options: &RunOptions,
+        store: Option<&Store>,
+        progress: &mut dyn Progress,
+    ) -> Result<Prepared> {
+        Inputs::begin(&db.lock())?;
+        let mut recipes = Vec::with_capacity(manifest.tasks.len());
+        for task in &manifest.tasks {
+            recipes.push(Recipe::of(task, &manifest.dir, &mut |path| hash_listed_file(db, path))?);
+        }
+        let mut registrations = Vec::with_capacity(recipes.len());
+        for (task, recipe) in manifest.tasks.iter().zip(&recipes) {
+            registrations.push(Registration {
+                name: task.name.clone(),
+                script: task.script.clone(),
+                gather: task.gather,
+                recipe_hash: recipe.hash(),
+                recipe_json: serde_json::to_string(recipe)
+                    .map_err(|err| Error::Internal(err.to_string()))?,
+            });
+        }
+        let rows = db::task_rows(&db.lock(), &registrations)?;
+        let scanner = scanner(db, &manifest.dir, db_dir, options, store);
+        let sources = sources(&scanner, &manifest, options, progress)?;
+        let flow = flow(&manifest, &graph, &registrations, &rows, &sources, options)?;
+        let mut scans = Vec::with_capacity(sources.len());
+        for (task, sources) in manifest.tasks.iter().zip(&sources) {
+            let (fingerprint, unmatched) = scanner.fingerprint(sources)?;
+            if unmatched > 0 {
+                let text = format!(
+                    "task `{}`: {unmatched} of its `inputs` patterns matched no file",
+                    task.name
+                );
+                progress.tell(&Event::Warning(&text));
+            }
+            scans.push(Some(fingerprint));
+        }
+        let present: HashSet<TaskId> = rows.iter().map(|row| row.id).collect();
+        let removed = db::known_tasks(&db.lock())?
+            .into_iter()
+            .filter(|task| task.present && !present.contains(&task.id))
+            .map(|task| task.id)
+            .collect();
+        let mut prepared = Prepared {
+            manifest,
+            graph,
+            flow,
+            recipes,
+            registrations,
+            rows,
+            sources,
+            scans,
+            fingerprint: None,
+            removed,
+            db_dir: db_dir.to_owned(),
+        };
+        prepared.fingerprint = prepared.sum();
+        Ok(prepared)
+    }
+
+    /// Names of the tasks, in manifest order.
+    pub fn names(&self) -> Vec<&str> {
+        self.manifest.tasks.iter().map(|task| task.name.as_str()).collect()
+    }
+
+    /// Recipes, wiring and inputs in one hash.
+    fn sum(&self) -> Option<ObjectHash> {
+        let mut hasher = FieldHasher::new("task-pipeline run 1");
+        for (task, scan) in self.flow.tasks.iter().zip(&self.scans) {
+            if !task.cache {
+                return None;
+            }
+            hasher
+                .field("task", task.name.as_bytes())
+                .field("wiring", task.wiring.as_bytes())
+                .field("scan", scan.as_ref()?.as_bytes());
+        }
+        Some(hasher.finish())
+    }
+
+    /// Hashes what changed and computes the plan.
+    pub(super) fn plan(
+        &mut self,
+        db: &Db,
+        options: &RunOptions,
+        store: Option<&Store>,
+    ) -> Result<Plan> {
+        let scanner = scanner(db, &self.manifest.dir, &self.db_dir, options, store);
+        for (n, (task, row)) in self.flow.tasks.iter().zip(&self.rows).enumerate() {
+            let before = row.known.as_ref().and_then(|known| known.scan);
+            if task.is_root() && (before.is_none() || before != self.scans[n]) {
+                self.scans[n] = scanner.compare(task.id, &self.sources[n])?;
+            }
+        }
+        self.fingerprint = self.sum();
+        // What a task was last planned with counts only while it stays in the manifest: when it left,
+        // its steps stopped being live.
+        let before: Vec<Before> = self
+            .rows
+            .iter()
+            .map(|row| row.known.as_ref().filter(|known| known.present))
+            .map(|known| Before { wiring: known.and_then(|known| known.wiring) })
+            .collect();
+        let conn = db.lock();
+        db::plan(&conn, &self.flow, &before, &self.removed)
+    }
+}
+
+fn scanner<'a>(
+    db: &'a Db,
+    dir: &'a Path,
+    db_dir: &'a Path,
+    options: &RunOptions,
+    store: Option<&'a Store>,
+) -> Scanner<'a> {
+    Scanner { db, store, dir, db_dir, jobs: options.jobs, durability: options.durability }
+}
+
+fn flow(
+    manifest: &Manifest,
+    graph: &Graph,
+    registrations: &[Registration],
+    rows: &[TaskRow],
+    sources: &[Vec<Source>],
+    options: &RunOptions,
+) -> Result<Flow> {
+    let mut tasks = Vec::with_capacity(rows.len());
+    for (n, task) in manifest.tasks.iter().enumerate() {
+        // What `--step` leaves out isn't asked to run anew: it would only lose its results.
+        let may_run = options.only.is_empty() || options.only.contains(&task.name);
+        let mut flow = FlowTask {
+            id: rows[n].id,
+            name: task.name.clone(),
+            recipe: rows[n].recipe,
+            recipe_hash: registrations[n].recipe_hash,
+            from: graph.from[n].clone(),
+            consumers: graph.consumers[n].clone(),
+            ancestors: graph.ancestors[n].clone(),
+            accepts: accepts(task)?,
+            gather: task.gather,
+            cache: task.cache || !may_run,
+            forced: options.always && may_run,
+            names_unique: matches!(sources[n].as_slice(), [_]),
+            wiring: ObjectHash::EMPTY,
+        };
+        flow.wiring = wiring(task, &flow, rows, &sources[n]);
+        tasks.push(flow);
+    }
+    Ok(Flow { tasks, order: graph.order.clone() })
+}
+
+/// Row ids instead of names stand for the producers, so that renaming one is no new wiring.
+fn wiring(task: &Task, flow: &FlowTask, rows: &[TaskRow], sources: &[Source]) -> ObjectHash {
+    let mut hasher = FieldHasher::new("task-pipeline wiring 1");
+    hasher.field("recipe", flow.recipe_hash.as_bytes());
+    for from in &flow.from {
+        hasher.field("from", &rows[from.0].id.0.to_le_bytes());
+    }
+    for pattern in &task.matches {
+        hasher.field("match", pattern.as_bytes());
+    }
+    for source in sources {
+        match source {
+            Source::Pattern(pattern) => hasher.field("inputs", pattern.as_bytes()),
+            // Which files they are is the scan's business.
+            Source::Argument(_) => continue,
+            Source::Nothing => hasher.field("inputs", b""),
+        };
+    }
+    hasher.finish()
+}
+
+fn accepts(task: &Task) -> Result<Option<Accepts>> {
+    if task.matches.is_empty() {
+        return Ok(None);
+    }
+    let set = glob_set(task.matches.iter().map(String::as_str))
+        .map_err(|why| Error::Usage(format!("task `{}`: bad `match`: {why}", task.name)))?;
+    Ok(Some(Arc::new(move |name: &[u8]| set.is_match(as_path(name)))))
+}

@@ -1,0 +1,97 @@
+//! What each root reads: its patterns, the INPUTs of this command line, or those of an earlier one.
+
+use std::path::{Path, PathBuf};
+
+use crate::db::{self, Argument};
+use crate::error::{Error, OrIo, Result};
+use crate::manifest::{Manifest, Task};
+use crate::object::ObjectHash;
+use crate::progress::{Event, Progress};
+use crate::text::{as_path, path_bytes};
+
+use super::RunOptions;
+use super::scan::{Scanner, Source};
+
+/// What each task reads from disk; nothing for a task that others feed.
+pub(super) fn sources(
+    scanner: &Scanner<'_>,
+    manifest: &Manifest,
+    options: &RunOptions,
+    progress: &mut dyn Progress,
+) -> Result<Vec<Vec<Source>>> {
+    let takes_arguments = |task: &Task| task.is_root() && task.inputs.is_empty();
+    let arguments = if manifest.tasks.iter().any(takes_arguments) {
+        arguments(scanner, options, progress)?
+    } else if options.inputs.is_empty() {
+        Vec::new()
+    } else {
+        return Err(Error::Usage(
+            "no task takes files from the command line: each root has `inputs` of its own; \
+             leave INPUT out, or take `inputs` from the task that should read them"
+                .to_owned(),
+        ));
+    };
+    Ok(manifest
+        .tasks
+        .iter()
+        .map(|task| match () {
+            () if !task.is_root() => Vec::new(),
+            () if !task.inputs.is_empty() => {
+                task.inputs.iter().cloned().map(Source::Pattern).collect()
+            }
+            () if arguments.is_empty() => vec![Source::Nothing],
+            () => arguments.iter().cloned().map(Source::Argument).collect(),
+        })
+        .collect())
+}
+
+/// The INPUTs: those named now, or else those of the last run that named any.
+fn arguments(
+    scanner: &Scanner<'_>,
+    options: &RunOptions,
+    progress: &mut dyn Progress,
+) -> Result<Vec<Argument>> {
+    let remembered = db::arguments(&scanner.db.lock())?;
+    if options.inputs.is_empty() && !options.no_inputs {
+        if !remembered.is_empty() {
+            let text = format!(
+                "using the {} input(s) of an earlier run; --no-inputs forgets them",
+                remembered.len()
+            );
+            progress.tell(&Event::Note(&text));
+            let paths: Vec<PathBuf> = remembered
+                .iter()
+                .filter(|argument| argument.object.is_none())
+                .map(|argument| as_path(&argument.path).to_owned())
+                .collect();
+            super::files::check_arguments(&paths)?;
+        }
+        return Ok(remembered);
+    }
+    let mut named = Vec::with_capacity(options.inputs.len());
+    for path in &options.inputs {
+        named.push(if path.as_os_str() == super::files::STDIN {
+            Argument { path: b"-".to_vec(), object: Some(take_stdin(scanner)?) }
+        } else {
+            let full = std::path::absolute(path).or_io("find", path)?;
+            Argument { path: path_bytes(&full).to_vec(), object: None }
+        });
+    }
+    if scanner.store.is_some() && named != remembered {
+        db::set_arguments(&mut scanner.db.lock(), &named)?;
+    }
+    Ok(named)
+}
+
+/// Standard input can be read only once, so what it held is kept.
+fn take_stdin(scanner: &Scanner<'_>) -> Result<ObjectHash> {
+    let path = Path::new("/dev/stdin");
+    let mut stdin = std::fs::File::open(path).or_io("read standard input", path)?;
+    let Some(store) = scanner.store else {
+        return super::ingest::hash_file(&mut stdin).or_io("read standard input", path);
+    };
+    let placed = store.put_file(&mut stdin, &|hash| db::known_object(&scanner.db.lock(), hash))?;
+    let object = placed.hash;
+    scanner.keep(&[placed])?;
+    Ok(object)
+}

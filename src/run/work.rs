@@ -1,0 +1,138 @@
+//! The second half of a run: sets up pool, scratch and dispatcher, and takes them down again.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
+
+use threadpool::ThreadPool;
+
+use crate::db::{Db, Flow};
+use crate::error::{Error, OrIo, Result};
+use crate::ids::{RunId, TaskIndex};
+use crate::progress::{Progress, Summary};
+use crate::step::{self, Supervisor};
+use crate::store::Store;
+
+use super::RunOptions;
+use super::backlog::{Backlog, Terms};
+use super::committer::Committer;
+use super::dispatch::{Dispatcher, Parts};
+use super::prepare::Prepared;
+use super::signals::Forwarder;
+use super::slots::Slots;
+use super::worker::{self, Engine, TaskWork};
+
+/// Everything that is needed to work off a plan.
+pub(super) struct Work<'a> {
+    pub(super) db: Arc<Db>,
+    pub(super) store: Arc<Store>,
+    pub(super) db_dir: &'a Path,
+    pub(super) run: RunId,
+    pub(super) prepared: &'a Prepared,
+    pub(super) options: &'a RunOptions,
+    /// `--step`; empty: all.
+    pub(super) only: &'a [TaskIndex],
+}
+
+impl Work<'_> {
+    /// Runs every leaf and what comes of it. The error, if any, is what stopped it; the summary says
+    /// how far it got.
+    pub(super) fn drive(&self, progress: &mut dyn Progress) -> Result<(Summary, Option<Error>)> {
+        let scratch_root = self.db_dir.join("scratch");
+        std::fs::create_dir_all(&scratch_root).or_io("make the scratch folder", &scratch_root)?;
+        step::end_survivors(&scratch_root)?;
+        let scratch = self.make_scratch(&scratch_root)?;
+
+        let jobs = self.options.jobs.get();
+        let (send_message, messages) = flume::unbounded();
+        let (send_job, take_job) = flume::bounded(4 * jobs + 8);
+        let flow: Arc<Flow> = Arc::new(self.prepared.flow.clone());
+        let engine = Arc::new(Engine {
+            db: Arc::clone(&self.db),
+            store: Arc::clone(&self.store),
+            flow: Arc::clone(&flow),
+            tasks: self.tasks(),
+            dir: self.prepared.manifest.dir.as_path().into(),
+            scratch: scratch.clone(),
+            committer: Committer::new(
+                Arc::clone(&self.db),
+                Arc::clone(&self.store),
+                flow,
+                self.run,
+                self.options.durability,
+                send_message.clone(),
+            ),
+            supervisor: Supervisor::new(step::GRACE)?,
+            slots: Slots::new(jobs),
+            stop: AtomicBool::new(false),
+            messages: send_message.clone(),
+            tell_starts: progress.wants_starts(),
+            verbose: self.options.verbose,
+            keep_going: self.options.keep_going,
+        });
+        let forwarder = Forwarder::start(send_message)?;
+        // One thread more than scripts at once: see slots.rs.
+        let pool = ThreadPool::with_name("worker".to_owned(), jobs + 1);
+        for number in 0..=jobs {
+            let engine = Arc::clone(&engine);
+            let take_job = take_job.clone();
+            pool.execute(move || worker::work(&engine, number, &take_job));
+        }
+        let dispatcher = Dispatcher::new(Parts {
+            engine: Arc::clone(&engine),
+            jobs: send_job,
+            taken_back: take_job,
+            messages,
+            progress,
+            keep_going: self.options.keep_going,
+            db_dir: self.db_dir,
+            min_free: self.options.min_free,
+            backlog: Backlog::read(&self.db, &engine.flow, self.terms())?,
+            retry_delay: self.prepared.manifest.tasks.iter().map(|task| task.retry_delay).collect(),
+        });
+        let end = dispatcher.drive();
+        pool.join();
+        drop(forwarder);
+        drop(engine);
+        // What can't be removed now is removed by the next run.
+        let _ = std::fs::remove_dir_all(&scratch);
+        Ok(end)
+    }
+
+    /// A folder that no other run ever had: a script that outlived a killed runner may still write to
+    /// its own.
+    fn make_scratch(&self, root: &Path) -> Result<PathBuf> {
+        let scratch = root.join(format!("{}-{}", self.run, std::process::id()));
+        let scripts = scratch.join("scripts");
+        std::fs::create_dir_all(&scripts).or_io("make the scratch folder", &scripts)?;
+        Ok(scratch)
+    }
+
+    fn tasks(&self) -> Vec<TaskWork> {
+        let manifest = &self.prepared.manifest;
+        let tasks = manifest.tasks.iter().zip(&self.prepared.recipes);
+        tasks
+            .map(|(task, recipe)| TaskWork {
+                name: task.name.clone(),
+                gather: task.gather,
+                interpreter: recipe.interpreter.clone().into(),
+                script: task.script.clone().into_bytes(),
+                env: task.env.iter().map(|(k, v)| (OsString::from(k), OsString::from(v))).collect(),
+                timeout: task.timeout,
+                retries: task.retries,
+                file: OnceLock::new(),
+            })
+            .collect()
+    }
+
+    fn terms(&self) -> Vec<Terms> {
+        let Prepared { manifest, graph, .. } = self.prepared;
+        let terms = manifest.indexed().map(|(index, task)| Terms {
+            height: graph.height[index.0],
+            limit: task.parallel.map_or(usize::MAX, std::num::NonZeroUsize::get),
+            excluded: !self.only.is_empty() && !self.only.contains(&index),
+        });
+        terms.collect()
+    }
+}

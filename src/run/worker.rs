@@ -1,0 +1,305 @@
+//! One thread of the pool: takes a step, runs it, hands in its completion. Knows how to turn a task
+//! and a leaf into an attempt, and a report into rows; decides nothing about the run.
+
+use std::ffi::OsString;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use crate::db::{self, AttemptRow, Completion, Db, Flow, OutputRow, Verdict};
+use crate::error::{Error, OrIo, Result};
+use crate::object::ObjectHash;
+use crate::progress::Failure;
+use crate::step::{self, Attempt, GatherItem, Input, Outcome, Report, Scratch, Supervisor};
+use crate::store::{Placed, Store};
+
+use super::committer::{Committer, Ready};
+use super::digest::{TAIL_LINES, tail};
+use super::shared::{Finish, Job, Message};
+use super::slots::Slots;
+
+/// No more of a log than this is shown with `-v`.
+const SHOWN_LOG: u64 = 1 << 20;
+
+/// What a worker needs to know of a task.
+pub(super) struct TaskWork {
+    pub(super) name: String,
+    pub(super) gather: bool,
+    pub(super) interpreter: Arc<[String]>,
+    pub(super) script: Vec<u8>,
+    pub(super) env: Vec<(OsString, OsString)>,
+    pub(super) timeout: Option<Duration>,
+    pub(super) retries: u32,
+    /// Where the script's file is, once written. It is run from a file, because an argument can't be
+    /// longer than 128 KiB, and by its interpreter, because executing a file just written meets
+    /// ETXTBSY when another thread forks meanwhile.
+    pub(super) file: OnceLock<Arc<Path>>,
+}
+
+/// All that workers share.
+pub(super) struct Engine {
+    pub(super) db: Arc<Db>,
+    pub(super) store: Arc<Store>,
+    pub(super) flow: Arc<Flow>,
+    pub(super) tasks: Vec<TaskWork>,
+    /// The manifest's folder.
+    pub(super) dir: Arc<Path>,
+    /// This run's own folder below `DB/scratch`.
+    pub(super) scratch: PathBuf,
+    pub(super) committer: Committer,
+    pub(super) supervisor: Supervisor,
+    pub(super) slots: Slots,
+    /// Nothing more is to be started.
+    pub(super) stop: AtomicBool,
+    pub(super) messages: flume::Sender<Message>,
+    /// Somebody wants to know of starts.
+    pub(super) tell_starts: bool,
+    pub(super) verbose: bool,
+    /// `-k`.
+    pub(super) keep_going: bool,
+}
+
+/// Takes steps until there are no more. Never panics: the pool would swallow it, and the dispatcher
+/// would wait for ever.
+pub(super) fn work(engine: &Engine, number: usize, jobs: &flume::Receiver<Job>) {
+    let mut scratch = None;
+    for job in jobs {
+        if engine.stop.load(Ordering::Acquire) {
+            engine.say(Message::Dropped { job });
+            continue;
+        }
+        let attempt = catch_unwind(AssertUnwindSafe(|| engine.attempt(number, &mut scratch, &job)));
+        match attempt {
+            Ok(Ok(Some(ready))) => engine.committer.submit(ready),
+            Ok(Ok(None)) => engine.say(Message::Dropped { job }),
+            Ok(Err(error)) => engine.say(Message::Broken { job: Some(job), error }),
+            Err(_) => {
+                let error = Error::Internal(format!("a worker panicked on step {}", job.leaf.step));
+                scratch = None;
+                engine.say(Message::Broken { job: Some(job), error });
+            }
+        }
+    }
+}
+
+impl Engine {
+    fn say(&self, message: Message) {
+        // The dispatcher outlives every worker, so this can't fail while it matters.
+        let _ = self.messages.send(message);
+    }
+
+    fn is_committed(&self, hash: &ObjectHash) -> Result<Option<u64>> {
+        db::known_object(&self.db.lock(), hash)
+    }
+
+    /// Runs one attempt. `None`: it was cancelled, which says nothing about the step.
+    fn attempt(
+        &self,
+        number: usize,
+        scratch: &mut Option<Scratch>,
+        job: &Job,
+    ) -> Result<Option<Ready>> {
+        let attempt = self.describe(job)?;
+        let mut slot = Some(self.slots.take());
+        if self.stop.load(Ordering::Acquire) {
+            return Ok(None);
+        }
+        let scratch = match scratch {
+            Some(scratch) => scratch,
+            None => scratch.insert(Scratch::create(&self.scratch, number)?),
+        };
+        if self.tell_starts {
+            let input = job.leaf.name.clone();
+            self.say(Message::Started { step: job.leaf.step, task: job.task, input });
+        }
+        let report = step::execute(
+            scratch,
+            &self.store,
+            &self.supervisor,
+            &attempt,
+            &|hash| self.is_committed(hash),
+            &mut |outcome| {
+                // Before the slot is free, or the next script would start after a failure.
+                if self.is_final(job, outcome) && !self.keep_going {
+                    self.stop.store(true, Ordering::Release);
+                }
+                drop(slot.take());
+            },
+        )?;
+        match report.outcome {
+            Outcome::Cancelled => Ok(None),
+            _ => self.ready(job, report).map(Some),
+        }
+    }
+
+    /// True if an attempt failed and is not followed by another one in this run.
+    fn is_final(&self, job: &Job, outcome: &Outcome) -> bool {
+        let failed = !matches!(outcome, Outcome::Succeeded | Outcome::Cancelled);
+        failed && job.tried >= self.tasks[job.task.0].retries
+    }
+
+    fn describe(&self, job: &Job) -> Result<Attempt> {
+        let task = &self.tasks[job.task.0];
+        let leaf = &job.leaf;
+        let input = if task.gather {
+            let mut items = Vec::new();
+            db::gather_inputs(&self.db.lock(), &self.flow, job.task, &mut |input| {
+                items.push(GatherItem {
+                    name: input.name,
+                    object: input.object,
+                    executable: input.executable,
+                });
+            })?;
+            Input::Many(items)
+        } else {
+            Input::One { object: leaf.object, name: leaf.name.clone(), executable: leaf.executable }
+        };
+        let key = db::step_key(&self.flow.task(job.task).recipe_hash, &leaf.object, &leaf.name);
+        let mut env = task.env.clone();
+        for (name, value) in [
+            ("TASK_NAME", task.name.clone()),
+            ("STEP_ID", leaf.step.to_string()),
+            ("STEP_KEY", key.hex()),
+            ("ATTEMPT", leaf.attempt.to_string()),
+        ] {
+            env.push((name.into(), value.into()));
+        }
+        Ok(Attempt {
+            input,
+            interpreter: Arc::clone(&task.interpreter),
+            script: self.script(task)?,
+            dir: Arc::clone(&self.dir),
+            env,
+            timeout: task.timeout,
+        })
+    }
+
+    fn script(&self, task: &TaskWork) -> Result<Arc<Path>> {
+        if let Some(file) = task.file.get() {
+            return Ok(Arc::clone(file));
+        }
+        // Under the task's name, because that is what an interpreter prints in its messages.
+        let path = self.scratch.join("scripts").join(&task.name);
+        let draft = self.scratch.join("scripts").join(format!(
+            "{}~{:?}",
+            task.name,
+            std::thread::current().id()
+        ));
+        std::fs::write(&draft, &task.script).or_io("write the script", &draft)?;
+        std::fs::rename(&draft, &path).or_io("write the script", &path)?;
+        Ok(Arc::clone(task.file.get_or_init(|| path.into())))
+    }
+
+    fn ready(&self, job: &Job, report: Report) -> Result<Ready> {
+        let task = &self.tasks[job.task.0];
+        let (outcome, code, detail) = words(&report.outcome);
+        let verdict = match report.outcome {
+            Outcome::Succeeded => Verdict::Done,
+            _ if job.tried < task.retries && !self.stop.load(Ordering::Acquire) => {
+                Verdict::TryAgain
+            }
+            _ => Verdict::Failed,
+        };
+        let failure = match report.outcome {
+            Outcome::Succeeded => None,
+            ref outcome => Some(self.failure(job, outcome, report.log.as_ref())?),
+        };
+        let log = match &report.log {
+            Some(log) if self.verbose => self.read_log(log)?,
+            _ => None,
+        };
+        let micros = |time: Duration| i64::try_from(time.as_micros()).unwrap_or(i64::MAX);
+        let attempt = AttemptRow {
+            number: job.leaf.attempt,
+            outcome,
+            code,
+            detail,
+            started_ms: report.started_ms,
+            wall_us: micros(report.usage.wall),
+            user_us: micros(report.usage.user),
+            system_us: micros(report.usage.system),
+            peak_kib: i64::try_from(report.usage.peak_memory).unwrap_or(i64::MAX),
+            log: report.log.as_ref().map(|log| log.hash),
+        };
+        let mut outputs = Vec::with_capacity(report.outputs.len());
+        let mut placed: Vec<Placed> = Vec::with_capacity(report.outputs.len() + 1);
+        for output in report.outputs {
+            outputs.push(OutputRow {
+                name: output.name,
+                object: output.object.hash,
+                executable: output.executable,
+            });
+            placed.push(output.object);
+        }
+        placed.extend(report.log);
+        let objects = placed.iter().map(|placed| (placed.hash, placed.size)).collect();
+        let finish = Finish {
+            job: job.clone(),
+            verdict,
+            outputs: outputs.len(),
+            wall: report.usage.wall,
+            failure,
+            warnings: report.warnings,
+            spoilt: report.damaged_inputs,
+            log,
+        };
+        let completion =
+            Completion { step: job.leaf.step, task: job.task, attempt, verdict, outputs, objects };
+        Ok(Ready { completion, placed, finish })
+    }
+
+    fn failure(&self, job: &Job, outcome: &Outcome, log: Option<&Placed>) -> Result<Failure> {
+        let mut log_tail = Vec::new();
+        if let Some(log) = log {
+            let mut file = self.store.open_object(&log.hash)?;
+            log_tail = tail(&mut file, &self.store.path(&log.hash), TAIL_LINES)?;
+        }
+        Ok(Failure {
+            step: job.leaf.step,
+            task: self.tasks[job.task.0].name.clone(),
+            input: job.leaf.name.clone(),
+            why: why(outcome),
+            log_tail,
+            log: log.map(|log| log.hash),
+        })
+    }
+
+    fn read_log(&self, log: &Placed) -> Result<Option<Vec<u8>>> {
+        let path = self.store.path(&log.hash);
+        let file = self.store.open_object(&log.hash)?;
+        let mut bytes = Vec::new();
+        std::io::Read::read_to_end(&mut std::io::Read::take(file, SHOWN_LOG), &mut bytes)
+            .or_io("read the log", &path)?;
+        Ok(Some(bytes))
+    }
+}
+
+/// An outcome as the table `attempt` has it: (word, code, detail).
+fn words(outcome: &Outcome) -> (&'static str, Option<i32>, Option<String>) {
+    match outcome {
+        Outcome::Succeeded => ("ok", None, None),
+        Outcome::Exited(code) => ("exit", Some(*code), None),
+        Outcome::Signalled(signal) => ("signal", Some(*signal), None),
+        Outcome::TimedOut(_) => ("timeout", None, None),
+        Outcome::Refused(why) => ("refused", None, Some(why.clone())),
+        Outcome::NotStarted(why) => ("start", None, Some(why.clone())),
+        Outcome::Cancelled => ("cancelled", None, None),
+    }
+}
+
+fn why(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Succeeded => "succeeded".to_owned(),
+        Outcome::Exited(code) => format!("exit code {code}"),
+        Outcome::Signalled(9) => "killed by signal 9 (SIGKILL), maybe out of memory".to_owned(),
+        Outcome::Signalled(signal) => match signal_hook::low_level::signal_name(*signal) {
+            Some(name) => format!("killed by signal {signal} ({name})"),
+            None => format!("killed by signal {signal}"),
+        },
+        Outcome::TimedOut(limit) => format!("timed out after {}", crate::text::span(*limit)),
+        Outcome::Refused(why) | Outcome::NotStarted(why) => why.clone(),
+        Outcome::Cancelled => "cancelled".to_owned(),
+    }
+}

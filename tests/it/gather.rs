@@ -1,0 +1,159 @@
+//! Section 4: one step over everything.
+
+use crate::harness::{Project, files, sha256};
+
+#[test]
+fn one_step_works_on_all_outputs_together() {
+    let p = Project::new()
+        .task("a", "for n in 3 1 2; do echo $n >$OUTPUT_DIR/$n; done")
+        .task("b", "echo b$(cat $INPUT_FILE) >$OUTPUT_DIR/$INPUT_NAME")
+        .task_with("all", "gather = true", "xargs cat <$INPUT_FILE >$OUTPUT_DIR/all");
+    p.run().ok().ran(["a", "b", "b", "b", "all"]);
+    assert_eq!(p.exported("all"), files([("all", "b1\nb2\nb3\n")]));
+    p.run().ok().ran([]).says("nothing to do");
+}
+
+#[test]
+fn inputs_lie_in_input_dir_under_their_names_and_in_order_in_the_list() {
+    let p = Project::new()
+        .task("a", "mkdir $OUTPUT_DIR/sub; echo 1 >$OUTPUT_DIR/z; echo 2 >$OUTPUT_DIR/sub/y")
+        .task_with(
+            "all",
+            "gather = true",
+            "sed \"s,^$INPUT_DIR/,,\" $INPUT_FILE >$OUTPUT_DIR/list\ncat $INPUT_DIR/sub/y $INPUT_DIR/z >$OUTPUT_DIR/content\n\
+             (cd $INPUT_DIR; find . -type f | sort) >$OUTPUT_DIR/found",
+        );
+    p.run().ok();
+    let expected = [("list", "sub/y\nz\n"), ("content", "2\n1\n"), ("found", "./sub/y\n./z\n")];
+    assert_eq!(p.exported("all"), files(expected));
+}
+
+#[test]
+fn the_second_of_one_name_is_called_name_2() {
+    let p = Project::new()
+        .task_with("a", "from = []", "echo a >$OUTPUT_DIR/x")
+        .task_with("b", "from = []", "echo b >$OUTPUT_DIR/x")
+        .task_with("c", "from = []", "echo c >$OUTPUT_DIR/x")
+        .task_with(
+            "all",
+            "from = [\"a\", \"b\", \"c\"]\ngather = true",
+            "cd $INPUT_DIR; ls >$OUTPUT_DIR/names; cat x x~2 x~3 >$OUTPUT_DIR/content; wc -l <$INPUT_FILE >$OUTPUT_DIR/count",
+        );
+    p.run().ok();
+    let got = p.exported("all");
+    assert_eq!(got["names"], "x\nx~2\nx~3\n");
+    assert_eq!(got["count"].trim(), "3");
+    // By hash: of "a", "b" and "c".
+    let mut by_hash = ["a\n", "b\n", "c\n"];
+    by_hash.sort_by_key(|content| sha256(content.as_bytes()));
+    assert_eq!(got["content"], by_hash.concat());
+}
+
+#[test]
+fn equal_content_of_two_producers_is_there_twice() {
+    let p = Project::new()
+        .task_with("a", "from = []", "echo same >$OUTPUT_DIR/x")
+        .task_with("b", "from = []", "echo same >$OUTPUT_DIR/x")
+        .task_with(
+            "all",
+            "from = [\"a\", \"b\"]\ngather = true",
+            "ls $INPUT_DIR >$OUTPUT_DIR/names",
+        );
+    p.run().ok();
+    assert_eq!(p.exported("all"), files([("names", "x\nx~2\n")]));
+}
+
+#[test]
+fn the_object_of_a_gather_step_is_a_listing_that_sha256sum_checks() {
+    let p = Project::new().task("a", "echo 1 >$OUTPUT_DIR/one; echo 2 >$OUTPUT_DIR/two").task_with(
+        "all",
+        "gather = true",
+        "true",
+    );
+    p.run().ok();
+    let hash =
+        p.sql("SELECT object_hash FROM step WHERE task = (SELECT id FROM task WHERE name = 'all')");
+    let listing = p.call(["cat", &hash[0]]).ok().stdout;
+    let expected = format!("{}  one\n{}  two\n", sha256(b"1\n"), sha256(b"2\n"));
+    assert_eq!(listing, expected);
+    assert_eq!(sha256(listing.as_bytes()), hash[0]);
+    let links = "SELECT count(*) FROM step_link WHERE to_step_id = (SELECT max(id) FROM step)";
+    assert_eq!(p.sql(links), ["1"]);
+}
+
+#[test]
+fn match_chooses_what_is_gathered() {
+    let p = Project::new()
+        .task("a", "echo 1 >$OUTPUT_DIR/x.txt; echo 2 >$OUTPUT_DIR/y.bin")
+        .task_with("all", "gather = true\nmatch = [\"*.txt\"]", "ls $INPUT_DIR >$OUTPUT_DIR/names");
+    p.run().ok();
+    assert_eq!(p.exported("all"), files([("names", "x.txt\n")]));
+}
+
+#[test]
+fn where_nothing_is_to_be_gathered_no_step_runs() {
+    let p = Project::new()
+        .task("a", "true")
+        .task_with("all", "gather = true", "true")
+        .task("after", "true");
+    p.run().ok().ran(["a"]);
+    p.run().ok().ran([]).says("nothing to do");
+}
+
+#[test]
+fn gather_may_follow_gather_and_feed_others() {
+    let p = Project::new()
+        .task("a", "echo 1 >$OUTPUT_DIR/x; echo 2 >$OUTPUT_DIR/y")
+        .task_with("sum", "gather = true", "cat $INPUT_DIR/* >$OUTPUT_DIR/sum")
+        .task("lines", "wc -l <$INPUT_FILE | tr -d ' ' >$OUTPUT_DIR/lines")
+        .task_with(
+            "end",
+            "from = [\"sum\", \"lines\"]\ngather = true",
+            "cat $INPUT_DIR/lines $INPUT_DIR/sum >$OUTPUT_DIR/end",
+        );
+    p.run().ok().ran(["a", "sum", "lines", "end"]);
+    assert_eq!(p.exported("end"), files([("end", "2\n1\n2\n")]));
+    p.run().ok().ran([]);
+}
+
+#[test]
+fn a_gather_step_runs_again_only_if_what_it_gathers_changed() {
+    let p = Project::new().file("in/1", "1\n").file("in/2", "2\n");
+    p.task_with(
+        "each",
+        "inputs = [\"in/*\"]",
+        "wc -c <$INPUT_FILE | tr -d ' ' >$OUTPUT_DIR/$INPUT_NAME",
+    )
+    .task_with("all", "gather = true", "cat $INPUT_DIR/* >$OUTPUT_DIR/all");
+    p.run().ok().ran(["each", "each", "all"]);
+    p.file("in/1", "9\n").run().ok().ran_on(["each 1"]);
+    p.file("in/1", "99\n").run().ok().ran_on(["each 1", "all"]);
+    p.file("in/3", "3\n").run().ok().ran_on(["each 3", "all"]);
+    assert_eq!(p.exported("all"), files([("all", "3\n2\n2\n")]));
+    p.remove("in/3").run().ok().ran([]);
+    assert_eq!(p.exported("all"), files([("all", "3\n2\n")]));
+}
+
+#[test]
+fn an_input_of_gather_may_be_edited_without_harm() {
+    let p = Project::new()
+        .task("a", "echo 1 >$OUTPUT_DIR/x")
+        .task_with(
+            "spoil",
+            "from = [\"a\"]\ngather = true",
+            "echo spoilt >$INPUT_DIR/x; rm -rf $INPUT_DIR; rm $INPUT_FILE",
+        )
+        .task_with("after", "from = [\"a\"]", "cat $INPUT_FILE >$OUTPUT_DIR/x");
+    p.run_with(["-j1"]).ok().ran(["a", "spoil", "after"]);
+    assert_eq!(p.exported("after"), files([("x", "1\n")]));
+    assert_eq!(p.exported("a"), files([("x", "1\n")]));
+}
+
+#[test]
+fn executable_inputs_of_gather_stay_so() {
+    let p = Project::new()
+        .task("a", "printf '#!/bin/sh\\necho ran\\n' >$OUTPUT_DIR/tool; chmod +x $OUTPUT_DIR/tool; echo 1 >$OUTPUT_DIR/data")
+        .task_with("all", "gather = true", "$INPUT_DIR/tool >$OUTPUT_DIR/x; [ ! -x $INPUT_DIR/data ]");
+    p.run().ok();
+    assert_eq!(p.exported("all"), files([("x", "ran\n")]));
+}

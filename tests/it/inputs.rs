@@ -1,0 +1,170 @@
+//! Section 3: files on disk and on the command line.
+
+use crate::harness::{Project, files};
+
+const COPY: &str = r#"cp "$INPUT_FILE" "$OUTPUT_DIR/$INPUT_NAME""#;
+
+#[test]
+fn each_file_that_a_glob_matches_is_a_step_named_below_the_fixed_part() {
+    let p = Project::new()
+        .file("data/a.csv", "a\n")
+        .file("data/sub/b.csv", "b\n")
+        .file("data/.hidden.csv", "h\n")
+        .file("data/c.txt", "c\n")
+        .file("other/one.csv", "o\n");
+    p.task_with("flat", "inputs = [\"data/*.csv\"]", COPY)
+        .task_with("deep", "inputs = [\"data/**/*.csv\"]", COPY)
+        .task_with("folders", "inputs = [\"d*/*.csv\"]", COPY)
+        .task_with("plain", "inputs = [\"other/one.csv\", \"./data/c.txt\"]", COPY);
+    p.run().ok().ran_on([
+        "flat a.csv",
+        "deep a.csv",
+        "deep sub/b.csv",
+        "folders data/a.csv",
+        "plain one.csv",
+        "plain c.txt",
+    ]);
+    assert_eq!(p.exported("deep"), files([("a.csv", "a\n"), ("sub/b.csv", "b\n")]));
+}
+
+#[test]
+fn a_name_that_looks_like_a_number_stays_as_it_is() {
+    let p = Project::new();
+    for name in ["007", "1", "1e3", "0x10", " 7", "-1.50", "NULL"] {
+        p.file(format!("in/{name}"), name);
+    }
+    p.task_with("a", "inputs = [\"in/*\"]", COPY).task("b", COPY).task_with(
+        "c",
+        "gather = true",
+        "ls $INPUT_DIR >$OUTPUT_DIR/names",
+    );
+    p.run().ok();
+    let names = [" 7", "-1.50", "007", "0x10", "1", "1e3", "NULL"];
+    assert_eq!(p.exported("b"), files(names.map(|name| (name, name))));
+    assert_eq!(p.exported("c")["names"].lines().count(), names.len());
+    p.run().ok().ran([]).says("nothing to do");
+}
+
+#[test]
+fn inputs_are_relative_to_the_manifest_and_arguments_to_the_working_folder() {
+    let p = Project::new()
+        .file("m/data/x", "below the manifest\n")
+        .file("arg/y", "on the command line\n")
+        .file(
+            "m/pipeline.toml",
+            r#"
+[[task]]
+name = "a"
+inputs = ["data/*"]
+script = 'cp $INPUT_FILE $OUTPUT_DIR/$INPUT_NAME'
+[[task]]
+name = "b"
+from = []
+script = 'cp $INPUT_FILE $OUTPUT_DIR/$INPUT_NAME; pwd -P >$OUTPUT_DIR/pwd'
+"#,
+        );
+    p.cmd(["-manifest", "../m/pipeline.toml", "-db", "../db", "y"]).dir("arg").go().ok();
+    assert_eq!(p.exported("a"), files([("x", "below the manifest\n")]));
+    let pwd = format!("{}\n", p.path("m").canonicalize().unwrap().display());
+    assert_eq!(p.exported("b"), files([("y", "on the command line\n"), ("pwd", &pwd)]));
+}
+
+#[test]
+fn a_file_that_two_patterns_match_is_one_step() {
+    let p = Project::new().file("data/x.csv", "x\n");
+    p.task_with("a", "inputs = [\"data/*\", \"data/*.csv\", \"data/x.csv\"]", COPY);
+    p.run().ok().ran_on(["a x.csv"]);
+    assert_eq!(p.exported("a"), files([("x.csv", "x\n")]));
+}
+
+#[test]
+fn the_database_is_never_an_input() {
+    let p = Project::new().file("one", "1\n").manifest(
+        "[[task]]\nname = \"a\"\ninputs = [\"**\"]\nscript = \"echo $INPUT_NAME >$OUTPUT_DIR/name\"\n",
+    );
+    p.run().ok();
+    let inputs = p.sql("SELECT name FROM step WHERE live = 1 ORDER BY 1");
+    assert_eq!(inputs, ["one", "pipeline.toml"]);
+    p.run().ok().says("nothing to do");
+}
+
+#[test]
+fn files_on_the_command_line_go_to_every_root_without_inputs() {
+    let p = Project::new().file("in/1.txt", "1\n").file("in/2.txt", "2\n").file("own/3.txt", "3\n");
+    p.task("a", COPY).task_with("b", "from = []", COPY).task_with(
+        "c",
+        "inputs = [\"own/*\"]",
+        COPY,
+    );
+    p.run_with(["in/1.txt", "in/2.txt"])
+        .ok()
+        .ran_on(["a 1.txt", "a 2.txt", "b 1.txt", "b 2.txt", "c 3.txt"]);
+}
+
+#[test]
+fn two_files_of_one_name_are_two_steps_unless_they_are_equal() {
+    let p = Project::new().file("x/n", "1\n").file("y/n", "2\n").file("z/n", "1\n").task("a", COPY);
+    p.run_with(["x/n", "y/n", "z/n"]).ok().ran_on(["a n", "a n"]);
+    assert_eq!(p.exported("a"), files([("n", "1\n"), ("n~2", "2\n")]));
+    // Of two equal files one goes: its step still has the other one.
+    p.run_with(["y/n", "z/n"]).ok().ran([]);
+    assert_eq!(p.exported("a").len(), 2);
+    p.run_with(["y/n"]).ok().ran([]);
+    assert_eq!(p.exported("a"), files([("n", "2\n")]));
+}
+
+#[test]
+fn the_inputs_of_the_last_run_are_remembered_and_this_is_said() {
+    let p = Project::new().file("1.txt", "1\n").task("a", COPY);
+    p.run_with(["1.txt"]).ok().ran(["a"]).says_nothing_of("earlier run");
+    p.run().ok().ran([]).says("earlier run").says("--no-inputs");
+    p.file("1.txt", "changed\n").run().ok().ran(["a"]).says("earlier run");
+    assert_eq!(p.exported("a"), files([("1.txt", "changed\n")]));
+    p.run_with(["--no-inputs"]).ok().ran_on(["a"]).says_nothing_of("earlier run");
+    p.run().ok().ran([]).says_nothing_of("earlier run");
+}
+
+#[test]
+fn a_remembered_input_that_is_gone_is_a_mistake_with_its_cure() {
+    let p = Project::new().file("1.txt", "1\n").task("a", COPY);
+    p.run_with(["1.txt"]).ok();
+    p.remove("1.txt").run().fails(2).says("1.txt").says("--no-inputs");
+    p.run_with(["--no-inputs", "1.txt"]).fails(2);
+}
+
+#[test]
+fn inputs_that_no_task_takes_are_a_mistake() {
+    let p = Project::new().file("1.txt", "1\n").file("2.txt", "2\n");
+    p.task_with("a", "inputs = [\"2.txt\"]", COPY);
+    p.run_with(["1.txt"]).fails(2).ran([]).says("inputs");
+}
+
+#[test]
+fn standard_input_is_an_input_that_is_kept() {
+    let p = Project::new().task("a", "tr a-z A-Z <$INPUT_FILE >$OUTPUT_DIR/$INPUT_NAME");
+    p.run_cmd(["-"]).stdin("hello\n").go().ok().ran(["a"]);
+    assert_eq!(p.exported("a").into_values().collect::<Vec<_>>(), ["HELLO\n"]);
+    p.run().ok().ran([]).says("earlier run");
+    p.run_cmd(["-"]).stdin("hello\n").go().ok().ran([]);
+    p.run_cmd(["-"]).stdin("other\n").go().ok().ran(["a"]);
+    assert_eq!(p.exported("a").into_values().collect::<Vec<_>>(), ["OTHER\n"]);
+    p.run_with(["-", "-"]).fails(2);
+}
+
+#[test]
+fn standard_input_goes_beside_files() {
+    let p = Project::new().file("x", "file\n").task("a", COPY);
+    p.run_cmd(["x", "-"]).stdin("pipe\n").go().ok().ran(["a", "a"]);
+    let values: Vec<String> = p.exported("a").into_values().collect();
+    assert_eq!(values.len(), 2);
+    assert!(values.contains(&"pipe\n".to_owned()) && values.contains(&"file\n".to_owned()));
+}
+
+#[test]
+fn an_executable_input_stays_executable() {
+    let p = Project::new().file("in/tool", "#!/bin/sh\necho ran\n");
+    crate::harness::chmod(&p.path("in/tool"), 0o755);
+    p.task_with("a", "inputs = [\"in/*\"]", "$INPUT_FILE >$OUTPUT_DIR/x");
+    p.run().ok();
+    assert_eq!(p.exported("a"), files([("x", "ran\n")]));
+}

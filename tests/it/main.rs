@@ -1,0 +1,37 @@
+//! Tests that drive the real binary, in one test binary so that it is linked once.
+//!
+//! `TASK_PIPELINE_KEEP=1` keeps every test's folder and says where it is. `TASK_PIPELINE_SEED` gives a
+//! test by chance the seed that another run of it showed; `TASK_PIPELINE_KILLS` and
+//! `TASK_PIPELINE_ROUNDS` make `resume` and `random` last longer; `TASK_PIPELINE_SCALE=1` adds the large
+//! run of `scale`.
+
+#![allow(
+    clippy::print_stderr,
+    reason = "seeds and kept folders are shown to whoever reads the test's output"
+)]
+
+mod harness;
+
+mod commands;
+mod export;
+mod failure;
+mod flags;
+mod gather;
+mod identity;
+mod incremental;
+mod inputs;
+mod lock;
+mod manifest;
+mod output;
+mod owner;
+mod processes;
+mod random;
+mod readme;
+mod resume;
+mod revival;
+mod scale;
+mod store;
+mod terminal;
+mod tidy;
+mod wiring;
+mod world;

@@ -1,0 +1,137 @@
+//! Section 8: processes and signals.
+
+use rustix::process::Signal;
+
+use crate::harness::{Project, WAIT_FOR_GO, files, is_alive, wait_for};
+
+#[test]
+fn a_step_that_runs_too_long_is_ended_with_all_it_started() {
+    let p = Project::new().task_with(
+        "a",
+        "timeout = \"300ms\"",
+        "sleep 1000 & echo $! >child; echo $$ >shell; sleep 1000",
+    );
+    p.run().fails(1).ran(["a"]).says("timed out").says("300");
+    assert_eq!(p.sql("SELECT outcome FROM attempt"), ["timeout"]);
+    assert!(!is_alive(&p.read("child")) && !is_alive(&p.read("shell")));
+}
+
+#[test]
+fn a_step_that_ignores_term_is_killed_after_the_grace() {
+    let p = Project::new().task_with(
+        "a",
+        "timeout = \"200ms\"",
+        "trap '' TERM; echo $$ >shell; for n in 1 2 3 4 5 6; do sleep 10; done",
+    );
+    p.run().fails(1).says("timed out");
+    assert!(!is_alive(&p.read("shell")));
+}
+
+#[test]
+fn what_a_finished_step_left_running_is_ended_and_reported() {
+    let p = Project::new().task("a", "sleep 1000 & echo $! >child; (sleep 1000 >/dev/null 2>&1 </dev/null &); echo 1 >$OUTPUT_DIR/x");
+    p.run().ok().says("warning").says("a");
+    wait_for("the child's end", || !is_alive(&p.read("child")));
+    assert_eq!(p.exported("a"), files([("x", "1\n")]));
+}
+
+#[test]
+fn a_leftover_can_not_change_the_outputs_any_more() {
+    let p = Project::new().task(
+        "a",
+        &format!(
+            "echo 1 >$OUTPUT_DIR/x; ({WAIT_FOR_GO}; echo late >>$OUTPUT_DIR/x; echo >late) & true"
+        ),
+    );
+    p.run().ok();
+    p.file("go", "");
+    assert_eq!(p.exported("a"), files([("x", "1\n")]));
+    assert!(!p.path("late").exists());
+    crate::store::every_object_hashes_to_its_path(&p);
+}
+
+#[test]
+fn death_by_a_signal_is_told_by_its_name() {
+    let p = Project::new().task("a", "kill -SEGV $$");
+    p.run().fails(1).says("SIGSEGV");
+    assert_eq!(p.sql("SELECT outcome, code FROM attempt"), ["signal|11"]);
+    p.task("a", "kill -9 $$").run().fails(1).says("signal 9").says("memory");
+}
+
+/// Two steps, one of which waits to be let go.
+fn waiting(p: &Project) -> Project {
+    p.task("quick", "echo 1 >$OUTPUT_DIR/x").task(
+        "slow",
+        &format!("echo $$ >shell; : >started; {WAIT_FOR_GO}; cp $INPUT_FILE $OUTPUT_DIR/x"),
+    )
+}
+
+#[test]
+fn the_first_signal_ends_what_runs_and_the_runner_dies_of_it() {
+    for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
+        let p = waiting(&Project::new());
+        let running = p.run_cmd([""; 0]).start();
+        wait_for("the slow step", || p.path("started").exists());
+        running.signal(signal);
+        running.end().dies_of(signal);
+        assert!(!is_alive(&p.read("shell")));
+        assert_eq!(p.sql("SELECT result FROM run"), ["stopped"]);
+        // What was cancelled tells nothing of the step; what was done is kept.
+        assert_eq!(p.sql("SELECT count(*) FROM attempt"), ["1"]);
+        p.file("go", "").run().ok().ran_on(["slow x"]);
+        assert_eq!(p.exported("slow"), files([("x", "1\n")]));
+    }
+}
+
+#[test]
+fn the_second_signal_kills_at_once() {
+    let p = Project::new().task(
+        "stubborn",
+        "trap '' INT TERM HUP; echo $$ >shell; : >started; for n in 1 2 3 4 5 6; do sleep 10; done",
+    );
+    let running = p.run_cmd([""; 0]).start();
+    wait_for("the step", || p.path("started").exists());
+    running.signal(Signal::INT);
+    wait_for("the first one's news", || running.stderr().contains("SIGINT"));
+    running.signal(Signal::INT);
+    running.end().dies_of(Signal::INT);
+    assert!(!is_alive(&p.read("shell")));
+}
+
+#[test]
+fn what_a_killed_runner_left_behind_is_ended_by_the_next_one() {
+    let p = waiting(&Project::new());
+    let running = p.run_cmd([""; 0]).start();
+    wait_for("the slow step", || p.path("started").exists());
+    let left = p.read("shell");
+    running.signal(Signal::KILL);
+    running.end().dies_of(Signal::KILL);
+    p.task("slow", "cp $INPUT_FILE $OUTPUT_DIR/x").run().ok().ran_on(["slow x"]);
+    wait_for("the end of what was left", || !is_alive(&left));
+    assert_eq!(std::fs::read_dir(p.path("db/scratch")).unwrap().count(), 0);
+}
+
+#[test]
+fn a_reader_that_goes_away_does_not_stop_a_run() {
+    let p = Project::new()
+        .task("a", "n=0; while [ $n -lt 50 ]; do echo $n >$OUTPUT_DIR/$n; n=$((n+1)); done")
+        .task("b", "true");
+    let script = format!(
+        "{} -manifest pipeline.toml 2>&1 | head -n 1; {0} cat a/7 | true",
+        env!("CARGO_BIN_EXE_task-pipeline")
+    );
+    let out = std::process::Command::new("sh")
+        .args(["-c", &script])
+        .current_dir(p.root())
+        .output()
+        .unwrap();
+    assert!(!String::from_utf8_lossy(&out.stderr).contains("panic"), "{out:?}");
+    p.run().ok().ran([]).says("nothing to do");
+    let full = format!("{} cat a >/dev/full", env!("CARGO_BIN_EXE_task-pipeline"));
+    let out = std::process::Command::new("sh")
+        .args(["-c", &full])
+        .current_dir(p.root())
+        .output()
+        .unwrap();
+    assert!(matches!(out.status.code(), Some(73 | 74)), "{out:?}");
+}

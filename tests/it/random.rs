@@ -1,0 +1,179 @@
+//! Section 5, by chance: whatever was edited between runs, what lives afterwards is what a run on a
+//! fresh database gives, and nothing ever ran twice. TASK_PIPELINE_ROUNDS sets the number of runs.
+
+use std::collections::BTreeSet;
+
+use crate::harness::{Dice, Project};
+
+/// What the manifest says of a task, and what it may become.
+struct Task {
+    id: u64,
+    name: String,
+    variant: u64,
+    from: Vec<usize>,
+    matches: u64,
+    gather: bool,
+    is_present: bool,
+}
+
+struct World {
+    p: Project,
+    dice: Dice,
+    tasks: Vec<Task>,
+    names: u64,
+}
+
+const CONTENTS: [&str; 6] = ["apple", "avocado", "banana", "blueberry", "cherry", ""];
+const MATCHES: [&str; 3] = ["", "match = [\"*\"]", "match = [\"f[0-3]\", \"d/*\"]"];
+
+impl World {
+    fn new(seed: u64) -> World {
+        let task = |id, from: &[usize], gather| Task {
+            id,
+            name: format!("t{id}"),
+            variant: 0,
+            from: from.to_vec(),
+            matches: 0,
+            gather,
+            is_present: true,
+        };
+        let tasks = vec![
+            task(0, &[], false),
+            task(1, &[0], false),
+            task(2, &[0, 1], false),
+            task(3, &[1], true),
+            task(4, &[2, 3], false),
+            task(5, &[2], true),
+            task(6, &[4, 5], false),
+        ];
+        let mut world = World { p: Project::new(), dice: Dice::new(seed), tasks, names: 0 };
+        for _ in 0..4 {
+            world.edit_an_input();
+        }
+        world.write();
+        world
+    }
+
+    fn edit_an_input(&mut self) {
+        let name =
+            ["in/f1", "in/f2", "in/f3", "in/f4", "in/d/f1", "in/d/f5"][self.dice.below(6) as usize];
+        let content = CONTENTS[self.dice.below(6) as usize];
+        // One in four goes.
+        if self.dice.below(4) == 0 && self.p.path(name).exists() {
+            self.p.remove(name);
+        } else {
+            self.p.file(name, content);
+        }
+    }
+
+    /// Changes one thing. A task that is given both another script and another name in one go is
+    /// another task, so each of `touched` is left alone.
+    fn edit(&mut self, touched: &mut BTreeSet<usize>) {
+        let choice = self.dice.below(10);
+        let n = self.dice.below(self.tasks.len() as u64) as usize;
+        if choice < 4 || !touched.insert(n) {
+            return self.edit_an_input();
+        }
+        let is_consumed = self.tasks.iter().any(|task| task.is_present && task.from.contains(&n));
+        match choice {
+            4 | 5 => self.tasks[n].variant = self.dice.below(3),
+            6 => {
+                self.names += 1;
+                self.tasks[n].name = format!("renamed-{}", self.names);
+            }
+            7 if n > 0 => self.tasks[n].matches = self.dice.below(3),
+            8 if n > 1 => {
+                let mut from: Vec<usize> = (0..n).filter(|&up| self.tasks[up].is_present).collect();
+                while from.len() > 2 {
+                    from.remove(self.dice.below(from.len() as u64) as usize);
+                }
+                self.tasks[n].from = from;
+            }
+            9 if n > 0 && !is_consumed => {
+                let comes = !self.tasks[n].is_present;
+                let is_possible = self.tasks[n].from.iter().all(|&up| self.tasks[up].is_present);
+                self.tasks[n].is_present = comes && is_possible;
+            }
+            _ => self.edit_an_input(),
+        }
+    }
+
+    fn write(&self) {
+        let mut text = String::new();
+        for task in self.tasks.iter().filter(|task| task.is_present) {
+            let Task { id, name, variant, from, matches, gather, .. } = task;
+            let from: Vec<&str> = from.iter().map(|&up| self.tasks[up].name.as_str()).collect();
+            let wiring = match from.as_slice() {
+                [] => "inputs = [\"in/*\", \"in/d/*\"]".to_owned(),
+                from => format!("from = {from:?}\n{}", MATCHES[*matches as usize]),
+            };
+            let script = match (gather, variant) {
+                (false, 0) => "cp \"$INPUT_FILE\" \"$OUTPUT_DIR/$INPUT_NAME\"",
+                (false, 1) => "head -c1 \"$INPUT_FILE\" >\"$OUTPUT_DIR/$INPUT_NAME\"",
+                (false, _) => {
+                    "cp \"$INPUT_FILE\" \"$OUTPUT_DIR/$INPUT_NAME\"; echo c >\"$OUTPUT_DIR/f0\""
+                }
+                (true, 0) => "xargs cat <\"$INPUT_FILE\" >\"$OUTPUT_DIR/f9\"",
+                (true, 1) => "wc -l <\"$INPUT_FILE\" >\"$OUTPUT_DIR/f1\"",
+                (true, _) => "cd \"$INPUT_DIR\"; find . -type f | sort >\"$OUTPUT_DIR/f2\"",
+            };
+            // The number keeps two tasks that do the same apart.
+            text += &format!(
+                "[[task]]\nname = {name:?}\ngather = {gather}\n{wiring}\nscript = '''echo \"$STEP_KEY $TASK_NAME $INPUT_NAME\" >>\"$LEDGER\" # {id}\n{script}'''\n"
+            );
+        }
+        self.p.manifest(&text);
+    }
+
+    /// All that lives: tasks, steps, outputs.
+    fn living(&self, db: &str) -> Vec<String> {
+        self.p.sql_in(
+            db,
+            "SELECT t.position, t.name, s.name, s.object_hash, s.state, o.name, o.object FROM task t
+             JOIN step s ON s.task = t.id AND s.live = 1 LEFT JOIN output o ON o.step = s.id ORDER BY 1, 3, 4, 6",
+        )
+    }
+}
+
+fn rounds() -> u64 {
+    std::env::var("TASK_PIPELINE_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(40)
+}
+
+#[test]
+fn after_any_edits_there_lives_what_a_fresh_run_gives_and_nothing_ran_twice() {
+    let mut dice = Dice::new(31_415);
+    let mut round = 0;
+    while round < rounds() {
+        let mut world = World::new(dice.below(1 << 30));
+        for _ in 0..10 {
+            let fast = ["--durability", "off", "-q"];
+            world.p.run_cmd(fast).env("LEDGER", "ledger").go().ok();
+            let _ = std::fs::remove_dir_all(world.p.path("fresh"));
+            let fresh =
+                world.p.cmd(["-manifest", "pipeline.toml", "-db", "fresh"].iter().chain(&fast));
+            fresh.env("LEDGER", "/dev/null").go().ok();
+            let manifest = world.p.read("pipeline.toml");
+            assert_eq!(world.living("db"), world.living("fresh"), "round {round}\n{manifest}");
+            let mut keys = BTreeSet::new();
+            for line in world.p.ledger() {
+                let key = line.split(' ').next().unwrap().to_owned();
+                assert!(keys.insert(key), "round {round}: {line} ran twice\n{manifest}");
+            }
+            let before = world.p.ledger().len();
+            world
+                .p
+                .run_cmd(["--durability", "off"])
+                .env("LEDGER", "ledger")
+                .go()
+                .ok()
+                .says("nothing to do");
+            assert_eq!(world.p.ledger().len(), before, "round {round}");
+            let mut touched = BTreeSet::new();
+            for _ in 0..1 + world.dice.below(3) {
+                world.edit(&mut touched);
+            }
+            world.write();
+            round += 1;
+        }
+    }
+}

@@ -83,6 +83,19 @@ pub fn ignore_tty_stops() -> io::Result<()> {
     Ok(())
 }
 
+/// Undoes an ignored SIGCHLD, which a careless parent passes on: the kernel would reap our children by
+/// itself, and waiting for one would fail, its exit code being gone.
+///
+/// # Errors
+/// Those of signal(2).
+pub fn keep_ended_children() -> io::Result<()> {
+    // SAFETY: SIG_DFL is no function, so no code of ours can run in a signal's context.
+    if unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) } == libc::SIG_ERR {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
 /// Marks every descriptor from 3 on close-on-exec: those that we inherited would otherwise pass
 /// through us into every step. Our own are opened that way.
 ///

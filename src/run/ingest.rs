@@ -61,7 +61,7 @@ impl Scanner<'_> {
             let threads: Vec<_> = suspects
                 .chunks(share)
                 .map(|part| {
-                    scope.spawn(move || {
+                    std::thread::Builder::new().spawn_scoped(scope, move || {
                         part.iter().map(|suspect| self.take(&suspect.full)).collect()
                     })
                 })
@@ -69,7 +69,7 @@ impl Scanner<'_> {
             threads
                 .into_iter()
                 .map(|thread| {
-                    thread.join().unwrap_or_else(|_| {
+                    thread.or_io("start a thread of", "/proc/self")?.join().unwrap_or_else(|_| {
                         Err(Error::Internal("hashing an input panicked".to_owned()))
                     })
                 })

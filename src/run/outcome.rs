@@ -1,4 +1,4 @@
-//! An attempt's outcome in words: for the database, and for people.
+//! An attempt's outcome in words for the database; those for people are its `Display`.
 
 use crate::step::Outcome;
 
@@ -12,21 +12,5 @@ pub(super) fn words(outcome: &Outcome) -> (&'static str, Option<i32>, Option<Str
         Outcome::Refused(why) => ("refused", None, Some(why.clone())),
         Outcome::NotStarted(why) => ("start", None, Some(why.clone())),
         Outcome::Cancelled => ("cancelled", None, None),
-    }
-}
-
-/// For people.
-pub(super) fn why(outcome: &Outcome) -> String {
-    match outcome {
-        Outcome::Succeeded => "succeeded".to_owned(),
-        Outcome::Exited(code) => format!("exit code {code}"),
-        Outcome::Signalled(9) => "killed by signal 9 (SIGKILL), maybe out of memory".to_owned(),
-        Outcome::Signalled(signal) => match signal_hook::low_level::signal_name(*signal) {
-            Some(name) => format!("killed by signal {signal} ({name})"),
-            None => format!("killed by signal {signal}"),
-        },
-        Outcome::TimedOut(limit) => format!("timed out after {}", crate::text::span(*limit)),
-        Outcome::Refused(why) | Outcome::NotStarted(why) => why.clone(),
-        Outcome::Cancelled => "cancelled".to_owned(),
     }
 }

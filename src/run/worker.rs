@@ -17,7 +17,7 @@ use crate::store::{Placed, Store};
 
 use super::committer::{Committer, Ready};
 use super::digest::{TAIL_LINES, tail};
-use super::outcome::{why, words};
+use super::outcome::words;
 use super::shared::{Finish, Job, Message};
 use super::slots::Slots;
 
@@ -266,7 +266,7 @@ impl Engine {
             step: job.leaf.step,
             task: self.tasks[job.task.0].name.clone(),
             input: job.leaf.name.clone(),
-            why: why(outcome),
+            why: outcome.to_string(),
             log_tail,
             log: log.map(|log| log.hash),
         })

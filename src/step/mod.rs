@@ -25,6 +25,7 @@ mod tests;
 mod tree;
 
 use std::ffi::OsString;
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -93,6 +94,28 @@ pub enum Outcome {
     Refused(String),
     /// The interpreter could not be started; the sentence says why.
     NotStarted(String),
+}
+
+/// What happened, as a user is told.
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Outcome::Succeeded => f.write_str("succeeded"),
+            Outcome::Exited(code) => write!(f, "exit code {code}"),
+            Outcome::Signalled(9) => {
+                f.write_str("killed by signal 9 (SIGKILL), maybe out of memory")
+            }
+            Outcome::Signalled(signal) => match signal_hook::low_level::signal_name(*signal) {
+                Some(name) => write!(f, "killed by signal {signal} ({name})"),
+                None => write!(f, "killed by signal {signal}"),
+            },
+            Outcome::TimedOut(limit) => {
+                write!(f, "timed out after {}", crate::text::span(*limit))
+            }
+            Outcome::Refused(why) | Outcome::NotStarted(why) => f.write_str(why),
+            Outcome::Cancelled => f.write_str("cancelled"),
+        }
+    }
 }
 
 /// An output, complete in the store.

@@ -178,7 +178,9 @@ def wrong_with_message(code, text):
         return ""
     if code == FAILED:
         return "" if re.search(r"^\s+step \d+ .*: .* \(task-pipeline log \d+\)$", text, re.M) else "no failed step is named"
-    said = complaint(text)
+    said = complaint(text) or next((line for line in text.splitlines() if ": not repaired: " in line and "`" in line), "")
+    if code == DAMAGED and ": not repaired: " in said:
+        return ""
     if not said:
         return "no message"
     if not re.search(r"`[^`]*`", said):

@@ -85,6 +85,7 @@ impl Supervisor {
     /// # Errors
     /// [`Error::Io`](crate::error::Error::Io) if one of these, or the thread, can't be had.
     pub fn new(grace: Duration) -> Result<Supervisor> {
+        sys::keep_ended_children().or_io("handle signals of", "/proc/self")?;
         sys::seal_descriptors().or_io("close inherited files of", "/proc/self")?;
         let adopt = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
         adopt.or_io("adopt orphans as", "/proc/self")?;

@@ -154,15 +154,6 @@ fn deep_nesting_neither_panics_nor_overflows_the_stack() {
     }
 }
 
-/// Far above what it takes and far below what anything quadratic takes, in a debug build on a busy
-/// machine.
-fn in_time<T>(what: &str, work: impl FnOnce() -> T) -> T {
-    let start = Instant::now();
-    let result = work();
-    assert!(start.elapsed() < Duration::from_secs(30), "{what} took {:?}", start.elapsed());
-    result
-}
-
 fn many(task: impl Fn(usize) -> String) -> String {
     (0..10_000).map(|n| format!("[[task]]\n{}\n", task(n))).collect()
 }

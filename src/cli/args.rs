@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::num::{NonZeroU32, NonZeroUsize};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use argh::{ArgsInfo, FromArgValue, FromArgs};
 
@@ -40,6 +40,23 @@ pub enum Invocation {
     Repair(Repair),
     /// `gc`
     Gc(Gc),
+}
+
+impl Invocation {
+    /// The folder that `--db` names.
+    pub fn db(&self) -> &Path {
+        match self {
+            Invocation::Run(Run { db, .. })
+            | Invocation::Plan(Plan { db, .. })
+            | Invocation::Status(Status { db, .. })
+            | Invocation::Log(Log { db, .. })
+            | Invocation::Cat(Cat { db, .. })
+            | Invocation::Export(Export { db, .. })
+            | Invocation::Verify(Verify { db, .. })
+            | Invocation::Repair(Repair { db, .. })
+            | Invocation::Gc(Gc { db, .. }) => db,
+        }
+    }
 }
 
 /// Run what has to be run, and keep the results.
@@ -206,8 +223,11 @@ pub struct Cat {
 /// Copy a task's outputs into a folder, under their names.
 #[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
 #[argh(subcommand, name = "export")]
-#[argh(note = "What an earlier export into the same folder left and is no output any more is \
-    removed. The exit code is 1 if steps of the task are pending or failed.")]
+#[argh(
+    note = "Files that are as an earlier export left them stay untouched; what one left and is no output any more \
+    is removed. While steps are pending or failed nothing is written, and the exit code is 1, unless \
+    --partial is given."
+)]
 pub struct Export {
     /// where results are kept; ./db if not given
     #[argh(option, arg_name = "DIR", from_str_fn(path), default = "default_db()")]
@@ -217,7 +237,7 @@ pub struct Export {
     #[argh(option, arg_name = "DIR", from_str_fn(path))]
     pub to: PathBuf,
 
-    /// exit with 0 even if steps are pending or failed
+    /// export what there is, even if steps are pending or failed
     #[argh(switch)]
     pub partial: bool,
 

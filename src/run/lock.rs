@@ -22,6 +22,13 @@ const POLL: Duration = Duration::from_millis(100);
 /// closes it: moments, or seconds where the machine is busy.
 const INHERITED: Duration = Duration::from_secs(10);
 
+/// Between taking the lock and signing it there is a moment in which the file names nobody. So long it
+/// is read again before that is believed.
+const SIGNING: Duration = Duration::from_millis(500);
+
+/// How often it is looked at meanwhile.
+const SHORT_POLL: Duration = Duration::from_millis(5);
+
 impl RunLock {
     /// Takes the lock, or with `wait` waits for it, saying whom for.
     ///
@@ -45,8 +52,13 @@ impl RunLock {
                 Err(err) => return Err(err).or_io("lock", &path),
             }
             let holder = holder(&mut file);
-            if is_gone(&holder) && begun.elapsed() < INHERITED {
-                std::thread::sleep(Duration::from_millis(5));
+            let patience = match signer(&holder) {
+                None => SIGNING,
+                Some(pid) if is_gone(pid) => INHERITED,
+                Some(_) => Duration::ZERO,
+            };
+            if begun.elapsed() < patience {
+                std::thread::sleep(SHORT_POLL);
                 continue;
             }
             if !wait {
@@ -81,6 +93,8 @@ impl RunLock {
 
 impl Drop for RunLock {
     fn drop(&mut self) {
+        // So that the next one's rivals can't take us for the holder.
+        let _ = self.file.set_len(0);
         // Said explicitly, because a script that was never ended may have inherited the descriptor if
         // some library forgot close-on-exec.
         let _ = fs2::FileExt::unlock(&self.file);
@@ -96,11 +110,14 @@ fn holder(file: &mut File) -> String {
     }
 }
 
+/// The process that a signature names.
+fn signer(signature: &str) -> Option<u32> {
+    signature.strip_prefix("pid ")?.split(' ').next()?.parse().ok()
+}
+
 /// True if the process that signed the lock has ended, reaped or not. It is not believed for ever: the
 /// pid may be one of another container.
-fn is_gone(holder: &str) -> bool {
-    let pid = holder.strip_prefix("pid ").and_then(|rest| rest.split(' ').next());
-    let Some(pid) = pid.and_then(|pid| pid.parse::<u32>().ok()) else { return false };
+fn is_gone(pid: u32) -> bool {
     match std::fs::read_to_string(format!("/proc/{pid}/stat")) {
         Ok(stat) => stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with(['Z', 'X'])),
         Err(err) => err.kind() == std::io::ErrorKind::NotFound && Path::new("/proc/self").exists(),

@@ -1,5 +1,8 @@
 //! Section 7: one runner per database.
 
+use std::fs;
+use std::path::Path;
+
 use rustix::process::Signal;
 
 use crate::harness::{Project, WAIT_FOR_GO, wait_for};
@@ -94,4 +97,33 @@ fn a_waiting_run_can_be_interrupted() {
     second.end().dies_of(Signal::INT);
     p.file("go", "");
     first.end().ok();
+}
+
+#[test]
+fn a_holder_that_has_not_signed_yet_is_waited_for() {
+    for left_by_the_last_one in ["", "pid 4194304 on nowhere, since long ago\n"] {
+        let p = busy().file("go", "");
+        p.run().ok();
+        let lock = p.path("db/lock");
+        let held = fs::File::options().read(true).write(true).open(&lock).unwrap();
+        held.try_lock().unwrap();
+        fs::write(&lock, left_by_the_last_one).unwrap();
+        let second = p.run_cmd(["-B"]).start();
+        wait_for("the second one's look", || has_open(second.pid(), &lock));
+        let name = format!("pid {} on here, since now", std::process::id());
+        fs::write(&lock, &name).unwrap();
+        second.end().fails(75).says(&name);
+    }
+}
+
+fn has_open(pid: u32, path: &Path) -> bool {
+    let open = fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
+    open.flatten().any(|fd| fs::read_link(fd.path()).is_ok_and(|target| target == path))
+}
+
+#[test]
+fn a_runner_that_ended_is_not_named() {
+    let p = busy().file("go", "");
+    p.run().ok();
+    assert_eq!(p.read("db/lock"), "");
 }

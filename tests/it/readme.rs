@@ -53,12 +53,13 @@ fn every_manifest_in_it_is_one() {
 }
 
 #[test]
-fn its_first_manifest_counts_lines() {
+fn its_first_manifest_runs_as_it_says() {
     let first = blocks().into_iter().find(|block| block.language == "toml").unwrap();
     let p = crate::harness::Project::new().manifest(&first.text);
-    p.file("src/main.rs", "1\n2\n3\n").file("src/deep/er.rs", "1\n2\n").file("src/no.txt", "1\n");
-    p.run().ok().says("total 3 steps");
-    assert_eq!(p.call(["cat", "total"]).ok().stdout, "5\n");
+    p.file("a", "one two three\n").file("b", "one\n");
+    p.run_with(["a", "b"]).ok().says("total 4 steps");
+    assert_eq!(p.call(["cat", "upper/b"]).ok().stdout, "ONE\n");
+    assert_eq!(p.call(["cat", "count"]).ok().stdout, "3\n1\n");
     p.run().ok().says("nothing to do");
 }
 

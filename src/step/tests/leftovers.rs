@@ -1,7 +1,6 @@
 //! What outlives a script is found and ended, and nothing else is.
 
 use std::fs;
-use std::time::{Duration, Instant};
 
 use super::world::{World, is_alive, wait_until};
 use crate::step::{Outcome, end_survivors};

@@ -83,6 +83,38 @@ pub fn ignore_tty_stops() -> io::Result<()> {
     Ok(())
 }
 
+/// Undoes an ignored SIGCHLD, which a careless parent passes on: the kernel would reap our children by
+/// itself, and waiting for one would fail, its exit code being gone.
+///
+/// # Errors
+/// Those of signal(2).
+pub fn keep_ended_children() -> io::Result<()> {
+    // SAFETY: SIG_DFL is no function, so no code of ours can run in a signal's context.
+    match unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) } {
+        libc::SIG_ERR => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
+
+/// Lets signals reach this thread that our parent has left blocked. Who doesn't want us to have them
+/// ignores them.
+///
+/// # Errors
+/// Those of pthread_sigmask(3).
+pub fn unblock(signals: &[i32]) -> io::Result<()> {
+    let mut set = MaybeUninit::<libc::sigset_t>::zeroed();
+    // SAFETY: the set is writable, made empty before anything is added or read, and the old one isn't
+    // asked for.
+    let failed = unsafe {
+        libc::sigemptyset(set.as_mut_ptr());
+        for &signal in signals {
+            libc::sigaddset(set.as_mut_ptr(), signal);
+        }
+        libc::pthread_sigmask(libc::SIG_UNBLOCK, set.as_ptr(), std::ptr::null_mut())
+    };
+    if failed == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(failed)) }
+}
+
 /// Marks every descriptor from 3 on close-on-exec: those that we inherited would otherwise pass
 /// through us into every step. Our own are opened that way.
 ///

@@ -210,7 +210,7 @@ pub fn each_garbage(
 }
 
 /// Takes the rows of objects away, in one transaction. A step of history that made one of them has to
-/// run again if it ever comes alive again.
+/// run again if it ever comes alive again; one that only printed it comes alive without its log.
 pub fn drop_objects(conn: &mut Connection, objects: &[ObjectHash]) -> Result<()> {
     let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate).or_db(WHAT)?;
     tx.execute_batch(
@@ -226,6 +226,7 @@ pub fn drop_objects(conn: &mut Connection, objects: &[ObjectHash]) -> Result<()>
     tx.execute_batch(
         "UPDATE step SET state = 0 WHERE live = 0 AND state = 1 AND id IN
            (SELECT step FROM output WHERE object IN temp.dropped);
+         UPDATE attempt SET log = NULL WHERE log IN temp.dropped;
          DELETE FROM object WHERE hash IN temp.dropped;",
     )
     .or_db(WHAT)?;

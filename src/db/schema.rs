@@ -95,7 +95,7 @@ CREATE TABLE run(
   sound      INTEGER NOT NULL,         -- 0: a power cut may have spoilt what it committed
   manifest   ANY NOT NULL,             -- path, as it was named
   dir        ANY NOT NULL,             -- its folder, absolute
-  result     TEXT                      -- complete, failed, stopped; NULL as ended_ms
+  result     TEXT                      -- complete, partial, failed, stopped; NULL as ended_ms
 ) STRICT;
 
 CREATE TABLE input_file(
@@ -136,16 +136,19 @@ pub(super) enum Found {
 /// # Errors
 /// [`Error::Foreign`] for another program's database and for a newer schema.
 pub(super) fn check(conn: &Connection, path: &std::path::Path) -> Result<Found> {
-    let (id, version): (i32, i32) = conn
+    // One transaction: a run that makes the tables just now is seen before or after, not in between.
+    let tx = conn.unchecked_transaction().or_db("read the schema version")?;
+    let (id, version): (i32, i32) = tx
         .query_row(
             "SELECT application_id, user_version FROM pragma_application_id, pragma_user_version",
             [],
             |row| Ok((row.get(0)?, row.get(1)?)),
         )
         .or_db("read the schema version")?;
-    let tables: i64 = conn
+    let tables: i64 = tx
         .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
         .or_db("read the schema")?;
+    drop(tx);
     let foreign = |why: String| Err(Error::Foreign { path: path.to_owned(), why });
     match (id, version, tables) {
         (0, 0, 0) => Ok(Found::Nothing),

@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::error::{Error, OrIo, Result};
 use crate::progress::{Event, Progress};
@@ -17,6 +17,17 @@ pub struct RunLock {
 
 /// How often `--wait` looks again.
 const POLL: Duration = Duration::from_millis(100);
+
+/// A runner that was killed while it started a script leaves a child that has the lock until its exec
+/// closes it: moments, or seconds where the machine is busy.
+const INHERITED: Duration = Duration::from_secs(10);
+
+/// Between taking the lock and signing it there is a moment in which the file names nobody. So long it
+/// is read again before that is believed.
+const SIGNING: Duration = Duration::from_millis(500);
+
+/// How often it is looked at meanwhile.
+const SHORT_POLL: Duration = Duration::from_millis(5);
 
 impl RunLock {
     /// Takes the lock, or with `wait` waits for it, saying whom for.
@@ -32,6 +43,7 @@ impl RunLock {
             .truncate(false)
             .open(&path)
             .or_io("open the lock", &path)?;
+        let begun = Instant::now();
         let mut told = false;
         loop {
             match fs2::FileExt::try_lock_exclusive(&file) {
@@ -40,6 +52,15 @@ impl RunLock {
                 Err(err) => return Err(err).or_io("lock", &path),
             }
             let holder = holder(&mut file);
+            let patience = match signer(&holder) {
+                None => SIGNING,
+                Some(pid) if is_gone(pid) => INHERITED,
+                Some(_) => Duration::ZERO,
+            };
+            if begun.elapsed() < patience {
+                std::thread::sleep(SHORT_POLL);
+                continue;
+            }
             if !wait {
                 return Err(Error::Locked { path: db_dir.to_owned(), holder });
             }
@@ -72,6 +93,8 @@ impl RunLock {
 
 impl Drop for RunLock {
     fn drop(&mut self) {
+        // So that the next one's rivals can't take us for the holder.
+        let _ = self.file.set_len(0);
         // Said explicitly, because a script that was never ended may have inherited the descriptor if
         // some library forgot close-on-exec.
         let _ = fs2::FileExt::unlock(&self.file);
@@ -84,5 +107,19 @@ fn holder(file: &mut File) -> String {
     match read {
         Ok(n) if n > 0 => crate::text::printable_line(text.trim().as_bytes()),
         _ => "another process".to_owned(),
+    }
+}
+
+/// The process that a signature names.
+fn signer(signature: &str) -> Option<u32> {
+    signature.strip_prefix("pid ")?.split(' ').next()?.parse().ok()
+}
+
+/// True if the process that signed the lock has ended, reaped or not. It is not believed for ever: the
+/// pid may be one of another container.
+fn is_gone(pid: u32) -> bool {
+    match std::fs::read_to_string(format!("/proc/{pid}/stat")) {
+        Ok(stat) => stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with(['Z', 'X'])),
+        Err(err) => err.kind() == std::io::ErrorKind::NotFound && Path::new("/proc/self").exists(),
     }
 }

@@ -18,10 +18,10 @@ impl Forwarder {
     /// `&` mean it.
     pub(super) fn start(messages: flume::Sender<Message>) -> Result<Forwarder> {
         let ignored = ignored();
-        let taken = [SIGINT, SIGTERM, SIGHUP]
-            .into_iter()
-            .filter(|&signal| ignored >> (signal - 1) & 1 == 0);
-        let mut signals = Signals::new(taken).or_io("listen for", "signals")?;
+        let mut taken = vec![SIGINT, SIGTERM, SIGHUP];
+        taken.retain(|&signal| ignored >> (signal - 1) & 1 == 0);
+        let mut signals = Signals::new(&taken).or_io("listen for", "signals")?;
+        crate::sys::unblock(&taken).or_io("listen for", "signals")?;
         let handle = signals.handle();
         let thread = std::thread::Builder::new()
             .name("signals".to_owned())

@@ -279,6 +279,7 @@ fn handle_quietly() -> io::Result<()> {
     static IS_DONE: Mutex<bool> = Mutex::new(false);
     let mut is_done = IS_DONE.lock().unwrap_or_else(PoisonError::into_inner);
     if !*is_done {
+        sys::keep_ended_children()?;
         for signal in [libc::SIGIO, libc::SIGXFSZ] {
             signal_hook::flag::register(signal, Arc::default())?;
         }

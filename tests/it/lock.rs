@@ -1,5 +1,8 @@
 //! Section 7: one runner per database.
 
+use std::fs;
+use std::path::Path;
+
 use rustix::process::Signal;
 
 use crate::harness::{Project, WAIT_FOR_GO, wait_for};
@@ -55,6 +58,34 @@ fn a_killed_runner_leaves_no_lock_though_its_script_lives_on() {
     p.file("go", "").run().ok().ran(["slow"]);
 }
 
+/// Whether a process has opened the lock.
+fn looks_at_the_lock(p: &Project, pid: u32) -> bool {
+    let lock = p.path("db/lock").canonicalize().unwrap();
+    let fds = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    fds.map(|fd| std::fs::read_link(fd.path())).any(|open| open.is_ok_and(|open| open == lock))
+}
+
+#[test]
+fn a_lock_that_only_a_child_of_a_dead_runner_still_has_is_waited_for() {
+    let p = Project::new().task("a", "true");
+    p.run().ok();
+    // So it is between the fork and the exec of a script whose runner was killed.
+    let mut dead = std::process::Command::new("true").spawn().unwrap();
+    dead.wait().unwrap();
+    p.file("db/lock", format!("pid {} on here, since then\n", dead.id()));
+    let lock = std::fs::File::open(p.path("db/lock")).unwrap();
+    lock.lock().unwrap();
+    let running = p.run_cmd([""; 0]).start();
+    wait_for("its look at the lock", || looks_at_the_lock(&p, running.pid()));
+    assert_eq!(running.stderr(), "");
+    lock.unlock().unwrap();
+    running.end().ok();
+    // One that lives is believed at once.
+    p.file("db/lock", format!("pid {} on here, since then\n", std::process::id()));
+    lock.lock().unwrap();
+    p.run().fails(75).says(&format!("pid {}", std::process::id()));
+}
+
 #[test]
 fn a_waiting_run_can_be_interrupted() {
     let p = busy();
@@ -66,4 +97,33 @@ fn a_waiting_run_can_be_interrupted() {
     second.end().dies_of(Signal::INT);
     p.file("go", "");
     first.end().ok();
+}
+
+#[test]
+fn a_holder_that_has_not_signed_yet_is_waited_for() {
+    for left_by_the_last_one in ["", "pid 4194304 on nowhere, since long ago\n"] {
+        let p = busy().file("go", "");
+        p.run().ok();
+        let lock = p.path("db/lock");
+        let held = fs::File::options().read(true).write(true).open(&lock).unwrap();
+        held.try_lock().unwrap();
+        fs::write(&lock, left_by_the_last_one).unwrap();
+        let second = p.run_cmd(["-B"]).start();
+        wait_for("the second one's look", || has_open(second.pid(), &lock));
+        let name = format!("pid {} on here, since now", std::process::id());
+        fs::write(&lock, &name).unwrap();
+        second.end().fails(75).says(&name);
+    }
+}
+
+fn has_open(pid: u32, path: &Path) -> bool {
+    let open = fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
+    open.flatten().any(|fd| fs::read_link(fd.path()).is_ok_and(|target| target == path))
+}
+
+#[test]
+fn a_runner_that_ended_is_not_named() {
+    let p = busy().file("go", "");
+    p.run().ok();
+    assert_eq!(p.read("db/lock"), "");
 }

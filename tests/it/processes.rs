@@ -58,6 +58,27 @@ fn death_by_a_signal_is_told_by_its_name() {
     p.task("a", "kill -9 $$").run().fails(1).says("signal 9").says("memory");
 }
 
+#[test]
+fn signals_that_the_parent_ignores_or_blocks_by_accident_do_no_harm() {
+    let p = waiting(&Project::new());
+    let env = |option: &str| {
+        let mut command = std::process::Command::new("env");
+        command.args([option, env!("CARGO_BIN_EXE_task-pipeline"), "-q"]).current_dir(p.root());
+        command
+    };
+    // Without SIGCHLD the kernel would reap the scripts itself.
+    p.file("go", "");
+    assert!(env("--ignore-signal=CHLD").status().unwrap().success());
+    p.remove("go").remove("started");
+    let mut running = env("--block-signal=TERM").arg("-B").spawn().unwrap();
+    wait_for("the slow step", || p.path("started").exists());
+    rustix::process::kill_process(rustix::process::Pid::from_child(&running), Signal::TERM)
+        .unwrap();
+    use std::os::unix::process::ExitStatusExt as _;
+    assert_eq!(running.wait().unwrap().signal(), Some(Signal::TERM.as_raw()));
+    assert!(!is_alive(&p.read("shell")));
+}
+
 /// Two steps, one of which waits to be let go.
 fn waiting(p: &Project) -> Project {
     p.task("quick", "echo 1 >$OUTPUT_DIR/x").task(

@@ -178,3 +178,15 @@ fn history_is_kept_and_nothing_of_it_is_exported() {
     assert_eq!(p.exported("a"), files([("x", "5\n")]));
     assert_eq!(p.sql("SELECT live, count(*) FROM step GROUP BY 1 ORDER BY 1"), ["0|4", "1|1"]);
 }
+
+#[test]
+fn a_step_whose_log_was_collected_comes_alive_without_it() {
+    let script = |word: &str| format!("echo {word}; echo same >$OUTPUT_DIR/x");
+    let p = Project::new().task("a", &script("one"));
+    p.run().ok().ran(["a"]);
+    p.task("a", &script("two")).run().ok().ran(["a"]);
+    p.call(["gc", "--grace", "0s"]).ok();
+    p.task("a", &script("one")).run().ok().ran([]);
+    p.call(["verify", "--data"]).ok();
+    assert_eq!(p.exported("a"), files([("x", "same\n")]));
+}

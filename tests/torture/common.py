@@ -7,11 +7,13 @@ if not set, always printed), TORTURE_DIR (where the folders are made), T1_KILLS=
 Only the standard library. Nothing here waits for a time to pass: `until` waits for a condition.
 """
 
+import contextlib
 import hashlib
 import json
 import os
 import pathlib
 import random
+import re
 import shutil
 import signal
 import sqlite3
@@ -173,29 +175,36 @@ class Box:
 
     # ---- what is there afterwards; the runner must be dead for all of these
 
-    def query(self, sql, *args):
-        """Rows of a query on a copy of the database: SQLite 3.40, which Python may carry, must not come
-        near the original's log."""
+    @contextlib.contextmanager
+    def reading(self):
+        """A connection to a copy of the database: SQLite 3.40, which Python may carry, must not come near
+        the original's log."""
         with tempfile.TemporaryDirectory(dir=self.path) as copy:
             for name in ("db", "db-wal"):
                 if (self.db / name).exists():
                     shutil.copyfile(self.db / name, f"{copy}/{name}")
-            connection = sqlite3.connect(f"{copy}/db")
-            try:
-                return connection.execute(sql, args).fetchall()
-            finally:
-                connection.close()
+            with contextlib.closing(sqlite3.connect(f"{copy}/db")) as connection:
+                yield connection
+
+    def query(self, sql, *args):
+        with self.reading() as connection:
+            return connection.execute(sql, args).fetchall()
+
+    def done_steps(self):
+        """{id: first 16 digits of the STEP_KEY} of the steps that are committed as done."""
+        if not (self.db / "db").exists():
+            return {}
+        try:
+            rows = self.query("SELECT id, key FROM step WHERE state = 1")
+        except sqlite3.OperationalError as error:
+            if "no such table" in str(error):  # killed before the tables were made
+                return {}
+            raise
+        return {id: f"{key & (1 << 64) - 1:016x}" for id, key in rows}
 
     def committed(self):
         """STEP_KEYs (their first 16 digits) of the steps that are committed as done."""
-        if not (self.db / "db").exists():
-            return set()
-        try:
-            return {f"{key & (1 << 64) - 1:016x}" for (key,) in self.query("SELECT key FROM step WHERE state = 1")}
-        except sqlite3.OperationalError as error:
-            if "no such table" in str(error):  # killed before the tables were made
-                return set()
-            raise
+        return set(self.done_steps().values())
 
     def started(self, offset=0):
         """STEP_KEYs in the ledger, from a byte offset on: first 16 digits, in order."""
@@ -230,7 +239,8 @@ class Box:
             "argument": "SELECT position, path, hex(object) FROM argument",
             "run": "SELECT result FROM run ORDER BY id DESC LIMIT 1",
         }
-        state = {name: sorted(map(repr, self.query(sql))) for name, sql in tables.items()}
+        with self.reading() as connection:
+            state = {name: sorted(map(repr, connection.execute(sql))) for name, sql in tables.items()}
         state["objects"] = list(map(repr, self.objects()))
         return state
 
@@ -276,6 +286,34 @@ def differences(want, got, most=6):
         if not found and len(want[name]) != len(got.get(name, [])):
             found.append(f"{name}: {len(want[name])} rows, now {len(got.get(name, []))}")
     return found[:most] + ([f"and {len(found) - most} more"] if len(found) > most else [])
+
+
+def said_done(text):
+    """Ids of the steps that a runner said were done."""
+    return {int(id) for id in re.findall(r"^step (\d+) .*: done, ", text, re.M)}
+
+
+def unfounded(box, text):
+    """"" if all that a dead runner said to be done is committed, else what is not."""
+    said = said_done(text)
+    missing = said - set(box.done_steps()) if said else said
+    return f"said to be done, but not committed: steps {sorted(missing)}" if missing else ""
+
+
+def final_faults(box, want):
+    """What is not as an undisturbed run leaves it. The last run on the box has come to its end."""
+    faults = [f"the final state differs: {difference}" for difference in differences(want, box.canonical())]
+    if survivors := box.survivors():
+        faults.append(f"survivors: {survivors}")
+    if box.leftovers():
+        faults.append(f"left in scratch: {box.leftovers()}")
+    if wrong := box.verify():
+        faults.append(wrong)
+    size = box.ledger.stat().st_size
+    code, text = box.run()
+    if code != OK or "nothing to do" not in text or box.ledger.stat().st_size != size:
+        faults.append(f"a further run finds something to do: exit {code}: {text}")
+    return faults
 
 
 def undisturbed(pipeline, *args):

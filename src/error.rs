@@ -16,8 +16,9 @@ pub enum Error {
     Manifest(Vec<Mistake>),
     /// The command line or the request can't be used.
     Usage(String),
-    /// SQLite refused. `what` is a verb phrase: "commit steps".
-    Db { what: &'static str, source: rusqlite::Error },
+    /// SQLite refused. `what` is a verb phrase: "commit steps". `path` is empty where it failed, and
+    /// added by [`Error::in_db`] on the way out.
+    Db { what: &'static str, path: PathBuf, source: rusqlite::Error },
     /// The database belongs to something else, or to a newer task-pipeline.
     Foreign { path: PathBuf, why: String },
     /// Another process works on this database.
@@ -77,11 +78,24 @@ impl Error {
         }
     }
 
+    /// Adds the database's path to what SQLite said, which never names it.
+    #[must_use]
+    pub fn in_db(self, file: &Path) -> Error {
+        match self {
+            Error::Db { what, path, source } if path.as_os_str().is_empty() => {
+                Error::Db { what, path: file.to_owned(), source }
+            }
+            other => other,
+        }
+    }
+
     /// True if the disk, a quota or the inodes are used up.
     pub fn is_no_space(&self) -> bool {
         self.exit_code() == exit::NO_SPACE
     }
 }
+
+const MAKE_ROOM: &str = "; make room and run the same command again";
 
 fn is_no_space(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
@@ -93,7 +107,7 @@ impl fmt::Display for Error {
             Error::Io { what, path, source } => {
                 write!(f, "could not {what} `{}`: {source}", path.display())?;
                 if is_no_space(source) {
-                    f.write_str("; make room and run the same command again")?;
+                    f.write_str(MAKE_ROOM)?;
                 }
                 Ok(())
             }
@@ -107,7 +121,23 @@ impl fmt::Display for Error {
                 Ok(())
             }
             Error::Usage(text) | Error::Internal(text) => f.write_str(text),
-            Error::Db { what, source } => write!(f, "could not {what}: {source}"),
+            Error::Db { what, path, source } => {
+                write!(f, "could not {what}")?;
+                if !path.as_os_str().is_empty() {
+                    write!(f, " in `{}`", path.display())?;
+                }
+                write!(f, ": {source}")?;
+                if let rusqlite::Error::SqliteFailure(code, _) = source
+                    && code.extended_code > 0xff
+                {
+                    // Which of the calls of the system it was: sqlite.org/rescode.html.
+                    write!(f, " (SQLite code {})", code.extended_code)?;
+                }
+                if self.is_no_space() {
+                    f.write_str(MAKE_ROOM)?;
+                }
+                Ok(())
+            }
             Error::Foreign { path, why } => write!(f, "`{}` {why}", path.display()),
             Error::Locked { path, holder } => write!(
                 f,
@@ -157,6 +187,35 @@ pub trait OrDb<T> {
 
 impl<T> OrDb<T> for Result<T, rusqlite::Error> {
     fn or_db(self, what: &'static str) -> Result<T> {
-        self.map_err(|source| Error::Db { what, source })
+        self.map_err(|source| Error::Db { what, path: PathBuf::new(), source })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_sqlite_refuses_is_told_with_path_reason_and_cure() {
+        let refused = |code: i32| {
+            let words = rusqlite::ffi::code_to_str(code & 0xff).to_owned();
+            let source =
+                rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), Some(words));
+            Err::<(), _>(source).or_db("commit steps").unwrap_err().in_db(Path::new("x/db"))
+        };
+        let full = refused(rusqlite::ffi::SQLITE_FULL);
+        assert_eq!(
+            full.to_string(),
+            "could not commit steps in `x/db`: database or disk is full; make room and run the same command again"
+        );
+        assert_eq!(full.exit_code(), exit::NO_SPACE);
+        let broken = refused(rusqlite::ffi::SQLITE_IOERR_FSYNC);
+        assert_eq!(
+            broken.to_string(),
+            "could not commit steps in `x/db`: disk I/O error (SQLite code 1034)"
+        );
+        assert_eq!(broken.exit_code(), exit::IO);
+        // The first path is the right one.
+        assert!(broken.in_db(Path::new("elsewhere")).to_string().contains("`x/db`"));
     }
 }

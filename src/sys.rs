@@ -83,17 +83,17 @@ pub fn ignore_tty_stops() -> io::Result<()> {
     Ok(())
 }
 
-/// Has the kernel keep ended children for us to reap. A parent that ignored SIGCHLD passes that on to
-/// us, and then they are gone before we can ask how they ended.
+/// Undoes an ignored SIGCHLD, which a careless parent passes on: the kernel would reap our children by
+/// itself, and waiting for one would fail, its exit code being gone.
 ///
 /// # Errors
 /// Those of signal(2).
 pub fn keep_ended_children() -> io::Result<()> {
     // SAFETY: SIG_DFL is no function, so no code of ours can run in a signal's context.
-    match unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) } {
-        libc::SIG_ERR => Err(io::Error::last_os_error()),
-        _ => Ok(()),
+    if unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) } == libc::SIG_ERR {
+        return Err(io::Error::last_os_error());
     }
+    Ok(())
 }
 
 /// Lets signals reach this thread that our parent has left blocked. Who doesn't want us to have them

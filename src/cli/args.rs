@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::num::{NonZeroU32, NonZeroUsize};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use argh::{ArgsInfo, FromArgValue, FromArgs};
 
@@ -40,6 +40,23 @@ pub enum Invocation {
     Repair(Repair),
     /// `gc`
     Gc(Gc),
+}
+
+impl Invocation {
+    /// The folder that `--db` names.
+    pub fn db(&self) -> &Path {
+        match self {
+            Invocation::Run(Run { db, .. })
+            | Invocation::Plan(Plan { db, .. })
+            | Invocation::Status(Status { db, .. })
+            | Invocation::Log(Log { db, .. })
+            | Invocation::Cat(Cat { db, .. })
+            | Invocation::Export(Export { db, .. })
+            | Invocation::Verify(Verify { db, .. })
+            | Invocation::Repair(Repair { db, .. })
+            | Invocation::Gc(Gc { db, .. }) => db,
+        }
+    }
 }
 
 /// Run what has to be run, and keep the results.

@@ -21,7 +21,7 @@ use crate::cli::{self, Invocation};
 use crate::db::{Db, Durability};
 use crate::error::{Error, Result, exit};
 use crate::progress::{Lines, Loudness};
-use crate::run::RunLock;
+use crate::run::{RunLock, explain};
 use crate::store::Store;
 
 /// Runs a command line to its exit code. No panic reaches the user.
@@ -42,7 +42,9 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(early.code);
         }
     };
-    match catch_unwind(AssertUnwindSafe(|| dispatch(invocation))) {
+    let db = invocation.db().to_owned();
+    let done = catch_unwind(AssertUnwindSafe(|| dispatch(invocation)));
+    match done.map(|done| done.map_err(|error| explain(error, &db))) {
         Ok(Ok(code)) => ExitCode::from(code),
         Ok(Err(err)) => fail(&err),
         Err(_) => ExitCode::from(exit::INTERNAL),

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::cli::Verify;
 use crate::db::Db;
-use crate::error::{Result, exit};
+use crate::error::{OrIo as _, Result, exit};
 use crate::maintain::{self, Depth, Finding};
 use crate::object::ObjectHash;
 use crate::store::Store;
@@ -15,6 +15,11 @@ use super::answer;
 /// Prints what is wrong, and how much was looked at.
 pub(super) fn verify(args: &Verify) -> Result<u8> {
     let db = Db::open_read_only(&args.db)?;
+    let objects = args.db.join("objects");
+    if !objects.try_exists().or_io("look for", &objects)? {
+        // So that each object of it is reported, instead of the folder that is missing.
+        std::fs::create_dir(&objects).or_io("make the object store", &objects)?;
+    }
     let store = Store::open(&args.db, false)?;
     let depth = args.data.map_or(Depth::Sizes, Depth::Data);
     let verified = maintain::verify(&db, &store, depth)?;

@@ -113,6 +113,7 @@ impl Db {
         )
         .or_db("set up the connection")?;
         schema::migrate(&conn, &found)?;
+        insist_on_wal(&conn, &path)?;
         Ok(Db { conn: Mutex::new(conn) })
     }
 
@@ -161,8 +162,23 @@ impl Db {
     /// Ends the connection, moving the log into the database.
     pub fn close(self) -> Result<()> {
         let conn = self.conn.into_inner().unwrap_or_else(PoisonError::into_inner);
-        conn.close().map_err(|(_, source)| Error::Db { what: "close the database", source })
+        conn.close().map_err(|(_, source)| source).or_db("close the database")
     }
+}
+
+/// The statement that switches to WAL answers with a row before it is through. What fails afterwards, in
+/// making the switch durable, nobody is told; it is seen when the tables have been read once more.
+fn insist_on_wal(conn: &Connection, path: &Path) -> Result<()> {
+    let what = "switch to WAL";
+    let mode: String = conn.query_row("PRAGMA journal_mode", [], |row| row.get(0)).or_db(what)?;
+    if mode == "wal" {
+        return Ok(());
+    }
+    let refused = std::io::Error::other(format!(
+        "its journal is still of the kind `{mode}`; is the disk in order, and do file systems of its kind \
+         share memory?"
+    ));
+    Err(refused).or_io(what, path)
 }
 
 fn connect(path: &Path, flags: OpenFlags) -> Result<Connection> {

@@ -95,7 +95,7 @@ CREATE TABLE run(
   sound      INTEGER NOT NULL,         -- 0: a power cut may have spoilt what it committed
   manifest   ANY NOT NULL,             -- path, as it was named
   dir        ANY NOT NULL,             -- its folder, absolute
-  result     TEXT                      -- complete, failed, stopped; NULL as ended_ms
+  result     TEXT                      -- complete, partial, failed, stopped; NULL as ended_ms
 ) STRICT;
 
 CREATE TABLE input_file(

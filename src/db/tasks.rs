@@ -99,9 +99,9 @@ pub fn task_rows(conn: &Connection, wanted: &[Registration]) -> Result<Vec<TaskR
     Ok(rows)
 }
 
-/// Finds the row of each task: the one of its name if the recipe is the same; else one that the last
-/// manifest had under another name with this recipe (the task was renamed); else the one of its name,
-/// whose recipe then changed.
+/// Finds the row of each task: the one of its name if the last manifest had it with the same recipe; else
+/// one that the last manifest had under another name with this recipe (the task was renamed); else the
+/// one of its name, whose recipe changed or which was away.
 fn match_rows<'k>(known: &'k [KnownTask], wanted: &[Registration]) -> Vec<Option<&'k KnownTask>> {
     let by_name: HashMap<&str, &KnownTask> =
         known.iter().map(|task| (task.name.as_str(), task)).collect();
@@ -111,7 +111,7 @@ fn match_rows<'k>(known: &'k [KnownTask], wanted: &[Registration]) -> Vec<Option
         *row = by_name
             .get(task.name.as_str())
             .copied()
-            .filter(|known| known.recipe_hash == task.recipe_hash);
+            .filter(|known| known.present && known.recipe_hash == task.recipe_hash);
         taken.extend(row.map(|row| row.id));
     }
     let mut renamed: HashMap<ObjectHash, Vec<&KnownTask>> = HashMap::new();
@@ -162,6 +162,12 @@ pub(super) fn register(conn: &Connection, wanted: &[Registration], rows: &[TaskR
         }
     }
     for (position, (task, row)) in wanted.iter().zip(rows).enumerate() {
+        // A row of history may have got this name in exchange for its own.
+        conn.prepare_cached(
+            "UPDATE task SET name = name || '~' || id WHERE name = ?1 AND id <> ?2",
+        )
+        .and_then(|mut s| s.execute(params![task.name, row.id]))
+        .or_db(what)?;
         conn.prepare_cached(
             "INSERT INTO task(id, name, script, position, recipe, gather)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6)

@@ -44,13 +44,21 @@ impl Workshop<'_> {
         // On a thread of its own, because what scripts leave behind is looked for among the children of
         // the first one.
         std::thread::scope(|scope| {
-            let worker = scope.spawn(move || {
-                let known = |hash: &ObjectHash| known_object(&db.lock(), hash);
-                step::execute(scratch, store, supervisor, &attempt, &known, &mut |_| {})
-            });
+            let worker = std::thread::Builder::new()
+                .spawn_scoped(scope, move || {
+                    let known = |hash: &ObjectHash| known_object(&db.lock(), hash);
+                    step::execute(scratch, store, supervisor, &attempt, &known, &mut |_| {})
+                })
+                .or_io("start a thread of", "/proc/self")?;
             worker.join().unwrap_or_else(|_| {
                 Err(Error::Internal(format!("running step {} again panicked", producer.step)))
             })
+        })
+        .and_then(|report| match report.full_disk {
+            Some(free) => {
+                Err(Error::NoSpace { path: self.folder.clone(), free, floor: step::FULL })
+            }
+            None => Ok(report),
         })
     }
 

@@ -235,7 +235,7 @@ impl Repairer<'_> {
             Err(err) => return Err(err),
         };
         if report.outcome != Outcome::Succeeded {
-            let why = format!("it failed: {:?}", report.outcome);
+            let why = format!("it failed: {}", report.outcome);
             return Ok(Repair::Failed { step, why });
         }
         // Other bad objects that came out as they should are good again too.

@@ -82,9 +82,11 @@ impl Progress for Bar {
 impl Bar {
     fn print(&self, event: &Event<'_>) {
         if let Some(text) = text(event, Loudness::Normal) {
-            self.bar.suspend(|| {
+            let write = || {
                 let _ = std::io::Write::write_all(&mut std::io::stderr().lock(), text.as_bytes());
-            });
+            };
+            // `suspend` draws the bar again afterwards, which there is none of before the plan.
+            if self.known > 0 { self.bar.suspend(write) } else { write() }
         }
     }
 }

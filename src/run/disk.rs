@@ -54,8 +54,10 @@ pub(super) fn check_room(db_dir: &Path, floor: u64) -> Result<()> {
     Ok(())
 }
 
-/// On a full disk SQLite's shared memory and the like fail with plain I/O errors: says what it is.
-pub(super) fn explain(error: Error, db_dir: &Path) -> Error {
+/// Adds to SQLite's word where it happened. On a full disk its shared memory and the like fail with plain
+/// I/O errors: says what it is.
+pub(crate) fn explain(error: Error, db_dir: &Path) -> Error {
+    let error = error.in_db(&crate::db::Db::file(db_dir));
     match &error {
         Error::Db { source, .. }
             if matches!(

@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::db::{self, Db, Durability, InputRow, Inputs, Stat};
-use crate::error::{Error, OrIo, Result};
+use crate::error::{Error, OrDb, OrIo, Result};
 use crate::ids::TaskId;
 use crate::object::{ObjectHash, ObjectHasher};
 use crate::store::Placed;
@@ -61,7 +61,7 @@ impl Scanner<'_> {
             let threads: Vec<_> = suspects
                 .chunks(share)
                 .map(|part| {
-                    scope.spawn(move || {
+                    std::thread::Builder::new().spawn_scoped(scope, move || {
                         part.iter().map(|suspect| self.take(&suspect.full)).collect()
                     })
                 })
@@ -69,7 +69,7 @@ impl Scanner<'_> {
             threads
                 .into_iter()
                 .map(|thread| {
-                    thread.join().unwrap_or_else(|_| {
+                    thread.or_io("start a thread of", "/proc/self")?.join().unwrap_or_else(|_| {
                         Err(Error::Internal("hashing an input panicked".to_owned()))
                     })
                 })
@@ -86,8 +86,7 @@ impl Scanner<'_> {
         drop(placed);
         let mut trusted = true;
         let mut conn = self.db.lock();
-        let tx =
-            conn.transaction().map_err(|source| Error::Db { what: "note input files", source })?;
+        let tx = conn.transaction().or_db("note input files")?;
         for (suspect, taken) in suspects.drain(..).zip(all) {
             trusted &= taken.stat.mtime_ns != Stat::UNTRUSTED;
             if suspect.was_known {
@@ -96,7 +95,7 @@ impl Scanner<'_> {
             let row = InputRow { name: suspect.name, stat: taken.stat, object: taken.object };
             Inputs::found(&tx, task, &suspect.path, &row)?;
         }
-        tx.commit().map_err(|source| Error::Db { what: "note input files", source })?;
+        tx.commit().or_db("note input files")?;
         Ok(trusted)
     }
 

@@ -18,10 +18,16 @@ pub struct RunLock {
 /// How often `--wait` looks again.
 const POLL: Duration = Duration::from_millis(100);
 
-/// Between taking the lock and signing it there is a moment in which the file names nobody, or a runner
-/// that was killed. So long it is read again before that is believed.
+/// A runner that was killed while it started a script leaves a child that has the lock until its exec
+/// closes it: moments, or seconds where the machine is busy.
+const INHERITED: Duration = Duration::from_secs(10);
+
+/// Between taking the lock and signing it there is a moment in which the file names nobody. So long it
+/// is read again before that is believed.
 const SIGNING: Duration = Duration::from_millis(500);
-const SIGNING_POLL: Duration = Duration::from_millis(5);
+
+/// How often it is looked at meanwhile.
+const SHORT_POLL: Duration = Duration::from_millis(5);
 
 impl RunLock {
     /// Takes the lock, or with `wait` waits for it, saying whom for.
@@ -37,8 +43,8 @@ impl RunLock {
             .truncate(false)
             .open(&path)
             .or_io("open the lock", &path)?;
+        let begun = Instant::now();
         let mut told = false;
-        let began = Instant::now();
         loop {
             match fs2::FileExt::try_lock_exclusive(&file) {
                 Ok(()) => break,
@@ -46,8 +52,13 @@ impl RunLock {
                 Err(err) => return Err(err).or_io("lock", &path),
             }
             let holder = holder(&mut file);
-            if !is_running(&holder) && began.elapsed() < SIGNING {
-                std::thread::sleep(SIGNING_POLL);
+            let patience = match signer(&holder) {
+                None => SIGNING,
+                Some(pid) if is_gone(pid) => INHERITED,
+                Some(_) => Duration::ZERO,
+            };
+            if begun.elapsed() < patience {
+                std::thread::sleep(SHORT_POLL);
                 continue;
             }
             if !wait {
@@ -99,9 +110,16 @@ fn holder(file: &mut File) -> String {
     }
 }
 
-/// Whether the one who signed is a process that is there.
-fn is_running(signature: &str) -> bool {
-    let pid = signature.strip_prefix("pid ").and_then(|rest| rest.split(' ').next());
-    pid.and_then(|pid| pid.parse::<u32>().ok())
-        .is_some_and(|pid| Path::new("/proc").join(pid.to_string()).exists())
+/// The process that a signature names.
+fn signer(signature: &str) -> Option<u32> {
+    signature.strip_prefix("pid ")?.split(' ').next()?.parse().ok()
+}
+
+/// True if the process that signed the lock has ended, reaped or not. It is not believed for ever: the
+/// pid may be one of another container.
+fn is_gone(pid: u32) -> bool {
+    match std::fs::read_to_string(format!("/proc/{pid}/stat")) {
+        Ok(stat) => stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with(['Z', 'X'])),
+        Err(err) => err.kind() == std::io::ErrorKind::NotFound && Path::new("/proc/self").exists(),
+    }
 }

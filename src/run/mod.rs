@@ -13,6 +13,7 @@ mod format;
 mod identity;
 mod ingest;
 mod lock;
+mod outcome;
 mod prepare;
 mod scan;
 mod shared;
@@ -31,13 +32,14 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use crate::db::{self, Applied, Complete, Db, Durability, Plan, RunRow};
 use crate::error::{Error, OrIo, Result};
 use crate::graph::Graph;
-use crate::ids::TaskIndex;
+use crate::ids::{RunId, TaskIndex};
 use crate::maintain;
 use crate::manifest::Manifest;
 use crate::progress::{Event, Progress, Summary};
 use crate::store::Store;
 
 pub(crate) use digest::utc;
+pub(crate) use disk::explain;
 pub use lock::RunLock;
 pub use prepare::Prepared;
 
@@ -171,10 +173,18 @@ fn locked(
     let (mut summary, trouble) = work.drive(progress)?;
     summary.reused = plan.tasks.iter().map(|task| task.reused).sum::<u64>() + summary.revived;
     summary.wall = begun.elapsed();
-    // After trouble of ours the run stays open, or is closed if it can be: the trouble is the news.
-    let closed = close(&db, run, &prepared, &summary);
-    let trouble = trouble.or(closed.err());
-    heal(&db, &store, db_dir, &summary, progress)?;
+    let result = match &trouble {
+        // After a failed write or fsync a second one may lie: the run stays open, like a killed one.
+        Some(Error::Io { .. } | Error::Db { .. }) => None,
+        Some(_) => Some("stopped"),
+        None if summary.complete => Some("complete"),
+        None if summary.interrupted.is_some() => Some("stopped"),
+        None if summary.failed == 0 && !only.is_empty() => Some("partial"),
+        None => Some("failed"),
+    };
+    let closed = result.map_or(Ok(()), |result| close(&db, run, &prepared, &summary, result));
+    let healed = heal(&db, &store, db_dir, &summary, progress);
+    let trouble = trouble.or(closed.err()).or(healed.err());
     progress.tell(&Event::Ended(&summary));
     match trouble {
         Some(error) => Err(error),
@@ -201,13 +211,8 @@ fn heal(
     Ok(())
 }
 
-fn close(db: &Db, run: crate::ids::RunId, prepared: &Prepared, summary: &Summary) -> Result<()> {
+fn close(db: &Db, run: RunId, prepared: &Prepared, summary: &Summary, result: &str) -> Result<()> {
     let mut conn = db.lock();
-    let result = match () {
-        () if summary.complete => "complete",
-        () if summary.interrupted.is_some() => "stopped",
-        () => "failed",
-    };
     let complete = match prepared.fingerprint {
         Some(fingerprint) if summary.complete => {
             Some(Complete { fingerprint, steps: db::live_steps(&conn)? })

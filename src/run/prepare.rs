@@ -173,6 +173,8 @@ fn flow(
 ) -> Result<Flow> {
     let mut tasks = Vec::with_capacity(rows.len());
     for (n, task) in manifest.tasks.iter().enumerate() {
+        // What `--step` leaves out isn't asked to run anew: it would only lose its results.
+        let may_run = options.only.is_empty() || options.only.contains(&task.name);
         let mut flow = FlowTask {
             id: rows[n].id,
             name: task.name.clone(),
@@ -183,9 +185,8 @@ fn flow(
             ancestors: graph.ancestors[n].clone(),
             accepts: accepts(task)?,
             gather: task.gather,
-            cache: task.cache,
-            forced: options.always
-                && (options.only.is_empty() || options.only.contains(&task.name)),
+            cache: task.cache || !may_run,
+            forced: options.always && may_run,
             names_unique: matches!(sources[n].as_slice(), [_]),
             wiring: ObjectHash::EMPTY,
         };

@@ -23,6 +23,16 @@ use super::signals::Forwarder;
 use super::slots::Slots;
 use super::worker::{self, Engine, TaskWork};
 
+/// The pool panics where the system has no more threads: a limit of the user's, which is told as such.
+fn make_pool(threads: usize) -> Result<ThreadPool> {
+    let told = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let pool = std::panic::catch_unwind(|| ThreadPool::with_name("worker".to_owned(), threads));
+    std::panic::set_hook(told);
+    pool.map_err(|_| std::io::Error::from_raw_os_error(libc::EAGAIN))
+        .or_io("start threads (a smaller -j helps, or a higher `ulimit -u`) of", "/proc/self")
+}
+
 /// Everything that is needed to work off a plan.
 pub(super) struct Work<'a> {
     pub(super) db: Arc<Db>,
@@ -73,7 +83,7 @@ impl Work<'_> {
         });
         let forwarder = Forwarder::start(send_message)?;
         // One thread more than scripts at once: see slots.rs.
-        let pool = ThreadPool::with_name("worker".to_owned(), jobs + 1);
+        let pool = make_pool(jobs + 1)?;
         for number in 0..=jobs {
             let engine = Arc::clone(&engine);
             let take_job = take_job.clone();

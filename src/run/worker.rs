@@ -17,6 +17,7 @@ use crate::store::{Placed, Store};
 
 use super::committer::{Committer, Ready};
 use super::digest::{TAIL_LINES, tail};
+use super::outcome::words;
 use super::shared::{Finish, Job, Message};
 use super::slots::Slots;
 
@@ -128,6 +129,11 @@ impl Engine {
                 drop(slot.take());
             },
         )?;
+        if let Some(free) = report.full_disk {
+            // It is the disk that has failed: the step stays pending, for the run that finds room.
+            let path = self.scratch.clone();
+            return Err(Error::NoSpace { path, free, floor: step::FULL });
+        }
         match report.outcome {
             Outcome::Cancelled => Ok(None),
             _ => self.ready(job, report).map(Some),
@@ -260,7 +266,7 @@ impl Engine {
             step: job.leaf.step,
             task: self.tasks[job.task.0].name.clone(),
             input: job.leaf.name.clone(),
-            why: why(outcome),
+            why: outcome.to_string(),
             log_tail,
             log: log.map(|log| log.hash),
         })
@@ -273,33 +279,5 @@ impl Engine {
         std::io::Read::read_to_end(&mut std::io::Read::take(file, SHOWN_LOG), &mut bytes)
             .or_io("read the log", &path)?;
         Ok(Some(bytes))
-    }
-}
-
-/// An outcome as the table `attempt` has it: (word, code, detail).
-fn words(outcome: &Outcome) -> (&'static str, Option<i32>, Option<String>) {
-    match outcome {
-        Outcome::Succeeded => ("ok", None, None),
-        Outcome::Exited(code) => ("exit", Some(*code), None),
-        Outcome::Signalled(signal) => ("signal", Some(*signal), None),
-        Outcome::TimedOut(_) => ("timeout", None, None),
-        Outcome::Refused(why) => ("refused", None, Some(why.clone())),
-        Outcome::NotStarted(why) => ("start", None, Some(why.clone())),
-        Outcome::Cancelled => ("cancelled", None, None),
-    }
-}
-
-fn why(outcome: &Outcome) -> String {
-    match outcome {
-        Outcome::Succeeded => "succeeded".to_owned(),
-        Outcome::Exited(code) => format!("exit code {code}"),
-        Outcome::Signalled(9) => "killed by signal 9 (SIGKILL), maybe out of memory".to_owned(),
-        Outcome::Signalled(signal) => match signal_hook::low_level::signal_name(*signal) {
-            Some(name) => format!("killed by signal {signal} ({name})"),
-            None => format!("killed by signal {signal}"),
-        },
-        Outcome::TimedOut(limit) => format!("timed out after {}", crate::text::span(*limit)),
-        Outcome::Refused(why) | Outcome::NotStarted(why) => why.clone(),
-        Outcome::Cancelled => "cancelled".to_owned(),
     }
 }

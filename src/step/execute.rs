@@ -42,6 +42,7 @@ pub fn execute(
         log: None,
         warnings: Vec::new(),
         damaged_inputs: Vec::new(),
+        full_disk: None,
     };
     if supervisor.is_cancelled() {
         return Ok(report);
@@ -105,6 +106,9 @@ impl Execution<'_> {
             }
         };
         script_ended.call(&self.report.outcome);
+        if matches!(self.report.outcome, Outcome::Exited(_) | Outcome::Signalled(_)) {
+            self.report.full_disk = self.scratch.room.lack_of_space();
+        }
         self.take_inputs_back(laid)?;
         self.report.log = self.scratch.keep_log(self.store, self.is_committed, log::CAP)?;
         if self.report.outcome == Outcome::Succeeded {

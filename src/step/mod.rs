@@ -25,6 +25,7 @@ mod tests;
 mod tree;
 
 use std::ffi::OsString;
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,7 +34,7 @@ use crate::object::ObjectHash;
 use crate::store::Placed;
 
 pub use execute::execute;
-pub use scratch::Scratch;
+pub use scratch::{FULL, Scratch};
 pub use supervisor::{GRACE, Supervisor};
 pub use survivors::end_survivors;
 
@@ -95,6 +96,28 @@ pub enum Outcome {
     NotStarted(String),
 }
 
+/// What happened, as a user is told.
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Outcome::Succeeded => f.write_str("succeeded"),
+            Outcome::Exited(code) => write!(f, "exit code {code}"),
+            Outcome::Signalled(9) => {
+                f.write_str("killed by signal 9 (SIGKILL), maybe out of memory")
+            }
+            Outcome::Signalled(signal) => match signal_hook::low_level::signal_name(*signal) {
+                Some(name) => write!(f, "killed by signal {signal} ({name})"),
+                None => write!(f, "killed by signal {signal}"),
+            },
+            Outcome::TimedOut(limit) => {
+                write!(f, "timed out after {}", crate::text::span(*limit))
+            }
+            Outcome::Refused(why) | Outcome::NotStarted(why) => f.write_str(why),
+            Outcome::Cancelled => f.write_str("cancelled"),
+        }
+    }
+}
+
 /// An output, complete in the store.
 #[derive(Debug)]
 pub struct Output {
@@ -130,4 +153,7 @@ pub struct Report {
     /// Objects that the script has changed through its INPUT_FILE (checked by hashing them again): they
     /// must be healed, and forgotten by the store. Empty but for scripts that force a read-only file.
     pub damaged_inputs: Vec<ObjectHash>,
+    /// The script failed, and as it ended there was no room on the disk of its folders: bytes that were
+    /// left. Looked at before its files are removed, since it is these that have filled the disk.
+    pub full_disk: Option<u64>,
 }

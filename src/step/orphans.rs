@@ -1,16 +1,16 @@
 //! Processes that lost their parents and were adopted by us: found, told apart, ended. The reasons stand
 //! at the top of `process`.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Signal, WaitId, WaitIdOptions};
 
-use super::proc::{Process, pid, signal_group};
+use super::proc::{Origin, Process, pid, signal_group};
 use super::supervisor::{Ending, Supervisor};
 
 /// What a script leaves behind has so long to end by itself before it is told to.
@@ -23,13 +23,14 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(10);
 /// Names of processes in one warning.
 const NAMES: usize = 5;
 
-/// The list of adopted processes, and what is remembered of them.
+/// Held for every look at, signal to, and reaping of an orphan. One for the process, as its children are:
+/// the list of them skips one if another one is reaped while it is read.
+static GUARD: Mutex<()> = Mutex::new(());
+
+/// The list of adopted processes.
 pub(super) struct Orphans {
     /// Children of the first thread; `None` where the kernel has no such file.
     children: Option<File>,
-    /// Processes without an environment, by number and start time. The mutex also guards every look
-    /// at, signal to, and reaping of an orphan.
-    blank: Mutex<HashSet<(i32, u64)>>,
 }
 
 /// What was left behind, and what became of it.
@@ -52,7 +53,7 @@ impl Orphans {
     pub(super) fn open() -> Orphans {
         let own = std::process::id();
         let children = File::open(format!("/proc/self/task/{own}/children")).ok();
-        Orphans { children, blank: Mutex::default() }
+        Orphans { children }
     }
 
     /// Numbers of all adopted processes, ended ones included.
@@ -66,10 +67,6 @@ impl Orphans {
         }
         let text = String::from_utf8_lossy(&text);
         text.split_ascii_whitespace().filter_map(|number| number.parse().ok()).collect()
-    }
-
-    fn guard(&self) -> MutexGuard<'_, HashSet<(i32, u64)>> {
-        self.blank.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -92,89 +89,94 @@ impl Supervisor {
         }
         let began = Instant::now();
         let mut term_at = ending.map(|ending| ending.since);
-        let mut told: HashSet<i32> = HashSet::new();
-        let mut names: Vec<String> = Vec::new();
+        // Told to end, and what they are called.
+        let mut told: HashMap<i32, String> = HashMap::new();
         let mut pause = SHORTEST_PAUSE;
         loop {
-            let mut blank = self.orphans().guard();
-            let orphans = self.look(leader, scratch, &mut blank);
-            if orphans.is_empty() {
+            let guard = GUARD.lock().unwrap_or_else(PoisonError::into_inner);
+            let (mut orphans, all_known) = self.look(leader, scratch);
+            let waited = |since: Instant| since.elapsed();
+            if orphans.is_empty() && (all_known || waited(began) >= self.grace()) {
                 break;
             }
-            let now = Instant::now();
-            let is_due = |at: Instant| now.saturating_duration_since(at) >= self.grace();
-            if self.is_killing() || term_at.is_some_and(is_due) {
+            let must_kill =
+                self.is_killing() || term_at.is_some_and(|at| waited(at) >= self.grace());
+            if term_at.is_some_and(|at| waited(at) >= 2 * self.grace()) && !orphans.is_empty() {
                 // A process that KILL doesn't end hangs in the kernel. Its folders are never used
                 // again, so it can be left to itself.
-                if term_at.is_some_and(|at| is_due(at + self.grace())) {
-                    leftovers.were_ended = true;
-                    let stuck = list_names(orphans.iter().map(|orphan| orphan.name.as_str()));
-                    leftovers.warning =
-                        Some(format!("could not end what was left behind: {stuck}"));
-                    return leftovers;
-                }
-                term_at.get_or_insert(now);
-                leftovers.were_ended = true;
-                signal(&orphans, leader, Signal::KILL);
-                let new = orphans.into_iter().filter(|orphan| told.insert(orphan.pid));
-                names.extend(new.map(|orphan| orphan.name));
-                pause = SHORTEST_PAUSE;
-            } else if term_at.is_some() || now.saturating_duration_since(began) >= SETTLE {
-                term_at.get_or_insert(now);
-                leftovers.were_ended = true;
-                let new: Vec<Orphan> =
-                    orphans.into_iter().filter(|orphan| told.insert(orphan.pid)).collect();
-                signal(&new, leader, Signal::TERM);
-                signal(&new, leader, Signal::CONT);
-                names.extend(new.into_iter().map(|orphan| orphan.name));
+                let stuck = list_names(orphans.into_iter().map(|orphan| orphan.name));
+                let warning = format!("could not end what the script had left running: {stuck}");
+                return Leftovers { were_ended: true, warning: Some(warning) };
             }
-            drop(blank);
+            if !orphans.is_empty() && (must_kill || term_at.is_some() || waited(began) >= SETTLE) {
+                term_at.get_or_insert_with(Instant::now);
+                leftovers.were_ended = true;
+                if must_kill {
+                    signal(&orphans, leader, &[Signal::KILL]);
+                } else {
+                    orphans.retain(|orphan| !told.contains_key(&orphan.pid));
+                    signal(&orphans, leader, &[Signal::TERM, Signal::CONT]);
+                }
+                told.extend(orphans.into_iter().map(|orphan| (orphan.pid, orphan.name)));
+            }
+            drop(guard);
             std::thread::sleep(pause);
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
         // After a time limit or a cancelled run it goes without saying.
         if leftovers.were_ended && ending.is_none() {
-            let names = list_names(names.iter().map(String::as_str));
+            let names = list_names(told.into_values());
             leftovers.warning = Some(format!("ended what the script had left running: {names}"));
         }
         leftovers
     }
 
-    /// What is left of one step and alive. Reaps every orphan that has ended, whoever left it.
-    fn look(&self, leader: i32, scratch: &Path, blank: &mut HashSet<(i32, u64)>) -> Vec<Orphan> {
+    /// What is left of one step and alive, and whether that is all. Reaps every orphan that has ended,
+    /// whoever left it.
+    fn look(&self, leader: i32, scratch: &Path) -> (Vec<Orphan>, bool) {
         loop {
-            let mut orphans = Vec::new();
-            let mut has_reaped = false;
+            let (mut orphans, mut all_known, mut has_reaped) = (Vec::new(), true, false);
             for pid in self.orphans().list() {
                 if self.is_leader(pid) {
                     continue;
                 }
                 let Some(process) = Process::read(pid) else { continue };
                 if process.is_zombie && reap(pid) {
-                    blank.remove(&(pid, process.start));
                     has_reaped = true;
-                } else if process.group == leader || process.is_from(scratch, blank) {
-                    orphans.push(Orphan { pid, group: process.group, name: process.name });
+                    continue;
+                }
+                let origin = match process.group == leader {
+                    true => Origin::Here,
+                    false => process.origin(scratch),
+                };
+                match origin {
+                    Origin::Here => {
+                        orphans.push(Orphan { pid, group: process.group, name: process.name });
+                    }
+                    Origin::NotYetKnown => all_known = false,
+                    Origin::Elsewhere => {}
                 }
             }
             // The children of what was reaped may be ours by now.
             if !has_reaped {
-                return orphans;
+                return (orphans, all_known);
             }
         }
     }
 }
 
 /// Signals orphans; the caller holds the guard, so that their numbers are still theirs.
-fn signal(orphans: &[Orphan], leader: i32, signal: Signal) {
-    if orphans.iter().any(|orphan| orphan.group == leader) {
-        signal_group(leader, signal);
-    }
-    for orphan in orphans.iter().filter(|orphan| orphan.group != leader) {
-        if orphan.group == orphan.pid {
-            signal_group(orphan.pid, signal);
-        } else if let Some(pid) = pid(orphan.pid) {
-            let _ = rustix::process::kill_process(pid, signal);
+fn signal(orphans: &[Orphan], leader: i32, signals: &[Signal]) {
+    for signal in signals {
+        if orphans.iter().any(|orphan| orphan.group == leader) {
+            signal_group(leader, *signal);
+        }
+        for orphan in orphans.iter().filter(|orphan| orphan.group != leader) {
+            if orphan.group == orphan.pid {
+                signal_group(orphan.pid, *signal);
+            } else if let Some(pid) = pid(orphan.pid) {
+                let _ = rustix::process::kill_process(pid, *signal);
+            }
         }
     }
 }
@@ -186,11 +188,12 @@ fn reap(child: i32) -> bool {
     })
 }
 
-fn list_names<'a>(names: impl Iterator<Item = &'a str>) -> String {
-    let all: Vec<&str> = names.collect();
-    let mut text = all[..all.len().min(NAMES)].join(", ");
-    if all.len() > NAMES {
-        text.push_str(&format!(" and {} more", all.len() - NAMES));
+fn list_names(names: impl Iterator<Item = String>) -> String {
+    let mut names: Vec<String> = names.collect();
+    names.sort_unstable();
+    let mut text = names[..names.len().min(NAMES)].join(", ");
+    if names.len() > NAMES {
+        text.push_str(&format!(" and {} more", names.len() - NAMES));
     }
     text
 }

@@ -1,18 +1,12 @@
 //! Single processes, by number and by what /proc tells of them. Unaware of who started them.
 
-use std::collections::HashSet;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::time::Duration;
 
 use rustix::process::{Pid, Signal};
 
 use crate::text::printable;
-
-/// Looks at a process without an environment before it is believed to have none: just after exec there
-/// is a moment in which the kernel shows nothing.
-const BLANK_LOOKS: u32 = 3;
 
 /// Signals a group whose number is known to be ours. That all of it has ended meanwhile is no error.
 pub(super) fn signal_group(group: i32, signal: Signal) {
@@ -32,8 +26,17 @@ pub(super) struct Process {
     pub(super) name: String,
     pub(super) is_zombie: bool,
     pub(super) group: i32,
-    /// Clock ticks since boot: with the number, it names one process for ever.
-    pub(super) start: u64,
+    /// Where its environment lies; both 0 while it has none yet.
+    environment: (u64, u64),
+}
+
+/// Whether a process comes from a certain scratch.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    Here,
+    Elsewhere,
+    /// It is in the middle of an exec or of its end, when it has no environment.
+    NotYetKnown,
 }
 
 impl Process {
@@ -45,32 +48,44 @@ impl Process {
         let name = printable(stat.get(open + 1..close)?).into_owned();
         let rest = std::str::from_utf8(stat.get(close + 1..)?).ok()?;
         let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
+        // proc(5) counts the state as field 3.
+        let field = |number: usize| fields.get(number - 3).copied();
         Some(Process {
             pid,
             name,
-            is_zombie: matches!(*fields.first()?, "Z" | "X"),
-            group: fields.get(2)?.parse().ok()?,
-            start: fields.get(19)?.parse().ok()?,
+            is_zombie: matches!(field(3)?, "Z" | "X"),
+            group: field(5)?.parse().ok()?,
+            environment: (field(50)?.parse().ok()?, field(51)?.parse().ok()?),
         })
     }
 
-    /// Whether its environment holds an OUTPUT_DIR or a TMPDIR in this scratch.
-    pub(super) fn is_from(&self, scratch: &Path, blank: &mut HashSet<(i32, u64)>) -> bool {
-        if blank.contains(&(self.pid, self.start)) {
-            return false;
-        }
-        for _ in 0..BLANK_LOOKS {
-            match fs::read(format!("/proc/{}/environ", self.pid)) {
-                Ok(environment) if environment.is_empty() => {
-                    std::thread::sleep(Duration::from_millis(1));
-                }
-                Ok(environment) => return holds_cookie(&environment, scratch),
+    /// Looks for an OUTPUT_DIR or a TMPDIR in `scratch` in its environment.
+    pub(super) fn origin(&self, scratch: &Path) -> Origin {
+        let path = format!("/proc/{}/environ", self.pid);
+        for _ in 0..2 {
+            let environment = match fs::read(&path) {
+                Ok(environment) => environment,
+                // No memory: it is ending, as new kernels put it; older ones show nothing.
+                Err(err) if err.raw_os_error() == Some(libc::ESRCH) => Vec::new(),
                 // Another user's by now, or gone.
-                Err(_) => return false,
+                Err(_) => return Origin::Elsewhere,
+            };
+            if holds_cookie(&environment, scratch) {
+                return Origin::Here;
+            }
+            if !environment.is_empty() {
+                return Origin::Elsewhere;
+            }
+            match Process::read(self.pid) {
+                Some(now) if now.is_zombie => return Origin::Elsewhere,
+                Some(Process { environment: (0, 0), .. }) => return Origin::NotYetKnown,
+                // It is there, and empty; unless it came between the two looks.
+                Some(Process { environment: (start, end), .. }) if start == end => break,
+                Some(_) => {}
+                None => return Origin::Elsewhere,
             }
         }
-        blank.insert((self.pid, self.start));
-        false
+        Origin::Elsewhere
     }
 }
 

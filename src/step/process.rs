@@ -74,7 +74,7 @@ pub(super) fn see_out(
     scratch: &Path,
 ) -> Result<End> {
     supervisor.started(leader, timeout);
-    let waited = wait_for_end(leader);
+    let waited = wait_for_end(leader, scratch);
     let wall = start.elapsed();
     let ending = supervisor.ended(leader);
     let leftovers = waited.map(|()| supervisor.end_leftovers(leader, scratch, ending));
@@ -88,7 +88,7 @@ pub(super) fn see_out(
 }
 
 /// Waits until a leader has ended, and leaves it unreaped.
-fn wait_for_end(leader: i32) -> Result<()> {
+fn wait_for_end(leader: i32, scratch: &Path) -> Result<()> {
     let not_ours = || Error::Internal(format!("process {leader} is not ours to wait for"));
     let leader = pid(leader).ok_or_else(not_ours)?;
     loop {
@@ -96,7 +96,8 @@ fn wait_for_end(leader: i32) -> Result<()> {
         match rustix::process::waitid(WaitId::Pid(leader), options) {
             Ok(_) => return Ok(()),
             Err(rustix::io::Errno::INTR) => {}
-            Err(_) => return Err(not_ours()),
+            Err(rustix::io::Errno::CHILD) => return Err(not_ours()),
+            Err(err) => return Err(err).or_io("wait for a script in", scratch),
         }
     }
 }

@@ -25,6 +25,8 @@ const TMP: &str = "tmp";
 
 /// See [`Folder::mark_untouched`]. A second after the epoch, for no clock shows that.
 const UNTOUCHED: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
+/// With fewer bytes free than this, a script that fails is taken to have failed for want of space.
+pub const FULL: u64 = 1 << 20;
 
 /// One worker's scratch: `wN/{in,out,tmp}` and `wN/log`, private to this user.
 pub struct Scratch {
@@ -174,6 +176,16 @@ impl Room {
             make_folders(self.output.fd(), folder).or_io("make folders in", &self.output.path)?;
         }
         Ok(())
+    }
+
+    /// Bytes that are left on the disk, if that is so little that a script may have failed for want of
+    /// them, or of inodes.
+    pub(super) fn lack_of_space(&self) -> Option<u64> {
+        // If even that can't be found out, the script's failure is all that is known.
+        let found = rustix::fs::fstatvfs(&self.root).ok()?;
+        let free = found.f_bavail.saturating_mul(found.f_frsize);
+        let no_inodes = found.f_files > 0 && found.f_favail == 0;
+        (no_inodes || free < FULL).then_some(free)
     }
 }
 

@@ -85,7 +85,6 @@ impl Supervisor {
     /// # Errors
     /// [`Error::Io`](crate::error::Error::Io) if one of these, or the thread, can't be had.
     pub fn new(grace: Duration) -> Result<Supervisor> {
-        sys::keep_ended_children().or_io("handle signals of", "/proc/self")?;
         sys::seal_descriptors().or_io("close inherited files of", "/proc/self")?;
         let adopt = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
         adopt.or_io("adopt orphans as", "/proc/self")?;
@@ -280,6 +279,7 @@ fn handle_quietly() -> io::Result<()> {
     static IS_DONE: Mutex<bool> = Mutex::new(false);
     let mut is_done = IS_DONE.lock().unwrap_or_else(PoisonError::into_inner);
     if !*is_done {
+        sys::keep_ended_children()?;
         for signal in [libc::SIGIO, libc::SIGXFSZ] {
             signal_hook::flag::register(signal, Arc::default())?;
         }

@@ -86,6 +86,38 @@ fn a_new_task_may_take_a_renamed_ones_old_name() {
 }
 
 #[test]
+fn names_may_go_round_through_tasks_that_come_and_go() {
+    let p = chain();
+    p.run().ok();
+    // A name of history, a rename to it, and a new task under the name that is free then.
+    p.drop_task("c").run().ok();
+    p.rename("b", "c")
+        .task_with("b", "from = [\"c\"]", "echo b >$OUTPUT_DIR/new")
+        .run()
+        .ok()
+        .ran(["b"]);
+    assert_eq!(p.exported("c"), files([("x", "2\n")]));
+    assert_eq!(p.exported("b"), files([("new", "b\n")]));
+    p.rename("b", "tmp").rename("c", "b").rename("tmp", "c");
+    p.task_with("c", "from = [\"b\"]", "echo b >$OUTPUT_DIR/new").run().ok().ran([]);
+    assert_eq!(p.exported("c"), files([("new", "b\n")]));
+    assert_eq!(
+        p.sql("SELECT name FROM task WHERE position NOT NULL ORDER BY position"),
+        ["a", "b", "c"]
+    );
+}
+
+#[test]
+fn a_task_may_take_the_name_of_one_that_was_dropped_before() {
+    let p = Project::new().file("in/1", "1\n").task_with("top", "inputs = [\"in/*\"]", COPY);
+    p.task_with("a", "from = [\"top\"]", COPY).task_with("b", "from = [\"top\"]", COPY);
+    p.run().ok().ran(["top", "a", "b"]);
+    p.drop_task("a").file("in/1", "2\n").run().ok().ran(["top", "b"]);
+    p.rename("b", "a").run().ok().ran([]);
+    assert_eq!(p.exported("a"), files([("1", "2\n")]));
+}
+
+#[test]
 fn tasks_may_change_places() {
     let p = Project::new()
         .task_with("a", "from = []", "echo 1 >$OUTPUT_DIR/x")

@@ -58,6 +58,34 @@ fn a_killed_runner_leaves_no_lock_though_its_script_lives_on() {
     p.file("go", "").run().ok().ran(["slow"]);
 }
 
+/// Whether a process has opened the lock.
+fn looks_at_the_lock(p: &Project, pid: u32) -> bool {
+    let lock = p.path("db/lock").canonicalize().unwrap();
+    let fds = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    fds.map(|fd| std::fs::read_link(fd.path())).any(|open| open.is_ok_and(|open| open == lock))
+}
+
+#[test]
+fn a_lock_that_only_a_child_of_a_dead_runner_still_has_is_waited_for() {
+    let p = Project::new().task("a", "true");
+    p.run().ok();
+    // So it is between the fork and the exec of a script whose runner was killed.
+    let mut dead = std::process::Command::new("true").spawn().unwrap();
+    dead.wait().unwrap();
+    p.file("db/lock", format!("pid {} on here, since then\n", dead.id()));
+    let lock = std::fs::File::open(p.path("db/lock")).unwrap();
+    lock.lock().unwrap();
+    let running = p.run_cmd([""; 0]).start();
+    wait_for("its look at the lock", || looks_at_the_lock(&p, running.pid()));
+    assert_eq!(running.stderr(), "");
+    lock.unlock().unwrap();
+    running.end().ok();
+    // One that lives is believed at once.
+    p.file("db/lock", format!("pid {} on here, since then\n", std::process::id()));
+    lock.lock().unwrap();
+    p.run().fails(75).says(&format!("pid {}", std::process::id()));
+}
+
 #[test]
 fn a_waiting_run_can_be_interrupted() {
     let p = busy();

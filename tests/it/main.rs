@@ -31,6 +31,7 @@ mod resume;
 mod revival;
 mod scale;
 mod store;
+mod terminal;
 mod tidy;
 mod wiring;
 mod world;

@@ -53,6 +53,17 @@ fn every_manifest_in_it_is_one() {
 }
 
 #[test]
+fn its_first_manifest_runs_as_it_says() {
+    let first = blocks().into_iter().find(|block| block.language == "toml").unwrap();
+    let p = crate::harness::Project::new().manifest(&first.text);
+    p.file("a", "one two three\n").file("b", "one\n");
+    p.run_with(["a", "b"]).ok().says("total 4 steps");
+    assert_eq!(p.call(["cat", "upper/b"]).ok().stdout, "ONE\n");
+    assert_eq!(p.call(["cat", "count"]).ok().stdout, "3\n1\n");
+    p.run().ok().says("nothing to do");
+}
+
+#[test]
 fn every_manifest_among_the_fixtures_is_one() {
     let mut count = 0;
     for entry in

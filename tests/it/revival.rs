@@ -137,6 +137,22 @@ fn step_runs_only_the_tasks_it_names() {
 }
 
 #[test]
+fn what_step_leaves_out_keeps_its_results() {
+    let p = Project::new()
+        .task_with("a", "cache = false", "echo 1 >$OUTPUT_DIR/x")
+        .task("b", "sed s/1/2/ $INPUT_FILE >$OUTPUT_DIR/x")
+        .task("c", COPY);
+    p.run().ok().ran(["a", "b", "c"]);
+    p.run_with(["--step", "b"]).ok().ran([]);
+    p.run_with(["-B", "--step", "b"]).ok().ran(["b"]);
+    assert_eq!(p.exported("c"), files([("x", "2\n")]));
+    p.task("b", "sed s/1/3/ $INPUT_FILE >$OUTPUT_DIR/x").run_with(["--step", "b"]).ok().ran(["b"]);
+    assert_eq!(p.exported_partially("b"), files([("x", "3\n")]));
+    p.run().ok().ran(["a", "c"]);
+    assert_eq!(p.exported("c"), files([("x", "3\n")]));
+}
+
+#[test]
 fn an_incomplete_run_is_completed_by_the_next_one() {
     let p = Project::new().file("in/1", "1\n").file("in/2", "2\n");
     p.task_with("a", "inputs = [\"in/*\"]", COPY).task_with(

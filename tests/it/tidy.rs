@@ -25,8 +25,8 @@ const STRANGERS: &[(&str, &[&str])] = &[
     ("step", &["db", "manifest", "graph", "recipe", "run"]),
     ("db", &["step", "store", "manifest", "graph", "recipe", "run", "progress"]),
     ("maintain", &["manifest", "graph", "progress", "cli"]),
-    ("progress", &["run", "cli", "store", "step", "manifest"]),
-    ("cli", &["run", "progress", "store", "step", "manifest"]),
+    ("progress", &["run", "cli", "store", "step", "maintain", "manifest"]),
+    ("cli", &["run", "progress", "store", "step", "maintain"]),
 ];
 
 fn rust_files(below: &str) -> Vec<PathBuf> {

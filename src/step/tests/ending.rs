@@ -21,6 +21,18 @@ fn exit_codes_and_signals_are_told_apart() {
 }
 
 #[test]
+fn a_parent_that_ignores_ended_children_does_no_harm() {
+    // In a process of its own, which inherits what the shell ignores.
+    let own = std::env::current_exe().unwrap();
+    let test = "step::tests::ending::exit_codes_and_signals_are_told_apart";
+    let script = r#"trap "" CHLD; exec "$0" --exact "$1""#;
+    let run = std::process::Command::new("sh").args(["-c", script]).arg(own).arg(test).output();
+    let run = run.unwrap();
+    let text = String::from_utf8_lossy(&run.stdout);
+    assert!(run.status.success() && text.contains("1 passed"), "{text}");
+}
+
+#[test]
 fn usage_is_measured() {
     let report = World::new().run("i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done");
     assert!(report.usage.wall > Duration::ZERO && report.usage.user > Duration::ZERO);

@@ -58,7 +58,11 @@ def holder(path, start, length):
 def foreign(pid, folder):
     """Files of a folder that a process has open, less those of the scratch."""
     found = []
-    for fd in os.listdir(f"/proc/{pid}/fd"):
+    try:
+        fds = os.listdir(f"/proc/{pid}/fd")
+    except OSError:
+        return []  # it has ended
+    for fd in fds:
         try:
             target = os.readlink(f"/proc/{pid}/fd/{fd}")
         except OSError:
@@ -116,6 +120,7 @@ def one(family, touch=False):
         try:
             if wrong := unfounded(box, text):
                 faults.append(wrong)
+            (box.path / "go-total").touch()
             (box.path / "go-last").touch()
             code, text = box.run()
             if code != OK:

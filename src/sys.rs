@@ -91,10 +91,10 @@ pub fn ignore_tty_stops() -> io::Result<()> {
 /// Those of signal(2).
 pub fn keep_ended_children() -> io::Result<()> {
     // SAFETY: SIG_DFL is no function, so no code of ours can run in a signal's context.
-    if unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) } == libc::SIG_ERR {
-        return Err(io::Error::last_os_error());
+    match unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) } {
+        libc::SIG_ERR => Err(io::Error::last_os_error()),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// SIGIO says that somebody wants to write to a file that we have a lease on, SIGXFSZ that a file has

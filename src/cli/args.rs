@@ -223,8 +223,11 @@ pub struct Cat {
 /// Copy a task's outputs into a folder, under their names.
 #[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
 #[argh(subcommand, name = "export")]
-#[argh(note = "What an earlier export into the same folder left and is no output any more is \
-    removed. The exit code is 1 if steps of the task are pending or failed.")]
+#[argh(
+    note = "Files that are as an earlier export left them stay untouched; what one left and is no output any more \
+    is removed. While steps are pending or failed nothing is written, and the exit code is 1, unless \
+    --partial is given."
+)]
 pub struct Export {
     /// where results are kept; ./db if not given
     #[argh(option, arg_name = "DIR", from_str_fn(path), default = "default_db()")]
@@ -234,7 +237,7 @@ pub struct Export {
     #[argh(option, arg_name = "DIR", from_str_fn(path))]
     pub to: PathBuf,
 
-    /// exit with 0 even if steps are pending or failed
+    /// export what there is, even if steps are pending or failed
     #[argh(switch)]
     pub partial: bool,
 

@@ -134,8 +134,7 @@ fn strays(store: &Store, grace: Duration) -> Result<Vec<(Option<ObjectHash>, Pat
                 return Err(std::io::Error::from(err)).or_io("walk", path);
             }
         };
-        let is_lock = entry.depth() == 2 && entry.file_name() == "lock";
-        if is_lock || (entry.file_type().is_dir() && entry.depth() < 3) {
+        if entry.file_type().is_dir() && entry.depth() < 3 {
             continue;
         }
         let metadata = fs::symlink_metadata(entry.path()).or_io("look at", entry.path())?;

@@ -16,6 +16,9 @@ use super::supervisor::{Ending, Supervisor};
 /// What a script leaves behind has so long to end by itself before it is told to.
 const SETTLE: Duration = Duration::from_millis(50);
 
+/// And so long if it is at work all the time: on a busy machine a `tee` may need long for its last lines.
+const SETTLE_BUSY: Duration = Duration::from_secs(2);
+
 /// Pauses between two looks at something that is ending.
 const SHORTEST_PAUSE: Duration = Duration::from_micros(200);
 const LONGEST_PAUSE: Duration = Duration::from_millis(10);
@@ -47,6 +50,7 @@ struct Orphan {
     pid: i32,
     group: i32,
     name: String,
+    is_busy: bool,
 }
 
 impl Orphans {
@@ -108,7 +112,9 @@ impl Supervisor {
                 let warning = format!("could not end what the script had left running: {stuck}");
                 return Leftovers { were_ended: true, warning: Some(warning) };
             }
-            if !orphans.is_empty() && (must_kill || term_at.is_some() || waited(began) >= SETTLE) {
+            let is_busy = orphans.iter().any(|orphan| orphan.is_busy);
+            let settle = if is_busy { SETTLE_BUSY } else { SETTLE };
+            if !orphans.is_empty() && (must_kill || term_at.is_some() || waited(began) >= settle) {
                 term_at.get_or_insert_with(Instant::now);
                 leftovers.were_ended = true;
                 if must_kill {
@@ -151,7 +157,8 @@ impl Supervisor {
                 };
                 match origin {
                     Origin::Here => {
-                        orphans.push(Orphan { pid, group: process.group, name: process.name });
+                        let Process { group, name, is_busy, .. } = process;
+                        orphans.push(Orphan { pid, group, name, is_busy });
                     }
                     Origin::NotYetKnown => all_known = false,
                     Origin::Elsewhere => {}

@@ -25,6 +25,8 @@ pub(super) struct Process {
     pid: i32,
     pub(super) name: String,
     pub(super) is_zombie: bool,
+    /// It has something to do: it runs, or would if there were a processor or a disk for it.
+    pub(super) is_busy: bool,
     pub(super) group: i32,
     /// Where its environment lies; both 0 while it has none yet.
     environment: (u64, u64),
@@ -54,6 +56,7 @@ impl Process {
             pid,
             name,
             is_zombie: matches!(field(3)?, "Z" | "X"),
+            is_busy: matches!(field(3)?, "R" | "D"),
             group: field(5)?.parse().ok()?,
             environment: (field(50)?.parse().ok()?, field(51)?.parse().ok()?),
         })

@@ -1,4 +1,4 @@
-//! The lock file of one shard, `objects/AB/lock`. The only file that uses fs2, whose methods are
+//! The lock file of one shard, `locks/AB`. The only file that uses fs2, whose methods are
 //! written `FileExt::` in full: std has grown methods of the same names.
 
 use std::fs::File;
@@ -8,31 +8,30 @@ use std::os::fd::BorrowedFd;
 use fs2::FileExt;
 use rustix::fs::{Mode, OFlags};
 
-/// Name of the lock file inside its shard. Two hex digits can't spell it.
-pub(super) const NAME: &str = "lock";
+/// Folder of the lock files, beside `objects/`: what lies below that has the name of its hash.
+pub(super) const FOLDER: &str = "locks";
 
 /// An open lock file. flock belongs to the open file, so one per process and purpose.
 pub(super) struct LockFile(File);
 
 impl LockFile {
-    /// Opens (and makes, with its shard's folder) the lock file of a shard. The flag tells whether
+    /// Opens (and makes) the lock file of a shard, and makes the shard's folder. The flag tells whether
     /// the folder is new.
     pub(super) fn open(objects: BorrowedFd<'_>, shard: u8) -> io::Result<(LockFile, bool)> {
-        let path = format!("{shard:02x}/{NAME}");
+        let name = format!("{shard:02x}");
+        let path = format!("../{FOLDER}/{name}");
         // Close-on-exec, or a step would keep the shard locked after our death.
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let open = || rustix::fs::openat(objects, &path, flags, Mode::from_raw_mode(0o644));
-        match open() {
-            Ok(fd) => Ok((LockFile(File::from(fd)), false)),
+        let file = match open() {
             Err(rustix::io::Errno::NOENT) => {
-                match rustix::fs::mkdirat(objects, &path[..2], Mode::from_raw_mode(0o777)) {
-                    Ok(()) | Err(rustix::io::Errno::EXIST) => {}
-                    Err(err) => return Err(err.into()),
-                }
-                Ok((LockFile(File::from(open()?)), true))
+                make_folder(objects, &format!("../{FOLDER}"))?;
+                open()
             }
-            Err(err) => Err(err.into()),
-        }
+            other => other,
+        };
+        let is_new = make_folder(objects, &name)?;
+        Ok((LockFile(File::from(file?)), is_new))
     }
 
     /// Waits until nobody holds the shard exclusively.
@@ -47,6 +46,15 @@ impl LockFile {
 
     pub(super) fn unlock(&self) -> io::Result<()> {
         FileExt::unlock(&self.0)
+    }
+}
+
+/// True if the folder was not there before.
+fn make_folder(objects: BorrowedFd<'_>, path: &str) -> io::Result<bool> {
+    match rustix::fs::mkdirat(objects, path, Mode::from_raw_mode(0o777)) {
+        Ok(()) => Ok(true),
+        Err(rustix::io::Errno::EXIST) => Ok(false),
+        Err(err) => Err(err.into()),
     }
 }
 

@@ -26,7 +26,7 @@
 //!
 //! # Locks
 //!
-//! `objects/AB/lock` is held shared (flock) from before an object of shard AB is looked for until its
+//! `locks/AB` is held shared (flock) from before an object of shard AB is looked for until its
 //! [`Placed`] is dropped; gc and repair hold it exclusively. Otherwise gc could read "nobody refers to
 //! X", a worker dedupe against X, gc unlink X, and the worker commit a row for nothing. Within the
 //! process a mutex per shard guards the map and makes look-and-rename one action.
@@ -193,7 +193,7 @@ impl Store {
     /// # Errors
     /// [`Error::Io`](crate::error::Error::Io) if the lock file can't be made or locked.
     pub fn lock_shard_exclusive(&self, shard: u8) -> Result<ShardExclusive> {
-        let path = || self.root.join(format!("{shard:02x}")).join(lock::NAME);
+        let path = || self.root.join(format!("../{}/{shard:02x}", lock::FOLDER));
         // Not the shared lock's open file: flock would turn that one's lock into ours.
         let (lock, is_new) =
             LockFile::open(self.inner.objects.as_fd(), shard).or_io("open", path())?;

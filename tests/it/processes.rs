@@ -72,7 +72,8 @@ fn signals_that_the_parent_ignores_or_blocks_by_accident_do_no_harm() {
     p.remove("go").remove("started");
     let mut running = env("--block-signal=TERM").arg("-B").spawn().unwrap();
     wait_for("the slow step", || p.path("started").exists());
-    rustix::process::kill_process(rustix::process::Pid::from_child(&running), Signal::TERM).unwrap();
+    rustix::process::kill_process(rustix::process::Pid::from_child(&running), Signal::TERM)
+        .unwrap();
     use std::os::unix::process::ExitStatusExt as _;
     assert_eq!(running.wait().unwrap().signal(), Some(Signal::TERM.as_raw()));
     assert!(!is_alive(&p.read("shell")));

@@ -56,7 +56,9 @@ fn exports(p: &Project) -> Exports {
 /// The steps that are done according to the database, as the ledger names them.
 fn committed(p: &Project) -> Vec<String> {
     let is_made = "SELECT count(*) FROM sqlite_schema WHERE name = 'meta'";
-    if !p.path("db/db").exists() || p.sql(is_made) != ["1"] {
+    // Killed while the file was turned into a WAL database: whoever writes next rolls that back.
+    let is_half_made = p.path("db/db-journal").exists();
+    if !p.path("db/db").exists() || is_half_made || p.sql(is_made) != ["1"] {
         return Vec::new();
     }
     let rows =

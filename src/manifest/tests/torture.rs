@@ -154,45 +154,36 @@ fn deep_nesting_neither_panics_nor_overflows_the_stack() {
     }
 }
 
-/// Far above what it takes and far below what anything quadratic takes, in a debug build on a busy
-/// machine.
-fn in_time<T>(what: &str, work: impl FnOnce() -> T) -> T {
-    let start = Instant::now();
-    let result = work();
-    assert!(start.elapsed() < Duration::from_secs(30), "{what} took {:?}", start.elapsed());
-    result
-}
-
 fn many(task: impl Fn(usize) -> String) -> String {
     (0..10_000).map(|n| format!("[[task]]\n{}\n", task(n))).collect()
 }
 
 #[test]
-fn ten_thousand_tasks_are_read_fast() {
+fn ten_thousand_tasks_are_read() {
     let chain = many(|n| format!("name = 't{n}'\nscript = 'echo'"));
-    assert_eq!(in_time("a chain", || good(chain)).len(), 10_000);
+    assert_eq!(good(chain).len(), 10_000);
     let star =
         many(|n| format!("name = 't{n}'\nscript = 'echo'\nfrom = ['t0']\nmatch = ['*.{n}']"));
     let star = star.replacen("from = ['t0']\nmatch = ['*.0']", "", 1);
-    assert_eq!(in_time("a star", || good(star)).len(), 10_000);
+    assert_eq!(good(star).len(), 10_000);
 }
 
 #[test]
-fn ten_thousand_mistakes_are_told_fast() {
-    let count = |what: &str, text: String| in_time(what, || brief(text).len());
+fn ten_thousand_mistakes_are_all_told() {
+    let count = |text: String| brief(text).len();
     let unknown = many(|n| format!("name = 't{n}'\nscript = 'echo'\nfrom = ['u{n}']"));
-    assert_eq!(count("unknown names", unknown), 10_000);
+    assert_eq!(count(unknown), 10_000);
     let same = many(|_| "name = 'a'\nscript = 'echo'".to_owned());
-    assert_eq!(count("one name", same), 9_999);
+    assert_eq!(count(same), 9_999);
     // Every task consumes the one above and the last one: as many circles as tasks, each up to as long.
     let circles = many(|n| {
         let above = n.saturating_sub(1);
         format!("name = 't{n}'\nscript = 'echo'\nfrom = ['t{above}', 't9999']")
     });
     let circles = circles.replacen("'t9998', 't9999'", "'t9998'", 1);
-    assert!(count("circles", circles) >= 9_999);
+    assert!(count(circles) >= 9_999);
     let syntax = many(|n| format!("name = t{n}\nscript = 'echo'"));
-    assert_eq!(count("syntax errors", syntax), 10_000);
+    assert_eq!(count(syntax), 10_000);
     let junk = "}\n".repeat(10_000);
-    assert!(count("junk", junk) > 0);
+    assert!(count(junk) > 0);
 }

@@ -1,7 +1,6 @@
 //! What outlives a script is found and ended, and nothing else is.
 
 use std::fs;
-use std::time::{Duration, Instant};
 
 use super::world::{World, is_alive, wait_until};
 use crate::step::{Outcome, end_survivors};
@@ -46,11 +45,9 @@ while [ ! -s "$PIDS" ]; do :; done"#;
         r#"env -i sleep 1000 & echo $! > "$PIDS""#,
         daemon,
     ] {
-        let start = Instant::now();
         let warning = leaves_nothing(&mut world, script);
         assert!(warning.contains("left running: "), "{warning}");
         assert!(!warning.ends_with(": "), "{warning}");
-        assert!(start.elapsed() < Duration::from_secs(15), "{script}");
     }
 }
 
@@ -105,10 +102,9 @@ fn what_ends_by_itself_at_once_is_neither_cut_off_nor_reported() {
 #[test]
 fn a_holder_of_stdout_doesn_t_hold_us_up() {
     let mut world = World::new();
-    let start = Instant::now();
+    // If it did, this would not come back for a thousand seconds.
     let report = world.run("sleep 1000 & echo said");
     assert_eq!(world.log(&report), "said\n");
-    assert!(start.elapsed() < Duration::from_secs(5));
 }
 
 #[test]

@@ -57,7 +57,7 @@ fn gc_waits_for_everybody_who_has_placed_something_in_the_shard() {
     let placed = world.put(b"busy");
     let shard = placed.hash.shard();
     let is_locked = |store: &Store| {
-        let file = fs::File::open(store.root.join(format!("{shard:02x}/lock"))).unwrap();
+        let file = fs::File::open(store.root.join(format!("../locks/{shard:02x}"))).unwrap();
         fs2::FileExt::try_lock_exclusive(&file).is_err()
     };
     assert!(is_locked(&world.store));

@@ -129,25 +129,36 @@ fn an_object_in_flight_is_joined_and_still_has_to_be_synced() {
 #[test]
 fn a_commit_between_question_and_rename_is_noticed() {
     let world = World::new();
-    let hash = ObjectHash::of(b"raced");
-    plant(&world.store.path(&hash), b"RACED");
-    let inner_inode = AtomicUsize::new(0);
-    // While the first one asks the database, another one places and commits the very object.
-    let placed = world
-        .store
-        .put(b"raced", &|asked| {
+    for via_put in [true, false] {
+        let bytes = format!("raced {via_put}").into_bytes();
+        let hash = ObjectHash::of(&bytes);
+        let stray = vec![b'x'; bytes.len()];
+        plant(&world.store.path(&hash), &stray);
+        let committed_inode = AtomicUsize::new(0);
+        // While the first one asks the database, another one places and commits the very object.
+        let ask = |asked: &ObjectHash| {
             let answer = world.ask(asked)?;
-            if inner_inode.load(Ordering::SeqCst) == 0 && answer.is_none() {
-                inner_inode.store(1, Ordering::SeqCst);
-                let other = world.place(b"raced");
-                world.commit(other);
-                inner_inode.store(world.inode(asked) as usize, Ordering::SeqCst);
+            if committed_inode.load(Ordering::SeqCst) == 0 {
+                committed_inode.store(1, Ordering::SeqCst);
+                let placed = world.place(&bytes);
+                world.commit(placed);
+                world.store.forget(&hash);
+                committed_inode.store(world.inode(&hash) as usize, Ordering::SeqCst);
             }
             Ok(answer)
-        })
-        .unwrap();
-    assert_eq!(world.inode(&hash) as usize, inner_inode.load(Ordering::SeqCst));
-    assert!(world.is_durable(&placed));
+        };
+        let placed = if via_put {
+            world.store.put(&bytes, &ask).unwrap()
+        } else {
+            let folder = world.dir.path().join("first");
+            fs::create_dir(&folder).unwrap();
+            fs::write(folder.join("x"), &bytes).unwrap();
+            let dir = fs::File::open(&folder).unwrap();
+            world.store.place(dir.as_fd(), b"x", hash, bytes.len() as u64, &ask).unwrap()
+        };
+        assert_eq!(world.inode(&hash) as usize, committed_inode.load(Ordering::SeqCst));
+        assert!(world.is_durable(&placed));
+    }
     world.assert_tidy();
 }
 

@@ -1,0 +1,169 @@
+#!/usr/bin/env python3
+"""T6: the power fails. A run on ext4 and xfs on a loop device; at a random moment the file system is shut down
+(what it has not written is lost), the runner killed, and the disk mounted anew. Always: every step
+that was said to be done is in the database as done (`--durability batch`), no such step runs again, every
+row's object is there and hashes right; runs that follow, cut as well or not, complete to the state of an
+undisturbed one. With `--durability off` steps may be lost, but the next run finds and remakes all that
+is bad.
+
+T6_CUTS: cuts for each of ext4 and xfs; T6_OFF: with `--durability off`; T6_CONTROL: at most so many for each
+negative control; T6_SYSTEMS="ext4 xfs".
+"""
+
+import threading
+
+from common import *
+from faults import *
+
+PIPELINE = n_steps(files=4, width=4)
+MEBIBYTES = {"ext4": 48, "xfs": 320}
+LONGEST = 0.6  # seconds until a cut
+
+
+class Disk:
+    """A box on a loop device, life after life."""
+
+    def __init__(self, family, system, mode, want, skip_sync=""):
+        self.family, self.system, self.mode, self.want = family, system, mode, want
+        self.env = {"TASK_PIPELINE_TEST_SKIP_SYNC": skip_sync} if skip_sync else {}
+        self.args = ("-j2", "--min-free", "0", "--durability", mode)
+        self.random = random.Random(f"{family.seed} {system} {mode} {skip_sync}")
+        self.cuts = self.lives = self.lost = self.bad = self.again = 0
+        self.found = []
+
+    def say(self, what):
+        self.found.append(f"{self.system}, {self.mode}, cut {self.cuts}: {what}"[:600])
+
+    def one_life(self, most):
+        """A new disk, a few cuts, and a run to the end."""
+        self.lives += 1
+        with MountBox(PIPELINE, f"t06-{self.system}") as box:
+            image = box.path / "disk"
+            make_image(image, self.system, MEBIBYTES[self.system])
+            box.mount_image(image)
+            self.acked, self.offset, self.committed = set(), 0, set()
+            for _ in range(self.random.randint(1, 12)):
+                if self.cuts >= most or self.found:
+                    break
+                if self.cut(box):
+                    break
+            code, text = box.run(*self.args, env=self.env)
+            if code != OK:
+                self.say(f"the run that is not cut: exit {code}: {text[-300:]}")
+            else:
+                self.look(box, text)
+                wrong = settled(self.want, box.canonical())
+                if wrong:
+                    self.say(f"another final state: {wrong[:2]}")
+                wrong = box.verify()
+                if wrong:
+                    self.say(wrong)
+            box.umount()
+
+    def cut(self, box):
+        """One run, cut short. True if it came to its end before that."""
+        self.cuts += 1
+        said = box.path / "said"
+        with open(said, "wb") as out:
+            runner = box.start(*self.args, env=self.env, stdout=out, stderr=out)
+        try:
+            code = runner.wait(self.random.random() ** 1.5 * LONGEST)
+        except subprocess.TimeoutExpired:
+            code = None
+        box.cut_power()
+        # What is said from here on is said in spite of errors, and counts all the same.
+        runner.kill()
+        runner.wait()
+        box.kill_survivors()
+        box.umount()
+        box.mount_image(box.path / "disk")
+        text = said.read_text(errors="replace")
+        if code not in (None, OK, IO):
+            self.say(f"a run after a cut ended by itself: exit {code}: {text[-300:]}")
+        self.look(box, text)
+        return code == OK
+
+    def look(self, box, text):
+        """What has to be true of the disk."""
+        self.acked |= acknowledged(text)
+        started = box.started(self.offset)
+        self.offset = box.ledger.stat().st_size
+        if not (box.db / "db").exists():
+            if self.acked and self.mode == "batch":
+                self.lost += 1
+                self.say("the database is gone")
+            return
+        connection = open_copy(box.db)
+        try:
+            (sound,) = connection.execute("PRAGMA quick_check").fetchone()
+            if sound != "ok":
+                self.say(f"the database: {sound}")
+            tables = connection.execute("SELECT count(*) FROM sqlite_schema WHERE name = 'step'").fetchone()[0]
+            done = dict(connection.execute("SELECT id, key FROM step WHERE state = 1")) if tables else {}
+            lost = self.acked - done.keys()
+            if lost and self.mode == "batch":
+                self.lost += 1
+                self.say(f"steps {sorted(lost)} were said to be done and are not")
+            if self.mode == "batch":
+                again = self.committed & set(started)
+                if again:
+                    self.again += 1
+                    self.say(f"committed steps were run again: {sorted(again)}")
+                self.committed = {f"{key & (1 << 64) - 1:016x}" for key in done.values()}
+                bad = bad_objects(box.db, connection) if tables else []
+                if bad:
+                    self.bad += 1
+                    self.say(f"rows with a bad object: {bad[:3]}")
+        finally:
+            connection.close()
+
+    def run(self, cuts, until_found=False):
+        while self.cuts < cuts and not (until_found and self.found):
+            self.one_life(cuts)
+            if self.found and not until_found:
+                for what in self.found:
+                    self.family.deviate(what)
+                self.found = []
+        return self
+
+
+def main():
+    family = Family("T6")
+    systems = os.environ.get("T6_SYSTEMS", "ext4 xfs").split()
+    for system in list(systems):
+        lacking = missing("root", "mount", f"mkfs.{system}")
+        if lacking:
+            skip("T6", f"{system} needs {', '.join(lacking)}")
+            systems.remove(system)
+    if not systems:
+        family.control("not run", True)
+        family.done("skipped", skipped=True)
+    want = undisturbed(PIPELINE)
+    cuts, off = family.count("cuts", 12, 1000), family.count("off", 4, 150)
+    most = family.count("control", 60, 200)
+    disks = {}
+
+    def both(system):
+        for mode, count in (("batch", cuts), ("off", off)):
+            disks[system, mode] = Disk(family, system, mode, want).run(count)
+        disks[system, "control"] = Disk(family, system, "batch", want, "all").run(most, until_found=True)
+
+    threads = [threading.Thread(target=both, args=(system,)) for system in systems]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    parts, numbers = [], {}
+    for system in systems:
+        if (system, "control") not in disks:
+            family.deviate(f"{system}: did not come to its end")
+            continue
+        batch, loose, control = (disks[system, mode] for mode in ("batch", "off", "control"))
+        family.control(f"{system} without any sync", bool(control.found))
+        parts.append(f"{batch.cuts} cuts on {system}: {batch.lost} lost, {batch.bad} bad, {batch.again} run again; {loose.cuts} with durability off, all remade")
+        numbers[system] = {"cuts": batch.cuts, "lives": batch.lives, "lost": batch.lost, "bad": batch.bad, "off": loose.cuts, "control_cuts": control.cuts}
+        numbers[system]["control_found"] = control.found[:1]
+    family.done("; ".join(parts), **numbers)
+
+
+main()

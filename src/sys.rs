@@ -1,4 +1,4 @@
-//! The system calls that neither std nor rustix has: the only file with `unsafe`. Unaware of what
+//! The system calls that neither std nor rustix has, and signals: the only file with `unsafe`. Unaware of what
 //! they are for.
 #![allow(unsafe_code, reason = "thin wrappers over libc, each with its reason")]
 
@@ -8,6 +8,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// What a child left when it was reaped.
@@ -94,6 +95,24 @@ pub fn keep_ended_children() -> io::Result<()> {
         libc::SIG_ERR => Err(io::Error::last_os_error()),
         _ => Ok(()),
     }
+}
+
+/// SIGIO says that somebody wants to write to a file that we have a lease on, SIGXFSZ that a file has
+/// reached its limit: both are told by return values as well, and both would kill us. Handled rather
+/// than ignored, because steps would inherit that they are ignored.
+///
+/// # Errors
+/// Those of sigaction(2).
+pub fn survive_file_signals() -> io::Result<()> {
+    static IS_DONE: Mutex<bool> = Mutex::new(false);
+    let mut is_done = IS_DONE.lock().unwrap_or_else(PoisonError::into_inner);
+    if !*is_done {
+        for signal in [libc::SIGIO, libc::SIGXFSZ] {
+            signal_hook::flag::register(signal, Arc::default())?;
+        }
+        *is_done = true;
+    }
+    Ok(())
 }
 
 /// Lets signals reach this thread that our parent has left blocked. Who doesn't want us to have them

@@ -49,13 +49,12 @@ pub(super) fn export(args: &Export) -> Result<u8> {
         (db::is_complete(&conn)?, outputs)
     };
     if !complete {
-        complain(
-            "the pipeline is incomplete: steps failed or are still to run (`task-pipeline status`); \
-             run it again, or add --partial to export what there is",
-        );
+        let why = "the pipeline is incomplete: steps failed or are still to run (`task-pipeline status`)";
         if !args.partial {
+            complain(&format!("{why}; run it again, or add --partial to export what there is"));
             return Ok(exit::STEPS_FAILED);
         }
+        complain(why);
     }
     fs::create_dir_all(&args.to).or_io("make the folder", &args.to)?;
     let report = Folder { store: &store, to: &args.to }.bring_up_to_date(&outputs)?;

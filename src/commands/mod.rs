@@ -19,7 +19,7 @@ use std::process::ExitCode;
 
 use crate::cli::{self, Invocation};
 use crate::db::{Db, Durability};
-use crate::error::{Error, Result, exit};
+use crate::error::{Error, OrIo as _, Result, exit};
 use crate::progress::{Lines, Loudness};
 use crate::run::{RunLock, explain};
 use crate::store::Store;
@@ -42,6 +42,10 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(early.code);
         }
     };
+    // From the first write on, which comes long before the first script.
+    if let Err(err) = crate::sys::survive_file_signals().or_io("handle signals of", "/proc/self") {
+        return fail(&err);
+    }
     let db = invocation.db().to_owned();
     let done = catch_unwind(AssertUnwindSafe(|| dispatch(invocation)));
     match done.map(|done| done.map_err(|error| explain(error, &db))) {

@@ -6,7 +6,6 @@
 //! the number of a group that is signalled here can't have passed to another one.
 
 use std::collections::HashMap;
-use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -88,7 +87,8 @@ impl Supervisor {
         sys::seal_descriptors().or_io("close inherited files of", "/proc/self")?;
         let adopt = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
         adopt.or_io("adopt orphans as", "/proc/self")?;
-        handle_quietly().or_io("handle signals of", "/proc/self")?;
+        sys::keep_ended_children().or_io("handle signals of", "/proc/self")?;
+        sys::survive_file_signals().or_io("handle signals of", "/proc/self")?;
         let shared = Arc::new(Shared {
             register: Mutex::default(),
             changed: Condvar::new(),
@@ -270,20 +270,4 @@ fn has_exited(leader: i32) -> bool {
     let Some(leader) = pid(leader) else { return true };
     let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
     !matches!(rustix::process::waitid(WaitId::Pid(leader), options), Ok(None))
-}
-
-/// SIGIO says that somebody wants to write to a file that we have a lease on, SIGXFSZ that a file has
-/// reached its limit: both are told by return values as well, and both would kill us. Handled rather
-/// than ignored, because steps would inherit that they are ignored.
-fn handle_quietly() -> io::Result<()> {
-    static IS_DONE: Mutex<bool> = Mutex::new(false);
-    let mut is_done = IS_DONE.lock().unwrap_or_else(PoisonError::into_inner);
-    if !*is_done {
-        sys::keep_ended_children()?;
-        for signal in [libc::SIGIO, libc::SIGXFSZ] {
-            signal_hook::flag::register(signal, Arc::default())?;
-        }
-        *is_done = true;
-    }
-    Ok(())
 }

@@ -156,3 +156,15 @@ fn a_reader_that_goes_away_does_not_stop_a_run() {
         .unwrap();
     assert!(matches!(out.status.code(), Some(73 | 74)), "{out:?}");
 }
+
+#[test]
+fn a_limit_on_the_size_of_files_is_an_error_and_no_death() {
+    let p = Project::new().task("a", "echo 1 >$OUTPUT_DIR/x");
+    for kib in [0, 4, 60] {
+        let script = format!("ulimit -f {kib}; {} -db small", env!("CARGO_BIN_EXE_task-pipeline"));
+        let mut command = std::process::Command::new("bash");
+        let out = command.args(["-c", &script]).current_dir(p.root()).output().unwrap();
+        assert!(matches!(out.status.code(), Some(73 | 74)), "{kib}: {out:?}");
+    }
+    p.call(["-db", "small"]).ok().ran(["a"]);
+}

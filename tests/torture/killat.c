@@ -3,6 +3,7 @@
 //   KILL_AT=n      which call; none: only counts
 //   KILL_PATH=dir  where; calls on other files, pipes and terminals are not counted
 //   KILL_LOG=file  one line per call: number, name, path
+//   KILL_TOUCH=file  opened, read and closed by this process before each script: a negative control
 //   KILL_LIE=word  calls on paths that hold this word do nothing and claim success: a negative control
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -24,7 +25,7 @@
 
 static atomic_long calls;
 static long at = -1;
-static const char *below, *lie;
+static const char *below, *lie, *touch;
 static int log_fd = -1;
 
 __attribute__((constructor)) static void init(void) {
@@ -32,6 +33,7 @@ __attribute__((constructor)) static void init(void) {
     at = text ? atol(text) : -1;
     below = getenv("KILL_PATH");
     lie = getenv("KILL_LIE");
+    touch = getenv("KILL_TOUCH");
     const char *name = getenv("KILL_LOG");
     if (name) log_fd = syscall(SYS_openat, AT_FDCWD, name, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     unsetenv("LD_PRELOAD");
@@ -192,6 +194,11 @@ int posix_spawnp(pid_t *pid, const char *file, const posix_spawn_file_actions_t 
     char path[PATH_MAX];
     snprintf(path, sizeof path, "%s/(spawn)", below ? below : "");
     hit("posix_spawnp", path);
+    if (touch) {
+        int fd = syscall(SYS_openat, AT_FDCWD, touch, O_RDONLY | O_CLOEXEC, 0);
+        char head[100];
+        if (fd >= 0 && read(fd, head, sizeof head) >= 0) close(fd);
+    }
     return real(pid, file, fa, at_, argv, envp);
 }
 

@@ -49,7 +49,8 @@ pub(super) fn export(args: &Export) -> Result<u8> {
         (db::is_complete(&conn)?, outputs)
     };
     if !complete {
-        let why = "the pipeline is incomplete: steps failed or are still to run (`task-pipeline status`)";
+        let why =
+            "the pipeline is incomplete: steps failed or are still to run (`task-pipeline status`)";
         if !args.partial {
             complain(&format!("{why}; run it again, or add --partial to export what there is"));
             return Ok(exit::STEPS_FAILED);

@@ -22,7 +22,7 @@ use crate::db::{Db, Durability};
 use crate::error::{Error, OrIo as _, Result, exit};
 use crate::progress::{Lines, Loudness};
 use crate::run::{RunLock, explain};
-use crate::store::Store;
+use crate::store::{self, Store};
 
 /// Runs a command line to its exit code. No panic reaches the user.
 pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
@@ -76,6 +76,7 @@ fn open_to_change(dir: &Path, wait: bool) -> Result<(RunLock, Db, Store)> {
     drop(Db::open_read_only(dir)?);
     let mut progress = Lines::new(std::io::stderr(), Loudness::Normal);
     let lock = RunLock::take(dir, wait, &mut progress)?;
+    store::prepare(dir)?;
     Ok((lock, Db::open(dir, Durability::Batch)?, Store::open(dir, true)?))
 }
 

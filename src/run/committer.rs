@@ -3,7 +3,7 @@
 //!
 //! When is it time? At once, if the worker has no other step to run: a lone step, and a chain of
 //! them, never wait. Otherwise the worker runs that other step, and a commit falls due when [`GROUP`]
-//! completions are queued or the first of them has waited for [`PATIENCE`], whichever comes first. A
+//! completions are queued or the first of them has waited for [`patience`], whichever comes first. A
 //! transaction for each step of a millisecond cost a tenth of the step (pages written once a step instead
 //! of once a group), and the dispatcher was woken for each.
 //!
@@ -21,11 +21,18 @@ use crate::store::{Placed, Store};
 use super::shared::{Finish, Message};
 use super::slots::Due;
 
-/// Completions that are enough for a commit.
-const GROUP: usize = 32;
+/// Completions that are enough for a commit. Each holds a shard's lock, an open file that every script
+/// closes when it is started; so not many more.
+pub(super) const GROUP: usize = 64;
 
-/// How long a completion may wait for others, as long as there are steps to run.
-const PATIENCE: Duration = Duration::from_millis(5);
+/// How long a completion may wait for others, as long as there are steps to run. A barrier makes whoever
+/// creates files wait for the file system's journal, so there it pays to have fewer.
+fn patience(durability: Durability) -> Duration {
+    Duration::from_millis(match durability {
+        Durability::Batch => 25,
+        Durability::Off => 5,
+    })
+}
 
 /// An attempt on its way to the database.
 pub(super) struct Ready {
@@ -52,6 +59,7 @@ pub(super) struct Committer {
     pub(super) flow: Arc<Flow>,
     pub(super) run: RunId,
     pub(super) durability: Durability,
+    patience: Duration,
     pub(super) messages: flume::Sender<Message>,
     queue: Mutex<Queue>,
     lead: Mutex<()>,
@@ -74,6 +82,7 @@ impl Committer {
             flow,
             run,
             durability,
+            patience: patience(durability),
             messages,
             queue: Mutex::default(),
             lead: Mutex::new(()),
@@ -105,8 +114,8 @@ impl Committer {
             // Whoever has the lead looks again when it gives it up.
             Some(_) if self.is_led() => Due::Never,
             Some(_) if queue.is_urgent || queue.ready.len() >= GROUP => Due::Now,
-            Some(since) if since.elapsed() >= PATIENCE => Due::Now,
-            Some(since) => Due::At(since + PATIENCE),
+            Some(since) if since.elapsed() >= self.patience => Due::Now,
+            Some(since) => Due::At(since + self.patience),
         }
     }
 

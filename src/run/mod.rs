@@ -9,7 +9,6 @@ mod disk;
 mod dispatch;
 mod files;
 mod fingerprint;
-mod format;
 mod identity;
 mod ingest;
 mod lock;
@@ -36,7 +35,7 @@ use crate::ids::{RunId, TaskIndex};
 use crate::maintain;
 use crate::manifest::Manifest;
 use crate::progress::{Event, Progress, Summary};
-use crate::store::Store;
+use crate::store::{self, Store};
 
 pub(crate) use digest::utc;
 pub(crate) use disk::explain;
@@ -109,7 +108,7 @@ fn locked(
     begun: Instant,
     progress: &mut dyn Progress,
 ) -> Result<Summary> {
-    format::check(db_dir)?;
+    store::prepare(db_dir)?;
     let db = Arc::new(Db::open(db_dir, options.durability)?);
     let store = Arc::new(Store::open(db_dir, true)?);
 

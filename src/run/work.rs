@@ -16,7 +16,7 @@ use crate::store::Store;
 
 use super::RunOptions;
 use super::backlog::{Backlog, Terms};
-use super::committer::Committer;
+use super::committer::{self, Committer};
 use super::dispatch::{Dispatcher, Parts};
 use super::prepare::Prepared;
 use super::signals::Forwarder;
@@ -56,7 +56,8 @@ impl Work<'_> {
 
         let jobs = self.options.jobs.get();
         let (send_message, messages) = flume::unbounded();
-        let (send_job, take_job) = flume::bounded(4 * jobs + 56);
+        // Enough that no worker has to wait for the dispatcher, who hears of a whole group at once.
+        let (send_job, take_job) = flume::bounded(4 * jobs + 2 * committer::GROUP);
         let flow: Arc<Flow> = Arc::new(self.prepared.flow.clone());
         let engine = Arc::new(Engine {
             db: Arc::clone(&self.db),

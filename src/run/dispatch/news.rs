@@ -68,6 +68,7 @@ impl Dispatcher<'_> {
         for &(_, count) in &effects.revived {
             self.summary.revived += count;
         }
+        self.make_way_for(effects);
         if grown > 0 {
             self.progress.tell(&Event::Grown { pending: grown });
         }

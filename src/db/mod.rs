@@ -11,6 +11,7 @@
 
 mod apply;
 mod commit;
+mod completion;
 mod flow;
 mod functions;
 mod gather;
@@ -34,9 +35,8 @@ use rusqlite::{Connection, OpenFlags};
 use crate::error::{Error, OrDb, OrIo, Result};
 
 pub use apply::{Applied, apply};
-pub use commit::{
-    AttemptRow, Completion, Effects, OutputRow, Verdict, commit, known_object, put_objects,
-};
+pub use commit::{commit, known_object, put_objects};
+pub use completion::{AttemptRow, Completion, Effects, OutputRow, Verdict};
 pub use flow::{Flow, FlowTask};
 pub use functions::{Accepts, step_key};
 pub use gather::{GatherPlan, gather_inputs, listing_line, plan_gather};

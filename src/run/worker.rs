@@ -103,7 +103,9 @@ impl Engine {
         job: &Job,
     ) -> Result<Option<Ready>> {
         let attempt = self.describe(job)?;
-        let mut slot = Some(self.slots.take());
+        let slot = self.slots.take();
+        let worker = slot.number;
+        let mut slot = Some(slot);
         if self.stop.load(Ordering::Acquire) {
             return Ok(None);
         }
@@ -136,7 +138,7 @@ impl Engine {
         }
         match report.outcome {
             Outcome::Cancelled => Ok(None),
-            _ => self.ready(job, report).map(Some),
+            _ => self.ready(job, worker, report).map(Some),
         }
     }
 
@@ -198,7 +200,7 @@ impl Engine {
         Ok(Arc::clone(task.file.get_or_init(|| path.into())))
     }
 
-    fn ready(&self, job: &Job, report: Report) -> Result<Ready> {
+    fn ready(&self, job: &Job, worker: usize, report: Report) -> Result<Ready> {
         let task = &self.tasks[job.task.0];
         let (outcome, code, detail) = words(&report.outcome);
         let verdict = match report.outcome {
@@ -228,6 +230,7 @@ impl Engine {
             system_us: micros(report.usage.system),
             peak_kib: i64::try_from(report.usage.peak_memory).unwrap_or(i64::MAX),
             log: report.log.as_ref().map(|log| log.hash),
+            worker: i64::try_from(worker).ok(),
         };
         let mut outputs = Vec::with_capacity(report.outputs.len());
         let mut placed: Vec<Placed> = Vec::with_capacity(report.outputs.len() + 1);

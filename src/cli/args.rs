@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use argh::{ArgsInfo, FromArgValue, FromArgs};
 
 use super::care::{Gc, Repair, Verify};
+use super::color::Color;
 use super::values::{
     DEFAULT_MIN_FREE, attempt, bytes, bytes_of_size, default_db, jobs, name, path,
 };
@@ -126,6 +127,18 @@ pub struct Run {
     /// allow a database on a network mount, where locks may not hold and a crash may corrupt it
     #[argh(switch)]
     pub allow_network_fs: bool,
+
+    /// tell every event as a line of JSON; - is standard output
+    #[argh(option, arg_name = "FILE", from_str_fn(path))]
+    pub events: Option<PathBuf>,
+
+    /// draw what ran when on which worker, for ui.perfetto.dev
+    #[argh(option, arg_name = "FILE", from_str_fn(path))]
+    pub trace: Option<PathBuf>,
+
+    /// colours: auto, always or never; auto if not given
+    #[argh(option, arg_name = "WHEN", default = "Color::Auto")]
+    pub color: Color,
 
     /// with -n: the plan as JSON
     #[argh(switch)]

@@ -7,6 +7,7 @@
 mod args;
 mod care;
 mod check;
+mod color;
 mod help;
 mod hidden;
 #[cfg(test)]
@@ -20,6 +21,7 @@ use argh::{ArgsInfo, FromArgs};
 
 pub use args::{Cat, Durability, Export, Invocation, Log, Plan, Run, Status};
 pub use care::{Gc, Repair, Verify};
+pub use color::Color;
 
 use crate::error::exit;
 use crate::suggest;

@@ -52,21 +52,21 @@ impl Default for Bar {
 impl Progress for Bar {
     fn tell(&mut self, event: &Event<'_>) {
         match event {
-            Event::Registered { plan, .. } => {
+            Event::Registered(known) => {
                 self.print(event);
                 self.begun = Instant::now();
-                self.known = plan.to_run();
+                self.known = known.plan.to_run();
                 self.draw("");
             }
-            Event::Grown { pending } => self.known += pending,
+            Event::Grown { pending, .. } => self.known += pending,
             Event::Started(_) => {}
-            Event::Done(done) => {
+            Event::Done(ended) => {
                 self.done += 1;
-                let last = step_text(&done.name);
+                let last = step_text(&ended.name);
                 self.draw(&last);
             }
-            Event::Failed(failed) => {
-                self.failed += u64::from(!failed.again);
+            Event::Failed(ended, _) => {
+                self.failed += u64::from(!ended.again);
                 self.print(event);
                 self.draw("");
             }
@@ -81,7 +81,7 @@ impl Progress for Bar {
 
 impl Bar {
     fn print(&self, event: &Event<'_>) {
-        if let Some(text) = text(event, Loudness::Normal) {
+        if let Some(text) = text(event, Loudness::Normal, super::Paint::Plain) {
             let write = || {
                 let _ = std::io::Write::write_all(&mut std::io::stderr().lock(), text.as_bytes());
             };

@@ -138,9 +138,10 @@ impl Work<'_> {
 
     fn terms(&self) -> Vec<Terms> {
         let Prepared { manifest, graph, .. } = self.prepared;
-        let terms = manifest.indexed().map(|(index, task)| Terms {
+        let limits = self.prepared.limits();
+        let terms = manifest.indexed().map(|(index, _)| Terms {
             height: graph.height[index.0],
-            limit: task.parallel.map_or(usize::MAX, std::num::NonZeroUsize::get),
+            limit: limits[index.0],
             excluded: !self.only.is_empty() && !self.only.contains(&index),
         });
         terms.collect()

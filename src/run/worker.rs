@@ -1,28 +1,22 @@
 //! One thread of the pool: takes a step, runs it, hands in its completion. Knows how to turn a task
-//! and a leaf into an attempt, and a report into rows; decides nothing about the run.
+//! and a leaf into an attempt; `report` turns what happened into rows. Decides nothing about the run.
 
 use std::ffi::OsString;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::db::{self, AttemptRow, Completion, Db, Flow, OutputRow, Verdict};
+use crate::db::{self, Db, Flow};
 use crate::error::{Error, OrIo, Result};
 use crate::object::ObjectHash;
-use crate::progress::Failure;
-use crate::step::{self, Attempt, GatherItem, Input, Outcome, Report, Scratch, Supervisor};
-use crate::store::{Placed, Store};
+use crate::step::{self, Attempt, GatherItem, Input, Outcome, Scratch, Supervisor};
+use crate::store::Store;
 
 use super::committer::{Committer, Ready};
-use super::digest::{TAIL_LINES, tail};
-use super::outcome::words;
-use super::shared::{Finish, Job, Message};
+use super::shared::{Job, Message};
 use super::slots::Slots;
-
-/// No more of a log than this is shown with `-v`.
-const SHOWN_LOG: u64 = 1 << 20;
 
 /// What a worker needs to know of a task.
 pub(super) struct TaskWork {
@@ -104,6 +98,8 @@ impl Engine {
     ) -> Result<Option<Ready>> {
         let attempt = self.describe(job)?;
         let slot = self.slots.take();
+        let began = Instant::now();
+        let mut freed = began;
         let worker = slot.number;
         let mut slot = Some(slot);
         if self.stop.load(Ordering::Acquire) {
@@ -114,8 +110,7 @@ impl Engine {
             None => scratch.insert(Scratch::create(&self.scratch, number)?),
         };
         if self.tell_starts {
-            let input = job.leaf.name.clone();
-            self.say(Message::Started { step: job.leaf.step, task: job.task, input });
+            self.say(Message::Started { job: job.clone(), worker, at: began });
         }
         let report = step::execute(
             scratch,
@@ -128,6 +123,7 @@ impl Engine {
                 if self.is_final(job, outcome) && !self.keep_going {
                     self.stop.store(true, Ordering::Release);
                 }
+                freed = Instant::now();
                 drop(slot.take());
             },
         )?;
@@ -138,7 +134,7 @@ impl Engine {
         }
         match report.outcome {
             Outcome::Cancelled => Ok(None),
-            _ => self.ready(job, worker, report).map(Some),
+            _ => self.ready(job, worker, (began, freed), report).map(Some),
         }
     }
 
@@ -198,89 +194,5 @@ impl Engine {
         std::fs::write(&draft, &task.script).or_io("write the script", &draft)?;
         std::fs::rename(&draft, &path).or_io("write the script", &path)?;
         Ok(Arc::clone(task.file.get_or_init(|| path.into())))
-    }
-
-    fn ready(&self, job: &Job, worker: usize, report: Report) -> Result<Ready> {
-        let task = &self.tasks[job.task.0];
-        let (outcome, code, detail) = words(&report.outcome);
-        let verdict = match report.outcome {
-            Outcome::Succeeded => Verdict::Done,
-            _ if job.tried < task.retries && !self.stop.load(Ordering::Acquire) => {
-                Verdict::TryAgain
-            }
-            _ => Verdict::Failed,
-        };
-        let failure = match report.outcome {
-            Outcome::Succeeded => None,
-            ref outcome => Some(self.failure(job, outcome, report.log.as_ref())?),
-        };
-        let log = match &report.log {
-            Some(log) if self.verbose => self.read_log(log)?,
-            _ => None,
-        };
-        let micros = |time: Duration| i64::try_from(time.as_micros()).unwrap_or(i64::MAX);
-        let attempt = AttemptRow {
-            number: job.leaf.attempt,
-            outcome,
-            code,
-            detail,
-            started_ms: report.started_ms,
-            wall_us: micros(report.usage.wall),
-            user_us: micros(report.usage.user),
-            system_us: micros(report.usage.system),
-            peak_kib: i64::try_from(report.usage.peak_memory).unwrap_or(i64::MAX),
-            log: report.log.as_ref().map(|log| log.hash),
-            worker: i64::try_from(worker).ok(),
-        };
-        let mut outputs = Vec::with_capacity(report.outputs.len());
-        let mut placed: Vec<Placed> = Vec::with_capacity(report.outputs.len() + 1);
-        for output in report.outputs {
-            outputs.push(OutputRow {
-                name: output.name,
-                object: output.object.hash,
-                executable: output.executable,
-            });
-            placed.push(output.object);
-        }
-        placed.extend(report.log);
-        let objects = placed.iter().map(|placed| (placed.hash, placed.size)).collect();
-        let finish = Finish {
-            job: job.clone(),
-            verdict,
-            outputs: outputs.len(),
-            wall: report.usage.wall,
-            failure,
-            warnings: report.warnings,
-            spoilt: report.damaged_inputs,
-            log,
-        };
-        let completion =
-            Completion { step: job.leaf.step, task: job.task, attempt, verdict, outputs, objects };
-        Ok(Ready { completion, placed, finish })
-    }
-
-    fn failure(&self, job: &Job, outcome: &Outcome, log: Option<&Placed>) -> Result<Failure> {
-        let mut log_tail = Vec::new();
-        if let Some(log) = log {
-            let mut file = self.store.open_object(&log.hash)?;
-            log_tail = tail(&mut file, &self.store.path(&log.hash), TAIL_LINES)?;
-        }
-        Ok(Failure {
-            step: job.leaf.step,
-            task: self.tasks[job.task.0].name.clone(),
-            input: job.leaf.name.clone(),
-            why: outcome.to_string(),
-            log_tail,
-            log: log.map(|log| log.hash),
-        })
-    }
-
-    fn read_log(&self, log: &Placed) -> Result<Option<Vec<u8>>> {
-        let path = self.store.path(&log.hash);
-        let file = self.store.open_object(&log.hash)?;
-        let mut bytes = Vec::new();
-        std::io::Read::read_to_end(&mut std::io::Read::take(file, SHOWN_LOG), &mut bytes)
-            .or_io("read the log", &path)?;
-        Ok(Some(bytes))
     }
 }

@@ -80,7 +80,7 @@ impl Engine {
         };
         let completion =
             Completion { step: job.leaf.step, task: job.task, attempt, verdict, outputs, objects };
-        Ok(Ready { completion, placed, finish })
+        Ok(Ready { completion, placed, finish, is_urgent: task.is_limited })
     }
 
     fn failure(&self, job: &Job, outcome: &Outcome, log: Option<&Placed>) -> Result<Failure> {

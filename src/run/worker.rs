@@ -16,7 +16,7 @@ use crate::store::Store;
 
 use super::committer::{Committer, Ready};
 use super::shared::{Job, Message};
-use super::slots::Slots;
+use super::slots::{Due, Slot, Slots};
 
 /// What a worker needs to know of a task.
 pub(super) struct TaskWork {
@@ -27,6 +27,8 @@ pub(super) struct TaskWork {
     pub(super) env: Vec<(OsString, OsString)>,
     pub(super) timeout: Option<Duration>,
     pub(super) retries: u32,
+    /// It has a `parallel`.
+    pub(super) is_limited: bool,
     /// Where the script's file is, once written. It is run from a file, because an argument can't be
     /// longer than 128 KiB, and by its interpreter, because executing a file just written meets
     /// ETXTBSY when another thread forks meanwhile.
@@ -60,26 +62,67 @@ pub(super) struct Engine {
 /// would wait for ever.
 pub(super) fn work(engine: &Engine, number: usize, jobs: &flume::Receiver<Job>) {
     let mut scratch = None;
-    for job in jobs {
-        if engine.stop.load(Ordering::Acquire) {
-            engine.say(Message::Dropped { job });
-            continue;
-        }
-        let attempt = catch_unwind(AssertUnwindSafe(|| engine.attempt(number, &mut scratch, &job)));
-        match attempt {
-            Ok(Ok(Some(ready))) => engine.committer.submit(ready),
-            Ok(Ok(None)) => engine.say(Message::Dropped { job }),
-            Ok(Err(error)) => engine.say(Message::Broken { job: Some(job), error }),
-            Err(_) => {
-                let error = Error::Internal(format!("a worker panicked on step {}", job.leaf.step));
-                scratch = None;
-                engine.say(Message::Broken { job: Some(job), error });
+    loop {
+        if let Some(slot) = engine.slots.take(|| engine.committer.due()) {
+            let has_ended = engine.run_steps(&slot, number, &mut scratch, jobs);
+            drop(slot);
+            if has_ended {
+                return;
             }
+        }
+        if engine.committer.lead() {
+            engine.slots.wake();
         }
     }
 }
 
 impl Engine {
+    /// Runs steps until something has to be committed. True if there will be no more of them.
+    fn run_steps(
+        &self,
+        slot: &Slot<'_>,
+        number: usize,
+        scratch: &mut Option<Scratch>,
+        jobs: &flume::Receiver<Job>,
+    ) -> bool {
+        loop {
+            let job = match jobs.try_recv() {
+                Ok(job) => job,
+                // Nothing to run, so there is time for what this and others have queued.
+                Err(_) if self.committer.wants_lead() => return false,
+                Err(_) => match jobs.recv() {
+                    Ok(job) => job,
+                    Err(_) => return true,
+                },
+            };
+            self.run_step(slot, number, scratch, job);
+            if self.committer.due() == Due::Now {
+                return false;
+            }
+        }
+    }
+
+    fn run_step(&self, slot: &Slot<'_>, number: usize, scratch: &mut Option<Scratch>, job: Job) {
+        if self.stop.load(Ordering::Acquire) {
+            return self.say(Message::Dropped { job });
+        }
+        let attempt = catch_unwind(AssertUnwindSafe(|| self.attempt(slot, number, scratch, &job)));
+        match attempt {
+            Ok(Ok(Some(ready))) => {
+                if self.committer.submit(ready) {
+                    self.slots.wake();
+                }
+            }
+            Ok(Ok(None)) => self.say(Message::Dropped { job }),
+            Ok(Err(error)) => self.say(Message::Broken { job: Some(job), error }),
+            Err(_) => {
+                let error = Error::Internal(format!("a worker panicked on step {}", job.leaf.step));
+                *scratch = None;
+                self.say(Message::Broken { job: Some(job), error });
+            }
+        }
+    }
+
     fn say(&self, message: Message) {
         // The dispatcher outlives every worker, so this can't fail while it matters.
         let _ = self.messages.send(message);
@@ -92,25 +135,19 @@ impl Engine {
     /// Runs one attempt. `None`: it was cancelled, which says nothing about the step.
     fn attempt(
         &self,
+        slot: &Slot<'_>,
         number: usize,
         scratch: &mut Option<Scratch>,
         job: &Job,
     ) -> Result<Option<Ready>> {
-        let attempt = self.describe(job)?;
-        let slot = self.slots.take();
         let began = Instant::now();
-        let mut freed = began;
-        let worker = slot.number;
-        let mut slot = Some(slot);
-        if self.stop.load(Ordering::Acquire) {
-            return Ok(None);
-        }
+        let attempt = self.describe(job)?;
         let scratch = match scratch {
             Some(scratch) => scratch,
             None => scratch.insert(Scratch::create(&self.scratch, number)?),
         };
         if self.tell_starts {
-            self.say(Message::Started { job: job.clone(), worker, at: began });
+            self.say(Message::Started { job: job.clone(), worker: slot.number, at: began });
         }
         let report = step::execute(
             scratch,
@@ -119,12 +156,10 @@ impl Engine {
             &attempt,
             &|hash| self.is_committed(hash),
             &mut |outcome| {
-                // Before the slot is free, or the next script would start after a failure.
+                // Before the outputs are looked at, or another script would start after a failure.
                 if self.is_final(job, outcome) && !self.keep_going {
                     self.stop.store(true, Ordering::Release);
                 }
-                freed = Instant::now();
-                drop(slot.take());
             },
         )?;
         if let Some(free) = report.full_disk {
@@ -134,7 +169,7 @@ impl Engine {
         }
         match report.outcome {
             Outcome::Cancelled => Ok(None),
-            _ => self.ready(job, worker, (began, freed), report).map(Some),
+            _ => self.ready(job, slot.number, (began, Instant::now()), report).map(Some),
         }
     }
 

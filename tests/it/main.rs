@@ -35,5 +35,6 @@ mod scale;
 mod store;
 mod terminal;
 mod tidy;
+mod trace;
 mod wiring;
 mod world;

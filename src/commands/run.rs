@@ -55,7 +55,7 @@ fn audience(args: &Run) -> Result<Several> {
     let can_draw = is_terminal && std::env::var_os("TERM").is_some_and(|term| term != "dumb");
     match () {
         () if args.quiet => audience.add(Lines::new(stderr, Loudness::Quiet, paint)),
-        () if can_draw && !args.verbose => audience.add(Bar::new()),
+        () if can_draw && !args.verbose => audience.add(Bar::start(paint)?),
         () => audience.add(Lines::new(stderr, Loudness::Normal, paint)),
     }
     if let Some(path) = &args.events {

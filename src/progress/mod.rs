@@ -1,12 +1,15 @@
 //! What a run tells: past-tense events, in order. Told, never asks; unaware of how a run works.
 
 mod bar;
+mod frame;
 mod json;
 mod lines;
 mod paint;
+mod screen;
 mod several;
 mod sink;
 mod summary;
+mod tally;
 mod trace;
 
 use std::path::Path;

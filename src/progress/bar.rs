@@ -26,7 +26,8 @@ pub struct Bar {
 #[derive(Default)]
 struct Shared {
     state: Mutex<State>,
-    has_ended: Condvar,
+    /// There is something to draw that can't wait.
+    woken: Condvar,
 }
 
 #[derive(Default)]
@@ -36,6 +37,7 @@ struct State {
     above: String,
     has_plan: bool,
     is_over: bool,
+    was_drawn: bool,
     has_ended: bool,
 }
 
@@ -65,10 +67,13 @@ fn keep_drawing(shared: &Shared, paint: Paint) {
     let mut screen = Screen::default();
     let mut state = shared.lock();
     loop {
-        let is_last = state.has_ended;
+        // Even the shortest run is seen to have had a bar.
+        let shows = state.has_plan && !(state.was_drawn && (state.is_over || state.has_ended));
+        let is_last = state.has_ended && !shows;
+        state.was_drawn |= shows;
         let above = std::mem::take(&mut state.above);
         let (now, size) = (Instant::now(), size());
-        let frame = if state.has_plan && !state.is_over {
+        let frame = if shows {
             state.tally.sample(now);
             draw(&state.tally, now, size, paint)
         } else {
@@ -81,7 +86,7 @@ fn keep_drawing(shared: &Shared, paint: Paint) {
         }
         state = shared.lock();
         if !state.has_ended {
-            let woken = shared.has_ended.wait_timeout(state, PAUSE);
+            let woken = shared.woken.wait_timeout(state, PAUSE);
             state = woken.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
@@ -97,7 +102,10 @@ impl Progress for Bar {
         state.tally.take(event);
         state.above.push_str(above.as_deref().unwrap_or_default());
         match event {
-            Event::Registered(_) => state.has_plan = true,
+            Event::Registered(_) => {
+                state.has_plan = true;
+                self.shared.woken.notify_one();
+            }
             Event::Ended(_) => state.is_over = true,
             _ => {}
         }
@@ -115,7 +123,7 @@ impl Progress for Bar {
 impl Drop for Bar {
     fn drop(&mut self) {
         self.shared.lock().has_ended = true;
-        self.shared.has_ended.notify_one();
+        self.shared.woken.notify_one();
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }

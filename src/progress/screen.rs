@@ -54,7 +54,7 @@ impl Screen {
             out.push_str(&line.text);
             out.push_str("\x1b[K");
         }
-        if frame.len() < self.shown.len() {
+        if frame.len() < self.shown.len() && !is_anew {
             out.push_str("\x1b[J");
         }
         out
@@ -89,8 +89,8 @@ mod tests {
         screen.shown = vec![1, 1];
         assert_eq!(screen.update("", &lines(&["c", "d"]), SIZE), "\r\x1b[1Ac\x1b[K\nd\x1b[K");
         assert_eq!(screen.update("", &lines(&["c"]), SIZE), "\r\x1b[1Ac\x1b[K\x1b[J");
-        assert_eq!(screen.update("x\n", &lines(&["c"]), SIZE), "\r\x1b[1A\x1b[Jx\nc\x1b[K\x1b[J");
-        assert_eq!(screen.update("end\n", &[], SIZE), "\r\x1b[1A\x1b[Jend\n\x1b[J");
+        assert_eq!(screen.update("x\n", &lines(&["c"]), SIZE), "\r\x1b[1A\x1b[Jx\nc\x1b[K");
+        assert_eq!(screen.update("end\n", &[], SIZE), "\r\x1b[1A\x1b[Jend\n");
     }
 
     #[test]

@@ -15,6 +15,11 @@ fn events(p: &Project, name: &str) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
+/// What is told already; nothing if the file isn't made yet.
+fn so_far(p: &Project, name: &str) -> String {
+    std::fs::read_to_string(p.path(name)).unwrap_or_default()
+}
+
 fn of_kind<'a>(events: &'a [Value], kind: &str) -> Vec<&'a Value> {
     events.iter().filter(|event| event["event"] == kind).collect()
 }
@@ -66,7 +71,7 @@ fn every_kind_of_event_is_told_and_is_as_its_schema_says() {
     p.run_with(["-B", "--events", "2"]).ok().says("x");
     p.task("a", &format!("{WAIT_FOR_GO}; cat $INPUT_FILE >$OUTPUT_DIR/$INPUT_NAME"));
     let run = p.run_cmd(["--events", "3"]).start();
-    wait_for("a step", || p.read("3").contains("step_started"));
+    wait_for("a step", || so_far(&p, "3").contains("step_started"));
     run.signal(Signal::TERM);
     run.end().dies_of(Signal::TERM);
 
@@ -148,7 +153,7 @@ fn the_events_of_a_step_say_what_the_database_says() {
 fn a_step_that_is_told_as_ended_is_in_the_database() {
     let p = Project::new().task("a", "echo 1 >$OUTPUT_DIR/x").task("b", WAIT_FOR_GO);
     let run = p.run_cmd(["--events", "e"]).start();
-    wait_for("the first step's end", || p.path("e").exists() && p.read("e").contains("step_ended"));
+    wait_for("the first step's end", || so_far(&p, "e").contains("step_ended"));
     assert_eq!(p.sql("SELECT task, state FROM step ORDER BY id"), ["1|1", "2|0"]);
     p.file("go", "");
     run.end().ok();
@@ -158,7 +163,7 @@ fn a_step_that_is_told_as_ended_is_in_the_database() {
 fn the_file_is_emptied_and_whatever_happens_has_whole_lines() {
     let p = Project::new().file("e", "old\n").task("a", WAIT_FOR_GO);
     let run = p.run_cmd(["--events", "e"]).start();
-    wait_for("a step", || p.read("e").contains("step_started"));
+    wait_for("a step", || so_far(&p, "e").contains("step_started"));
     run.signal(Signal::KILL);
     assert!(run.end().was_killed());
     let told = events(&p, "e");

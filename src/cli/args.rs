@@ -8,6 +8,7 @@ use argh::{ArgsInfo, FromArgValue, FromArgs};
 
 use super::care::{Gc, Repair, Verify};
 use super::color::Color;
+use super::start::{Completions, Init, Man};
 use super::values::{
     DEFAULT_MIN_FREE, attempt, bytes, bytes_of_size, default_db, jobs, name, path,
 };
@@ -41,6 +42,12 @@ pub enum Invocation {
     Repair(Repair),
     /// `gc`
     Gc(Gc),
+    /// `init`
+    Init(Init),
+    /// `completions`
+    Completions(Completions),
+    /// `man`
+    Man(Man),
 }
 
 impl Invocation {
@@ -55,7 +62,10 @@ impl Invocation {
             | Invocation::Export(Export { db, .. })
             | Invocation::Verify(Verify { db, .. })
             | Invocation::Repair(Repair { db, .. })
-            | Invocation::Gc(Gc { db, .. }) => db,
+            | Invocation::Gc(Gc { db, .. })
+            | Invocation::Completions(Completions { db, .. }) => db,
+            // They have none; what fails there has a path of its own.
+            Invocation::Init(_) | Invocation::Man(_) => Path::new("."),
         }
     }
 }

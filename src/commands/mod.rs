@@ -8,6 +8,7 @@ mod log;
 mod plan;
 mod repair;
 mod run;
+mod start;
 mod status;
 mod verify;
 
@@ -67,6 +68,9 @@ fn dispatch(command: Invocation) -> Result<u8> {
         Invocation::Verify(args) => verify::verify(&args),
         Invocation::Repair(args) => repair::repair(&args),
         Invocation::Gc(args) => gc::gc(&args),
+        Invocation::Init(args) => start::init(&args),
+        Invocation::Completions(args) => start::completions(&args),
+        Invocation::Man(_) => start::man(),
     }
 }
 

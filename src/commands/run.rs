@@ -13,7 +13,7 @@ use crate::progress::{
 use crate::run::{self, RunOptions};
 
 /// The manifest where none is named.
-const DEFAULT_MANIFEST: &str = "pipeline.toml";
+pub(super) const DEFAULT_MANIFEST: &str = "pipeline.toml";
 
 /// Runs the pipeline.
 pub(super) fn run(args: &Run) -> Result<u8> {
@@ -115,6 +115,7 @@ fn default_manifest() -> Result<PathBuf> {
         return Ok(path.to_owned());
     }
     Err(Error::Usage(format!(
-        "no manifest: name one with -manifest FILE, or call it `{DEFAULT_MANIFEST}` in this folder"
+        "no manifest: name one with -manifest FILE, or call it `{DEFAULT_MANIFEST}` in this folder; \
+         `task-pipeline init` writes one to begin with"
     )))
 }

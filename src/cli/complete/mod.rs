@@ -42,7 +42,7 @@ fn value<'a>(flag: &FlagInfo<'a>) -> Option<(&'a str, Takes)> {
 }
 
 /// The options of a command that are told of.
-fn options<'c>(command: &'c CommandInfoWithArgs) -> impl Iterator<Item = &'c FlagInfo<'static>> {
+fn options(command: &CommandInfoWithArgs) -> impl Iterator<Item = &FlagInfo<'static>> {
     command.flags.iter().filter(|flag| !flag.hidden)
 }
 

@@ -70,14 +70,7 @@ impl Engine {
         }
         placed.extend(report.log);
         let objects = placed.iter().map(|placed| (placed.hash, placed.size)).collect();
-        let finish = Finish {
-            job: job.clone(),
-            worked,
-            failure,
-            warnings: report.warnings,
-            spoilt: report.damaged_inputs,
-            log,
-        };
+        let finish = Finish { job: job.clone(), worked, failure, warnings: report.warnings, log };
         let completion =
             Completion { step: job.leaf.step, task: job.task, attempt, verdict, outputs, objects };
         Ok(Ready { completion, placed, finish, is_urgent: task.is_limited })

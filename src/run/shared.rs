@@ -25,8 +25,6 @@ pub(super) struct Finish {
     pub(super) worked: (Instant, Instant),
     pub(super) failure: Option<Failure>,
     pub(super) warnings: Vec<String>,
-    /// Objects that the script spoilt.
-    pub(super) spoilt: Vec<ObjectHash>,
     /// With `-v`: what the script printed.
     pub(super) log: Option<Vec<u8>>,
 }
@@ -38,6 +36,8 @@ pub(super) enum Message {
     Started { job: Job, worker: usize, at: Instant },
     /// One transaction's worth of attempts is durable.
     Committed { ended: Vec<(Finish, Completion)>, effects: Effects, commit: Commit },
+    /// Objects that a script spoilt; set aside already.
+    Spoilt(Vec<ObjectHash>),
     /// A job ended without an attempt to record: cancelled, or not begun.
     Dropped { job: Job },
     /// We could not do our part; the job, if any, stays pending.

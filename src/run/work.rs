@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use threadpool::ThreadPool;
 
@@ -64,6 +64,8 @@ impl Work<'_> {
             flow: Arc::clone(&flow),
             tasks: self.tasks(),
             dir: self.prepared.manifest.dir.as_path().into(),
+            db_dir: self.db_dir.to_owned(),
+            spoilt: Mutex::default(),
             scratch: scratch.clone(),
             committer: Committer::new(
                 Arc::clone(&self.db),

@@ -1,17 +1,19 @@
 //! One thread of the pool: takes a step, runs it, hands in its completion. Knows how to turn a task
 //! and a leaf into an attempt; `report` turns what happened into rows. Decides nothing about the run.
 
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::db::{self, Db, Flow};
 use crate::error::{Error, OrIo, Result};
+use crate::maintain;
 use crate::object::ObjectHash;
-use crate::step::{self, Attempt, GatherItem, Input, Outcome, Scratch, Supervisor};
+use crate::step::{self, Attempt, GatherItem, Input, Outcome, Report, Scratch, Supervisor};
 use crate::store::Store;
 
 use super::committer::{Committer, Ready};
@@ -43,6 +45,9 @@ pub(super) struct Engine {
     pub(super) tasks: Vec<TaskWork>,
     /// The manifest's folder.
     pub(super) dir: Arc<Path>,
+    pub(super) db_dir: PathBuf,
+    /// Objects that scripts have changed in this run.
+    pub(super) spoilt: Mutex<HashSet<ObjectHash>>,
     /// This run's own folder below `DB/scratch`.
     pub(super) scratch: PathBuf,
     pub(super) committer: Committer,
@@ -161,7 +166,9 @@ impl Engine {
                     self.stop.store(true, Ordering::Release);
                 }
             },
-        )?;
+        );
+        let report = report.or_else(|error| self.excuse(error))?;
+        self.set_aside(&report.damaged_inputs)?;
         if let Some(free) = report.full_disk {
             // It is the disk that has failed: the step stays pending, for the run that finds room.
             let path = self.scratch.clone();
@@ -170,6 +177,34 @@ impl Engine {
         match report.outcome {
             Outcome::Cancelled => Ok(None),
             _ => self.ready(job, slot.number, (began, Instant::now()), report).map(Some),
+        }
+    }
+
+    /// Nobody else may read what a script has spoilt, this worker's next step least of all; it is got back
+    /// when the run is over.
+    fn set_aside(&self, spoilt: &[ObjectHash]) -> Result<()> {
+        for object in spoilt {
+            self.spoilt().insert(*object);
+            maintain::set_aside(&self.db, &self.store, &self.db_dir, object)?;
+        }
+        if !spoilt.is_empty() {
+            self.say(Message::Spoilt(spoilt.to_vec()));
+        }
+        Ok(())
+    }
+
+    fn spoilt(&self) -> MutexGuard<'_, HashSet<ObjectHash>> {
+        self.spoilt.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An input that another step has spoilt in this run is that step's fault and no damaged database: this
+    /// one fails, and the next run has its input again.
+    fn excuse(&self, error: Error) -> Result<Report> {
+        match error {
+            Error::Damaged { object, .. } if self.spoilt().contains(&object) => Ok(Report::of(Outcome::Refused(
+                "another step has changed its input; that is got back when the run is over: run again".to_owned(),
+            ))),
+            error => Err(error),
         }
     }
 

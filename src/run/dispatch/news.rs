@@ -3,13 +3,10 @@
 use std::time::Instant;
 
 use crate::db::{Completion, Effects, Flow, Leaf, Verdict};
-use crate::maintain;
-use crate::object::ObjectHash;
 use crate::progress::{Event, Failure, StepEnded, StepName, StepStarted};
 
 use super::super::disk;
 use super::super::shared::{Finish, Job, Message};
-use super::super::worker::Engine;
 use super::Dispatcher;
 
 /// Failures shown again at the end.
@@ -31,6 +28,11 @@ impl Dispatcher<'_> {
                     may_be_due |= self.take_finish(finish, &completion);
                 }
                 may_be_due
+            }
+            Message::Spoilt(objects) => {
+                let why = "a script changed it".to_owned();
+                self.summary.spoilt.extend(objects.into_iter().map(|object| (object, why.clone())));
+                false
             }
             Message::Dropped { job } => {
                 self.put_back(&job);
@@ -73,9 +75,8 @@ impl Dispatcher<'_> {
 
     /// True if that was the task's last step.
     fn take_finish(&mut self, finish: Finish, completion: &Completion) -> bool {
-        let Finish { job, worked, failure, warnings, spoilt, log } = finish;
+        let Finish { job, worked, failure, warnings, log } = finish;
         let verdict = completion.verdict;
-        self.set_aside(spoilt);
         self.in_flight -= 1;
         self.backlog.ended(job.task, job.leaf.step, verdict);
         let name = name(&self.engine.flow, &job);
@@ -122,20 +123,6 @@ impl Dispatcher<'_> {
         }
         if !self.keep_going {
             self.stop();
-        }
-    }
-
-    /// Nobody else may read what a script has spoilt; it is got back when the run is over.
-    fn set_aside(&mut self, spoilt: Vec<ObjectHash>) {
-        for object in spoilt {
-            let Engine { db, store, .. } = &*self.engine;
-            match maintain::set_aside(db, store, &self.db_dir, &object) {
-                Ok(()) => {
-                    let why = "a script changed it".to_owned();
-                    self.summary.spoilt.push((object, why));
-                }
-                Err(error) => self.fail(error),
-            }
         }
     }
 

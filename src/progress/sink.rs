@@ -24,8 +24,12 @@ impl Sink {
             let path = PathBuf::from("standard output");
             return Ok(Sink::new(Box::new(std::io::stdout()), None, path));
         }
-        let file = File::create(path).or_io("write to", path)?;
+        // Appending: should another run empty the file, no hole is left where we were.
+        let file = File::options().create(true).append(true).open(path).or_io("write to", path)?;
         let is_regular = file.metadata().or_io("look at", path)?.is_file();
+        if is_regular {
+            file.set_len(0).or_io("empty", path)?;
+        }
         let again =
             if is_regular { Some((file.try_clone().or_io("open", path)?, 0)) } else { None };
         Ok(Sink::new(Box::new(file), again, path.to_owned()))

@@ -124,13 +124,13 @@ fn step_ended<'a>(
             size: placed.1,
             executable: output.executable,
         });
-    let is_exit = matches!(attempt.outcome, "ok" | "exit" | "refused");
+    let is_exit = matches!(attempt.outcome, "ok" | "exit");
     let end = End {
         worker: attempt.worker,
         outcome: attempt.outcome,
         again: ended.again,
         exit_code: is_exit.then(|| attempt.code.unwrap_or(0)),
-        signal: attempt.code.filter(|_| !is_exit),
+        signal: attempt.code.filter(|_| attempt.outcome == "signal"),
         why,
         began_us: since(ended.worked.0),
         ended_us: since(ended.worked.1),

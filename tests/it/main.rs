@@ -30,6 +30,7 @@ mod readme;
 mod resume;
 mod revival;
 mod scale;
+mod schemas;
 mod store;
 mod terminal;
 mod tidy;

@@ -6,13 +6,14 @@ use std::process::Command;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::harness::{Project, WAIT_FOR_GO, wait_for};
+use crate::harness::{Project, WAIT_FOR_GO, schema, wait_for};
 
 /// The events in a file, each of the form that `fixtures/schemas/event.json` describes.
 fn events(p: &Project, name: &str) -> Vec<Value> {
     let text = p.read(name);
     assert!(text.is_empty() || text.ends_with('\n'), "a torn line:\n{text}");
-    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    let events = text.lines().map(|line| serde_json::from_str(line).unwrap());
+    events.inspect(|event| schema::check("event", event).unwrap()).collect()
 }
 
 /// What is told already; nothing if the file isn't made yet.
@@ -95,6 +96,9 @@ fn every_kind_of_event_is_told_and_is_as_its_schema_says() {
     ]
     .into();
     assert_eq!(told, known);
+    let mut wrong = all[0].clone();
+    wrong["more"] = 1.into();
+    schema::check("event", &wrong).unwrap_err();
     for name in ["1", "2", "3"] {
         let events = events(&p, name);
         assert_eq!(events[0]["schema"], "task-pipeline events 1");

@@ -32,6 +32,7 @@ mod readme;
 mod resume;
 mod revival;
 mod scale;
+mod schemas;
 mod start;
 mod store;
 mod terminal;

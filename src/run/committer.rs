@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use crate::db::{self, Completion, Db, Durability, Flow};
 use crate::error::Result;
 use crate::ids::RunId;
+use crate::progress::Commit;
 use crate::store::{Placed, Store};
 
 use super::shared::{Finish, Message};
@@ -150,6 +151,7 @@ impl Committer {
         let mut completions = Vec::with_capacity(group.len());
         let mut placed = Vec::new();
         let mut finishes = Vec::with_capacity(group.len());
+        let began = Instant::now();
         for ready in group {
             completions.push(ready.completion);
             placed.extend(ready.placed);
@@ -162,13 +164,16 @@ impl Committer {
             return;
         }
         match self.keep(&completions, &placed) {
-            Ok(effects) => {
+            Ok((effects, synced)) => {
                 for placed in &placed {
                     self.store.note_committed(&placed.hash);
                 }
                 // The objects' guards go now: rows prove them.
                 drop(placed);
-                self.say(Message::Committed { finishes, effects });
+                let steps = finishes.len();
+                let commit = Commit { steps, began, synced, ended: Instant::now() };
+                let ended = finishes.into_iter().zip(completions).collect();
+                self.say(Message::Committed { ended, effects, commit });
             }
             Err(error) => {
                 self.broken.store(true, Ordering::Release);
@@ -180,12 +185,18 @@ impl Committer {
         }
     }
 
-    /// Object complete under its name, then durable, then the row.
-    fn keep(&self, completions: &[Completion], placed: &[Placed]) -> Result<db::Effects> {
+    /// Object complete under its name, then durable, then the row. Says when they were durable.
+    fn keep(
+        &self,
+        completions: &[Completion],
+        placed: &[Placed],
+    ) -> Result<(db::Effects, Instant)> {
         if self.durability == Durability::Batch && !placed.is_empty() {
             self.store.sync(&placed.iter().collect::<Vec<_>>())?;
         }
-        db::commit(&mut self.db.lock(), &self.flow, self.run, completions)
+        let synced = Instant::now();
+        let effects = db::commit(&mut self.db.lock(), &self.flow, self.run, completions)?;
+        Ok((effects, synced))
     }
 
     fn say(&self, message: Message) {

@@ -14,6 +14,7 @@ mod ingest;
 mod lock;
 mod outcome;
 mod prepare;
+mod report;
 mod scan;
 mod shared;
 mod signals;
@@ -34,7 +35,7 @@ use crate::graph::Graph;
 use crate::ids::{RunId, TaskIndex};
 use crate::maintain;
 use crate::manifest::Manifest;
-use crate::progress::{Event, Progress, Summary};
+use crate::progress::{Event, Progress, Registered, Summary};
 use crate::store::{self, Store};
 
 pub(crate) use digest::utc;
@@ -140,8 +141,6 @@ fn locked(
         return Ok(summary);
     }
     let plan = prepared.plan(&db, options, Some(&store))?;
-    progress.tell(&Event::Registered { tasks: prepared.names(), plan: &plan });
-
     let row = RunRow {
         started_ms: now_ms(),
         boot,
@@ -160,6 +159,19 @@ fn locked(
         };
         db::apply(&mut conn, &prepared.flow, &applied)?
     };
+    let history = if progress.wants_history() {
+        db::mean_times(&db.lock(), &prepared.flow)?
+    } else {
+        Vec::new()
+    };
+    let limits = prepared.limits();
+    progress.tell(&Event::Registered(&Registered {
+        run,
+        plan: &plan,
+        flow: &prepared.flow,
+        history: &history,
+        limits: &limits,
+    }));
     let work = work::Work {
         db: Arc::clone(&db),
         store: Arc::clone(&store),

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use threadpool::ThreadPool;
 
@@ -65,6 +65,8 @@ impl Work<'_> {
             flow: Arc::clone(&flow),
             tasks: self.tasks(),
             dir: self.prepared.manifest.dir.as_path().into(),
+            db_dir: self.db_dir.to_owned(),
+            spoilt: Mutex::default(),
             scratch: scratch.clone(),
             committer: Committer::new(
                 Arc::clone(&self.db),
@@ -140,9 +142,10 @@ impl Work<'_> {
 
     fn terms(&self) -> Vec<Terms> {
         let Prepared { manifest, graph, .. } = self.prepared;
-        let terms = manifest.indexed().map(|(index, task)| Terms {
+        let limits = self.prepared.limits();
+        let terms = manifest.indexed().map(|(index, _)| Terms {
             height: graph.height[index.0],
-            limit: task.parallel.map_or(usize::MAX, std::num::NonZeroUsize::get),
+            limit: limits[index.0],
             excluded: !self.only.is_empty() && !self.only.contains(&index),
         });
         terms.collect()

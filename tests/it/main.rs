@@ -13,6 +13,7 @@
 mod harness;
 
 mod commands;
+mod events;
 mod export;
 mod failure;
 mod flags;
@@ -22,6 +23,7 @@ mod incremental;
 mod inputs;
 mod lock;
 mod manifest;
+mod migration;
 mod output;
 mod owner;
 mod processes;
@@ -30,8 +32,11 @@ mod readme;
 mod resume;
 mod revival;
 mod scale;
+mod schemas;
+mod start;
 mod store;
 mod terminal;
 mod tidy;
+mod trace;
 mod wiring;
 mod world;

@@ -9,6 +9,7 @@ use crate::db::Durability;
 use crate::error::{Error, OrIo as _, Result, exit};
 use crate::progress::{Bar, Lines, Loudness, Progress};
 use crate::run::{self, RunOptions};
+use crate::step;
 
 /// The manifest where none is named.
 const DEFAULT_MANIFEST: &str = "pipeline.toml";
@@ -72,6 +73,7 @@ pub(super) fn options(args: &Run) -> Result<RunOptions> {
         verbose: args.verbose,
         min_free: args.min_free,
         allow_network_fs: args.allow_network_fs,
+        execute: step::execute,
     })
 }
 

@@ -60,6 +60,7 @@ pub(super) struct Engine {
     pub(super) verbose: bool,
     /// `-k`.
     pub(super) keep_going: bool,
+    pub(super) execute: step::Execute,
 }
 
 /// Takes steps until there are no more. Never panics: the pool would swallow it, and the dispatcher
@@ -115,7 +116,7 @@ impl Engine {
             let input = job.leaf.name.clone();
             self.say(Message::Started { step: job.leaf.step, task: job.task, input });
         }
-        let report = step::execute(
+        let report = (self.execute)(
             scratch,
             &self.store,
             &self.supervisor,

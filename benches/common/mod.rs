@@ -15,7 +15,7 @@ use task_pipeline::error::{Error, Result};
 use task_pipeline::object::ObjectHash;
 use task_pipeline::progress::Silent;
 use task_pipeline::run::{self, RunOptions};
-use task_pipeline::step::{Attempt, Outcome, Output, Report, Scratch, Supervisor, Usage};
+use task_pipeline::step::{Attempt, Input, Outcome, Output, Report, Scratch, Supervisor, Usage};
 use task_pipeline::store::{IsCommitted, Store};
 
 /// Few samples, because every one writes files: more of them measure the disk's patience.
@@ -79,8 +79,8 @@ pub(crate) fn run(options: &RunOptions) -> task_pipeline::progress::Summary {
     summary
 }
 
-/// An attempt without a process. The task's `env` says what it leaves: SAME=n, n outputs of the same
-/// bytes; OWN=n, n outputs that no other step has.
+/// An attempt without a process. The task's `env` says what it leaves: SAME=n, n outputs whose bytes all
+/// steps have, and names of their own; OWN=n, n outputs that no other step has.
 pub(crate) fn instant(
     _: &mut Scratch,
     store: &Store,
@@ -93,12 +93,14 @@ pub(crate) fn instant(
     let mut outputs = Vec::new();
     for n in 0..number(attempt, "SAME")? {
         let object = store.put(b"the same\n", is_committed)?;
-        outputs.push(Output { name: format!("same{n}").into(), object, executable: false });
+        let name = named(attempt, &format!(".same{n}"));
+        outputs.push(Output { name, object, executable: false });
     }
     for n in 0..number(attempt, "OWN")? {
         let bytes = format!("{:?} {n}\n", variable(attempt, "STEP_ID"));
         let object = store.put(bytes.as_bytes(), is_committed)?;
-        outputs.push(Output { name: format!("own{n}").into(), object, executable: false });
+        let name = named(attempt, &format!(".own{n}"));
+        outputs.push(Output { name, object, executable: false });
     }
     outputs.sort_by(|one, other| one.name.cmp(&other.name));
     Ok(Report {
@@ -111,6 +113,14 @@ pub(crate) fn instant(
         damaged_inputs: Vec::new(),
         full_disk: None,
     })
+}
+
+/// The input's name with something behind it.
+fn named(attempt: &Attempt, end: &str) -> Vec<u8> {
+    match &attempt.input {
+        Input::One { name, .. } => [name, end.as_bytes()].concat(),
+        Input::Many(_) => end.into(),
+    }
 }
 
 fn variable<'a>(attempt: &'a Attempt, name: &str) -> Option<&'a OsStr> {

@@ -9,7 +9,7 @@
 # - A ratio is formed within a round, where disk and machine are in the same mood for both; printed are
 #   the median of these ratios, the smallest and the largest.
 # - `sync` before each program: what the one before has left to be written is not the next one's burden.
-#   (Without it `--durability batch`, whose barrier writes all that is unwritten, paid for the others.)
+#   Least of all that of `--durability batch`, whose barrier may write all that is unwritten (syncfs).
 # - Every program starts one `sh` for each step, and makes one file for it in a folder of its own.
 # - Nothing is deleted between rounds: on ext4, deleting thousands of files slows the making of new ones
 #   for minutes. The large files of `big`, which comes last, are few, and are deleted.

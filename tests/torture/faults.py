@@ -14,7 +14,7 @@ import subprocess
 import tempfile
 import time
 
-from common import BIN, DAMAGED, FAILED, INTERNAL, IO, LOCKED, NO_SPACE, OK, USAGE, Box, differences, until
+from common import BIN, DAMAGED, FAILED, INTERNAL, IO, LOCKED, NO_SPACE, OK, USAGE, Box, differences, object_path, until
 
 DOCUMENTED = {OK, FAILED, USAGE, DAMAGED, NO_SPACE, IO, LOCKED}  # 70 is a bug
 ROOM = os.environ.get("TORTURE_DIR") or ("/dev/shm" if os.path.isdir("/dev/shm") else tempfile.gettempdir())
@@ -130,7 +130,7 @@ def bad_objects(db_dir, connection=None):
         if own:
             connection.close()
     for name, size in rows:
-        path = pathlib.Path(db_dir, "objects", name[:2], name[2:4], name[4:])
+        path = object_path(db_dir, name)
         try:
             data = path.read_bytes()
         except OSError as error:

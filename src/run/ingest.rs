@@ -11,6 +11,7 @@ use crate::object::{ObjectHash, ObjectHasher};
 use crate::store::Placed;
 use crate::text::path_bytes;
 
+use super::identity::identity;
 use super::scan::Scanner;
 
 /// A file whose inode changed less than this before it was hashed may change once more within the same
@@ -43,8 +44,9 @@ impl Scanner<'_> {
     /// Makes objects durable and commits them.
     pub(super) fn keep(&self, placed: &[Placed]) -> Result<()> {
         let Some(store) = self.store else { return Ok(()) };
-        if self.durability == Durability::Batch {
-            store.sync(&placed.iter().collect::<Vec<_>>())?;
+        match self.durability {
+            Durability::Batch => store.sync(&placed.iter().collect::<Vec<_>>())?,
+            Durability::Off => db::note_unsynced(&self.db.lock(), &identity(self.db_dir)?)?,
         }
         let objects: Vec<(ObjectHash, u64)> = placed.iter().map(|p| (p.hash, p.size)).collect();
         db::put_objects(&mut self.db.lock(), &objects)?;

@@ -119,13 +119,18 @@ def settled(want, got):
     return found[:6]
 
 
-def bad_objects(db_dir, connection=None):
-    """Rows whose object is missing or wrong, looked at without the program: [sentence]."""
+def bad_objects(db_dir, connection=None, steps=None):
+    """Rows whose object is missing or wrong, looked at without the program: [sentence]. With `steps`, only
+    what these have made and printed."""
     own = connection is None
     connection = connection or open_copy(db_dir)
     bad = []
     try:
         rows = connection.execute("SELECT lower(hex(hash)), size FROM object").fetchall()
+        if steps is not None:
+            of_steps = "SELECT lower(hex(object)), step FROM output UNION SELECT lower(hex(log)), step FROM attempt WHERE log IS NOT NULL"
+            theirs = {name for name, step in connection.execute(of_steps) if step in steps}
+            rows = [(name, size) for name, size in rows if name in theirs] + [(name, 0) for name in theirs - {name for name, _ in rows}]
     finally:
         if own:
             connection.close()

@@ -11,6 +11,7 @@ use crate::progress::{
     Bar, Begun, Event, JsonLines, Lines, Loudness, Paint, Progress as _, Several, Trace,
 };
 use crate::run::{self, RunOptions};
+use crate::step;
 
 /// The manifest where none is named.
 pub(super) const DEFAULT_MANIFEST: &str = "pipeline.toml";
@@ -106,6 +107,7 @@ pub(super) fn options(args: &Run) -> Result<RunOptions> {
         verbose: args.verbose,
         min_free: args.min_free,
         allow_network_fs: args.allow_network_fs,
+        execute: step::execute,
     })
 }
 

@@ -36,6 +36,7 @@ use crate::ids::{RunId, TaskIndex};
 use crate::maintain;
 use crate::manifest::Manifest;
 use crate::progress::{Event, Progress, Registered, Summary};
+use crate::step;
 use crate::store::{self, Store};
 
 pub(crate) use digest::utc;
@@ -68,6 +69,8 @@ pub struct RunOptions {
     pub min_free: u64,
     /// The database may lie on a network mount.
     pub allow_network_fs: bool,
+    /// Makes the attempts: [`step::execute`].
+    pub execute: step::Execute,
 }
 
 /// Milliseconds since 1970.

@@ -83,6 +83,7 @@ impl Work<'_> {
             tell_starts: progress.wants_starts(),
             verbose: self.options.verbose,
             keep_going: self.options.keep_going,
+            execute: self.options.execute,
         });
         let forwarder = Forwarder::start(send_message)?;
         // One thread more than scripts at once: see slots.rs.

@@ -61,6 +61,7 @@ pub(super) struct Engine {
     pub(super) verbose: bool,
     /// `-k`.
     pub(super) keep_going: bool,
+    pub(super) execute: step::Execute,
 }
 
 /// Takes steps until there are no more. Never panics: the pool would swallow it, and the dispatcher
@@ -154,7 +155,7 @@ impl Engine {
         if self.tell_starts {
             self.say(Message::Started { job: job.clone(), worker: slot.number, at: began });
         }
-        let report = step::execute(
+        let report = (self.execute)(
             scratch,
             &self.store,
             &self.supervisor,

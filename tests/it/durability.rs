@@ -85,3 +85,22 @@ fn the_log_of_a_killed_run_is_in_the_database_before_anything_is_added_to_it() {
     p.file("go", "");
     second.end().ok().ran(["slow"]);
 }
+
+#[test]
+fn steps_that_were_sent_to_the_pool_already_heed_the_free_space_floor() {
+    let p = Project::new();
+    for n in 0..40 {
+        p.file(format!("in/{n}"), format!("{n}"));
+    }
+    let found = rustix::fs::statvfs(&p.root()).unwrap();
+    let free = found.f_bavail * found.f_frsize;
+    // The first step takes twice as much as may be taken.
+    let script = format!("[ -e hog ] || fallocate -l {} hog", free / 16);
+    p.task_with("a", "inputs = [\"in/*\"]", &script);
+    let floor = (free - free / 32).to_string();
+    let stopped = p.run_with(["-j1", "--min-free", &floor]).fails(73).says("have to stay free");
+    let ran = p.ledger().len();
+    assert!((1..40).contains(&ran), "{ran} steps ran: {}", stopped.stderr);
+    p.remove("hog").run_with(["--min-free", "0"]).ok();
+    assert_eq!(p.ledger().len(), 40);
+}

@@ -17,6 +17,7 @@ use crate::store::Store;
 use super::RunOptions;
 use super::backlog::{Backlog, Terms};
 use super::committer::{self, Committer};
+use super::disk::Floor;
 use super::dispatch::{Dispatcher, Parts};
 use super::prepare::Prepared;
 use super::signals::Forwarder;
@@ -78,6 +79,7 @@ impl Work<'_> {
             ),
             supervisor: Supervisor::new(step::GRACE)?,
             slots: Slots::new(jobs),
+            floor: Floor::new(self.db_dir, self.options.min_free),
             stop: AtomicBool::new(false),
             messages: send_message.clone(),
             tell_starts: progress.wants_starts(),
@@ -100,8 +102,6 @@ impl Work<'_> {
             messages,
             progress,
             keep_going: self.options.keep_going,
-            db_dir: self.db_dir,
-            min_free: self.options.min_free,
             backlog: Backlog::read(&self.db, &engine.flow, self.terms())?,
             retry_delay: self.prepared.manifest.tasks.iter().map(|task| task.retry_delay).collect(),
         });

@@ -17,6 +17,7 @@ use crate::step::{self, Attempt, GatherItem, Input, Outcome, Report, Scratch, Su
 use crate::store::Store;
 
 use super::committer::{Committer, Ready};
+use super::disk::Floor;
 use super::shared::{Job, Message};
 use super::slots::{Due, Slot, Slots};
 
@@ -53,6 +54,7 @@ pub(super) struct Engine {
     pub(super) committer: Committer,
     pub(super) supervisor: Supervisor,
     pub(super) slots: Slots,
+    pub(super) floor: Floor,
     /// Nothing more is to be started.
     pub(super) stop: AtomicBool,
     pub(super) messages: flume::Sender<Message>,
@@ -111,6 +113,10 @@ impl Engine {
     fn run_step(&self, slot: &Slot<'_>, number: usize, scratch: &mut Option<Scratch>, job: Job) {
         if self.stop.load(Ordering::Acquire) {
             return self.say(Message::Dropped { job });
+        }
+        if let Err(error) = self.floor.check() {
+            self.stop.store(true, Ordering::Release);
+            return self.say(Message::Broken { job: Some(job), error });
         }
         let attempt = catch_unwind(AssertUnwindSafe(|| self.attempt(slot, number, scratch, &job)));
         match attempt {

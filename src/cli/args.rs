@@ -8,6 +8,7 @@ use argh::{ArgsInfo, FromArgValue, FromArgs};
 
 use super::care::{Gc, Repair, Verify};
 use super::color::Color;
+use super::report::Report;
 use super::start::{Completions, Init, Man};
 use super::values::{
     DEFAULT_MIN_FREE, attempt, bytes, bytes_of_size, default_db, jobs, name, path,
@@ -36,6 +37,8 @@ pub enum Invocation {
     Cat(Cat),
     /// `export`
     Export(Export),
+    /// `report`
+    Report(Report),
     /// `verify`
     Verify(Verify),
     /// `repair`
@@ -60,6 +63,7 @@ impl Invocation {
             | Invocation::Log(Log { db, .. })
             | Invocation::Cat(Cat { db, .. })
             | Invocation::Export(Export { db, .. })
+            | Invocation::Report(Report { db, .. })
             | Invocation::Verify(Verify { db, .. })
             | Invocation::Repair(Repair { db, .. })
             | Invocation::Gc(Gc { db, .. })

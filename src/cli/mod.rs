@@ -12,6 +12,7 @@ mod complete;
 mod help;
 mod hidden;
 mod man;
+mod report;
 mod start;
 #[cfg(test)]
 mod tests;
@@ -25,6 +26,7 @@ use argh::{ArgsInfo, FromArgs};
 pub use args::{Cat, Durability, Export, Invocation, Log, Plan, Run, Status};
 pub use care::{Gc, Repair, Verify};
 pub use color::Color;
+pub use report::Report;
 pub use start::{Completions, Init, Man, Shell};
 
 use crate::error::exit;

@@ -7,6 +7,7 @@ mod gc;
 mod log;
 mod plan;
 mod repair;
+mod report;
 mod run;
 mod start;
 mod status;
@@ -65,6 +66,7 @@ fn dispatch(command: Invocation) -> Result<u8> {
         Invocation::Log(args) => log::log(&args),
         Invocation::Cat(args) => cat::cat(&args),
         Invocation::Export(args) => export::export(&args),
+        Invocation::Report(args) => report::report(&args),
         Invocation::Verify(args) => verify::verify(&args),
         Invocation::Repair(args) => repair::repair(&args),
         Invocation::Gc(args) => gc::gc(&args),

@@ -22,6 +22,7 @@ mod maintain;
 mod plan;
 mod planner;
 mod query;
+mod report;
 mod runs;
 mod schema;
 mod sound;
@@ -48,6 +49,7 @@ pub use leaf::{Leaf, Todo, has_live_step, leaves, todo};
 pub use maintain::*;
 pub use plan::{Before, Plan, TaskPlan, plan};
 pub use query::*;
+pub use report::*;
 pub use runs::{
     Argument, Complete, RunRow, arguments, complete, end_run, live_steps, set_arguments,
 };

@@ -40,7 +40,7 @@ use crate::progress::{Event, Progress, Registered, Summary};
 use crate::step;
 use crate::store::{self, Store};
 
-pub(crate) use digest::utc;
+pub(crate) use digest::{TAIL_LINES, tail, utc};
 pub(crate) use disk::explain;
 pub use lock::RunLock;
 pub use prepare::Prepared;

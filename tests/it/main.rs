@@ -30,6 +30,7 @@ mod owner;
 mod processes;
 mod random;
 mod readme;
+mod report;
 mod resume;
 mod revival;
 mod scale;

@@ -16,6 +16,7 @@ const LAYERS: &[&[&str]] = &[
     &["progress", "cli"],
     &["maintain"],
     &["run"],
+    &["report"],
     &["commands"],
 ];
 
@@ -26,6 +27,7 @@ const STRANGERS: &[(&str, &[&str])] = &[
     ("db", &["step", "store", "manifest", "graph", "recipe", "run", "progress"]),
     ("maintain", &["manifest", "graph", "progress", "cli"]),
     ("progress", &["run", "cli", "store", "step", "maintain", "manifest"]),
+    ("report", &["step", "manifest", "graph", "recipe", "progress", "cli", "maintain"]),
     ("cli", &["run", "progress", "store", "step", "maintain"]),
 ];
 

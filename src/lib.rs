@@ -11,6 +11,7 @@ pub mod error;
 pub mod graph;
 pub mod ids;
 pub mod maintain;
+pub mod make;
 pub mod manifest;
 pub mod names;
 pub mod object;

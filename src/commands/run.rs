@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::cli::{self, Run};
 use crate::db::Durability;
 use crate::error::{Error, OrIo as _, Result, exit};
+use crate::make;
 use crate::progress::{Bar, Lines, Loudness, Progress};
 use crate::run::{self, RunOptions};
 
@@ -58,10 +59,16 @@ pub(super) fn options(args: &Run) -> Result<RunOptions> {
         cli::Durability::Off => Durability::Off,
     };
     let cpus = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    let make = make::inherited();
+    let no_jobserver = make.out_of_reach.filter(|_| args.jobs.is_none());
+    // As many as there are tokens: make says how many there are at most.
+    let tokens = make.jobserver.as_ref().and(make.jobs);
     Ok(RunOptions {
         manifest,
         db: args.db.clone(),
-        jobs: args.jobs.unwrap_or(cpus),
+        jobs: args.jobs.or(tokens).unwrap_or(cpus),
+        jobserver: make.jobserver.clone(),
+        no_jobserver: no_jobserver.map(|cure| format!("make's -j is not shared: {cure}")),
         keep_going: args.keep_going,
         always: args.always,
         only: args.step.clone(),

@@ -34,6 +34,7 @@ use crate::error::{Error, OrIo, Result};
 use crate::graph::Graph;
 use crate::ids::{RunId, TaskIndex};
 use crate::maintain;
+use crate::make::Jobserver;
 use crate::manifest::Manifest;
 use crate::progress::{Event, Progress, Summary};
 use crate::store::Store;
@@ -50,6 +51,10 @@ pub struct RunOptions {
     pub db: PathBuf,
     /// Scripts at once.
     pub jobs: NonZeroUsize,
+    /// make's, whose tokens limit them too.
+    pub jobserver: Option<Jobserver>,
+    /// Why make's `-j` doesn't, worth telling.
+    pub no_jobserver: Option<String>,
     pub keep_going: bool,
     /// `-B`: everything anew.
     pub always: bool,

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::db::{self, AttemptRow, Completion, Db, Flow, OutputRow, Verdict};
 use crate::error::{Error, OrIo, Result};
+use crate::make::Share;
 use crate::object::ObjectHash;
 use crate::progress::Failure;
 use crate::step::{self, Attempt, GatherItem, Input, Outcome, Report, Scratch, Supervisor};
@@ -33,6 +34,7 @@ pub(super) struct TaskWork {
     pub(super) env: Vec<(OsString, OsString)>,
     pub(super) timeout: Option<Duration>,
     pub(super) retries: u32,
+    pub(super) jobserver: Option<Arc<Share>>,
     /// Where the script's file is, once written. It is run from a file, because an argument can't be
     /// longer than 128 KiB, and by its interpreter, because executing a file just written meets
     /// ETXTBSY when another thread forks meanwhile.
@@ -91,6 +93,12 @@ impl Engine {
         let _ = self.messages.send(message);
     }
 
+    /// Nothing more is to be started, nor waited for in order to start.
+    pub(super) fn start_no_more(&self) {
+        self.stop.store(true, Ordering::Release);
+        self.slots.close();
+    }
+
     fn is_committed(&self, hash: &ObjectHash) -> Result<Option<u64>> {
         db::known_object(&self.db.lock(), hash)
     }
@@ -103,8 +111,8 @@ impl Engine {
         job: &Job,
     ) -> Result<Option<Ready>> {
         let attempt = self.describe(job)?;
-        let mut slot = Some(self.slots.take());
-        if self.stop.load(Ordering::Acquire) {
+        let mut slot = self.slots.take();
+        if slot.is_none() {
             return Ok(None);
         }
         let scratch = match scratch {
@@ -124,7 +132,7 @@ impl Engine {
             &mut |outcome| {
                 // Before the slot is free, or the next script would start after a failure.
                 if self.is_final(job, outcome) && !self.keep_going {
-                    self.stop.store(true, Ordering::Release);
+                    self.start_no_more();
                 }
                 drop(slot.take());
             },
@@ -179,6 +187,7 @@ impl Engine {
             dir: Arc::clone(&self.dir),
             env,
             timeout: task.timeout,
+            jobserver: task.jobserver.clone(),
         })
     }
 

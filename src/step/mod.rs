@@ -30,6 +30,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::make::Share;
 use crate::object::ObjectHash;
 use crate::store::Placed;
 
@@ -75,6 +76,8 @@ pub struct Attempt {
     /// Variables besides INPUT_FILE, INPUT_NAME, INPUT_DIR, OUTPUT_DIR and TMPDIR, which are added here.
     pub env: Vec<(OsString, OsString)>,
     pub timeout: Option<Duration>,
+    /// Tokens for a make, cargo or ninja in the script.
+    pub jobserver: Option<Arc<Share>>,
 }
 
 /// How an attempt ended.

@@ -4,6 +4,7 @@
 
 mod files;
 mod process;
+mod tokens;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ use tempfile::TempDir;
 
 pub(crate) use files::{Dice, chmod, contents, files, hex, is_alive, sha256, tree, wait_for};
 pub(crate) use process::{Call, Ran};
+pub(crate) use tokens::Tokens;
 
 /// A script's way to wait until the test calls `p.file("go", "")`.
 pub(crate) const WAIT_FOR_GO: &str =

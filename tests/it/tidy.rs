@@ -10,6 +10,7 @@ const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 /// otherwise.
 const LAYERS: &[&[&str]] = &[
     &["object", "ids", "text", "duration", "names", "suggest", "sys"],
+    &["make"],
     &["error", "manifest", "graph", "recipe"],
     &["store", "db"],
     &["step"],

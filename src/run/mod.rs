@@ -20,6 +20,7 @@ mod shared;
 mod signals;
 mod slots;
 mod sources;
+mod tokens;
 mod walk;
 mod work;
 mod worker;

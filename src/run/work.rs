@@ -22,6 +22,7 @@ use super::dispatch::{Dispatcher, Parts};
 use super::prepare::Prepared;
 use super::signals::Forwarder;
 use super::slots::Slots;
+use super::tokens::Tokens;
 use super::worker::{self, Engine, TaskWork};
 
 /// The pool panics where the system has no more threads: a limit of the user's, which is told as such.
@@ -59,7 +60,7 @@ impl Work<'_> {
         let supervisor = Supervisor::new(step::GRACE)?;
         let (jobserver, share) = self.jobserver(progress)?;
         let (send_message, messages) = flume::unbounded();
-        let (send_job, take_job) = flume::bounded(4 * jobs + 8);
+        let (send_job, take_job) = flume::bounded(4 * jobs + 56);
         let flow: Arc<Flow> = Arc::new(self.prepared.flow.clone());
         let engine = Arc::new(Engine {
             db: Arc::clone(&self.db),
@@ -77,7 +78,8 @@ impl Work<'_> {
                 send_message.clone(),
             ),
             supervisor,
-            slots: Slots::new(jobs, jobserver.as_ref().map(Jobserver::client))?,
+            slots: Slots::new(jobs),
+            tokens: Tokens::new(jobserver.as_ref().map(Jobserver::client))?,
             stop: AtomicBool::new(false),
             messages: send_message.clone(),
             tell_starts: progress.wants_starts(),
@@ -161,6 +163,7 @@ impl Work<'_> {
                 timeout: task.timeout,
                 retries: task.retries,
                 jobserver: share.filter(|_| task.jobserver).cloned(),
+                is_limited: task.parallel.is_some(),
                 file: OnceLock::new(),
             })
             .collect()

@@ -91,6 +91,10 @@ pub struct Run {
     #[argh(switch, short = 'n')]
     pub dry_run: bool,
 
+    /// run again whenever an input, one of `files` or the manifest changes, until Ctrl-C
+    #[argh(switch)]
+    pub watch: bool,
+
     /// run everything anew, even what has not changed
     #[argh(switch, short = 'B')]
     pub always: bool,

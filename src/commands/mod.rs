@@ -10,6 +10,7 @@ mod repair;
 mod run;
 mod status;
 mod verify;
+mod watch;
 
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -63,6 +64,7 @@ fn dispatch(command: Invocation) -> Result<u8> {
         Invocation::Run(args) if args.dry_run => plan::plan(&args),
         // Recipe lines with a `+`, which we ask for, are run by `make -n` as well.
         Invocation::Run(args) if make::inherited().runs_nothing => plan::plan(&args),
+        Invocation::Run(args) if args.watch => watch::watch(&args),
         Invocation::Run(args) => run::run(&args),
         Invocation::Plan(args) => plan::plan(&args.into()),
         Invocation::Status(args) => status::status(&args),

@@ -18,12 +18,7 @@ const DEFAULT_MANIFEST: &str = "pipeline.toml";
 pub(super) fn run(args: &Run) -> Result<u8> {
     crate::sys::ignore_tty_stops().or_io("set up", "signals")?;
     let options = options(args)?;
-    let stderr = std::io::stderr();
-    let mut progress: Box<dyn Progress> = match () {
-        () if args.quiet => Box::new(Lines::new(stderr, Loudness::Quiet)),
-        () if stderr.is_terminal() && !args.verbose => Box::new(Bar::new()),
-        () => Box::new(Lines::new(stderr, Loudness::Normal)),
-    };
+    let mut progress = progress(args);
     let summary =
         run::run(&options, progress.as_mut()).map_err(|err| hint(err, &options.inputs))?;
     drop(progress);
@@ -34,8 +29,18 @@ pub(super) fn run(args: &Run) -> Result<u8> {
     Ok(if summary.failed > 0 { exit::STEPS_FAILED } else { exit::OK })
 }
 
+/// Shows a run as is asked for and as standard error can.
+pub(super) fn progress(args: &Run) -> Box<dyn Progress> {
+    let stderr = std::io::stderr();
+    match () {
+        () if args.quiet => Box::new(Lines::new(stderr, Loudness::Quiet)),
+        () if stderr.is_terminal() && !args.verbose => Box::new(Bar::new()),
+        () => Box::new(Lines::new(stderr, Loudness::Normal)),
+    }
+}
+
 /// A mistyped command, or one that comes too late, was taken for an input.
-fn hint(error: Error, inputs: &[PathBuf]) -> Error {
+pub(super) fn hint(error: Error, inputs: &[PathBuf]) -> Error {
     let command = inputs
         .iter()
         .filter(|input| !input.exists())

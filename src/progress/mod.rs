@@ -1,6 +1,7 @@
 //! What a run tells: past-tense events, in order. Told, never asks; unaware of how a run works.
 
 mod bar;
+mod hush;
 mod lines;
 
 use std::time::Duration;
@@ -10,6 +11,7 @@ use crate::ids::StepId;
 use crate::object::ObjectHash;
 
 pub use bar::Bar;
+pub use hush::Hush;
 pub use lines::{Lines, Loudness};
 
 /// Something that happened. Names are raw bytes: whoever shows them makes them fit to be shown.

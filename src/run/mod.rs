@@ -15,6 +15,7 @@ mod ingest;
 mod lock;
 mod outcome;
 mod prepare;
+mod reads;
 mod scan;
 mod shared;
 mod signals;
@@ -44,6 +45,8 @@ pub(crate) use digest::utc;
 pub(crate) use disk::explain;
 pub use lock::RunLock;
 pub use prepare::Prepared;
+pub use reads::reads;
+pub use signals::{die_when_idle, late_signal};
 
 /// What the command line asks of a run.
 #[derive(Debug, Clone)]

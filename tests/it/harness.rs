@@ -18,7 +18,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 pub(crate) use files::{Dice, chmod, contents, files, hex, is_alive, sha256, tree, wait_for};
-pub(crate) use process::{Call, Ran};
+pub(crate) use process::{Call, Ran, Running};
 pub(crate) use tokens::Tokens;
 
 /// A script's way to wait until the test calls `p.file("go", "")`.

@@ -35,5 +35,6 @@ mod scale;
 mod store;
 mod terminal;
 mod tidy;
+mod watch;
 mod wiring;
 mod world;

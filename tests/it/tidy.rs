@@ -14,7 +14,7 @@ const LAYERS: &[&[&str]] = &[
     &["error", "manifest", "graph", "recipe"],
     &["store", "db"],
     &["step"],
-    &["progress", "cli"],
+    &["progress", "cli", "watch"],
     &["maintain"],
     &["run"],
     &["commands"],
@@ -26,6 +26,7 @@ const STRANGERS: &[(&str, &[&str])] = &[
     ("step", &["db", "manifest", "graph", "recipe", "run"]),
     ("db", &["step", "store", "manifest", "graph", "recipe", "run", "progress"]),
     ("maintain", &["manifest", "graph", "progress", "cli"]),
+    ("watch", &["run", "cli", "progress", "db", "store", "step", "manifest"]),
     ("progress", &["run", "cli", "store", "step", "maintain", "manifest"]),
     ("cli", &["run", "progress", "store", "step", "maintain"]),
 ];

@@ -12,11 +12,16 @@ pub(super) fn watch(args: &Run) -> Result<u8> {
     run::die_when_idle()?;
     let mut options = super::run::options(args)?;
     let mut cause = None;
+    let mut was_trouble = false;
     loop {
         let is_first = cause.is_none();
         // Before anything is read, so that what changes meanwhile is not missed.
         let mut watcher = Watcher::new(run::reads(&options))?;
         let mut progress = Hush::new(super::run::progress(args), cause.take());
+        if std::mem::take(&mut was_trouble) {
+            // That it is over is news, even if there is nothing to do.
+            progress.speak();
+        }
         match run::run(&options, &mut progress) {
             Ok(summary) => {
                 if let Some(signal) = summary.interrupted.or_else(run::late_signal) {
@@ -29,6 +34,7 @@ pub(super) fn watch(args: &Run) -> Result<u8> {
                 return Err(super::run::hint(error, &options.inputs));
             }
             Err(error) => {
+                was_trouble = true;
                 progress.speak();
                 super::complain(&error.to_string());
             }

@@ -87,13 +87,17 @@ fn a_broken_manifest_is_waited_for() {
     assert_eq!(p.ledger().len(), 2);
     p.remove("pipeline.toml");
     round(&run, 3);
+    // That all is well again is worth a word.
+    p.manifest(&good);
+    round(&run, 4);
+    assert!(run.stderr().contains("nothing to do: 2 steps up to date"), "{}", run.stderr());
     // As editors do it: written beside it and renamed.
     p.file("pipeline.toml.new", good.replace("cat", "rev"));
     fs::rename(p.path("pipeline.toml.new"), p.path("pipeline.toml")).unwrap();
-    round(&run, 4);
+    round(&run, 5);
     assert_eq!(p.ledger().len(), 4);
     assert!(run.stderr().contains("pipeline.toml changed"), "{}", run.stderr());
-    end(run, 4);
+    end(run, 5);
     assert!(p.exported("a").values().any(|text| text == "eno"));
 }
 

@@ -66,8 +66,9 @@ pub(super) fn options(args: &Run) -> Result<RunOptions> {
     let cpus = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
     let make = make::inherited();
     let no_jobserver = make.out_of_reach.filter(|_| args.jobs.is_none());
-    // As many as there are tokens: make says how many there are at most.
-    let tokens = make.jobserver.as_ref().and(make.jobs);
+    // With a jobserver as many as there are tokens: make says how many there are at most. Without one its
+    // -j says nothing of others, but that one job is one.
+    let tokens = make.jobs.filter(|jobs| make.jobserver.is_some() || jobs.get() == 1);
     Ok(RunOptions {
         manifest,
         db: args.db.clone(),

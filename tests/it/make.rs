@@ -118,6 +118,10 @@ fn an_own_j_counts_too() {
     p.file("Makefile", "a:\n\t+task-pipeline -j1\n").task_with("a", INPUTS, "job scripts");
     sh(&p, "make -j4");
     assert_eq!(at_once(&p, "scripts"), (1, 8));
+    // And so does make's, if it is one, with which there is no jobserver.
+    p.file("Makefile", "a:\n\ttask-pipeline -B\n").remove("scripts");
+    sh(&p, "make -j1");
+    assert_eq!(at_once(&p, "scripts"), (1, 8));
 }
 
 #[test]

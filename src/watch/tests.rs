@@ -67,7 +67,8 @@ fn only_what_is_read_is_told() {
 
 #[test]
 fn whatever_way_a_file_changes_it_is_told() {
-    let ways: [(&str, &dyn Fn(&World)); 6] = [
+    type Way<'a> = (&'a str, &'a dyn Fn(&World));
+    let ways: [Way<'_>; 6] = [
         ("written", &|w| w.write("in/a.txt")),
         ("removed", &|w| fs::remove_file(w.path("in/a.txt")).unwrap()),
         ("put in place", &|w| {

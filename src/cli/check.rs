@@ -1,6 +1,6 @@
 //! What the commands mean beyond their single words: `plan` is a run, and some words rule out others.
 
-use super::{Durability, Invocation, Plan, Run};
+use super::{Color, Durability, Invocation, Plan, Run};
 
 impl From<Plan> for Run {
     fn from(plan: Plan) -> Run {
@@ -21,6 +21,9 @@ impl From<Plan> for Run {
             durability: Durability::Batch,
             min_free: 0,
             allow_network_fs: true,
+            events: None,
+            trace: None,
+            color: Color::Auto,
             json,
             inputs,
         }
@@ -48,11 +51,22 @@ impl Invocation {
             Invocation::Run(run) if run.watch && run.dry_run => {
                 Err("--watch and --dry-run contradict each other: drop one of them")
             }
+            Invocation::Run(run) if run.watch && (run.events.is_some() || run.trace.is_some()) => {
+                Err("--events and --trace tell of one run: drop them, or --watch")
+            }
             Invocation::Run(run) if run.watch && inputs.iter().any(|input| input == "-") => {
                 Err("standard input (-) can't be watched: name files")
             }
             Invocation::Run(run) if run.json && !run.dry_run => {
                 Err("--json goes with --dry-run: add -n, or ask `status --json` after the run")
+            }
+            Invocation::Run(run)
+                if run.dry_run && (run.events.is_some() || run.trace.is_some()) =>
+            {
+                Err("--events and --trace tell of a run: drop them, or --dry-run")
+            }
+            Invocation::Run(run) if run.events.is_some() && run.events == run.trace => {
+                Err("--events and --trace can't share a file: name another one")
             }
             Invocation::Log(log) if log.step.is_none() && !log.failed => {
                 Err("name a STEP (its id, TASK or TASK/INPUT_NAME), or add --failed")

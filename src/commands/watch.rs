@@ -2,7 +2,7 @@
 
 use crate::cli::Run;
 use crate::error::{Error, OrIo as _, Result};
-use crate::progress::{Event, Hush, Progress as _};
+use crate::progress::{Event, Hush, Lines, Loudness, Paint, Progress as _};
 use crate::run;
 use crate::watch::Watcher;
 
@@ -17,12 +17,20 @@ pub(super) fn watch(args: &Run) -> Result<u8> {
         let is_first = cause.is_none();
         // Before anything is read, so that what changes meanwhile is not missed.
         let mut watcher = Watcher::new(run::reads(&options))?;
-        let mut progress = Hush::new(super::run::progress(args), cause.take());
+        let mut progress = Hush::new(Box::new(super::run::audience(args)?), cause.take());
         if std::mem::take(&mut was_trouble) {
             // That it is over is news, even if there is nothing to do.
             progress.speak();
         }
-        match run::run(&options, &mut progress) {
+        let end = run::run(&options, &mut progress);
+        let mut has_spoken = progress.has_spoken();
+        if end.is_err() && !has_spoken {
+            progress.speak();
+            has_spoken = true;
+        }
+        // The bar may still have something to show; what follows is below it.
+        drop(progress);
+        match end {
             Ok(summary) => {
                 if let Some(signal) = summary.interrupted.or_else(run::late_signal) {
                     let _ = signal_hook::low_level::emulate_default_handler(signal);
@@ -35,14 +43,14 @@ pub(super) fn watch(args: &Run) -> Result<u8> {
             }
             Err(error) => {
                 was_trouble = true;
-                progress.speak();
                 super::complain(&error.to_string());
             }
         }
-        if progress.has_spoken() {
-            progress.tell(&Event::Note("waiting for changes; Ctrl-C ends"));
+        if has_spoken {
+            let loudness = if args.quiet { Loudness::Quiet } else { Loudness::Normal };
+            let mut lines = Lines::new(std::io::stderr(), loudness, Paint::Plain);
+            lines.tell(&Event::Note("waiting for changes; Ctrl-C ends"));
         }
-        drop(progress);
         // Somebody else's run is no reason to miss a change.
         options.wait = true;
         cause = Some(watcher.wait()?.to_string());

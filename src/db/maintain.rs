@@ -6,7 +6,8 @@ use crate::error::{OrDb, Result};
 use crate::ids::StepId;
 use crate::object::ObjectHash;
 
-use super::commit::{OutputRow, outputs_of};
+use super::commit::outputs_of;
+use super::completion::OutputRow;
 use super::value::NameBytes;
 
 const WHAT: &str = "look through the database";

@@ -6,7 +6,7 @@ use crate::error::{Error, OrDb, Result};
 use crate::ids::{StepId, TaskId};
 use crate::object::ObjectHash;
 
-use super::commit::OutputRow;
+use super::completion::OutputRow;
 use super::value::{Name, NameBytes};
 
 const WHAT: &str = "read the database";

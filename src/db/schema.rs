@@ -14,7 +14,8 @@ use crate::error::{Error, OrDb, Result};
 const APPLICATION_ID: i32 = 0x7473_6b70;
 
 /// Grows at the end only: an entry's index plus one is the schema version it makes.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
 CREATE TABLE recipe(
   id     INTEGER PRIMARY KEY,
   hash   BLOB NOT NULL UNIQUE,         -- identity of what a task does
@@ -118,7 +119,12 @@ CREATE TABLE argument(                 -- INPUT… of the last run that named an
 ) STRICT;
 
 CREATE TABLE meta(key TEXT NOT NULL PRIMARY KEY, value ANY NOT NULL) STRICT, WITHOUT ROWID;
-"];
+",
+    "
+-- Which of the scripts that may run at once it was: from 1 to -j. NULL: made by an older build.
+ALTER TABLE attempt ADD COLUMN worker INTEGER;
+",
+];
 
 /// The newest schema that this build knows.
 pub(super) const VERSION: i32 = MIGRATIONS.len() as i32;

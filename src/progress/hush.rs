@@ -40,9 +40,10 @@ impl Progress for Hush {
     fn tell(&mut self, event: &Event<'_>) {
         if !self.is_loud {
             match event {
-                Event::Note(_) | Event::Opened { .. } => return,
+                Event::Begun(_) | Event::Note(_) | Event::Opened { .. } => return,
                 Event::Warning(text) => return self.warnings.push((*text).to_owned()),
-                Event::Registered { plan, .. } => {
+                Event::Registered(registered) => {
+                    let plan = registered.plan;
                     let retired: u64 = plan.tasks.iter().map(|task| task.retired).sum();
                     if plan.to_run() + retired + plan.retired_with_task == 0 {
                         return;
@@ -58,5 +59,9 @@ impl Progress for Hush {
 
     fn wants_starts(&self) -> bool {
         self.inner.wants_starts()
+    }
+
+    fn wants_history(&self) -> bool {
+        self.inner.wants_history()
     }
 }

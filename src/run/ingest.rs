@@ -54,10 +54,16 @@ impl Scanner<'_> {
         Ok(())
     }
 
-    /// Hashes and keeps suspects, several at a time. False if one of them is too fresh to be trusted.
-    pub(super) fn take_all(&self, task: TaskId, suspects: &mut Vec<Suspect>) -> Result<bool> {
+    /// Hashes and stores suspects, several at a time, and meanwhile commits those of the call before:
+    /// the one keeps the processors busy, the other the disk.
+    pub(super) fn take_all(
+        &self,
+        task: TaskId,
+        suspects: Vec<Suspect>,
+        before: Vec<(Suspect, Taken)>,
+    ) -> Result<Vec<(Suspect, Taken)>> {
         let share = suspects.len().div_ceil(self.jobs.get()).max(1);
-        let taken: Vec<Result<Vec<Taken>>> = std::thread::scope(|scope| {
+        let taken: Result<Vec<Vec<Taken>>> = std::thread::scope(|scope| {
             let threads: Vec<_> = suspects
                 .chunks(share)
                 .map(|part| {
@@ -66,6 +72,7 @@ impl Scanner<'_> {
                     })
                 })
                 .collect();
+            self.note_all(task, before)?;
             threads
                 .into_iter()
                 .map(|thread| {
@@ -75,28 +82,31 @@ impl Scanner<'_> {
                 })
                 .collect()
         });
-        let mut all = Vec::with_capacity(suspects.len());
-        for part in taken {
-            all.extend(part?);
+        Ok(suspects.into_iter().zip(taken?.into_iter().flatten()).collect())
+    }
+
+    /// Commits the objects of files that were read, and leaves the files in the temporary tables.
+    fn note_all(&self, task: TaskId, all: Vec<(Suspect, Taken)>) -> Result<()> {
+        let mut placed = Vec::with_capacity(all.len());
+        let mut rows = Vec::with_capacity(all.len());
+        for (suspect, taken) in all {
+            placed.extend(taken.placed);
+            let row = InputRow { name: suspect.name, stat: taken.stat, object: taken.object };
+            rows.push((suspect.path, suspect.was_known, row));
         }
-        let placed: Vec<Placed> = all.iter_mut().filter_map(|taken| taken.placed.take()).collect();
         if !placed.is_empty() {
             self.keep(&placed)?;
         }
         drop(placed);
-        let mut trusted = true;
         let mut conn = self.db.lock();
         let tx = conn.transaction().or_db("note input files")?;
-        for (suspect, taken) in suspects.drain(..).zip(all) {
-            trusted &= taken.stat.mtime_ns != Stat::UNTRUSTED;
-            if suspect.was_known {
-                Inputs::gone(&tx, task, &suspect.path)?;
+        for (path, was_known, row) in rows {
+            if was_known {
+                Inputs::gone(&tx, task, &path)?;
             }
-            let row = InputRow { name: suspect.name, stat: taken.stat, object: taken.object };
-            Inputs::found(&tx, task, &suspect.path, &row)?;
+            Inputs::found(&tx, task, &path, &row)?;
         }
-        tx.commit().or_db("note input files")?;
-        Ok(trusted)
+        tx.commit().or_db("note input files")
     }
 
     /// Hashes one file, storing it unless this is a dry run.
@@ -127,6 +137,13 @@ impl Scanner<'_> {
             "input `{}` changes while it is read; run again when nobody writes to it",
             full.display()
         )))
+    }
+}
+
+impl Taken {
+    /// What the inode says is enough to know the content by, next time.
+    pub(super) fn is_trusted(&self) -> bool {
+        self.stat.mtime_ns != Stat::UNTRUSTED
     }
 }
 

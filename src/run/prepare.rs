@@ -105,6 +105,12 @@ impl Prepared {
         Ok(prepared)
     }
 
+    /// By place in the manifest: at most this many steps at once.
+    pub(super) fn limits(&self) -> Vec<usize> {
+        let limit = |task: &Task| task.parallel.map_or(usize::MAX, std::num::NonZeroUsize::get);
+        self.manifest.tasks.iter().map(limit).collect()
+    }
+
     /// Names of the tasks, in manifest order.
     pub fn names(&self) -> Vec<&str> {
         self.manifest.tasks.iter().map(|task| task.name.as_str()).collect()

@@ -98,8 +98,13 @@ impl Scanner<'_> {
         let mut fingerprint = Fingerprint::default();
         let mut seen: HashSet<u128> = HashSet::new();
         let mut known_and_seen = 0;
-        let mut suspects = Vec::new();
+        let (mut suspects, mut taken) = (Vec::new(), Vec::new());
         let mut trusted = true;
+        let mut take = |suspects: &mut Vec<Suspect>| -> Result<()> {
+            taken = self.take_all(task, std::mem::take(suspects), std::mem::take(&mut taken))?;
+            trusted &= taken.iter().all(|(_, taken)| taken.is_trusted());
+            Ok(())
+        };
         self.each(sources, &mut |path, name, stat, object| {
             fingerprint.add(path, name, &stat);
             if let Some(object) = object {
@@ -129,11 +134,12 @@ impl Scanner<'_> {
                 was_known: known.is_some(),
             });
             if suspects.len() >= CHUNK {
-                trusted &= self.take_all(task, &mut suspects)?;
+                take(&mut suspects)?;
             }
             Ok(())
         })?;
-        trusted &= self.take_all(task, &mut suspects)?;
+        take(&mut suspects)?;
+        take(&mut suspects)?; // commits what the call above has read
         if known_and_seen < Inputs::count(&self.db.lock(), task)? {
             let conn = self.db.lock();
             let mut vanished = Vec::new();

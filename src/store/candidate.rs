@@ -42,19 +42,16 @@ impl Store {
         new: &Candidate<'_>,
         hash: &ObjectHash,
         may_replace: bool,
-        state: &mut State,
+        _: &mut State,
     ) -> Result<bool, Errno> {
         let name = Self::name(hash);
         match self.rename_once(new, &name, may_replace) {
             Err(Errno::NOENT) => {
-                // The folder AB/CD is missing: rare enough in an old store to be found out this way.
-                // If it is not, the candidate itself is, and the second rename says so.
-                match rustix::fs::mkdirat(
-                    &self.inner.objects,
-                    &name[..5],
-                    Mode::from_raw_mode(0o777),
-                ) {
-                    Ok(()) => state.is_durable = false,
+                // Somebody has removed the shard's folder. If not, the candidate itself is missing, and
+                // the second rename says so.
+                let mode = Mode::from_raw_mode(0o777);
+                match rustix::fs::mkdirat(&self.inner.objects, &name[..2], mode) {
+                    Ok(()) => self.inner.set_durable(false),
                     Err(Errno::EXIST) => {}
                     Err(err) => return Err(err),
                 }
@@ -66,7 +63,12 @@ impl Store {
                 let (Some(tmp), number) = (&self.inner.tmp, self.next_name()) else {
                     return Err(Errno::ISDIR);
                 };
-                rustix::fs::renameat(&self.inner.objects, &*name, tmp, format!("stray-{number}"))?;
+                rustix::fs::renameat(
+                    &self.inner.objects,
+                    &name[..],
+                    tmp,
+                    format!("stray-{number}"),
+                )?;
                 self.rename_once(new, &name, may_replace)
             }
             done => done,
@@ -76,7 +78,7 @@ impl Store {
     fn rename_once(
         &self,
         new: &Candidate<'_>,
-        name: &str,
+        name: &[u8],
         may_replace: bool,
     ) -> Result<bool, Errno> {
         let objects = &self.inner.objects;
@@ -110,12 +112,12 @@ impl Store {
     ) -> Result<bool, Errno> {
         let Some(inode) = new.inode else { return Ok(true) };
         let name = Self::name(hash);
-        let stat = rustix::fs::statat(&self.inner.objects, &name, AtFlags::SYMLINK_NOFOLLOW)?;
+        let stat = rustix::fs::statat(&self.inner.objects, &name[..], AtFlags::SYMLINK_NOFOLLOW)?;
         let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
         if is_file && stat.st_ino == inode {
             return Ok(true);
         }
-        rustix::fs::unlinkat(&self.inner.objects, &name, AtFlags::empty())?;
+        rustix::fs::unlinkat(&self.inner.objects, &name[..], AtFlags::empty())?;
         Ok(false)
     }
 
@@ -130,6 +132,8 @@ pub(super) struct Temp<'a> {
     dir: BorrowedFd<'a>,
     name: String,
     pub(super) file: File,
+    /// It has become an object, or was removed for being a second copy of one.
+    is_gone: bool,
 }
 
 impl<'a> Temp<'a> {
@@ -142,7 +146,9 @@ impl<'a> Temp<'a> {
         loop {
             let name = format!("{}-{}", std::process::id(), store.next_name());
             match rustix::fs::openat(dir, &name, flags, Mode::from_raw_mode(MODE)) {
-                Ok(fd) => return Ok(Temp { store, dir, name, file: File::from(fd) }),
+                Ok(fd) => {
+                    return Ok(Temp { store, dir, name, file: File::from(fd), is_gone: false });
+                }
                 // Left by an earlier process of our number, or by another store in this one.
                 Err(Errno::EXIST) => {}
                 Err(err) => return Err(err).or_io(making, path),
@@ -151,7 +157,7 @@ impl<'a> Temp<'a> {
     }
 
     pub(super) fn place(
-        self,
+        mut self,
         hold: Hold,
         hash: ObjectHash,
         size: u64,
@@ -161,15 +167,21 @@ impl<'a> Temp<'a> {
         rustix::fs::fchmod(&self.file, Mode::from_raw_mode(MODE))
             .or_io("make read-only", self.store.path(&hash))?;
         let new = Candidate { dir: self.dir, name: self.name.as_bytes(), size, inode: None };
-        self.store
+        let placed = self
+            .store
             .place_candidate(hold, hash, &new, is_committed)?
-            .ok_or_else(|| Error::Internal(format!("object {hash} was swapped")))
+            .ok_or_else(|| Error::Internal(format!("object {hash} was swapped")))?;
+        self.is_gone = true;
+        Ok(placed)
     }
 }
 
 impl Drop for Temp<'_> {
     fn drop(&mut self) {
-        // Usually it is gone, renamed to its object. If it can't be removed, the next opening tries.
+        if self.is_gone {
+            return;
+        }
+        // If it can't be removed, the next opening tries.
         let _ = rustix::fs::unlinkat(self.dir, &self.name, AtFlags::empty());
     }
 }

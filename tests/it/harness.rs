@@ -4,6 +4,7 @@
 
 mod files;
 mod process;
+pub(crate) mod schema;
 mod tokens;
 
 use std::cell::RefCell;

@@ -13,6 +13,7 @@
 mod harness;
 
 mod commands;
+mod events;
 mod export;
 mod failure;
 mod flags;
@@ -24,6 +25,7 @@ mod jobserver;
 mod lock;
 mod make;
 mod manifest;
+mod migration;
 mod output;
 mod owner;
 mod processes;
@@ -32,9 +34,12 @@ mod readme;
 mod resume;
 mod revival;
 mod scale;
+mod schemas;
+mod start;
 mod store;
 mod terminal;
 mod tidy;
+mod trace;
 mod watch;
 mod wiring;
 mod world;

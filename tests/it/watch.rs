@@ -192,6 +192,7 @@ fn a_signal_ends_it_as_it_ends_a_run() {
 fn what_makes_no_sense_with_it_is_refused() {
     let p = txt(&Project::new());
     p.call(["watch", "-n"]).fails(2).says("contradict");
+    p.call(["watch", "--events", "-"]).fails(2).says("tell of one run");
     p.call(["watch", "-"]).fails(2).says("can't be watched");
     p.call(["watch", "--help"]).ok().answers("--durability").answers("Ctrl-C ends");
     p.call(["--help"]).ok().answers("  watch ");

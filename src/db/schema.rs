@@ -124,6 +124,7 @@ CREATE TABLE meta(key TEXT NOT NULL PRIMARY KEY, value ANY NOT NULL) STRICT, WIT
 -- Which of the scripts that may run at once it was: from 1 to -j. NULL: made by an older build.
 ALTER TABLE attempt ADD COLUMN worker INTEGER;
 ",
+    super::totals::MIGRATION,
 ];
 
 /// The newest schema that this build knows.

@@ -142,6 +142,7 @@ fn its_exit_codes_are_those_of_the_program() {
         exit::OK,
         exit::STEPS_FAILED,
         exit::USAGE,
+        exit::TO_DO,
         exit::DAMAGED,
         exit::INTERNAL,
         exit::NO_SPACE,

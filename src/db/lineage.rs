@@ -115,10 +115,19 @@ pub fn around_object(
         .or_db(WHAT)?;
     let makers = made.query_map(params![object, most], step_row).and_then(|rows| rows.collect());
     let makers: Vec<StepRow> = makers.or_db(WHAT)?;
+    // What was made is consumed over links; only for an input file all steps are looked through.
+    let condition = match makers.is_empty() {
+        true => "s.object_hash = ?1".to_owned(),
+        false => {
+            let ids: Vec<String> = makers.iter().map(|maker| maker.id.to_string()).collect();
+            format!(
+                "s.object_hash = ?1 AND s.id IN (SELECT to_step_id FROM step_link WHERE from_step_id IN ({}))",
+                ids.join(",")
+            )
+        }
+    };
     let mut used = conn
-        .prepare_cached(&format!(
-            "{STEP} WHERE s.object_hash = ?1 ORDER BY s.live DESC, s.id LIMIT ?2"
-        ))
+        .prepare(&format!("{STEP} WHERE {condition} ORDER BY s.live DESC, s.id LIMIT ?2"))
         .or_db(WHAT)?;
     let users =
         used.query_map(params![object.hex(), most], step_row).and_then(|rows| rows.collect());

@@ -186,3 +186,20 @@ fn an_older_database_gets_its_sums() {
     p.run().ok();
     check_sums(&p);
 }
+
+#[test]
+fn what_a_first_run_left_that_was_killed_at_once_is_told_in_words() {
+    let p = Project::new().task("a", "true").file("db/format", "task-pipeline 1\n");
+    // A transaction whose first pages have reached the file already.
+    let conn = rusqlite::Connection::open(p.path("half")).unwrap();
+    conn.execute_batch(
+        "CREATE TABLE t(x); INSERT INTO t SELECT zeroblob(4000) FROM pragma_function_list LIMIT 100;
+         PRAGMA cache_size = 2; BEGIN; UPDATE t SET x = randomblob(4000);",
+    )
+    .unwrap();
+    std::fs::copy(p.path("half"), p.path("db/db")).unwrap();
+    std::fs::copy(p.path("half-journal"), p.path("db/db-journal")).unwrap();
+    for args in [&["status"][..], &["lineage", "1"], &["explain", "a"], &["graph"], &["log", "1"]] {
+        p.call(args).fails(2).says("killed before it had kept anything");
+    }
+}

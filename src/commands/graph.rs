@@ -11,7 +11,7 @@ use crate::db::{self, Db, TaskStatus};
 use crate::error::{Error, Result, exit};
 use crate::manifest::Manifest;
 
-use super::answer;
+use super::{answer, complain};
 
 /// A task as it is drawn.
 struct Node {
@@ -82,9 +82,14 @@ fn of_database(db: &Db) -> Result<Vec<Node>> {
     let wiring = db::wiring(&db.lock())?;
     let places: HashMap<String, usize> =
         wiring.iter().enumerate().map(|(place, task)| (task.name.clone(), place)).collect();
+    if wiring.iter().any(|task| task.feeds.is_none()) {
+        complain(
+            "an older build made this database, and the next run that has anything to do notes who feeds \
+             whom; until then, name the manifest with -manifest",
+        );
+    }
     let mut nodes = Vec::with_capacity(wiring.len());
     for task in wiring {
-        // Of a database that was only migrated yet, the next run writes them.
         let feeds = match &task.feeds {
             Some(json) => serde_json::from_str(json)
                 .map_err(|err| Error::Internal(format!("feeds of `{}`: {err}", task.name)))?,

@@ -33,7 +33,7 @@ pub struct AttemptFacts {
     pub always: bool,
 }
 
-const FACTS: &str = "SELECT s.id, s.task, s.name, s.object_hash, s.recipe, s.live FROM step s";
+const FACTS: &str = "SELECT s.id, s.task, s.name, s.object, s.recipe, s.live FROM step s";
 
 fn facts(row: &Row<'_>) -> rusqlite::Result<StepFacts> {
     Ok(StepFacts {

@@ -117,11 +117,11 @@ pub fn around_object(
     let makers: Vec<StepRow> = makers.or_db(WHAT)?;
     // What was made is consumed over links; only for an input file all steps are looked through.
     let condition = match makers.is_empty() {
-        true => "s.object_hash = ?1".to_owned(),
+        true => "s.object = ?1".to_owned(),
         false => {
             let ids: Vec<String> = makers.iter().map(|maker| maker.id.to_string()).collect();
             format!(
-                "s.object_hash = ?1 AND s.id IN (SELECT to_step_id FROM step_link WHERE from_step_id IN ({}))",
+                "s.object = ?1 AND s.id IN (SELECT to_step_id FROM step_link WHERE from_step_id IN ({}))",
                 ids.join(",")
             )
         }
@@ -129,7 +129,6 @@ pub fn around_object(
     let mut used = conn
         .prepare(&format!("{STEP} WHERE {condition} ORDER BY s.live DESC, s.id LIMIT ?2"))
         .or_db(WHAT)?;
-    let users =
-        used.query_map(params![object.hex(), most], step_row).and_then(|rows| rows.collect());
+    let users = used.query_map(params![object, most], step_row).and_then(|rows| rows.collect());
     Ok((makers, users.or_db(WHAT)?))
 }

@@ -10,7 +10,7 @@ use crate::ids::{RunId, TaskId};
 use super::completion::{Completion, Verdict};
 use super::flow::Flow;
 
-/// What schema 3 adds.
+/// What schema 4 adds.
 pub(super) const MIGRATION: &str = "
 ALTER TABLE run ADD COLUMN always INTEGER NOT NULL DEFAULT 0;   -- 1: everything anew, -B
 ALTER TABLE task ADD COLUMN cache INTEGER NOT NULL DEFAULT 1;   -- 0: runs anew in every run

@@ -16,6 +16,7 @@ mod lock;
 mod outcome;
 mod prepare;
 mod report;
+mod revisit;
 mod scan;
 mod shared;
 mod signals;

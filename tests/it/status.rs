@@ -159,7 +159,7 @@ fn sums_that_are_kept_are_what_adding_up_gives() {
     check_sums(&p);
     p.call(["gc", "--grace", "0s"]).ok();
     check_sums(&p);
-    let object = p.sql("SELECT lower(hex(object)) FROM output o JOIN step s ON s.id = o.step WHERE live = 1 ORDER BY 1").remove(0);
+    let object = p.sql("SELECT lower(hex(o.object)) FROM output o JOIN step s ON s.id = o.step WHERE live = 1 ORDER BY 1").remove(0);
     p.remove(format!("db/objects/{}/{}", &object[..2], &object[2..]));
     p.call(["repair"]).ok();
     check_sums(&p);
@@ -172,13 +172,13 @@ fn an_older_database_gets_its_sums() {
     let p =
         Project::new().task("a", "echo 1 >$OUTPUT_DIR/x; echo 22 >$OUTPUT_DIR/y").task("b", COPY);
     p.run().ok();
-    // Back to schema 2.
+    // Back to schema 3.
     let conn = rusqlite::Connection::open(p.path("db/db")).unwrap();
     conn.execute_batch(
         "DROP TRIGGER task_added; DROP TRIGGER output_added; DROP TRIGGER output_removed;
          DROP TRIGGER step_moved; DROP TABLE total; DROP TABLE run_task; DROP INDEX idx_step_retired;
          ALTER TABLE run DROP COLUMN always; ALTER TABLE task DROP COLUMN cache;
-         ALTER TABLE task DROP COLUMN feeds; PRAGMA user_version = 2;",
+         ALTER TABLE task DROP COLUMN feeds; PRAGMA user_version = 3;",
     )
     .unwrap();
     conn.close().unwrap();

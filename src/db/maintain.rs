@@ -57,7 +57,7 @@ pub fn unproven_objects(conn: &Connection) -> Result<Vec<ObjectHash>> {
 
 /// Everything that a live step works on, made or printed.
 const LIVE_OBJECTS: &str = "
-    SELECT unhex(object_hash) AS object FROM step WHERE live = 1
+    SELECT object FROM step WHERE live = 1
     UNION ALL SELECT o.object FROM step s JOIN output o ON o.step = s.id WHERE s.live = 1 AND s.state = 1
     UNION ALL SELECT a.log FROM step s JOIN attempt a ON a.step = s.id WHERE s.live = 1
       AND a.number = (SELECT max(number) FROM attempt WHERE step = s.id)";
@@ -84,7 +84,7 @@ pub struct Producer {
 pub fn producers(conn: &Connection, object: &ObjectHash) -> Result<Vec<Producer>> {
     let mut statement = conn
         .prepare_cached(
-            "SELECT DISTINCT s.id, t.name, s.name, s.object_hash, s.executable, t.gather, r.hash, r.fields,
+            "SELECT DISTINCT s.id, t.name, s.name, s.object, s.executable, t.gather, r.hash, r.fields,
                (SELECT run.dir FROM attempt a JOIN run ON run.id = a.run WHERE a.step = s.id
                 ORDER BY a.number DESC LIMIT 1)
              FROM output o JOIN step s ON s.id = o.step JOIN task t ON t.id = s.task
@@ -138,7 +138,7 @@ pub fn retire_gather(conn: &mut Connection, listing: &ObjectHash) -> Result<usiz
     let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate).or_db(WHAT)?;
     let retired = tx
         .execute(
-            "UPDATE step SET live = 0 WHERE live = 1 AND object_hash = ?1
+            "UPDATE step SET live = 0 WHERE live = 1 AND object = ?1
              AND task IN (SELECT id FROM task WHERE gather = 1)",
             [listing.hex()],
         )
@@ -183,11 +183,11 @@ pub fn each_garbage(
     .or_db(WHAT)?;
     let old = match history {
         History::All => "
-            UNION ALL SELECT unhex(object_hash) FROM step
+            UNION ALL SELECT object FROM step
             UNION ALL SELECT object FROM output UNION ALL SELECT log FROM attempt"
             .to_owned(),
         History::Runs(runs) => format!(
-            "UNION ALL SELECT unhex(s.object_hash) FROM step s JOIN attempt a ON a.step = s.id
+            "UNION ALL SELECT s.object FROM step s JOIN attempt a ON a.step = s.id
                WHERE a.run > (SELECT max(id) FROM run) - {runs}
              UNION ALL SELECT o.object FROM output o JOIN attempt a ON a.step = o.step
                WHERE a.run > (SELECT max(id) FROM run) - {runs}
@@ -231,64 +231,5 @@ pub fn drop_objects(conn: &mut Connection, objects: &[ObjectHash]) -> Result<()>
          DELETE FROM object WHERE hash IN temp.dropped;",
     )
     .or_db(WHAT)?;
-    tx.commit().or_db(WHAT)
-}
-
-/// Runs whose commits a power cut may have spoilt: made without fsync under another boot or mount.
-pub fn unsound_runs(conn: &Connection, boot: &str) -> Result<u64> {
-    conn.query_row("SELECT count(*) FROM run WHERE sound = 0 AND boot <> ?1", [boot], |row| {
-        row.get::<_, i64>(0)
-    })
-    .map(i64::unsigned_abs)
-    .or_db(WHAT)
-}
-
-/// Every object that unsound runs may have committed: calls `see` with (hash, bytes).
-pub fn each_unsound_object(
-    conn: &Connection,
-    boot: &str,
-    see: &mut dyn FnMut(ObjectHash, u64) -> Result<()>,
-) -> Result<()> {
-    let mut statement = conn
-        .prepare(
-            "WITH unsound(run) AS (SELECT id FROM run WHERE sound = 0 AND boot <> ?1),
-             steps(step) AS (SELECT step FROM attempt WHERE run IN unsound)
-             SELECT hash, size FROM object WHERE hash IN (
-               SELECT object FROM output WHERE step IN steps
-               UNION SELECT log FROM attempt WHERE run IN unsound
-               UNION SELECT unhex(object_hash) FROM step
-                 WHERE id IN steps OR (live = 1 AND state <> 1))",
-        )
-        .or_db(WHAT)?;
-    let mut rows = statement.query([boot]).or_db(WHAT)?;
-    while let Some(row) = rows.next().or_db(WHAT)? {
-        see(row.get(0).or_db(WHAT)?, row.get::<_, i64>(1).or_db(WHAT)?.unsigned_abs())?;
-    }
-    Ok(())
-}
-
-/// Objects that turned out bad: their rows go, and all that made or read them is to be done again. A
-/// file that held one is hashed anew.
-pub fn redo(conn: &mut Connection, bad: &[ObjectHash], boot: &str) -> Result<()> {
-    let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate).or_db(WHAT)?;
-    for object in bad {
-        let each = [
-            "UPDATE step SET state = 0 WHERE id IN (SELECT step FROM output WHERE object = ?1)",
-            "UPDATE attempt SET log = NULL WHERE log = ?1",
-            "DELETE FROM input_file WHERE object = ?1",
-            "DELETE FROM object WHERE hash = ?1",
-        ];
-        for sql in each {
-            tx.prepare_cached(sql).and_then(|mut s| s.execute([object])).or_db(WHAT)?;
-        }
-    }
-    if !bad.is_empty() {
-        // Every task is planned whole, and every file compared.
-        tx.execute_batch(
-            "DELETE FROM meta WHERE key = 'complete'; UPDATE task SET wiring = NULL, scan = NULL;",
-        )
-        .or_db(WHAT)?;
-    }
-    tx.execute("UPDATE run SET sound = 1 WHERE sound = 0 AND boot <> ?1", [boot]).or_db(WHAT)?;
     tx.commit().or_db(WHAT)
 }

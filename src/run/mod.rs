@@ -16,6 +16,7 @@ mod outcome;
 mod prepare;
 mod reads;
 mod report;
+mod revisit;
 mod scan;
 mod shared;
 mod signals;
@@ -131,7 +132,7 @@ fn locked(
         db: &options.db,
     });
     let boot = identity::identity(db_dir)?;
-    let bad = maintain::recover(&db, &store, &boot)?;
+    let bad = maintain::recover(&db, &store, &boot, options.durability)?;
     if bad > 0 {
         progress.tell(&Event::Warning(&format!(
             "{bad} object(s) did not survive a power cut; what made them runs again"

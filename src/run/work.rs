@@ -18,6 +18,7 @@ use crate::store::Store;
 use super::RunOptions;
 use super::backlog::{Backlog, Terms};
 use super::committer::{self, Committer};
+use super::disk::Floor;
 use super::dispatch::{Dispatcher, Parts};
 use super::prepare::Prepared;
 use super::signals::Forwarder;
@@ -83,6 +84,7 @@ impl Work<'_> {
             supervisor,
             slots: Slots::new(jobs),
             tokens: Tokens::new(jobserver.as_ref().map(Jobserver::client))?,
+            floor: Floor::new(self.db_dir, self.options.min_free),
             stop: AtomicBool::new(false),
             messages: send_message.clone(),
             tell_starts: progress.wants_starts(),
@@ -105,8 +107,6 @@ impl Work<'_> {
             messages,
             progress,
             keep_going: self.options.keep_going,
-            db_dir: self.db_dir,
-            min_free: self.options.min_free,
             backlog: Backlog::read(&self.db, &engine.flow, self.terms())?,
             retry_delay: self.prepared.manifest.tasks.iter().map(|task| task.retry_delay).collect(),
         });

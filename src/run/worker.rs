@@ -18,6 +18,7 @@ use crate::step::{self, Attempt, GatherItem, Input, Outcome, Report, Scratch, Su
 use crate::store::Store;
 
 use super::committer::{Committer, Ready};
+use super::disk::Floor;
 use super::shared::{Job, Message};
 use super::slots::{Due, Slot, Slots};
 use super::tokens::Tokens;
@@ -57,6 +58,7 @@ pub(super) struct Engine {
     pub(super) supervisor: Supervisor,
     pub(super) slots: Slots,
     pub(super) tokens: Tokens,
+    pub(super) floor: Floor,
     /// Nothing more is to be started.
     pub(super) stop: AtomicBool,
     pub(super) messages: flume::Sender<Message>,
@@ -116,6 +118,10 @@ impl Engine {
         if self.stop.load(Ordering::Acquire) {
             return self.say(Message::Dropped { job });
         }
+        if let Err(error) = self.floor.check() {
+            self.start_no_more();
+            return self.say(Message::Broken { job: Some(job), error });
+        }
         let attempt = catch_unwind(AssertUnwindSafe(|| self.attempt(slot, number, scratch, &job)));
         match attempt {
             Ok(Ok(Some(ready))) => {
@@ -156,12 +162,12 @@ impl Engine {
         scratch: &mut Option<Scratch>,
         job: &Job,
     ) -> Result<Option<Ready>> {
-        let began = Instant::now();
-        let attempt = self.describe(job)?;
         let mut token = self.tokens.take();
         if token.is_none() {
             return Ok(None);
         }
+        let began = Instant::now();
+        let attempt = self.describe(job)?;
         let scratch = match scratch {
             Some(scratch) => scratch,
             None => scratch.insert(Scratch::create(&self.scratch, number)?),

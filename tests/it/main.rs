@@ -13,6 +13,7 @@
 mod harness;
 
 mod commands;
+mod durability;
 mod events;
 mod export;
 mod failure;

@@ -57,8 +57,8 @@ pub(super) struct Engine {
     pub(super) committer: Committer,
     pub(super) supervisor: Supervisor,
     pub(super) slots: Slots,
-    pub(super) tokens: Tokens,
     pub(super) floor: Floor,
+    pub(super) tokens: Tokens,
     /// Nothing more is to be started.
     pub(super) stop: AtomicBool,
     pub(super) messages: flume::Sender<Message>,

@@ -36,7 +36,7 @@ use crate::store::Placed;
 pub use execute::execute;
 pub use scratch::{FULL, Scratch};
 pub use supervisor::{GRACE, Supervisor};
-pub use survivors::end_survivors;
+pub use survivors::{end_survivors, remove_scratch};
 
 /// What a step works on.
 #[derive(Debug, Clone)]

@@ -165,6 +165,28 @@ impl<'a> Temp<'a> {
             .place_candidate(hold, hash, &new, is_committed)?
             .ok_or_else(|| Error::Internal(format!("object {hash} was swapped")))
     }
+
+    /// Takes the place of the object that it is a copy of.
+    pub(super) fn become_again(self, hash: &ObjectHash) -> Result<()> {
+        let path = || self.store.path(hash);
+        // Read back, because the object may have been written to while it was copied.
+        let mut copy = rustix::fs::openat(
+            self.dir,
+            &self.name,
+            OFlags::RDONLY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )
+        .map(File::from)
+        .or_io("copy object", path())?;
+        if self.store.hash_file(hash, &mut copy)? != *hash {
+            return Err(self.store.damaged(hash, "its bytes have changed"));
+        }
+        rustix::fs::fchmod(&self.file, Mode::from_raw_mode(MODE))
+            .or_io("make read-only", path())?;
+        self.file.sync_all().or_io("sync a copy of object", path())?;
+        rustix::fs::renameat(self.dir, &self.name, &self.store.inner.objects, Store::name(hash))
+            .or_io("place object", path())
+    }
 }
 
 impl Drop for Temp<'_> {

@@ -158,7 +158,7 @@ impl Store {
         Ok((file, stat))
     }
 
-    fn hash_file(&self, hash: &ObjectHash, file: &mut File) -> Result<ObjectHash> {
+    pub(super) fn hash_file(&self, hash: &ObjectHash, file: &mut File) -> Result<ObjectHash> {
         let mut hasher = ObjectHasher::default();
         let mut buffer = vec![0; BUFFER];
         loop {
@@ -171,7 +171,7 @@ impl Store {
         }
     }
 
-    fn damaged(&self, hash: &ObjectHash, why: &str) -> Error {
+    pub(super) fn damaged(&self, hash: &ObjectHash, why: &str) -> Error {
         Error::Damaged { object: *hash, path: self.path(hash), why: why.to_owned() }
     }
 }

@@ -21,7 +21,7 @@ use crate::cli::{self, Invocation};
 use crate::db::{Db, Durability};
 use crate::error::{Error, OrIo as _, Result, exit};
 use crate::progress::{Lines, Loudness};
-use crate::run::{RunLock, explain};
+use crate::run::{RunLock, check_format, explain};
 use crate::store::Store;
 
 /// Runs a command line to its exit code. No panic reaches the user.
@@ -76,6 +76,7 @@ fn open_to_change(dir: &Path, wait: bool) -> Result<(RunLock, Db, Store)> {
     drop(Db::open_read_only(dir)?);
     let mut progress = Lines::new(std::io::stderr(), Loudness::Normal);
     let lock = RunLock::take(dir, wait, &mut progress)?;
+    check_format(dir)?;
     Ok((lock, Db::open(dir, Durability::Batch)?, Store::open(dir, true)?))
 }
 

@@ -24,9 +24,11 @@ pub fn each_object(
     Ok(())
 }
 
-/// What SQLite itself finds wrong with the file, and references to rows that aren't there.
-pub fn check_database(conn: &Connection) -> Result<Vec<String>> {
-    let mut statement = conn.prepare("PRAGMA quick_check(20)").or_db(WHAT)?;
+/// What SQLite itself finds wrong with the file, and references to rows that aren't there. `whole` compares
+/// the indexes with their tables as well.
+pub fn check_database(conn: &Connection, whole: bool) -> Result<Vec<String>> {
+    let check = if whole { "PRAGMA integrity_check(20)" } else { "PRAGMA quick_check(20)" };
+    let mut statement = conn.prepare(check).or_db(WHAT)?;
     let rows = statement.query_map([], |row| row.get::<_, String>(0));
     let mut wrong: Vec<String> = rows.and_then(|rows| rows.collect()).or_db(WHAT)?;
     wrong.retain(|line| line != "ok");

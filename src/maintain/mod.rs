@@ -6,9 +6,11 @@ mod gc;
 mod recover;
 mod remake;
 mod repair;
+mod report;
 mod verify;
 
 pub use gc::{Freed, GcOptions, gc};
 pub use recover::recover;
-pub use repair::{Repair, RepairReport, get_back, repair, set_aside};
-pub use verify::{Depth, Finding, Verified, verify};
+pub use repair::{get_back, repair, set_aside};
+pub use report::{Repair, RepairReport};
+pub use verify::{Depth, Finding, Remedy, Verified, verify};

@@ -13,9 +13,9 @@ const FORMAT: &str = "task-pipeline 1\n";
 ///
 /// # Errors
 /// [`Error::Foreign`] for a layout that this build doesn't know.
-pub(super) fn check(db_dir: &Path) -> Result<()> {
+pub fn check(db_dir: &Path) -> Result<()> {
     let path = db_dir.join("format");
-    match fs::read_to_string(&path) {
+    match fs::read(&path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()) {
         Ok(text) if text == FORMAT => Ok(()),
         // A power cut may leave a new name without its bytes.
         Ok(text) if text.is_empty() => write(db_dir, &path),

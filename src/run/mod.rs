@@ -40,6 +40,7 @@ use crate::store::Store;
 
 pub(crate) use digest::utc;
 pub(crate) use disk::explain;
+pub use format::check as check_format;
 pub use lock::RunLock;
 pub use prepare::Prepared;
 

@@ -37,8 +37,8 @@ struct Record {
     /// As it was after our last look at it; `None` before the first.
     expected: Option<Stamp>,
     is_damaged: bool,
-    /// Names that the object had before it was lent.
-    names: u64,
+    /// As it was before it was lent.
+    first: Option<Stat>,
 }
 
 /// What no write leaves as it was.
@@ -89,7 +89,7 @@ impl Lent {
         if record.expected.is_some() {
             lent.look(store, &mut record)?;
         } else {
-            record.names = store.stat(&object)?.map_or(1, |stat| stat.st_nlink as u64);
+            record.first = store.stat(&object)?;
         }
         match store.link(&object, dir, name) {
             Ok(()) => {}
@@ -128,9 +128,13 @@ impl Lent {
     pub(super) fn end(self, store: &Store) -> Result<()> {
         let record = lock(&self.record);
         let is_last = lock(&LENT).get(&self.key).is_some_and(|(_, count)| *count == 1);
-        let Some(stat) = store.stat(&self.object)? else { return Ok(()) };
-        let was_kept = stat.st_ino == self.key.1 && stat.st_nlink as u64 > record.names;
-        if is_last && was_kept && !record.is_damaged {
+        if !is_last || record.is_damaged {
+            return Ok(());
+        }
+        if let (Some(first), Some(now)) = (&record.first, store.stat(&self.object)?)
+            && now.st_ino == first.st_ino
+            && now.st_nlink > first.st_nlink
+        {
             store.detach(&self.object)?;
         }
         Ok(())

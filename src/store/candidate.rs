@@ -49,28 +49,56 @@ impl Store {
             Err(Errno::NOENT) => {
                 // The folder AB/CD is missing: rare enough in an old store to be found out this way.
                 // If it is not, the candidate itself is, and the second rename says so.
-                match rustix::fs::mkdirat(
-                    &self.inner.objects,
-                    &name[..5],
-                    Mode::from_raw_mode(0o777),
-                ) {
-                    Ok(()) => state.is_durable = false,
-                    Err(Errno::EXIST) => {}
-                    Err(err) => return Err(err),
+                self.make_folders(&name, state)?;
+                self.rename_once(new, &name, may_replace)
+            }
+            Err(Errno::NOTDIR) => {
+                // Somebody put a file in the place of a folder.
+                for folder in [&name[..2], &name[..5]] {
+                    let flags = AtFlags::SYMLINK_NOFOLLOW;
+                    let Ok(found) = rustix::fs::statat(&self.inner.objects, folder, flags) else {
+                        break;
+                    };
+                    if FileType::from_raw_mode(found.st_mode) != FileType::Directory {
+                        self.move_away(folder)?;
+                    }
                 }
+                self.make_folders(&name, state)?;
                 self.rename_once(new, &name, may_replace)
             }
             Err(Errno::ISDIR) => {
                 // Somebody made a folder of that name. It is no object; its content is kept for its
                 // owner to find until the store is next opened.
-                let (Some(tmp), number) = (&self.inner.tmp, self.next_name()) else {
-                    return Err(Errno::ISDIR);
-                };
-                rustix::fs::renameat(&self.inner.objects, &*name, tmp, format!("stray-{number}"))?;
+                self.move_away(&name)?;
                 self.rename_once(new, &name, may_replace)
             }
             done => done,
         }
+    }
+
+    /// Makes `AB` and `AB/CD`.
+    fn make_folders(&self, name: &str, state: &mut State) -> Result<(), Errno> {
+        for folder in [&name[..5], &name[..2], &name[..5]] {
+            match rustix::fs::mkdirat(&self.inner.objects, folder, Mode::from_raw_mode(0o777)) {
+                // Nearly always at the first try.
+                Ok(()) if folder.len() == 5 => {
+                    state.is_durable = false;
+                    return Ok(());
+                }
+                Ok(()) => self.inner.set_durable(false),
+                Err(Errno::EXIST) if folder.len() == 5 => return Ok(()),
+                Err(Errno::EXIST | Errno::NOENT) => {}
+                Err(err) => return Err(err),
+            }
+        }
+        Err(Errno::NOENT)
+    }
+
+    fn move_away(&self, name: &str) -> Result<(), Errno> {
+        let (Some(tmp), number) = (&self.inner.tmp, self.next_name()) else {
+            return Err(Errno::ISDIR);
+        };
+        rustix::fs::renameat(&self.inner.objects, name, tmp, format!("stray-{number}"))
     }
 
     fn rename_once(

@@ -193,7 +193,11 @@ impl Repairer<'_> {
         for producer in producers {
             match self.remake(object, &producer)? {
                 repair @ Repair::Remade { .. } => return Ok(repair),
-                repair => failure = failure.or(Some(repair)),
+                // Of a step that could run there is more to say.
+                repair if matches!(failure, None | Some(Repair::InputGone { .. })) => {
+                    failure = Some(repair);
+                }
+                _ => {}
             }
         }
         if db::retire_gather(&mut db.lock(), object)? > 0 {

@@ -13,6 +13,7 @@
 mod harness;
 
 mod commands;
+mod damage;
 mod export;
 mod failure;
 mod flags;

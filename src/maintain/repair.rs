@@ -15,7 +15,7 @@ use crate::text::as_path;
 
 use super::remake::Workshop;
 use super::report::{Repair, RepairReport};
-use super::verify::{Depth, Finding, Remedy, look, verify};
+use super::verify::{Depth, Finding, Remedy, make_read_only, verify};
 
 /// Finds damage and undoes it. The caller holds the run lock.
 ///
@@ -48,36 +48,22 @@ pub fn repair(db: &Db, store: &Store, db_dir: &Path, depth: Depth) -> Result<Rep
         let _shard = store.lock_shard_exclusive(object.shard())?;
         set_aside(db, store, db_dir, object)?;
     }
-    let unreadable: Vec<ObjectHash> = report
-        .objects
-        .iter()
-        .filter(|(_, _, repair)| *repair == Repair::Unreadable)
-        .map(|(object, ..)| *object)
-        .collect();
+    let unreadable: Vec<ObjectHash> =
+        hashes_of(&report, |repair| *repair == Repair::Unreadable).collect();
     report.objects.append(&mut get_back_all(db, store, db_dir, &bad, &unreadable)?);
     report.objects.sort_by_key(|(object, ..)| *object);
-    let lost: Vec<ObjectHash> = report
-        .objects
-        .iter()
-        .filter(|(_, _, repair)| !repair.is_good() && *repair != Repair::Unreadable)
-        .map(|(object, ..)| *object)
-        .collect();
+    let is_lost = |repair: &Repair| !repair.is_good() && *repair != Repair::Unreadable;
+    let lost: Vec<ObjectHash> = hashes_of(&report, is_lost).collect();
     // So that a step of history that comes alive again runs, instead of bringing back what is lost.
     db::drop_objects(&mut db.lock(), &lost)?;
     Ok(report)
 }
 
-/// What is wrong with an object when its mode is right again.
-fn make_read_only(db: &Db, store: &Store, object: &ObjectHash) -> Result<Option<(String, Remedy)>> {
-    let path = store.path(object);
-    if let Err(err) = store.make_read_only(object) {
-        let why = format!("its mode can't be changed (`{}`): {err}", path.display());
-        return Ok(Some((why, Remedy::Nothing)));
-    }
-    match db::known_object(&db.lock(), object)? {
-        Some(size) => look(store, object, size, true),
-        None => Ok(None),
-    }
+fn hashes_of(
+    report: &RepairReport,
+    has: impl Fn(&Repair) -> bool,
+) -> impl Iterator<Item = ObjectHash> {
+    report.objects.iter().filter(move |(_, _, repair)| has(repair)).map(|(object, ..)| *object)
 }
 
 /// Gets back objects that were set aside, each with what was wrong with it. The caller holds the run

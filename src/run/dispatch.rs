@@ -25,7 +25,7 @@ use super::shared::{Job, Message};
 use super::worker::Engine;
 use super::{delayed, disk};
 
-/// How often the disk is asked for its free space; a few hundred steps may start in between.
+/// How often the disk is asked for its free space before more is queued. Whoever starts a script asks again.
 const ROOM_CHECK: Duration = Duration::from_millis(100);
 
 pub(super) struct Dispatcher<'a> {

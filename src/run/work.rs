@@ -64,6 +64,8 @@ impl Work<'_> {
             flow: Arc::clone(&flow),
             tasks: self.tasks(),
             dir: self.prepared.manifest.dir.as_path().into(),
+            db_dir: self.db_dir.to_owned(),
+            min_free: self.options.min_free,
             scratch: scratch.clone(),
             committer: Committer::new(
                 Arc::clone(&self.db),

@@ -17,6 +17,7 @@ use crate::store::{Placed, Store};
 
 use super::committer::{Committer, Ready};
 use super::digest::{TAIL_LINES, tail};
+use super::disk;
 use super::outcome::words;
 use super::shared::{Finish, Job, Message};
 use super::slots::Slots;
@@ -47,6 +48,9 @@ pub(super) struct Engine {
     pub(super) tasks: Vec<TaskWork>,
     /// The manifest's folder.
     pub(super) dir: Arc<Path>,
+    pub(super) db_dir: PathBuf,
+    /// Bytes that have to stay free.
+    pub(super) min_free: u64,
     /// This run's own folder below `DB/scratch`.
     pub(super) scratch: PathBuf,
     pub(super) committer: Committer,
@@ -107,6 +111,8 @@ impl Engine {
         if self.stop.load(Ordering::Acquire) {
             return Ok(None);
         }
+        // Asked once more than the dispatcher has: what ran while the job was queued may have filled it.
+        disk::check_room(&self.db_dir, self.min_free)?;
         let scratch = match scratch {
             Some(scratch) => scratch,
             None => scratch.insert(Scratch::create(&self.scratch, number)?),

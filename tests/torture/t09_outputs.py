@@ -623,7 +623,7 @@ def main():
     if skipped:
         skip("T9", f"rows that this machine can't play: {', '.join(skipped)}")
     line = f"{counts['refused']} rows refused, {counts['kept']} kept, {deeds} deeds on inputs, {len(skipped)} rows skipped; at most {max(peaks.values()) >> 10} MiB of memory"
-    family.done(line, **counts, deeds=deeds, skipped=skipped, peaks=peaks)
+    family.done(line, **counts, deeds=deeds, peaks=peaks)
 
 
 main()

@@ -56,7 +56,7 @@ impl Work<'_> {
 
         let jobs = self.options.jobs.get();
         let (send_message, messages) = flume::unbounded();
-        let (send_job, take_job) = flume::bounded(4 * jobs + 8);
+        let (send_job, take_job) = flume::bounded(4 * jobs + 56);
         let flow: Arc<Flow> = Arc::new(self.prepared.flow.clone());
         let engine = Arc::new(Engine {
             db: Arc::clone(&self.db),
@@ -133,6 +133,7 @@ impl Work<'_> {
                 env: task.env.iter().map(|(k, v)| (OsString::from(k), OsString::from(v))).collect(),
                 timeout: task.timeout,
                 retries: task.retries,
+                is_limited: task.parallel.is_some(),
                 file: OnceLock::new(),
             })
             .collect()

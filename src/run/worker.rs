@@ -20,7 +20,7 @@ use super::digest::{TAIL_LINES, tail};
 use super::disk;
 use super::outcome::words;
 use super::shared::{Finish, Job, Message};
-use super::slots::Slots;
+use super::slots::{Due, Slots};
 
 /// No more of a log than this is shown with `-v`.
 const SHOWN_LOG: u64 = 1 << 20;
@@ -34,6 +34,8 @@ pub(super) struct TaskWork {
     pub(super) env: Vec<(OsString, OsString)>,
     pub(super) timeout: Option<Duration>,
     pub(super) retries: u32,
+    /// It has a `parallel`.
+    pub(super) is_limited: bool,
     /// Where the script's file is, once written. It is run from a file, because an argument can't be
     /// longer than 128 KiB, and by its interpreter, because executing a file just written meets
     /// ETXTBSY when another thread forks meanwhile.
@@ -70,26 +72,66 @@ pub(super) struct Engine {
 /// would wait for ever.
 pub(super) fn work(engine: &Engine, number: usize, jobs: &flume::Receiver<Job>) {
     let mut scratch = None;
-    for job in jobs {
-        if engine.stop.load(Ordering::Acquire) {
-            engine.say(Message::Dropped { job });
-            continue;
-        }
-        let attempt = catch_unwind(AssertUnwindSafe(|| engine.attempt(number, &mut scratch, &job)));
-        match attempt {
-            Ok(Ok(Some(ready))) => engine.committer.submit(ready),
-            Ok(Ok(None)) => engine.say(Message::Dropped { job }),
-            Ok(Err(error)) => engine.say(Message::Broken { job: Some(job), error }),
-            Err(_) => {
-                let error = Error::Internal(format!("a worker panicked on step {}", job.leaf.step));
-                scratch = None;
-                engine.say(Message::Broken { job: Some(job), error });
+    loop {
+        if let Some(slot) = engine.slots.take(|| engine.committer.due()) {
+            let has_ended = engine.run_steps(number, &mut scratch, jobs);
+            drop(slot);
+            if has_ended {
+                return;
             }
+        }
+        if engine.committer.lead() {
+            engine.slots.wake();
         }
     }
 }
 
 impl Engine {
+    /// Runs steps until something has to be committed. True if there will be no more of them.
+    fn run_steps(
+        &self,
+        number: usize,
+        scratch: &mut Option<Scratch>,
+        jobs: &flume::Receiver<Job>,
+    ) -> bool {
+        loop {
+            let job = match jobs.try_recv() {
+                Ok(job) => job,
+                // Nothing to run, so there is time for what this and others have queued.
+                Err(_) if self.committer.wants_lead() => return false,
+                Err(_) => match jobs.recv() {
+                    Ok(job) => job,
+                    Err(_) => return true,
+                },
+            };
+            self.run_step(number, scratch, job);
+            if self.committer.due() == Due::Now {
+                return false;
+            }
+        }
+    }
+
+    fn run_step(&self, number: usize, scratch: &mut Option<Scratch>, job: Job) {
+        if self.stop.load(Ordering::Acquire) {
+            return self.say(Message::Dropped { job });
+        }
+        let attempt = catch_unwind(AssertUnwindSafe(|| self.attempt(number, scratch, &job)));
+        match attempt {
+            Ok(Ok(Some(ready))) => {
+                if self.committer.submit(ready) {
+                    self.slots.wake();
+                }
+            }
+            Ok(Ok(None)) => self.say(Message::Dropped { job }),
+            Ok(Err(error)) => self.say(Message::Broken { job: Some(job), error }),
+            Err(_) => {
+                let error = Error::Internal(format!("a worker panicked on step {}", job.leaf.step));
+                *scratch = None;
+                self.say(Message::Broken { job: Some(job), error });
+            }
+        }
+    }
+
     fn say(&self, message: Message) {
         // The dispatcher outlives every worker, so this can't fail while it matters.
         let _ = self.messages.send(message);
@@ -107,10 +149,6 @@ impl Engine {
         job: &Job,
     ) -> Result<Option<Ready>> {
         let attempt = self.describe(job)?;
-        let mut slot = Some(self.slots.take());
-        if self.stop.load(Ordering::Acquire) {
-            return Ok(None);
-        }
         // Asked once more than the dispatcher has: what ran while the job was queued may have filled it.
         disk::check_room(&self.db_dir, self.min_free)?;
         let scratch = match scratch {
@@ -128,11 +166,10 @@ impl Engine {
             &attempt,
             &|hash| self.is_committed(hash),
             &mut |outcome| {
-                // Before the slot is free, or the next script would start after a failure.
+                // Before the outputs are looked at, or another script would start after a failure.
                 if self.is_final(job, outcome) && !self.keep_going {
                     self.stop.store(true, Ordering::Release);
                 }
-                drop(slot.take());
             },
         )?;
         if let Some(free) = report.full_disk {
@@ -259,7 +296,7 @@ impl Engine {
         };
         let completion =
             Completion { step: job.leaf.step, task: job.task, attempt, verdict, outputs, objects };
-        Ok(Ready { completion, placed, finish })
+        Ok(Ready { completion, placed, finish, is_urgent: task.is_limited })
     }
 
     fn failure(&self, job: &Job, outcome: &Outcome, log: Option<&Placed>) -> Result<Failure> {

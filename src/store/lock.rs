@@ -15,11 +15,9 @@ pub(super) const FOLDER: &str = "locks";
 pub(super) struct LockFile(File);
 
 impl LockFile {
-    /// Opens (and makes) the lock file of a shard, and makes the shard's folder. The flag tells whether
-    /// the folder is new.
-    pub(super) fn open(objects: BorrowedFd<'_>, shard: u8) -> io::Result<(LockFile, bool)> {
-        let name = format!("{shard:02x}");
-        let path = format!("../{FOLDER}/{name}");
+    /// Opens (and makes) the lock file of a shard.
+    pub(super) fn open(objects: BorrowedFd<'_>, shard: u8) -> io::Result<LockFile> {
+        let path = format!("../{FOLDER}/{shard:02x}");
         // Close-on-exec, or a step would keep the shard locked after our death.
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let open = || rustix::fs::openat(objects, &path, flags, Mode::from_raw_mode(0o644));
@@ -30,8 +28,7 @@ impl LockFile {
             }
             other => other,
         };
-        let is_new = make_folder(objects, &name)?;
-        Ok((LockFile(File::from(file?)), is_new))
+        Ok(LockFile(File::from(file?)))
     }
 
     /// Waits until nobody holds the shard exclusively.
@@ -50,7 +47,7 @@ impl LockFile {
 }
 
 /// True if the folder was not there before.
-fn make_folder(objects: BorrowedFd<'_>, path: &str) -> io::Result<bool> {
+pub(super) fn make_folder(objects: BorrowedFd<'_>, path: &str) -> io::Result<bool> {
     match rustix::fs::mkdirat(objects, path, Mode::from_raw_mode(0o777)) {
         Ok(()) => Ok(true),
         Err(rustix::io::Errno::EXIST) => Ok(false),

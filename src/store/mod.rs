@@ -195,11 +195,7 @@ impl Store {
     pub fn lock_shard_exclusive(&self, shard: u8) -> Result<ShardExclusive> {
         let path = || self.root.join(format!("../{}/{shard:02x}", lock::FOLDER));
         // Not the shared lock's open file: flock would turn that one's lock into ours.
-        let (lock, is_new) =
-            LockFile::open(self.inner.objects.as_fd(), shard).or_io("open", path())?;
-        if is_new {
-            self.inner.set_durable(false);
-        }
+        let lock = LockFile::open(self.inner.objects.as_fd(), shard).or_io("open", path())?;
         lock.lock_exclusive().or_io("lock", path())?;
         Ok(ShardExclusive { lock })
     }

@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::lock::LockFile;
+use super::lock::{self, LockFile};
 use super::{Inner, Store};
 use crate::error::{OrIo, Result};
 use crate::object::ObjectHash;
@@ -18,8 +18,11 @@ pub(super) struct Shard(Mutex<State>);
 
 #[derive(Default)]
 pub(super) struct State {
-    /// Opened on first use and kept: opening costs more than locking.
+    /// Open while anybody holds it. Not kept: each script that is started closes all that we have open,
+    /// and 256 files cost it 30 µs, where opening one costs us 2.
     lock: Option<LockFile>,
+    /// The shard's folder is there.
+    has_folder: bool,
     /// Guards alive; the lock is held shared while there is any.
     holders: usize,
     flying: HashMap<ObjectHash, Flight>,
@@ -78,10 +81,12 @@ impl State {
 
     fn hold(&mut self, objects: BorrowedFd<'_>, shard: u8) -> io::Result<bool> {
         let mut is_new = false;
+        if !self.has_folder {
+            is_new = lock::make_folder(objects, &format!("{shard:02x}"))?;
+            self.has_folder = true;
+        }
         if self.lock.is_none() {
-            let (lock, made) = LockFile::open(objects, shard)?;
-            self.lock = Some(lock);
-            is_new = made;
+            self.lock = Some(LockFile::open(objects, shard)?);
         }
         if self.holders == 0
             && let Some(lock) = &self.lock
@@ -142,11 +147,11 @@ impl Drop for Hold {
         }
         state.holders -= 1;
         if state.holders == 0
-            && let Some(lock) = &state.lock
-            && lock.unlock().is_err()
+            && let Some(lock) = state.lock.take()
         {
-            // Closing gives the lock back as well.
-            state.lock = None;
+            // Closing would do, but for a script between its fork and its exec, which has the file open
+            // too. Should it fail: closing comes next.
+            let _ = lock.unlock();
         }
     }
 }

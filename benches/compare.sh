@@ -1,19 +1,32 @@
 #!/usr/bin/env bash
 # Whole programs side by side on the same work, in turn, in fresh folders; medians and ratios.
-#   benches/compare.sh [ROUNDS]      default 5; wants: apt-get install ninja-build parallel time
-# N, CHAIN and BIG_MIB set the sizes. Nothing is deleted between rounds: on ext4, deleting the files of
-# one round slows the next one for minutes. The folder is named at the end; remove it when you like.
+#   benches/compare.sh [ROUNDS]      default 5; wants: apt-get install ninja-build parallel (snakemake)
+# WORKS="builtin tr chain big" chooses; N, CHAIN, SLOW and BIG_MIB set the sizes. 5 rounds need 10 GB.
+#
+# How it is kept fair:
+# - In each round every program does the work once; every second round goes through them backwards, so
+#   that none always runs after the same other one.
+# - A ratio is formed within a round, where disk and machine are in the same mood for both; printed are
+#   the median of these ratios, the smallest and the largest.
+# - `sync` before each program: what the one before has left to be written is not the next one's burden.
+#   Least of all that of `--durability batch`, whose barrier may write all that is unwritten (syncfs).
+# - Every program starts one `sh` for each step, and makes one file for it in a folder of its own.
+# - Nothing is deleted between rounds: on ext4, deleting thousands of files slows the making of new ones
+#   for minutes. The large files of `big`, which comes last, are few, and are deleted.
+# shellcheck disable=SC2016  # what is quoted is for other shells
 set -euo pipefail
 
 rounds=${1:-5}
+works=${WORKS:-builtin tr chain big}
 N=${N:-5000}
 CHAIN=${CHAIN:-2000}
+SLOW=${SLOW:-500}       # inputs of Snakemake, which needs 25 ms for each
 BIG_MIB=${BIG_MIB:-1024}
 here=$(cd "$(dirname "$0")/.." && pwd)
 ours=${TASK_PIPELINE_BIN:-$here/target/release/task-pipeline}
 [ -x "$ours" ] || { echo "build it first: cargo build --release" >&2; exit 2; }
 missing=()
-for tool in ninja:ninja-build parallel:parallel; do
+for tool in ninja:ninja-build make:make parallel:parallel snakemake:snakemake; do
     command -v "${tool%%:*}" > /dev/null || missing+=("${tool##*:}")
 done
 [ ${#missing[@]} -eq 0 ] || echo "left out, not installed: apt-get install ${missing[*]}" >&2
@@ -22,23 +35,32 @@ root=$(mktemp -d "${TMPDIR:-/tmp}/compare.XXXXXX")
 results=$root/results
 builtin='read -r x < "$INPUT_FILE"; echo "$x" > "$OUTPUT_DIR/$INPUT_NAME"'
 with_tr='tr a-z A-Z < "$INPUT_FILE" > "$OUTPUT_DIR/$INPUT_NAME"'
-# The same for programs that hand over two paths.
-plain_builtin='read -r x < "$1"; echo "$x" > "$2"'
-plain_tr='tr a-z A-Z < "$1" > "$2"'
+# The same for programs that hand over two paths; `$` and the paths as each wants them.
+plain() { # WORK DOLLAR INPUT OUTPUT
+    case $1 in
+        tr) printf 'tr a-z A-Z < %s > %s' "$3" "$4" ;;
+        *) printf 'read -r x < %s; echo "%sx" > %s' "$3" "$2" "$4" ;;
+    esac
+}
 
-mkdir "$root/in"
-for ((i = 0; i < N; i++)); do printf 'line %d\n' "$i" > "$root/in/f$i"; done
-mkdir "$root/chain-in"
-for ((i = 0; i < CHAIN; i++)); do printf 'line %d\n' "$i" > "$root/chain-in/f$i"; done
+inputs() { # FOLDER COUNT
+    local n
+    mkdir "$1"
+    for ((n = 0; n < $2; n++)); do printf 'line %d\n' "$n" > "$1/f$n"; done
+}
+inputs "$root/in" "$N"
+inputs "$root/chain-in" "$CHAIN"
+inputs "$root/slow-in" "$SLOW"
 
-now() { date +%s.%N; }
-timed() { # WORK PROGRAM COMMAND...
-    local work=$1 program=$2 begun ended
-    shift 2
-    begun=$(now)
-    "$@" > /dev/null 2>> "$root/stderr"
-    ended=$(now)
-    echo "$work $program $(echo "$ended - $begun" | bc)" >> "$results"
+# Runs a command and notes the time of it: round, work, program, steps, seconds.
+timed() { # ROUND WORK PROGRAM STEPS COMMAND...
+    local round=$1 work=$2 program=$3 steps=$4 begun ended
+    shift 4
+    sync
+    begun=$EPOCHREALTIME
+    "$@" > /dev/null 2>> "$root/stderr" || { echo "$program failed; see $root/stderr" >&2; exit 1; }
+    ended=$EPOCHREALTIME
+    echo "$round $work $program $steps $((${ended/./} - ${begun/./}))" >> "$results"
 }
 
 manifest() { # FILE INPUT_FOLDER SCRIPT...
@@ -52,105 +74,178 @@ manifest() { # FILE INPUT_FOLDER SCRIPT...
     done > "$file"
 }
 
-map() { # WORK SCRIPT PLAIN_SCRIPT ROUND
-    local work=$1 script=$2 plain=$3 dir=$root/$1-$4 n
-    mkdir -p "$dir"/{xargs,ninja,make,parallel}/out
+# The programs that are there, of those named: forwards in odd rounds, backwards in even ones.
+in_turn() { # ROUND PROGRAM...
+    local round=$1 program list=()
+    shift
+    for program in "$@"; do
+        case $program in
+            ninja | make | parallel | snakemake) command -v "$program" > /dev/null || continue ;;
+        esac
+        if ((round % 2)); then list+=("$program"); else list=("$program" "${list[@]}"); fi
+    done
+    echo "${list[@]}"
+}
+
+map() { # ROUND WORK SCRIPT
+    local round=$1 work=$2 script=$3 dir=$root/$2-$1 program n
+    mkdir -p "$dir"/{xargs,ninja,make,parallel,snakemake}/out
     manifest "$dir/p.toml" "$root/in" "$script"
-    timed "$work" ours-off "$ours" -q --durability off -j2 -manifest "$dir/p.toml" -db "$dir/db-off"
-    if command -v ninja > /dev/null; then
-        {
-            printf 'rule r\n  command = %s\n' "${plain//\$/\$\$}" | sed 's/\$\$1/$in/; s/\$\$2/$out/'
-            for ((n = 0; n < N; n++)); do echo "build out/f$n: r $root/in/f$n"; done
-        } > "$dir/ninja/build.ninja"
-        timed "$work" ninja ninja -C "$dir/ninja" -j2 --quiet
-    fi
-    timed "$work" ours-batch "$ours" -q -j2 -manifest "$dir/p.toml" -db "$dir/db-batch"
-    # shellcheck disable=SC2016
-    timed "$work" xargs sh -c 'cd "$1" && seq 0 '$((N - 1))' | xargs -P2 -I{} sh -c "$2" sh "$3/f{}" "out/f{}"' \
-        sh "$dir/xargs" "$plain" "$root/in"
     {
-        echo "all: \$(addprefix out/,$(cd "$root/in" && echo *))"
-        printf 'out/%%: %s/%%\n\t@%s\n' "$root/in" "${plain//\$/\$\$}" | sed 's/\$\$1/$</; s/\$\$2/$@/'
+        printf 'rule r\n  command = %s\n' "$(plain "$work" '$$' '$in' '$out')"
+        for ((n = 0; n < N; n++)); do echo "build out/f$n: r $root/in/f$n"; done
+    } > "$dir/ninja/build.ninja"
+    {
+        printf 'all: $(addprefix out/,%s)\n' "$(cd "$root/in" && echo *)"
+        printf 'out/%%: %s/%%\n\t@%s\n' "$root/in" "$(plain "$work" '$$' '$<' '$@')"
     } > "$dir/make/Makefile"
-    timed "$work" make make -s -j2 -C "$dir/make"
-    if command -v parallel > /dev/null; then
-        # shellcheck disable=SC2016
-        timed "$work" parallel sh -c 'cd "$1" && seq 0 '$((N - 1))' |
-            parallel --will-cite -j2 --joblog log sh -c "'\''$2'\''" sh "$3/f{}" "out/f{}"' \
-            sh "$dir/parallel" "$plain" "$root/in"
-    fi
-    timed "$work-again" ours "$ours" -q -j2 -manifest "$dir/p.toml" -db "$dir/db-off"
-    if command -v ninja > /dev/null; then
-        timed "$work-again" ninja ninja -C "$dir/ninja" -j2 --quiet
-    fi
-    timed "$work-again" make make -s -j2 -C "$dir/make"
-    # shellcheck disable=SC2016
-    timed "$work-again" find find "$root/in" -printf '%s %T@\n'
+    {
+        printf 'rule all:\n  input: expand("out/f{n}", n=range(%d))\n' "$SLOW"
+        printf 'rule r:\n  input: "%s/{f}"\n  output: "out/{f}"\n' "$root/slow-in"
+        printf '  shell: """%s"""\n' "$(plain "$work" '$' '{input}' '{output}')"
+    } > "$dir/snakemake/Snakefile"
+    for program in $(in_turn "$round" ours-off ninja ours-batch xargs make parallel snakemake); do
+        case $program in
+            ours-*)
+                timed "$round" "$work" "$program" "$N" "$ours" -q --durability "${program#ours-}" -j2 \
+                    -manifest "$dir/p.toml" -db "$dir/$program" ;;
+            ninja) timed "$round" "$work" ninja "$N" ninja -C "$dir/ninja" -j2 --quiet ;;
+            make) timed "$round" "$work" make "$N" make -s -j2 -C "$dir/make" ;;
+            xargs)
+                timed "$round" "$work" xargs "$N" sh -c 'cd "$1" && seq 0 "$2" |
+                    xargs -P2 -I{} sh -c "$3" sh "$4/f{}" "out/f{}"' \
+                    sh "$dir/xargs" $((N - 1)) "$(plain "$work" '$' '"$1"' '"$2"')" "$root/in" ;;
+            parallel)
+                timed "$round" "$work" parallel "$N" sh -c 'cd "$1" && seq 0 "$2" |
+                    SHELL=/bin/sh parallel --will-cite -j2 --joblog log "$3"' \
+                    sh "$dir/parallel" $((N - 1)) "$(plain "$work" '$' "$root/in/f{}" 'out/f{}')" ;;
+            snakemake)
+                timed "$round" "$work" snakemake "$SLOW" env -C "$dir/snakemake" snakemake -q -j2 ;;
+        esac
+        case $program in xargs | ninja | make | parallel) full "$N" "$dir/$program/out" ;; esac
+    done
+    for program in $(in_turn "$round" ours find ninja make); do
+        case $program in
+            ours)
+                timed "$round" "$work-again" ours "$N" \
+                    "$ours" -q -j2 -manifest "$dir/p.toml" -db "$dir/ours-off" ;;
+            ninja) timed "$round" "$work-again" ninja "$N" ninja -C "$dir/ninja" -j2 --quiet ;;
+            make) timed "$round" "$work-again" make "$N" make -s -j2 -C "$dir/make" ;;
+            find) timed "$round" "$work-again" find "$N" find "$root/in" -printf '%s %T@\n' ;;
+        esac
+    done
 }
 
 chain() { # ROUND
-    local dir=$root/chain-$1 n t
-    mkdir -p "$dir/ninja"
+    local round=$1 dir=$root/chain-$1 program n t from
+    mkdir -p "$dir"/{ninja,make}/{1,2,3,4}
     manifest "$dir/p.toml" "$root/chain-in" "$builtin" "$builtin" "$builtin" "$builtin"
-    timed chain ours-off "$ours" -q --durability off -j2 -manifest "$dir/p.toml" -db "$dir/db-off"
-    if command -v ninja > /dev/null; then
-        {
-            printf 'rule r\n  command = read -r x < $in; echo "$$x" > $out\n'
-            for ((n = 0; n < CHAIN; n++)); do
-                echo "build 1/f$n: r $root/chain-in/f$n"
-                for t in 2 3 4; do echo "build $t/f$n: r $((t - 1))/f$n"; done
-            done
-        } > "$dir/ninja/build.ninja"
-        timed chain ninja ninja -C "$dir/ninja" -j2 --quiet
-    fi
-    timed chain ours-batch "$ours" -q -j2 -manifest "$dir/p.toml" -db "$dir/db-batch"
+    {
+        printf 'rule r\n  command = %s\n' "$(plain builtin '$$' '$in' '$out')"
+        for ((n = 0; n < CHAIN; n++)); do
+            echo "build 1/f$n: r $root/chain-in/f$n"
+            for t in 2 3 4; do echo "build $t/f$n: r $((t - 1))/f$n"; done
+        done
+    } > "$dir/ninja/build.ninja"
+    {
+        printf 'all: $(addprefix 4/,%s)\n.SECONDARY:\n' "$(cd "$root/chain-in" && echo *)"
+        for t in 1 2 3 4; do
+            if ((t == 1)); then from=$root/chain-in; else from=$((t - 1)); fi
+            printf '%d/%%: %s/%%\n\t@%s\n' "$t" "$from" "$(plain builtin '$$' '$<' '$@')"
+        done
+    } > "$dir/make/Makefile"
+    for program in $(in_turn "$round" ours-off ninja ours-batch make); do
+        case $program in
+            ours-*)
+                timed "$round" chain "$program" $((4 * CHAIN)) "$ours" -q --durability "${program#ours-}" \
+                    -j2 -manifest "$dir/p.toml" -db "$dir/$program" ;;
+            ninja) timed "$round" chain ninja $((4 * CHAIN)) ninja -C "$dir/ninja" -j2 --quiet ;;
+            make) timed "$round" chain make $((4 * CHAIN)) make -s -j2 -C "$dir/make" ;;
+        esac
+        case $program in ninja | make) full "$CHAIN" "$dir/$program"/[1-4] ;; esac
+    done
 }
 
 big() { # ROUND
-    local dir=$root/big-$1 cat='cat "$INPUT_FILE" > "$OUTPUT_DIR/$INPUT_NAME"'
-    mkdir -p "$dir/in"
-    head -c "${BIG_MIB}M" /dev/urandom > "$dir/in/big"
-    manifest "$dir/p.toml" "$dir/in" "$cat" "$cat" "$cat"
-    timed big ours-off "$ours" -q --durability off -j2 -manifest "$dir/p.toml" -db "$dir/db"
-    # shellcheck disable=SC2016
-    timed big cat+sha256sum sh -c 'cd "$1" && cat in/big > 1 && sha256sum 1 && cat 1 > 2 && sha256sum 2 &&
-        cat 2 > 3 && sha256sum 3' sh "$dir"
-    rm -rf "$dir/db" "$dir"/[123] "$dir/in"   # a few large files: no harm to the inode allocator
+    local round=$1 dir=$root/big-$1 cat='cat "$INPUT_FILE" > "$OUTPUT_DIR/$INPUT_NAME"' program
+    mkdir "$dir"
+    manifest "$dir/p.toml" "$root/big-in" "$cat" "$cat" "$cat"
+    for program in $(in_turn "$round" ours-off cat+sha256sum ours-batch); do
+        case $program in
+            ours-*)
+                timed "$round" big "$program" 3 "$ours" -q --durability "${program#ours-}" -j2 \
+                    -manifest "$dir/p.toml" -db "$dir/$program" ;;
+            *)
+                timed "$round" big "$program" 3 sh -c 'cd "$1" && cat "$2" > 1 && sha256sum 1 &&
+                    cat 1 > 2 && sha256sum 2 && cat 2 > 3 && sha256sum 3' sh "$dir" "$root/big-in/big" ;;
+        esac
+    done
+    rm -r "$dir"
 }
 
+# Each of these folders has so many files, or a program did less than was asked for.
+full() { # COUNT FOLDER...
+    local count=$1 folder
+    shift
+    for folder in "$@"; do
+        [ "$(find "$folder" -type f | wc -l)" -eq "$count" ] || { echo "$folder is not full" >&2; exit 1; }
+    done
+}
+
+is_wanted() { case " $works " in *" $1 "*) ;; *) return 1 ;; esac }
 for ((round = 1; round <= rounds; round++)); do
     echo "round $round of $rounds" >&2
-    map builtin "$builtin" "$plain_builtin" $round
-    map tr "$with_tr" "$plain_tr" $round
-    chain $round
-    [ "$BIG_MIB" -eq 0 ] || big $round
+    is_wanted builtin && map $round builtin "$builtin"
+    is_wanted tr && map $round tr "$with_tr"
+    is_wanted chain && chain $round
 done
+if is_wanted big; then
+    mkdir "$root/big-in"
+    head -c "${BIG_MIB}M" /dev/urandom > "$root/big-in/big"
+    for ((round = 1; round <= rounds; round++)); do
+        echo "big: round $round of $rounds" >&2
+        big $round
+    done
+    rm -r "$root/big-in"
+fi
 
-printf '%-16s %-14s %10s %10s  %s\n' work program 'median s' 'ms/step' 'time by ninja (or find, cat)'
-sort -k1,2 -k3,3n "$results" | awk -v n="$N" -v chain="$CHAIN" '
+# Medians of times per step, and of each round's ratio to a rival.
+awk '
+    function median(list, count,    n, t, i, j) {
+        n = split(list, t, " ")
+        for (i = 2; i <= n; i++)
+            for (j = i; j > 1 && t[j - 1] + 0 > t[j] + 0; j--) { s = t[j]; t[j] = t[j - 1]; t[j - 1] = s }
+        low = t[1]; high = t[n]
+        return n % 2 ? t[(n + 1) / 2] : (t[n / 2] + t[n / 2 + 1]) / 2
+    }
+    function against(work, program, rival,    r, list, middle) {
+        if (program == rival) return "-"
+        list = ""
+        for (r = 1; r <= rounds; r++)
+            if ((r, work, program) in each && (r, work, rival) in each)
+                list = list " " each[r, work, program] / each[r, work, rival]
+        if (list == "") return "-"
+        middle = median(list)
+        return sprintf("%.2f (%.2f-%.2f)", middle, low, high)
+    }
     {
-        key = $1 " " $2
+        key = $2 " " $3
         if (!(key in times)) order[++keys] = key
-        times[key] = times[key] " " $3
+        times[key] = times[key] " " $5 / 1e6
+        each[$1, $2, $3] = $5 / $4
+        steps[key] = $4
+        if ($1 > rounds) rounds = $1
     }
     END {
-        for (k = 1; k <= keys; k++) {
-            count = split(times[order[k]], t, " ")
-            median[order[k]] = t[int((count + 1) / 2)]
-        }
+        printf "%-14s %-14s %9s %9s   %-18s %s\n", "work", "program", "median s", "ms/step",
+            "of ninja (min-max)", "of xargs, find or cat"
         for (k = 1; k <= keys; k++) {
             split(order[k], part, " ")
-            work = part[1]
-            rival = "ninja"
-            if (work ~ /again/) rival = "find"
-            if (work == "big") rival = "cat+sha256sum"
-            base = median[work " " rival]
-            steps = n
-            if (work == "chain") steps = 4 * chain
-            if (work == "big") steps = 3
-            time = median[order[k]]
-            printf "%-16s %-14s %10.3f %10.3f  %s\n", work, part[2], time, 1000 * time / steps,
-                (base > 0 ? sprintf("%.2f", time / base) : "-")
+            rival = part[1] ~ /-again$/ ? "find" : part[1] == "big" ? "cat+sha256sum" : "xargs"
+            time = median(times[order[k]])
+            printf "%-14s %-14s %9.3f %9.3f   %-18s %s\n", part[1], part[2], time,
+                1000 * time / steps[order[k]], against(part[1], part[2], "ninja"),
+                against(part[1], part[2], rival)
         }
-    }'
+    }' "$results"
 echo "what was made is in $root" >&2

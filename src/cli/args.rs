@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use argh::{ArgsInfo, FromArgValue, FromArgs};
 
 use super::care::{Gc, Repair, Verify};
+use super::color::Color;
+use super::start::{Completions, Init, Man};
 use super::values::{
     DEFAULT_MIN_FREE, attempt, bytes, bytes_of_size, default_db, jobs, name, path,
 };
@@ -40,6 +42,12 @@ pub enum Invocation {
     Repair(Repair),
     /// `gc`
     Gc(Gc),
+    /// `init`
+    Init(Init),
+    /// `completions`
+    Completions(Completions),
+    /// `man`
+    Man(Man),
 }
 
 impl Invocation {
@@ -54,7 +62,10 @@ impl Invocation {
             | Invocation::Export(Export { db, .. })
             | Invocation::Verify(Verify { db, .. })
             | Invocation::Repair(Repair { db, .. })
-            | Invocation::Gc(Gc { db, .. }) => db,
+            | Invocation::Gc(Gc { db, .. })
+            | Invocation::Completions(Completions { db, .. }) => db,
+            // They have none; what fails there has a path of its own.
+            Invocation::Init(_) | Invocation::Man(_) => Path::new("."),
         }
     }
 }
@@ -126,6 +137,18 @@ pub struct Run {
     /// allow a database on a network mount, where locks may not hold and a crash may corrupt it
     #[argh(switch)]
     pub allow_network_fs: bool,
+
+    /// tell every event as a line of JSON; - is standard output
+    #[argh(option, arg_name = "FILE", from_str_fn(path))]
+    pub events: Option<PathBuf>,
+
+    /// draw what ran when on which worker, for ui.perfetto.dev
+    #[argh(option, arg_name = "FILE", from_str_fn(path))]
+    pub trace: Option<PathBuf>,
+
+    /// colours: auto, always or never; auto if not given
+    #[argh(option, arg_name = "WHEN", default = "Color::Auto")]
+    pub color: Color,
 
     /// with -n: the plan as JSON
     #[argh(switch)]

@@ -1,6 +1,6 @@
 //! What the commands mean beyond their single words: `plan` is a run, and some words rule out others.
 
-use super::{Durability, Invocation, Plan, Run};
+use super::{Color, Durability, Invocation, Plan, Run};
 
 impl From<Plan> for Run {
     fn from(plan: Plan) -> Run {
@@ -20,6 +20,9 @@ impl From<Plan> for Run {
             durability: Durability::Batch,
             min_free: 0,
             allow_network_fs: true,
+            events: None,
+            trace: None,
+            color: Color::Auto,
             json,
             inputs,
         }
@@ -46,6 +49,14 @@ impl Invocation {
             }
             Invocation::Run(run) if run.json && !run.dry_run => {
                 Err("--json goes with --dry-run: add -n, or ask `status --json` after the run")
+            }
+            Invocation::Run(run)
+                if run.dry_run && (run.events.is_some() || run.trace.is_some()) =>
+            {
+                Err("--events and --trace tell of a run: drop them, or --dry-run")
+            }
+            Invocation::Run(run) if run.events.is_some() && run.events == run.trace => {
+                Err("--events and --trace can't share a file: name another one")
             }
             Invocation::Log(log) if log.step.is_none() && !log.failed => {
                 Err("name a STEP (its id, TASK or TASK/INPUT_NAME), or add --failed")

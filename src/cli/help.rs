@@ -12,13 +12,13 @@ const WIDTH: usize = 80;
 /// Where the second column begins.
 const COLUMN: usize = 26;
 
-const ABOUT: &str = "Runs a TOML manifest of shell scripts as a dataflow. Every input, output and log \
+pub(super) const ABOUT: &str = "Runs a TOML manifest of shell scripts as a dataflow. Every input, output and log \
     is kept by its content, so that only what changed is run again, whatever happened in between.";
 
-const SPELLING: &str = "Options can be written with one dash or two, as --name VALUE or --name=VALUE. \
+pub(super) const SPELLING: &str = "Options can be written with one dash or two, as --name VALUE or --name=VALUE. \
     What follows -- is no option.";
 
-const CODES: [(u8, &str); 8] = [
+pub(super) const CODES: [(u8, &str); 8] = [
     (exit::OK, "all well"),
     (exit::STEPS_FAILED, "steps failed, or an export is incomplete"),
     (exit::USAGE, "the command line or the manifest can't be used"),
@@ -55,17 +55,7 @@ pub(super) fn overview(commands: &[SubCommandInfo]) -> String {
 /// `task-pipeline COMMAND --help`
 pub(super) fn of(command: &CommandInfoWithArgs) -> String {
     let mut out = wrapped(command.description, 0);
-    out.push_str(&format!("\n\nUsage: {PROGRAM} {} [OPTIONS]", command.name));
-    for flag in command.flags.iter().filter(|flag| flag.optionality == Optionality::Required) {
-        out.push_str(&format!(" {}", spelled(flag)));
-    }
-    for positional in command.positionals {
-        out.push_str(&match positional.optionality {
-            Optionality::Required => format!(" {}", positional.name),
-            Optionality::Optional => format!(" [{}]", positional.name),
-            Optionality::Repeating | Optionality::Greedy => format!(" [{}]...", positional.name),
-        });
-    }
+    out.push_str(&format!("\n\nUsage: {}", usage(command)));
     if !command.positionals.is_empty() {
         out.push_str("\n\nArguments:");
         for positional in command.positionals {
@@ -83,6 +73,22 @@ pub(super) fn of(command: &CommandInfoWithArgs) -> String {
         for example in command.examples {
             out.push_str(&format!("\n  {example}"));
         }
+    }
+    out
+}
+
+/// How a command is called: `task-pipeline export [OPTIONS] --to DIR TASK`.
+pub(super) fn usage(command: &CommandInfoWithArgs) -> String {
+    let mut out = format!("{PROGRAM} {} [OPTIONS]", command.name);
+    for flag in command.flags.iter().filter(|flag| flag.optionality == Optionality::Required) {
+        out.push_str(&format!(" {}", spelled(flag)));
+    }
+    for positional in command.positionals {
+        out.push_str(&match positional.optionality {
+            Optionality::Required => format!(" {}", positional.name),
+            Optionality::Optional => format!(" [{}]", positional.name),
+            Optionality::Repeating | Optionality::Greedy => format!(" [{}]...", positional.name),
+        });
     }
     out
 }

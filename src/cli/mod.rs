@@ -7,8 +7,12 @@
 mod args;
 mod care;
 mod check;
+mod color;
+mod complete;
 mod help;
 mod hidden;
+mod man;
+mod start;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -20,6 +24,8 @@ use argh::{ArgsInfo, FromArgs};
 
 pub use args::{Cat, Durability, Export, Invocation, Log, Plan, Run, Status};
 pub use care::{Gc, Repair, Verify};
+pub use color::Color;
+pub use start::{Completions, Init, Man, Shell};
 
 use crate::error::exit;
 use crate::suggest;
@@ -69,6 +75,16 @@ pub fn parse(args: impl Iterator<Item = OsString>) -> Result<Invocation, EarlyEx
 pub fn command_like(word: &OsStr) -> Option<&'static str> {
     let commands = Invocation::get_args_info().commands;
     suggest::nearest(word.to_str()?, commands.iter().map(|command| command.name))
+}
+
+/// What a shell needs to complete command lines.
+pub fn completions(shell: Shell) -> String {
+    complete::script(shell, &Invocation::get_args_info().commands)
+}
+
+/// The manual page, in roff.
+pub fn manual() -> String {
+    man::page(&Invocation::get_args_info().commands)
 }
 
 fn version() -> String {

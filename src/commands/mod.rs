@@ -8,6 +8,7 @@ mod log;
 mod plan;
 mod repair;
 mod run;
+mod start;
 mod status;
 mod verify;
 
@@ -20,9 +21,9 @@ use std::process::ExitCode;
 use crate::cli::{self, Invocation};
 use crate::db::{Db, Durability};
 use crate::error::{Error, OrIo as _, Result, exit};
-use crate::progress::{Lines, Loudness};
-use crate::run::{RunLock, check_format, explain};
-use crate::store::Store;
+use crate::progress::{Lines, Loudness, Paint};
+use crate::run::{RunLock, explain};
+use crate::store::{self, Store};
 
 /// Runs a command line to its exit code. No panic reaches the user.
 pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
@@ -67,6 +68,9 @@ fn dispatch(command: Invocation) -> Result<u8> {
         Invocation::Verify(args) => verify::verify(&args),
         Invocation::Repair(args) => repair::repair(&args),
         Invocation::Gc(args) => gc::gc(&args),
+        Invocation::Init(args) => start::init(&args),
+        Invocation::Completions(args) => start::completions(&args),
+        Invocation::Man(_) => start::man(),
     }
 }
 
@@ -74,9 +78,9 @@ fn dispatch(command: Invocation) -> Result<u8> {
 fn open_to_change(dir: &Path, wait: bool) -> Result<(RunLock, Db, Store)> {
     // First for reading, which says what is wrong if there is no database, and makes none.
     drop(Db::open_read_only(dir)?);
-    let mut progress = Lines::new(std::io::stderr(), Loudness::Normal);
+    let mut progress = Lines::new(std::io::stderr(), Loudness::Normal, Paint::Plain);
     let lock = RunLock::take(dir, wait, &mut progress)?;
-    check_format(dir)?;
+    store::prepare(dir)?;
     Ok((lock, Db::open(dir, Durability::Batch)?, Store::open(dir, true)?))
 }
 

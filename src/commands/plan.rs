@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::cli::Run;
 use crate::db::TaskPlan;
 use crate::error::{Result, exit};
-use crate::progress::{Lines, Loudness};
+use crate::progress::{Lines, Loudness, Paint};
 use crate::run;
 
 use super::answer;
@@ -14,7 +14,8 @@ use super::answer;
 pub(super) fn plan(args: &Run) -> Result<u8> {
     let options = super::run::options(args)?;
     let loudness = if args.quiet { Loudness::Quiet } else { Loudness::Normal };
-    let (prepared, plan) = run::dry_run(&options, &mut Lines::new(std::io::stderr(), loudness))?;
+    let (prepared, plan) =
+        run::dry_run(&options, &mut Lines::new(std::io::stderr(), loudness, Paint::Plain))?;
     let names = prepared.names();
     if args.json {
         let tasks: Vec<_> = names

@@ -7,30 +7,65 @@ use std::path::{Path, PathBuf};
 use crate::cli::{self, Run};
 use crate::db::Durability;
 use crate::error::{Error, OrIo as _, Result, exit};
-use crate::progress::{Bar, Lines, Loudness, Progress};
+use crate::progress::{
+    Bar, Begun, Event, JsonLines, Lines, Loudness, Paint, Progress as _, Several, Trace,
+};
 use crate::run::{self, RunOptions};
+use crate::step;
 
 /// The manifest where none is named.
-const DEFAULT_MANIFEST: &str = "pipeline.toml";
+pub(super) const DEFAULT_MANIFEST: &str = "pipeline.toml";
 
 /// Runs the pipeline.
 pub(super) fn run(args: &Run) -> Result<u8> {
     crate::sys::ignore_tty_stops().or_io("set up", "signals")?;
     let options = options(args)?;
-    let stderr = std::io::stderr();
-    let mut progress: Box<dyn Progress> = match () {
-        () if args.quiet => Box::new(Lines::new(stderr, Loudness::Quiet)),
-        () if stderr.is_terminal() && !args.verbose => Box::new(Bar::new()),
-        () => Box::new(Lines::new(stderr, Loudness::Normal)),
+    let mut audience = audience(args)?;
+    audience.tell(&Event::Begun(&Begun {
+        manifest: &options.manifest,
+        db: &options.db,
+        jobs: options.jobs.get(),
+        durability: options.durability.as_str(),
+    }));
+    let end = run::run(&options, &mut audience).map_err(|err| hint(err, &options.inputs));
+    let (code, signal) = match &end {
+        Ok(summary) if summary.failed > 0 => (exit::STEPS_FAILED, summary.interrupted),
+        // The results are all there, but not all of what was to be written of them.
+        Ok(summary) if audience.has_complained() => (exit::IO, summary.interrupted),
+        Ok(summary) => (exit::OK, summary.interrupted),
+        Err(error) => (error.exit_code(), None),
     };
-    let summary =
-        run::run(&options, progress.as_mut()).map_err(|err| hint(err, &options.inputs))?;
-    drop(progress);
-    if let Some(signal) = summary.interrupted {
+    let error = end.as_ref().err().map(ToString::to_string);
+    audience.tell(&Event::Exits { code, signal, error: error.as_deref() });
+    drop(audience);
+    end?;
+    if let Some(signal) = signal {
         // Dying of it, not merely exiting, tells a calling shell or make to stop too.
         let _ = signal_hook::low_level::emulate_default_handler(signal);
     }
-    Ok(if summary.failed > 0 { exit::STEPS_FAILED } else { exit::OK })
+    Ok(code)
+}
+
+/// Who is told: the screen, and the files that were asked for.
+fn audience(args: &Run) -> Result<Several> {
+    let mut audience = Several::default();
+    let stderr = std::io::stderr();
+    let is_terminal = stderr.is_terminal();
+    let has_color = args.color.decide(is_terminal, |name| std::env::var_os(name));
+    let paint = if has_color { Paint::Colored } else { Paint::Plain };
+    let can_draw = is_terminal && std::env::var_os("TERM").is_some_and(|term| term != "dumb");
+    match () {
+        () if args.quiet => audience.add(Lines::new(stderr, Loudness::Quiet, paint)),
+        () if can_draw && !args.verbose => audience.add(Bar::start(paint)?),
+        () => audience.add(Lines::new(stderr, Loudness::Normal, paint)),
+    }
+    if let Some(path) = &args.events {
+        audience.add(JsonLines::open(path)?);
+    }
+    if let Some(path) = &args.trace {
+        audience.add(Trace::open(path)?);
+    }
+    Ok(audience)
 }
 
 /// A mistyped command, or one that comes too late, was taken for an input.
@@ -72,6 +107,7 @@ pub(super) fn options(args: &Run) -> Result<RunOptions> {
         verbose: args.verbose,
         min_free: args.min_free,
         allow_network_fs: args.allow_network_fs,
+        execute: step::execute,
     })
 }
 
@@ -81,6 +117,7 @@ fn default_manifest() -> Result<PathBuf> {
         return Ok(path.to_owned());
     }
     Err(Error::Usage(format!(
-        "no manifest: name one with -manifest FILE, or call it `{DEFAULT_MANIFEST}` in this folder"
+        "no manifest: name one with -manifest FILE, or call it `{DEFAULT_MANIFEST}` in this folder; \
+         `task-pipeline init` writes one to begin with"
     )))
 }

@@ -7,67 +7,10 @@ use crate::error::{OrDb, Result};
 use crate::ids::{RunId, StepId, TaskIndex};
 use crate::object::ObjectHash;
 
+use super::completion::{Completion, Effects, OutputRow, Verdict};
 use super::flow::{Flow, FlowTask};
 use super::functions::{short_key, step_key};
 use super::value::{Name, NameBytes};
-
-/// What is to be known of an attempt later.
-#[derive(Debug, Clone)]
-pub struct AttemptRow {
-    /// From 1, over all runs.
-    pub number: i64,
-    /// One of the words in the schema.
-    pub outcome: &'static str,
-    /// Exit code or signal number, if not 0.
-    pub code: Option<i32>,
-    pub detail: Option<String>,
-    /// Milliseconds since 1970.
-    pub started_ms: i64,
-    pub wall_us: i64,
-    pub user_us: i64,
-    pub system_us: i64,
-    pub peak_kib: i64,
-    pub log: Option<ObjectHash>,
-}
-
-/// A file that a step left.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OutputRow {
-    pub name: Vec<u8>,
-    pub object: ObjectHash,
-    pub executable: bool,
-}
-
-/// Where an attempt leaves its step.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    Done,
-    Failed,
-    /// Failed, but to be tried again within this run.
-    TryAgain,
-}
-
-/// An attempt that is over, ready to be committed.
-#[derive(Debug)]
-pub struct Completion {
-    pub step: StepId,
-    pub task: TaskIndex,
-    pub attempt: AttemptRow,
-    pub verdict: Verdict,
-    /// Empty unless done.
-    pub outputs: Vec<OutputRow>,
-    /// (hash, bytes) of outputs and log: complete under their names, and durable if need be.
-    pub objects: Vec<(ObjectHash, u64)>,
-}
-
-/// What a commit made possible.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Effects {
-    /// Steps that have to run from now on, by task; a task may appear twice.
-    pub pending: Vec<(TaskIndex, u64)>,
-    /// Steps that came alive with the results they had, by task.
-    pub revived: Vec<(TaskIndex, u64)>,
-}
 
 const WHAT: &str = "commit steps";
 
@@ -101,7 +44,8 @@ fn record(conn: &Connection, run: RunId, completion: &Completion) -> Result<()> 
     statement(
         conn,
         "INSERT INTO attempt(step, number, run, outcome, code, detail, started_ms, wall_us, user_us,
-           system_us, peak_kib, log) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+           system_us, peak_kib, log, worker)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
     )?
     .execute(params![
         step,
@@ -116,6 +60,7 @@ fn record(conn: &Connection, run: RunId, completion: &Completion) -> Result<()> 
         attempt.system_us,
         attempt.peak_kib,
         attempt.log,
+        attempt.worker,
     ])
     .or_db(WHAT)?;
     let state = match verdict {
@@ -205,17 +150,6 @@ pub(super) fn support(
     Ok(())
 }
 
-impl Effects {
-    pub(super) fn note(&mut self, task: TaskIndex, pending: u64, revived: u64) {
-        if pending > 0 {
-            self.pending.push((task, pending));
-        }
-        if revived > 0 {
-            self.revived.push((task, revived));
-        }
-    }
-}
-
 pub(super) enum Supported {
     /// It has another support already; nothing changes but its lineage.
     WasLive,
@@ -244,14 +178,13 @@ pub(super) fn enliven(
     task: &FlowTask,
     input: &OutputRow,
 ) -> Result<(StepId, Supported)> {
-    let hex = input.object.hex();
     let key = short_key(&step_key(&task.recipe_hash, &input.object, &input.name));
     let known: Option<(StepId, bool, i64)> = statement(
         conn,
         "SELECT id, live, state FROM step
-         WHERE key = ?1 AND task = ?2 AND recipe = ?3 AND name = ?4 AND object_hash = ?5",
+         WHERE key = ?1 AND task = ?2 AND recipe = ?3 AND name = ?4 AND object = ?5",
     )?
-    .query_row(params![key, task.id, task.recipe, Name(&input.name), hex], |row| {
+    .query_row(params![key, task.id, task.recipe, Name(&input.name), input.object], |row| {
         Ok((row.get(0)?, row.get(1)?, row.get(2)?))
     })
     .optional()
@@ -270,10 +203,17 @@ pub(super) fn enliven(
         None => {
             statement(
                 conn,
-                "INSERT INTO step(object_hash, task, recipe, name, key, executable, live, state)
+                "INSERT INTO step(object, task, recipe, name, key, executable, live, state)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, 1, 0)",
             )?
-            .execute(params![hex, task.id, task.recipe, Name(&input.name), key, input.executable])
+            .execute(params![
+                input.object,
+                task.id,
+                task.recipe,
+                Name(&input.name),
+                key,
+                input.executable
+            ])
             .or_db(WHAT)?;
             Ok((StepId(conn.last_insert_rowid()), Supported::Pending))
         }

@@ -7,7 +7,8 @@ use crate::error::{OrDb, Result};
 use crate::ids::{StepId, TaskIndex};
 use crate::object::ObjectHash;
 
-use super::commit::{Effects, OutputRow, Supported, enliven, outputs_of, support};
+use super::commit::{Supported, enliven, outputs_of, support};
+use super::completion::{Effects, OutputRow};
 use super::flow::Flow;
 use super::value::NameBytes;
 

@@ -11,9 +11,12 @@
 
 mod apply;
 mod commit;
+mod completion;
 mod flow;
 mod functions;
+mod garbage;
 mod gather;
+mod history;
 mod inputs;
 mod leaf;
 mod maintain;
@@ -34,12 +37,13 @@ use rusqlite::{Connection, OpenFlags};
 use crate::error::{Error, OrDb, OrIo, Result};
 
 pub use apply::{Applied, apply};
-pub use commit::{
-    AttemptRow, Completion, Effects, OutputRow, Verdict, commit, known_object, put_objects,
-};
+pub use commit::{commit, known_object, put_objects};
+pub use completion::{AttemptRow, Completion, Effects, OutputRow, Verdict};
 pub use flow::{Flow, FlowTask};
 pub use functions::{Accepts, step_key};
+pub use garbage::{History, drop_objects, each_garbage, is_needed};
 pub use gather::{GatherPlan, gather_inputs, listing_line, plan_gather};
+pub use history::mean_times;
 pub use inputs::{FILES, InputRow, Inputs, Stat};
 pub use leaf::{Leaf, Todo, has_live_step, leaves, todo};
 pub use maintain::*;

@@ -4,7 +4,7 @@
 //! `task`, `step`, `step_link` and the three `idx_…` named in their comments are the owner's; the rest
 //! stands beside them. Names of files are TEXT when they are UTF-8 and BLOB otherwise, which keeps
 //! every name exact and the usual one readable. Hashes are 32-byte BLOBs (`lower(hex(…))` shows
-//! them), but for `step.object_hash`, which is hex as the owner has it.
+//! them), but for `step.object_hash`, which is hex as the owner has it, and made from `step.object`.
 
 use rusqlite::Connection;
 
@@ -14,7 +14,8 @@ use crate::error::{Error, OrDb, Result};
 const APPLICATION_ID: i32 = 0x7473_6b70;
 
 /// Grows at the end only: an entry's index plus one is the schema version it makes.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
 CREATE TABLE recipe(
   id     INTEGER PRIMARY KEY,
   hash   BLOB NOT NULL UNIQUE,         -- identity of what a task does
@@ -118,7 +119,34 @@ CREATE TABLE argument(                 -- INPUT… of the last run that named an
 ) STRICT;
 
 CREATE TABLE meta(key TEXT NOT NULL PRIMARY KEY, value ANY NOT NULL) STRICT, WITHOUT ROWID;
-"];
+",
+    "
+-- Which of the scripts that may run at once it was: from 1 to -j. NULL: made by an older build.
+ALTER TABLE attempt ADD COLUMN worker INTEGER;
+",
+    "
+-- The hex hash took 32 bytes a step more than the hash itself; now it is worked out when it is asked for.
+CREATE TABLE step_3(
+  id          INTEGER PRIMARY KEY,
+  object_hash TEXT NOT NULL GENERATED ALWAYS AS (lower(hex(object))) VIRTUAL,  -- hex name of the object
+  object      BLOB NOT NULL,           -- what the step works on
+  task        INTEGER NOT NULL REFERENCES task(id),
+  recipe      INTEGER NOT NULL REFERENCES recipe(id),
+  name        ANY NOT NULL,            -- logical name of the input
+  key         INTEGER NOT NULL,        -- first 8 bytes of STEP_KEY
+  executable  INTEGER NOT NULL,        -- the input has the executable bit
+  live        INTEGER NOT NULL,        -- 1: belongs to the present manifest and inputs; 0: history
+  state       INTEGER NOT NULL         -- 0 pending, 1 done, 2 failed
+) STRICT;
+INSERT INTO step_3(id, object, task, recipe, name, key, executable, live, state)
+  SELECT id, unhex(object_hash), task, recipe, name, key, executable, live, state FROM step;
+DROP TABLE step;
+ALTER TABLE step_3 RENAME TO step;
+CREATE INDEX idx_step_task ON step(task);
+CREATE INDEX idx_step_key  ON step(key);
+CREATE INDEX idx_step_todo ON step(task, state) WHERE live = 1 AND state <> 1;
+",
+];
 
 /// The newest schema that this build knows.
 pub(super) const VERSION: i32 = MIGRATIONS.len() as i32;

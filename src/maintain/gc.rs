@@ -65,11 +65,15 @@ pub fn gc(db: &Db, store: &Store, options: GcOptions) -> Result<Freed> {
         }
     }
     for (hash, path, size) in strays {
-        let proven = match hash {
-            Some(hash) => db::known_object(&db.lock(), &hash)?.is_some(),
+        let is_kept = match hash {
+            // What is needed and has lost its row is for `repair`, not for us.
+            Some(hash) => {
+                let conn = db.lock();
+                db::known_object(&conn, &hash)?.is_some() || db::is_needed(&conn, &hash)?
+            }
             None => false,
         };
-        if !proven {
+        if !is_kept {
             freed.strays.push((path, size));
         }
     }

@@ -2,6 +2,7 @@
 //! and recovery looks again at what a power cut may have spoilt. Each is gather, then apply: a finding is
 //! a value with a place and a remedy, and what is done is what was shown.
 
+mod amend;
 mod gc;
 mod recover;
 mod remake;

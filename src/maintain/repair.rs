@@ -13,9 +13,10 @@ use crate::step::{self, Outcome};
 use crate::store::{Placed, Store};
 use crate::text::as_path;
 
+use super::amend::{make_read_only, record};
 use super::remake::Workshop;
 use super::report::{Repair, RepairReport};
-use super::verify::{Depth, Finding, Remedy, make_read_only, verify};
+use super::verify::{Depth, Finding, Remedy, verify};
 
 /// Finds damage and undoes it. The caller holds the run lock.
 ///
@@ -44,13 +45,19 @@ pub fn repair(db: &Db, store: &Store, db_dir: &Path, depth: Depth) -> Result<Rep
         // What such a database says of objects is nothing to act upon.
         return Ok(report);
     }
-    for (object, _) in &bad {
+    let mut gone = Vec::new();
+    for (object, why) in bad {
+        if record(db, store, &object)? {
+            report.objects.push((object, why, Repair::Recorded));
+            continue;
+        }
         let _shard = store.lock_shard_exclusive(object.shard())?;
-        set_aside(db, store, db_dir, object)?;
+        set_aside(db, store, db_dir, &object)?;
+        gone.push((object, why));
     }
     let unreadable: Vec<ObjectHash> =
         hashes_of(&report, |repair| *repair == Repair::Unreadable).collect();
-    report.objects.append(&mut get_back_all(db, store, db_dir, &bad, &unreadable)?);
+    report.objects.append(&mut get_back_all(db, store, db_dir, &gone, &unreadable)?);
     report.objects.sort_by_key(|(object, ..)| *object);
     let is_lost = |repair: &Repair| !repair.is_good() && *repair != Repair::Unreadable;
     let lost: Vec<ObjectHash> = hashes_of(&report, is_lost).collect();

@@ -14,6 +14,8 @@ pub enum Repair {
     Reimported { path: Vec<u8> },
     /// Only its mode was wrong.
     MadeReadOnly,
+    /// Only its row was missing.
+    Recorded,
     /// A gather step's listing: the next run lists anew.
     ListedNextRun,
     /// A log, which nothing can bring back; the attempt says so.
@@ -36,6 +38,7 @@ impl fmt::Display for Repair {
             Repair::Remade { step } => write!(f, "made again by step {step}"),
             Repair::Reimported { path } => write!(f, "read again from {}", printable(path)),
             Repair::MadeReadOnly => f.write_str("made read-only again; its bytes are good"),
+            Repair::Recorded => f.write_str("its bytes are there, and good: recorded again"),
             Repair::ListedNextRun => f.write_str("the next run makes it again"),
             Repair::LogLost => f.write_str("it was a log, which is lost; its attempt says so now"),
             Repair::NonDeterministic { step } => write!(

@@ -87,7 +87,7 @@ pub fn verify(db: &Db, store: &Store, depth: Depth) -> Result<Verified> {
 }
 
 /// What is wrong with an object, if anything is.
-fn look(
+pub(super) fn look(
     store: &Store,
     hash: &ObjectHash,
     size: u64,
@@ -105,23 +105,6 @@ fn look(
         return Ok(Some((format!("its mode is {mode:04o} instead of 0444"), Remedy::MakeReadOnly)));
     }
     Ok(unreadable.map(|why| (why, Remedy::Nothing)))
-}
-
-/// What is wrong with an object when its mode is right again.
-pub(super) fn make_read_only(
-    db: &Db,
-    store: &Store,
-    object: &ObjectHash,
-) -> Result<Option<(String, Remedy)>> {
-    let path = store.path(object);
-    if let Err(err) = store.make_read_only(object) {
-        let why = format!("its mode can't be changed (`{}`): {err}", path.display());
-        return Ok(Some((why, Remedy::Nothing)));
-    }
-    match db::known_object(&db.lock(), object)? {
-        Some(size) => look(store, object, size, true),
-        None => Ok(None),
-    }
 }
 
 /// True for errors that say something of one file; the next one may be good.

@@ -1,92 +1,131 @@
-//! A progress bar where standard error is a terminal; what must not scroll away is printed above it.
+//! Progress where standard error is a terminal. A thread of its own draws, ten times a second at most, so
+//! that a run of many short steps doesn't wait for the terminal, and long ones have a clock that goes.
 
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use crate::error::{OrIo as _, Result};
 
-use super::lines::{Loudness, step_text, text};
-use super::{Event, Progress};
+use super::frame::draw;
+use super::lines::{Loudness, text};
+use super::screen::{Screen, size};
+use super::tally::Tally;
+use super::{Event, Paint, Progress};
 
-/// Draws on standard error.
+/// Between two frames.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Draws on standard error until dropped.
 pub struct Bar {
-    bar: ProgressBar,
-    begun: Instant,
-    done: u64,
-    known: u64,
-    failed: u64,
+    shared: Arc<Shared>,
+    paint: Paint,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    /// There is something to draw that can't wait.
+    woken: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    tally: Tally,
+    /// To be printed above the bar: what must not scroll away unseen.
+    above: String,
+    has_plan: bool,
+    is_over: bool,
+    was_drawn: bool,
+    has_ended: bool,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Bar {
     /// A bar that appears when the plan is known.
-    pub fn new() -> Bar {
-        let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr_with_hz(10));
-        if let Ok(style) = ProgressStyle::with_template("{bar:24} {pos}/{len} {msg}") {
-            bar.set_style(style.progress_chars("=> "));
-        }
-        Bar { bar, begun: Instant::now(), done: 0, known: 0, failed: 0 }
-    }
-
-    fn draw(&mut self, last: &str) {
-        let seconds = self.begun.elapsed().as_secs_f64().max(0.001);
-        let rate = self.done as f64 / seconds;
-        let left = self.known.saturating_sub(self.done + self.failed);
-        let eta = if rate > 0.0 {
-            crate::text::span(Duration::from_secs_f64((left as f64 / rate).min(1e9)))
-        } else {
-            "?".to_owned()
-        };
-        let failed =
-            if self.failed > 0 { format!(", {} failed", self.failed) } else { String::new() };
-        self.bar.set_message(format!("{rate:.0}/s, {eta} left{failed}  {last}"));
-        self.bar.set_length(self.known);
-        self.bar.set_position(self.done + self.failed);
+    ///
+    /// # Errors
+    /// If there is no thread to be had.
+    pub fn start(paint: Paint) -> Result<Bar> {
+        let shared = Arc::new(Shared::default());
+        let of_thread = Arc::clone(&shared);
+        let thread = std::thread::Builder::new()
+            .name("screen".to_owned())
+            .spawn(move || keep_drawing(&of_thread, paint))
+            .or_io("start", "the thread that draws")?;
+        Ok(Bar { shared, paint, thread: Some(thread) })
     }
 }
 
-impl Default for Bar {
-    fn default() -> Bar {
-        Bar::new()
+fn keep_drawing(shared: &Shared, paint: Paint) {
+    let mut screen = Screen::default();
+    let mut state = shared.lock();
+    loop {
+        // Even the shortest run is seen to have had a bar.
+        let shows = state.has_plan && !(state.was_drawn && (state.is_over || state.has_ended));
+        let is_last = state.has_ended && !shows;
+        state.was_drawn |= shows;
+        let above = std::mem::take(&mut state.above);
+        let (now, size) = (Instant::now(), size());
+        let frame = if shows {
+            state.tally.sample(now);
+            draw(&state.tally, now, size, paint)
+        } else {
+            Vec::new()
+        };
+        drop(state);
+        screen.show(&above, frame, size);
+        if is_last {
+            return;
+        }
+        state = shared.lock();
+        if !state.has_ended {
+            let woken = shared.woken.wait_timeout(state, PAUSE);
+            state = woken.unwrap_or_else(PoisonError::into_inner).0;
+        }
     }
 }
 
 impl Progress for Bar {
     fn tell(&mut self, event: &Event<'_>) {
+        let above = match event {
+            Event::Done(_) => None,
+            _ => text(event, Loudness::Normal, self.paint),
+        };
+        let mut state = self.shared.lock();
+        state.tally.take(event);
+        state.above.push_str(above.as_deref().unwrap_or_default());
         match event {
-            Event::Registered { plan, .. } => {
-                self.print(event);
-                self.begun = Instant::now();
-                self.known = plan.to_run();
-                self.draw("");
+            Event::Registered(_) => {
+                state.has_plan = true;
+                self.shared.woken.notify_one();
             }
-            Event::Grown { pending } => self.known += pending,
-            Event::Started(_) => {}
-            Event::Done(done) => {
-                self.done += 1;
-                let last = step_text(&done.name);
-                self.draw(&last);
-            }
-            Event::Failed(failed) => {
-                self.failed += u64::from(!failed.again);
-                self.print(event);
-                self.draw("");
-            }
-            Event::Ended(_) => {
-                self.bar.finish_and_clear();
-                self.print(event);
-            }
-            _ => self.print(event),
+            Event::Ended(_) => state.is_over = true,
+            _ => {}
         }
+    }
+
+    fn wants_starts(&self) -> bool {
+        true
+    }
+
+    fn wants_history(&self) -> bool {
+        true
     }
 }
 
-impl Bar {
-    fn print(&self, event: &Event<'_>) {
-        if let Some(text) = text(event, Loudness::Normal) {
-            let write = || {
-                let _ = std::io::Write::write_all(&mut std::io::stderr().lock(), text.as_bytes());
-            };
-            // `suspend` draws the bar again afterwards, which there is none of before the plan.
-            if self.known > 0 { self.bar.suspend(write) } else { write() }
+impl Drop for Bar {
+    fn drop(&mut self) {
+        self.shared.lock().has_ended = true;
+        self.shared.woken.notify_one();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
         }
     }
 }

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use crate::text::{printable, printable_line, span};
 
-use super::{Event, Failure, Progress, StepName, Summary};
+use super::{Event, Failure, Paint, Progress, StepName, Summary};
 
 /// How much is said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -19,18 +19,19 @@ pub enum Loudness {
 pub struct Lines<W: Write> {
     out: W,
     loudness: Loudness,
+    paint: Paint,
 }
 
 impl<W: Write> Lines<W> {
     /// Whole lines to `out`, each with one write.
-    pub fn new(out: W, loudness: Loudness) -> Lines<W> {
-        Lines { out, loudness }
+    pub fn new(out: W, loudness: Loudness, paint: Paint) -> Lines<W> {
+        Lines { out, loudness, paint }
     }
 }
 
 impl<W: Write> Progress for Lines<W> {
     fn tell(&mut self, event: &Event<'_>) {
-        if let Some(text) = text(event, self.loudness) {
+        if let Some(text) = text(event, self.loudness, self.paint) {
             // A closed or full standard error must not stop a run.
             let _ = self.out.write_all(text.as_bytes());
         }
@@ -38,14 +39,14 @@ impl<W: Write> Progress for Lines<W> {
 }
 
 /// What an event looks like; line end included.
-pub(super) fn text(event: &Event<'_>, loudness: Loudness) -> Option<String> {
+pub(super) fn text(event: &Event<'_>, loudness: Loudness, paint: Paint) -> Option<String> {
     let quiet = loudness == Loudness::Quiet;
     Some(match event {
-        Event::Warning(text) => format!("warning: {text}\n"),
-        Event::Failed(failed) => failure_text(failed.failure, failed.again),
-        Event::Log { step, log } => log_text(step, log),
+        Event::Warning(text) => format!("{} {text}\n", paint.doubtful("warning:")),
+        Event::Failed(ended, failure) => failure_text(failure, ended.again, paint),
+        Event::Log { step, log } => log_text(step, log, paint),
         Event::Interrupted { signal, presses } => interrupted_text(*signal, *presses),
-        Event::Ended(summary) => summary_text(summary, quiet)?,
+        Event::Ended(summary) => summary_text(summary, quiet, paint)?,
         _ if quiet => return None,
         Event::Note(text) => format!("{text}\n"),
         Event::Opened { manifest, tasks, db } => format!(
@@ -54,7 +55,9 @@ pub(super) fn text(event: &Event<'_>, loudness: Loudness) -> Option<String> {
             plural(*tasks as u64),
             printable(db.as_os_str().as_encoded_bytes())
         ),
-        Event::Registered { tasks, plan } => {
+        Event::Registered(known) => {
+            let plan = known.plan;
+            let tasks: Vec<&str> = known.flow.tasks.iter().map(|task| task.name.as_str()).collect();
             let mut text = format!("registered {}\n", tasks.join(", "));
             let reused: u64 = plan.tasks.iter().map(|task| task.reused).sum();
             let retired: u64 = plan.tasks.iter().map(|task| task.retired).sum();
@@ -69,14 +72,22 @@ pub(super) fn text(event: &Event<'_>, loudness: Loudness) -> Option<String> {
             text.push('\n');
             text
         }
-        Event::Done(done) => format!(
-            "{}: done, {} output{}, {}\n",
-            step_text(&done.name),
-            done.outputs,
-            plural(done.outputs as u64),
-            span(done.wall)
-        ),
-        Event::Grown { .. } | Event::Started(_) => return None,
+        Event::Done(ended) => {
+            let outputs = ended.completion.outputs.len();
+            format!(
+                "{}: {}, {outputs} output{}, {}\n",
+                step_text(&ended.name),
+                paint.good("done"),
+                plural(outputs as u64),
+                span(ended.wall())
+            )
+        }
+        Event::Begun(_)
+        | Event::Grown { .. }
+        | Event::Started(_)
+        | Event::Dropped(_)
+        | Event::Committed(_)
+        | Event::Exits { .. } => return None,
     })
 }
 
@@ -88,21 +99,25 @@ pub(super) fn step_text(name: &StepName<'_>) -> String {
     crate::text::step(name.step.0, name.task, name.input)
 }
 
-fn failure_text(failure: &Failure, again: bool) -> String {
-    let name = StepName { step: failure.step, task: &failure.task, input: &failure.input };
+fn failed_text(failure: &Failure) -> String {
+    crate::text::step(failure.step.0, &failure.task, &failure.input)
+}
+
+fn failure_text(failure: &Failure, again: bool, paint: Paint) -> String {
     let again = if again { "; trying again" } else { "" };
-    let mut text = format!("{}: failed: {}{again}\n", step_text(&name), failure.why);
+    let failed = paint.bad("failed");
+    let mut text = format!("{}: {failed}: {}{again}\n", failed_text(failure), failure.why);
     for line in &failure.log_tail {
-        text.push_str("  | ");
+        text.push_str(&paint.faint("  | "));
         text.push_str(&printable_line(line));
         text.push('\n');
     }
     text
 }
 
-fn log_text(step: &StepName<'_>, log: &[u8]) -> String {
+fn log_text(step: &StepName<'_>, log: &[u8], paint: Paint) -> String {
     let mut text = String::with_capacity(log.len() + 64);
-    let prefix = format!("{}| ", step_text(step));
+    let prefix = paint.faint(format!("{}| ", step_text(step)));
     for line in log.strip_suffix(b"\n").unwrap_or(log).split(|&byte| byte == b'\n') {
         text.push_str(&prefix);
         text.push_str(&printable_line(line));
@@ -120,16 +135,16 @@ fn interrupted_text(signal: i32, presses: usize) -> String {
 }
 
 /// The end of a run. Failures are repeated here, because they may be far up the screen.
-fn summary_text(summary: &Summary, quiet: bool) -> Option<String> {
+fn summary_text(summary: &Summary, quiet: bool, paint: Paint) -> Option<String> {
     let Summary { done, reused, failed, outputs, left, .. } = summary;
     let mut text = String::new();
     if *failed > 0 {
-        text.push_str(&format!("{failed} step{} failed:\n", plural(*failed)));
+        let all = format!("{failed} step{} failed:", plural(*failed));
+        text.push_str(&format!("{}\n", paint.bad(all)));
         for failure in &summary.failures {
-            let name = StepName { step: failure.step, task: &failure.task, input: &failure.input };
             text.push_str(&format!(
                 "  {}: {} (task-pipeline log {})\n",
-                step_text(&name),
+                failed_text(failure),
                 failure.why,
                 failure.step
             ));

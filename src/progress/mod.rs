@@ -1,108 +1,144 @@
 //! What a run tells: past-tense events, in order. Told, never asks; unaware of how a run works.
 
 mod bar;
+mod frame;
+mod json;
 mod lines;
+mod paint;
+mod screen;
+mod several;
+mod sink;
+mod summary;
+mod tally;
+mod trace;
 
-use std::time::Duration;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
-use crate::db::Plan;
-use crate::ids::StepId;
+use crate::db::{Completion, Flow, Plan, step_key};
+use crate::ids::{RunId, StepId, TaskIndex};
 use crate::object::ObjectHash;
 
 pub use bar::Bar;
+pub use json::JsonLines;
 pub use lines::{Lines, Loudness};
+pub use paint::Paint;
+pub use several::Several;
+pub use summary::{Failure, Summary};
+pub use trace::Trace;
 
 /// Something that happened. Names are raw bytes: whoever shows them makes them fit to be shown.
-#[derive(Debug)]
 pub enum Event<'a> {
+    /// A run was asked for; nothing is looked at yet.
+    Begun(&'a Begun<'a>),
     /// Something worth knowing that is nobody's fault.
     Note(&'a str),
     /// Something that may be a mistake.
     Warning(&'a str),
     /// Manifest and database are open.
-    Opened { manifest: &'a std::path::Path, tasks: usize, db: &'a std::path::Path },
+    Opened { manifest: &'a Path, tasks: usize, db: &'a Path },
     /// The plan is made and kept.
-    Registered { tasks: Vec<&'a str>, plan: &'a Plan },
-    /// More steps have to run than was known.
-    Grown { pending: u64 },
+    Registered(&'a Registered<'a>),
+    /// More steps of a task have to run than was known, or came alive again with their results.
+    Grown { task: TaskIndex, name: &'a str, pending: u64, revived: u64 },
     /// A script was started.
-    Started(&'a StepName<'a>),
+    Started(&'a StepStarted<'a>),
     /// A step is done, and its results are as durable as was asked for.
-    Done(&'a StepDone<'a>),
+    Done(&'a StepEnded<'a>),
     /// An attempt failed.
-    Failed(&'a StepFailed<'a>),
+    Failed(&'a StepEnded<'a>, &'a Failure),
+    /// A step that may have been started has no result, and is to run as before.
+    Dropped(&'a StepName<'a>),
     /// A step's log, with `-v`.
     Log { step: &'a StepName<'a>, log: &'a [u8] },
+    /// A transaction's worth of steps is durable.
+    Committed(&'a Commit),
     /// A signal arrived.
     Interrupted { signal: i32, presses: usize },
     /// The run is over.
     Ended(&'a Summary),
+    /// The process ends: with an exit code, or of a signal.
+    Exits { code: u8, signal: Option<i32>, error: Option<&'a str> },
 }
 
-/// Which step.
+/// What was asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct Begun<'a> {
+    pub manifest: &'a Path,
+    pub db: &'a Path,
+    /// Scripts at once.
+    pub jobs: usize,
+    pub durability: &'a str,
+}
+
+/// What is known before the first step.
+#[derive(Clone, Copy)]
+pub struct Registered<'a> {
+    pub run: RunId,
+    pub plan: &'a Plan,
+    pub flow: &'a Flow,
+    /// By place in the manifest, where it is wanted: (attempts, their mean time) of earlier runs.
+    pub history: &'a [(u64, Duration)],
+    /// By place in the manifest: at most this many at once.
+    pub limits: &'a [usize],
+}
+
+/// Which attempt at which step.
 #[derive(Debug, Clone, Copy)]
 pub struct StepName<'a> {
     pub step: StepId,
+    pub index: TaskIndex,
     pub task: &'a str,
     /// Logical name of the input; empty for a root without inputs and for `gather`.
     pub input: &'a [u8],
+    pub object: &'a ObjectHash,
+    pub recipe: &'a ObjectHash,
+    /// From 1, over all runs.
+    pub attempt: i64,
 }
 
-/// A step that succeeded.
-#[derive(Debug)]
-pub struct StepDone<'a> {
-    pub name: StepName<'a>,
-    pub outputs: usize,
-    pub wall: Duration,
+impl StepName<'_> {
+    /// The STEP_KEY.
+    pub fn key(&self) -> ObjectHash {
+        step_key(self.recipe, self.object, self.input)
+    }
 }
 
-/// An attempt that failed.
-#[derive(Debug)]
-pub struct StepFailed<'a> {
+/// A script that was started.
+#[derive(Debug, Clone, Copy)]
+pub struct StepStarted<'a> {
     pub name: StepName<'a>,
-    pub failure: &'a Failure,
+    /// Which of the scripts that may run at once, from 1.
+    pub worker: usize,
+    pub at: Instant,
+}
+
+/// An attempt that is over and committed.
+#[derive(Debug, Clone, Copy)]
+pub struct StepEnded<'a> {
+    pub name: StepName<'a>,
+    pub completion: &'a Completion,
+    /// From when to when it had its worker.
+    pub worked: (Instant, Instant),
     /// It will be tried again within this run.
     pub again: bool,
 }
 
-/// Why an attempt failed, with the end of its log.
-#[derive(Debug, Clone)]
-pub struct Failure {
-    pub step: StepId,
-    pub task: String,
-    pub input: Vec<u8>,
-    /// "exit code 3", "killed by signal 9 (SIGKILL), maybe out of memory", "timed out after 30s" …
-    pub why: String,
-    /// The last lines, without line ends.
-    pub log_tail: Vec<Vec<u8>>,
-    pub log: Option<ObjectHash>,
+impl StepEnded<'_> {
+    /// How long the script ran.
+    pub fn wall(&self) -> Duration {
+        Duration::from_micros(self.completion.attempt.wall_us.unsigned_abs())
+    }
 }
 
-/// A run in numbers.
-#[derive(Debug, Clone, Default)]
-pub struct Summary {
-    /// Steps whose scripts ran and that are done.
-    pub done: u64,
-    /// Live steps that did not have to run.
-    pub reused: u64,
-    /// Of these, steps that came alive again during the run.
-    pub revived: u64,
-    pub outputs: u64,
-    /// Steps that failed.
-    pub failed: u64,
-    /// The first of them.
-    pub failures: Vec<Failure>,
-    /// Live steps that are still to run.
-    pub left: u64,
-    /// Names of gather tasks that could not be planned.
-    pub waiting: Vec<String>,
-    /// The signal that stopped the run.
-    pub interrupted: Option<i32>,
-    /// Objects that scripts spoilt, with what is wrong; set aside already.
-    pub spoilt: Vec<(ObjectHash, String)>,
-    /// Every live step is done.
-    pub complete: bool,
-    pub wall: Duration,
+/// A group commit.
+#[derive(Debug, Clone, Copy)]
+pub struct Commit {
+    pub steps: usize,
+    pub began: Instant,
+    /// The files are durable, the rows not yet.
+    pub synced: Instant,
+    pub ended: Instant,
 }
 
 /// Where events go.
@@ -113,6 +149,16 @@ pub trait Progress {
     /// Whether `Started` is of any use here; it costs a message per step.
     fn wants_starts(&self) -> bool {
         false
+    }
+
+    /// Whether the times of earlier runs are of any use here.
+    fn wants_history(&self) -> bool {
+        false
+    }
+
+    /// What keeps it from telling on, in a sentence; given once.
+    fn complaint(&mut self) -> Option<String> {
+        None
     }
 }
 

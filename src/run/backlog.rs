@@ -160,6 +160,23 @@ impl Backlog {
         self.review(task.0);
     }
 
+    /// A leaf came back that no worker had taken yet: it is the next one of its task.
+    pub(super) fn recall(&mut self, task: TaskIndex, leaf: Leaf) {
+        self.tasks[task.0].ready.push_front(leaf);
+        self.unsend(task);
+    }
+
+    /// A leaf came back, and whoever asks keeps it.
+    pub(super) fn unsend(&mut self, task: TaskIndex) {
+        self.tasks[task.0].in_flight -= 1;
+        self.review(task.0);
+    }
+
+    /// Edges from a task to the end of the graph.
+    pub(super) fn height(&self, task: TaskIndex) -> usize {
+        self.tasks[task.0].terms.height
+    }
+
     /// More steps of a task have to run.
     pub(super) fn grow(&mut self, task: TaskIndex, count: u64) {
         self.tasks[task.0].pending += count;

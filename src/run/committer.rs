@@ -3,7 +3,7 @@
 //!
 //! When is it time? At once, if the worker has no other step to run: a lone step, and a chain of
 //! them, never wait. Otherwise the worker runs that other step, and a commit falls due when [`GROUP`]
-//! completions are queued or the first of them has waited for [`PATIENCE`], whichever comes first. A
+//! completions are queued or the first of them has waited for [`patience`], whichever comes first. A
 //! transaction for each step of a millisecond cost a tenth of the step (pages written once a step instead
 //! of once a group), and the dispatcher was woken for each.
 //!
@@ -16,16 +16,24 @@ use std::time::{Duration, Instant};
 use crate::db::{self, Completion, Db, Durability, Flow};
 use crate::error::Result;
 use crate::ids::RunId;
+use crate::progress::Commit;
 use crate::store::{Placed, Store};
 
 use super::shared::{Finish, Message};
 use super::slots::Due;
 
-/// Completions that are enough for a commit.
-const GROUP: usize = 32;
+/// Completions that are enough for a commit. Each holds a shard's lock, an open file that every script
+/// closes when it is started; so not many more.
+pub(super) const GROUP: usize = 64;
 
-/// How long a completion may wait for others, as long as there are steps to run.
-const PATIENCE: Duration = Duration::from_millis(5);
+/// How long a completion may wait for others, as long as there are steps to run. A barrier makes whoever
+/// creates files wait for the file system's journal, so there it pays to have fewer.
+fn patience(durability: Durability) -> Duration {
+    Duration::from_millis(match durability {
+        Durability::Batch => 25,
+        Durability::Off => 5,
+    })
+}
 
 /// An attempt on its way to the database.
 pub(super) struct Ready {
@@ -52,6 +60,7 @@ pub(super) struct Committer {
     pub(super) flow: Arc<Flow>,
     pub(super) run: RunId,
     pub(super) durability: Durability,
+    patience: Duration,
     pub(super) messages: flume::Sender<Message>,
     queue: Mutex<Queue>,
     lead: Mutex<()>,
@@ -74,6 +83,7 @@ impl Committer {
             flow,
             run,
             durability,
+            patience: patience(durability),
             messages,
             queue: Mutex::default(),
             lead: Mutex::new(()),
@@ -105,8 +115,8 @@ impl Committer {
             // Whoever has the lead looks again when it gives it up.
             Some(_) if self.is_led() => Due::Never,
             Some(_) if queue.is_urgent || queue.ready.len() >= GROUP => Due::Now,
-            Some(since) if since.elapsed() >= PATIENCE => Due::Now,
-            Some(since) => Due::At(since + PATIENCE),
+            Some(since) if since.elapsed() >= self.patience => Due::Now,
+            Some(since) => Due::At(since + self.patience),
         }
     }
 
@@ -141,6 +151,7 @@ impl Committer {
         let mut completions = Vec::with_capacity(group.len());
         let mut placed = Vec::new();
         let mut finishes = Vec::with_capacity(group.len());
+        let began = Instant::now();
         for ready in group {
             completions.push(ready.completion);
             placed.extend(ready.placed);
@@ -153,13 +164,16 @@ impl Committer {
             return;
         }
         match self.keep(&completions, &placed) {
-            Ok(effects) => {
+            Ok((effects, synced)) => {
                 for placed in &placed {
                     self.store.note_committed(&placed.hash);
                 }
                 // The objects' guards go now: rows prove them.
                 drop(placed);
-                self.say(Message::Committed { finishes, effects });
+                let steps = finishes.len();
+                let commit = Commit { steps, began, synced, ended: Instant::now() };
+                let ended = finishes.into_iter().zip(completions).collect();
+                self.say(Message::Committed { ended, effects, commit });
             }
             Err(error) => {
                 self.broken.store(true, Ordering::Release);
@@ -171,12 +185,18 @@ impl Committer {
         }
     }
 
-    /// Object complete under its name, then durable, then the row.
-    fn keep(&self, completions: &[Completion], placed: &[Placed]) -> Result<db::Effects> {
+    /// Object complete under its name, then durable, then the row. Says when they were durable.
+    fn keep(
+        &self,
+        completions: &[Completion],
+        placed: &[Placed],
+    ) -> Result<(db::Effects, Instant)> {
         if self.durability == Durability::Batch && !placed.is_empty() {
             self.store.sync(&placed.iter().collect::<Vec<_>>())?;
         }
-        db::commit(&mut self.db.lock(), &self.flow, self.run, completions)
+        let synced = Instant::now();
+        let effects = db::commit(&mut self.db.lock(), &self.flow, self.run, completions)?;
+        Ok((effects, synced))
     }
 
     fn say(&self, message: Message) {

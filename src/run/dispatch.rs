@@ -40,6 +40,8 @@ pub(super) struct Dispatcher<'a> {
     delayed: delayed::Queue,
     retry_delay: Vec<Duration>,
     in_flight: usize,
+    /// Height of the task whose step was sent last, which is the farthest from the end.
+    last_height: usize,
     stopping: bool,
     presses: usize,
     trouble: Option<Error>,
@@ -79,6 +81,7 @@ impl<'a> Dispatcher<'a> {
             delayed: delayed::Queue::default(),
             retry_delay: parts.retry_delay,
             in_flight: 0,
+            last_height: 0,
             stopping: false,
             presses: 0,
             trouble: None,
@@ -137,11 +140,34 @@ impl<'a> Dispatcher<'a> {
 
     fn send(&mut self, job: Job) {
         self.in_flight += 1;
+        self.last_height = self.backlog.height(job.task);
         self.backlog.started(job.task);
         if self.jobs.send(job).is_err() {
             // Every worker is gone, which only a bug can do.
             self.in_flight -= 1;
             self.fail(Error::Internal("the pool has gone".to_owned()));
+        }
+    }
+
+    /// Takes back what no worker has taken yet, if steps nearer to the end have come up: they go first.
+    /// The channel holds enough for a group of commits, so without this a pipeline would be worked
+    /// off in broad layers instead of to its end.
+    fn make_way_for(&mut self, effects: &Effects) {
+        let heights = effects.pending.iter().map(|&(task, _)| self.backlog.height(task));
+        if heights.min().is_none_or(|nearest| nearest >= self.last_height) {
+            return;
+        }
+        let back: Vec<Job> = self.taken_back.try_iter().collect();
+        let (first_tries, retries): (Vec<Job>, Vec<Job>) =
+            back.into_iter().partition(|job| job.tried == 0);
+        for job in first_tries.into_iter().rev() {
+            self.in_flight -= 1;
+            self.backlog.recall(job.task, job.leaf);
+        }
+        for job in retries {
+            self.in_flight -= 1;
+            self.backlog.unsend(job.task);
+            self.send(job);
         }
     }
 

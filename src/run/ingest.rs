@@ -1,7 +1,6 @@
 //! Input files read: hashed, and unless it is a dry run, stored and committed.
 
-use std::fs::{File, Metadata};
-use std::os::unix::fs::MetadataExt as _;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use crate::db::{self, Db, Durability, InputRow, Inputs, Stat};
@@ -12,10 +11,14 @@ use crate::store::Placed;
 use crate::text::path_bytes;
 
 use super::scan::Scanner;
+use super::walk::stat_of;
 
 /// A file whose inode changed less than this before it was hashed may change once more within the same
 /// tick of the file system's clock, and nobody could tell; it is hashed again next time.
 const RACY_NS: i64 = 50_000_000;
+
+/// Files hashed, stored and committed together.
+pub(super) const CHUNK: usize = 512;
 
 /// A file that has to be hashed.
 pub(super) struct Suspect {
@@ -23,20 +26,6 @@ pub(super) struct Suspect {
     pub(super) name: Vec<u8>,
     pub(super) full: PathBuf,
     pub(super) was_known: bool,
-}
-
-/// What an inode says.
-pub(super) fn stat_of(metadata: &Metadata) -> Stat {
-    let ns = |seconds: i64, nanoseconds: i64| {
-        seconds.saturating_mul(1_000_000_000).saturating_add(nanoseconds)
-    };
-    Stat {
-        size: i64::try_from(metadata.size()).unwrap_or(i64::MAX),
-        mtime_ns: ns(metadata.mtime(), metadata.mtime_nsec()),
-        ctime_ns: ns(metadata.ctime(), metadata.ctime_nsec()),
-        inode: metadata.ino() as i64,
-        executable: metadata.mode() & 0o111 != 0,
-    }
 }
 
 impl Scanner<'_> {
@@ -54,10 +43,16 @@ impl Scanner<'_> {
         Ok(())
     }
 
-    /// Hashes and keeps suspects, several at a time. False if one of them is too fresh to be trusted.
-    pub(super) fn take_all(&self, task: TaskId, suspects: &mut Vec<Suspect>) -> Result<bool> {
+    /// Hashes and stores suspects, several at a time, and meanwhile commits those of the call before:
+    /// the one keeps the processors busy, the other the disk.
+    pub(super) fn take_all(
+        &self,
+        task: TaskId,
+        suspects: Vec<Suspect>,
+        before: Vec<(Suspect, Taken)>,
+    ) -> Result<Vec<(Suspect, Taken)>> {
         let share = suspects.len().div_ceil(self.jobs.get()).max(1);
-        let taken: Vec<Result<Vec<Taken>>> = std::thread::scope(|scope| {
+        let taken: Result<Vec<Vec<Taken>>> = std::thread::scope(|scope| {
             let threads: Vec<_> = suspects
                 .chunks(share)
                 .map(|part| {
@@ -66,6 +61,7 @@ impl Scanner<'_> {
                     })
                 })
                 .collect();
+            self.note_all(task, before)?;
             threads
                 .into_iter()
                 .map(|thread| {
@@ -75,28 +71,45 @@ impl Scanner<'_> {
                 })
                 .collect()
         });
-        let mut all = Vec::with_capacity(suspects.len());
-        for part in taken {
-            all.extend(part?);
+        Ok(suspects.into_iter().zip(taken?.into_iter().flatten()).collect())
+    }
+
+    /// Hashes and keeps files, a chunk at a time. False if one of them is too fresh to be trusted.
+    pub(super) fn take_each(&self, task: TaskId, suspects: Vec<Suspect>) -> Result<bool> {
+        let (mut trusted, mut taken) = (true, Vec::new());
+        let mut suspects = suspects.into_iter();
+        loop {
+            let chunk: Vec<Suspect> = suspects.by_ref().take(CHUNK).collect();
+            if chunk.is_empty() && taken.is_empty() {
+                return Ok(trusted);
+            }
+            taken = self.take_all(task, chunk, taken)?;
+            trusted &= taken.iter().all(|(_, taken)| taken.is_trusted());
         }
-        let placed: Vec<Placed> = all.iter_mut().filter_map(|taken| taken.placed.take()).collect();
+    }
+
+    /// Commits the objects of files that were read, and leaves the files in the temporary tables.
+    fn note_all(&self, task: TaskId, all: Vec<(Suspect, Taken)>) -> Result<()> {
+        let mut placed = Vec::with_capacity(all.len());
+        let mut rows = Vec::with_capacity(all.len());
+        for (suspect, taken) in all {
+            placed.extend(taken.placed);
+            let row = InputRow { name: suspect.name, stat: taken.stat, object: taken.object };
+            rows.push((suspect.path, suspect.was_known, row));
+        }
         if !placed.is_empty() {
             self.keep(&placed)?;
         }
         drop(placed);
-        let mut trusted = true;
         let mut conn = self.db.lock();
         let tx = conn.transaction().or_db("note input files")?;
-        for (suspect, taken) in suspects.drain(..).zip(all) {
-            trusted &= taken.stat.mtime_ns != Stat::UNTRUSTED;
-            if suspect.was_known {
-                Inputs::gone(&tx, task, &suspect.path)?;
+        for (path, was_known, row) in rows {
+            if was_known {
+                Inputs::gone(&tx, task, &path)?;
             }
-            let row = InputRow { name: suspect.name, stat: taken.stat, object: taken.object };
-            Inputs::found(&tx, task, &suspect.path, &row)?;
+            Inputs::found(&tx, task, &path, &row)?;
         }
-        tx.commit().or_db("note input files")?;
-        Ok(trusted)
+        tx.commit().or_db("note input files")
     }
 
     /// Hashes one file, storing it unless this is a dry run.
@@ -127,6 +140,13 @@ impl Scanner<'_> {
             "input `{}` changes while it is read; run again when nobody writes to it",
             full.display()
         )))
+    }
+}
+
+impl Taken {
+    /// What the inode says is enough to know the content by, next time.
+    pub(super) fn is_trusted(&self) -> bool {
+        self.stat.mtime_ns != Stat::UNTRUSTED
     }
 }
 

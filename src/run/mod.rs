@@ -9,12 +9,13 @@ mod disk;
 mod dispatch;
 mod files;
 mod fingerprint;
-mod format;
 mod identity;
 mod ingest;
 mod lock;
 mod outcome;
 mod prepare;
+mod report;
+mod revisit;
 mod scan;
 mod shared;
 mod signals;
@@ -35,12 +36,12 @@ use crate::graph::Graph;
 use crate::ids::{RunId, TaskIndex};
 use crate::maintain;
 use crate::manifest::Manifest;
-use crate::progress::{Event, Progress, Summary};
-use crate::store::Store;
+use crate::progress::{Event, Progress, Registered, Summary};
+use crate::step;
+use crate::store::{self, Store};
 
 pub(crate) use digest::utc;
 pub(crate) use disk::explain;
-pub use format::check as check_format;
 pub use lock::RunLock;
 pub use prepare::Prepared;
 
@@ -69,6 +70,8 @@ pub struct RunOptions {
     pub min_free: u64,
     /// The database may lie on a network mount.
     pub allow_network_fs: bool,
+    /// Makes the attempts: [`step::execute`].
+    pub execute: step::Execute,
 }
 
 /// Milliseconds since 1970.
@@ -110,7 +113,7 @@ fn locked(
     begun: Instant,
     progress: &mut dyn Progress,
 ) -> Result<Summary> {
-    format::check(db_dir)?;
+    store::prepare(db_dir)?;
     let db = Arc::new(Db::open(db_dir, options.durability)?);
     let store = Arc::new(Store::open(db_dir, true)?);
 
@@ -142,8 +145,6 @@ fn locked(
         return Ok(summary);
     }
     let plan = prepared.plan(&db, options, Some(&store))?;
-    progress.tell(&Event::Registered { tasks: prepared.names(), plan: &plan });
-
     let row = RunRow {
         started_ms: now_ms(),
         boot,
@@ -162,6 +163,19 @@ fn locked(
         };
         db::apply(&mut conn, &prepared.flow, &applied)?
     };
+    let history = if progress.wants_history() {
+        db::mean_times(&db.lock(), &prepared.flow)?
+    } else {
+        Vec::new()
+    };
+    let limits = prepared.limits();
+    progress.tell(&Event::Registered(&Registered {
+        run,
+        plan: &plan,
+        flow: &prepared.flow,
+        history: &history,
+        limits: &limits,
+    }));
     let work = work::Work {
         db: Arc::clone(&db),
         store: Arc::clone(&store),

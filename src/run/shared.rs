@@ -1,12 +1,12 @@
 //! What the dispatcher and the workers say to each other.
 
-use std::time::Duration;
+use std::time::Instant;
 
-use crate::db::{Effects, Leaf, Verdict};
+use crate::db::{Completion, Effects, Leaf};
 use crate::error::Error;
-use crate::ids::{StepId, TaskIndex};
+use crate::ids::TaskIndex;
 use crate::object::ObjectHash;
-use crate::progress::Failure;
+use crate::progress::{Commit, Failure};
 
 /// A step to run.
 #[derive(Debug, Clone)]
@@ -17,17 +17,14 @@ pub(super) struct Job {
     pub(super) tried: u32,
 }
 
-/// An attempt that is committed.
+/// What is to be said of an attempt besides what is recorded.
 #[derive(Debug)]
 pub(super) struct Finish {
     pub(super) job: Job,
-    pub(super) verdict: Verdict,
-    pub(super) outputs: usize,
-    pub(super) wall: Duration,
+    /// From when to when it had its worker.
+    pub(super) worked: (Instant, Instant),
     pub(super) failure: Option<Failure>,
     pub(super) warnings: Vec<String>,
-    /// Objects that the script spoilt.
-    pub(super) spoilt: Vec<ObjectHash>,
     /// With `-v`: what the script printed.
     pub(super) log: Option<Vec<u8>>,
 }
@@ -36,9 +33,11 @@ pub(super) struct Finish {
 #[derive(Debug)]
 pub(super) enum Message {
     /// A script was started.
-    Started { step: StepId, task: TaskIndex, input: Vec<u8> },
+    Started { job: Job, worker: usize, at: Instant },
     /// One transaction's worth of attempts is durable.
-    Committed { finishes: Vec<Finish>, effects: Effects },
+    Committed { ended: Vec<(Finish, Completion)>, effects: Effects, commit: Commit },
+    /// Objects that a script spoilt; set aside already.
+    Spoilt(Vec<ObjectHash>),
     /// A job ended without an attempt to record: cancelled, or not begun.
     Dropped { job: Job },
     /// We could not do our part; the job, if any, stays pending.

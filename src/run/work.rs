@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use threadpool::ThreadPool;
 
@@ -16,7 +16,7 @@ use crate::store::Store;
 
 use super::RunOptions;
 use super::backlog::{Backlog, Terms};
-use super::committer::Committer;
+use super::committer::{self, Committer};
 use super::dispatch::{Dispatcher, Parts};
 use super::prepare::Prepared;
 use super::signals::Forwarder;
@@ -56,7 +56,8 @@ impl Work<'_> {
 
         let jobs = self.options.jobs.get();
         let (send_message, messages) = flume::unbounded();
-        let (send_job, take_job) = flume::bounded(4 * jobs + 56);
+        // Enough that no worker has to wait for the dispatcher, who hears of a whole group at once.
+        let (send_job, take_job) = flume::bounded(4 * jobs + 2 * committer::GROUP);
         let flow: Arc<Flow> = Arc::new(self.prepared.flow.clone());
         let engine = Arc::new(Engine {
             db: Arc::clone(&self.db),
@@ -66,6 +67,7 @@ impl Work<'_> {
             dir: self.prepared.manifest.dir.as_path().into(),
             db_dir: self.db_dir.to_owned(),
             min_free: self.options.min_free,
+            spoilt: Mutex::default(),
             scratch: scratch.clone(),
             committer: Committer::new(
                 Arc::clone(&self.db),
@@ -82,6 +84,7 @@ impl Work<'_> {
             tell_starts: progress.wants_starts(),
             verbose: self.options.verbose,
             keep_going: self.options.keep_going,
+            execute: self.options.execute,
         });
         let forwarder = Forwarder::start(send_message)?;
         // One thread more than scripts at once: see slots.rs.
@@ -141,9 +144,10 @@ impl Work<'_> {
 
     fn terms(&self) -> Vec<Terms> {
         let Prepared { manifest, graph, .. } = self.prepared;
-        let terms = manifest.indexed().map(|(index, task)| Terms {
+        let limits = self.prepared.limits();
+        let terms = manifest.indexed().map(|(index, _)| Terms {
             height: graph.height[index.0],
-            limit: task.parallel.map_or(usize::MAX, std::num::NonZeroUsize::get),
+            limit: limits[index.0],
             excluded: !self.only.is_empty() && !self.only.contains(&index),
         });
         terms.collect()

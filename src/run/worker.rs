@@ -1,29 +1,25 @@
 //! One thread of the pool: takes a step, runs it, hands in its completion. Knows how to turn a task
-//! and a leaf into an attempt, and a report into rows; decides nothing about the run.
+//! and a leaf into an attempt; `report` turns what happened into rows. Decides nothing about the run.
 
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
-use crate::db::{self, AttemptRow, Completion, Db, Flow, OutputRow, Verdict};
+use crate::db::{self, Db, Flow};
 use crate::error::{Error, OrIo, Result};
+use crate::maintain;
 use crate::object::ObjectHash;
-use crate::progress::Failure;
 use crate::step::{self, Attempt, GatherItem, Input, Outcome, Report, Scratch, Supervisor};
-use crate::store::{Placed, Store};
+use crate::store::Store;
 
 use super::committer::{Committer, Ready};
-use super::digest::{TAIL_LINES, tail};
 use super::disk;
-use super::outcome::words;
-use super::shared::{Finish, Job, Message};
-use super::slots::{Due, Slots};
-
-/// No more of a log than this is shown with `-v`.
-const SHOWN_LOG: u64 = 1 << 20;
+use super::shared::{Job, Message};
+use super::slots::{Due, Slot, Slots};
 
 /// What a worker needs to know of a task.
 pub(super) struct TaskWork {
@@ -53,6 +49,8 @@ pub(super) struct Engine {
     pub(super) db_dir: PathBuf,
     /// Bytes that have to stay free.
     pub(super) min_free: u64,
+    /// Objects that scripts have changed in this run.
+    pub(super) spoilt: Mutex<HashSet<ObjectHash>>,
     /// This run's own folder below `DB/scratch`.
     pub(super) scratch: PathBuf,
     pub(super) committer: Committer,
@@ -66,6 +64,7 @@ pub(super) struct Engine {
     pub(super) verbose: bool,
     /// `-k`.
     pub(super) keep_going: bool,
+    pub(super) execute: step::Execute,
 }
 
 /// Takes steps until there are no more. Never panics: the pool would swallow it, and the dispatcher
@@ -74,7 +73,7 @@ pub(super) fn work(engine: &Engine, number: usize, jobs: &flume::Receiver<Job>) 
     let mut scratch = None;
     loop {
         if let Some(slot) = engine.slots.take(|| engine.committer.due()) {
-            let has_ended = engine.run_steps(number, &mut scratch, jobs);
+            let has_ended = engine.run_steps(&slot, number, &mut scratch, jobs);
             drop(slot);
             if has_ended {
                 return;
@@ -90,6 +89,7 @@ impl Engine {
     /// Runs steps until something has to be committed. True if there will be no more of them.
     fn run_steps(
         &self,
+        slot: &Slot<'_>,
         number: usize,
         scratch: &mut Option<Scratch>,
         jobs: &flume::Receiver<Job>,
@@ -104,18 +104,18 @@ impl Engine {
                     Err(_) => return true,
                 },
             };
-            self.run_step(number, scratch, job);
+            self.run_step(slot, number, scratch, job);
             if self.committer.due() == Due::Now {
                 return false;
             }
         }
     }
 
-    fn run_step(&self, number: usize, scratch: &mut Option<Scratch>, job: Job) {
+    fn run_step(&self, slot: &Slot<'_>, number: usize, scratch: &mut Option<Scratch>, job: Job) {
         if self.stop.load(Ordering::Acquire) {
             return self.say(Message::Dropped { job });
         }
-        let attempt = catch_unwind(AssertUnwindSafe(|| self.attempt(number, scratch, &job)));
+        let attempt = catch_unwind(AssertUnwindSafe(|| self.attempt(slot, number, scratch, &job)));
         match attempt {
             Ok(Ok(Some(ready))) => {
                 if self.committer.submit(ready) {
@@ -144,10 +144,12 @@ impl Engine {
     /// Runs one attempt. `None`: it was cancelled, which says nothing about the step.
     fn attempt(
         &self,
+        slot: &Slot<'_>,
         number: usize,
         scratch: &mut Option<Scratch>,
         job: &Job,
     ) -> Result<Option<Ready>> {
+        let began = Instant::now();
         let attempt = self.describe(job)?;
         // Asked once more than the dispatcher has: what ran while the job was queued may have filled it.
         disk::check_room(&self.db_dir, self.min_free)?;
@@ -156,10 +158,9 @@ impl Engine {
             None => scratch.insert(Scratch::create(&self.scratch, number)?),
         };
         if self.tell_starts {
-            let input = job.leaf.name.clone();
-            self.say(Message::Started { step: job.leaf.step, task: job.task, input });
+            self.say(Message::Started { job: job.clone(), worker: slot.number, at: began });
         }
-        let report = step::execute(
+        let report = (self.execute)(
             scratch,
             &self.store,
             &self.supervisor,
@@ -171,7 +172,9 @@ impl Engine {
                     self.stop.store(true, Ordering::Release);
                 }
             },
-        )?;
+        );
+        let report = report.or_else(|error| self.excuse(error))?;
+        self.set_aside(&report.damaged_inputs)?;
         if let Some(free) = report.full_disk {
             // It is the disk that has failed: the step stays pending, for the run that finds room.
             let path = self.scratch.clone();
@@ -179,7 +182,35 @@ impl Engine {
         }
         match report.outcome {
             Outcome::Cancelled => Ok(None),
-            _ => self.ready(job, report).map(Some),
+            _ => self.ready(job, slot.number, (began, Instant::now()), report).map(Some),
+        }
+    }
+
+    /// Nobody else may read what a script has spoilt, this worker's next step least of all; it is got back
+    /// when the run is over.
+    fn set_aside(&self, spoilt: &[ObjectHash]) -> Result<()> {
+        for object in spoilt {
+            self.spoilt().insert(*object);
+            maintain::set_aside(&self.db, &self.store, &self.db_dir, object)?;
+        }
+        if !spoilt.is_empty() {
+            self.say(Message::Spoilt(spoilt.to_vec()));
+        }
+        Ok(())
+    }
+
+    fn spoilt(&self) -> MutexGuard<'_, HashSet<ObjectHash>> {
+        self.spoilt.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An input that another step has spoilt in this run is that step's fault and no damaged database: this
+    /// one fails, and the next run has its input again.
+    fn excuse(&self, error: Error) -> Result<Report> {
+        match error {
+            Error::Damaged { object, .. } if self.spoilt().contains(&object) => Ok(Report::of(Outcome::Refused(
+                "another step has changed its input; that is got back when the run is over: run again".to_owned(),
+            ))),
+            error => Err(error),
         }
     }
 
@@ -239,88 +270,5 @@ impl Engine {
         std::fs::write(&draft, &task.script).or_io("write the script", &draft)?;
         std::fs::rename(&draft, &path).or_io("write the script", &path)?;
         Ok(Arc::clone(task.file.get_or_init(|| path.into())))
-    }
-
-    fn ready(&self, job: &Job, report: Report) -> Result<Ready> {
-        let task = &self.tasks[job.task.0];
-        let (outcome, code, detail) = words(&report.outcome);
-        let verdict = match report.outcome {
-            Outcome::Succeeded => Verdict::Done,
-            _ if job.tried < task.retries && !self.stop.load(Ordering::Acquire) => {
-                Verdict::TryAgain
-            }
-            _ => Verdict::Failed,
-        };
-        let failure = match report.outcome {
-            Outcome::Succeeded => None,
-            ref outcome => Some(self.failure(job, outcome, report.log.as_ref())?),
-        };
-        let log = match &report.log {
-            Some(log) if self.verbose => self.read_log(log)?,
-            _ => None,
-        };
-        let micros = |time: Duration| i64::try_from(time.as_micros()).unwrap_or(i64::MAX);
-        let attempt = AttemptRow {
-            number: job.leaf.attempt,
-            outcome,
-            code,
-            detail,
-            started_ms: report.started_ms,
-            wall_us: micros(report.usage.wall),
-            user_us: micros(report.usage.user),
-            system_us: micros(report.usage.system),
-            peak_kib: i64::try_from(report.usage.peak_memory).unwrap_or(i64::MAX),
-            log: report.log.as_ref().map(|log| log.hash),
-        };
-        let mut outputs = Vec::with_capacity(report.outputs.len());
-        let mut placed: Vec<Placed> = Vec::with_capacity(report.outputs.len() + 1);
-        for output in report.outputs {
-            outputs.push(OutputRow {
-                name: output.name,
-                object: output.object.hash,
-                executable: output.executable,
-            });
-            placed.push(output.object);
-        }
-        placed.extend(report.log);
-        let objects = placed.iter().map(|placed| (placed.hash, placed.size)).collect();
-        let finish = Finish {
-            job: job.clone(),
-            verdict,
-            outputs: outputs.len(),
-            wall: report.usage.wall,
-            failure,
-            warnings: report.warnings,
-            spoilt: report.damaged_inputs,
-            log,
-        };
-        let completion =
-            Completion { step: job.leaf.step, task: job.task, attempt, verdict, outputs, objects };
-        Ok(Ready { completion, placed, finish, is_urgent: task.is_limited })
-    }
-
-    fn failure(&self, job: &Job, outcome: &Outcome, log: Option<&Placed>) -> Result<Failure> {
-        let mut log_tail = Vec::new();
-        if let Some(log) = log {
-            let mut file = self.store.open_object(&log.hash)?;
-            log_tail = tail(&mut file, &self.store.path(&log.hash), TAIL_LINES)?;
-        }
-        Ok(Failure {
-            step: job.leaf.step,
-            task: self.tasks[job.task.0].name.clone(),
-            input: job.leaf.name.clone(),
-            why: outcome.to_string(),
-            log_tail,
-            log: log.map(|log| log.hash),
-        })
-    }
-
-    fn read_log(&self, log: &Placed) -> Result<Option<Vec<u8>>> {
-        let path = self.store.path(&log.hash);
-        let file = self.store.open_object(&log.hash)?;
-        let mut bytes = Vec::new();
-        std::io::Read::read_to_end(&mut std::io::Read::take(file, SHOWN_LOG), &mut bytes)
-            .or_io("read the log", &path)?;
-        Ok(Some(bytes))
     }
 }

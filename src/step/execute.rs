@@ -34,16 +34,7 @@ pub fn execute(
     on_exit: &mut dyn FnMut(&Outcome),
 ) -> Result<Report> {
     let mut script_ended = Once(Some(on_exit));
-    let mut report = Report {
-        outcome: Outcome::Cancelled,
-        started_ms: now_ms(),
-        usage: Usage::default(),
-        outputs: Vec::new(),
-        log: None,
-        warnings: Vec::new(),
-        damaged_inputs: Vec::new(),
-        full_disk: None,
-    };
+    let mut report = Report::of(Outcome::Cancelled);
     if supervisor.is_cancelled() {
         return Ok(report);
     }
@@ -54,6 +45,22 @@ pub fn execute(
         return Err(err);
     }
     Ok(report)
+}
+
+impl Report {
+    /// Of an attempt that did not get as far as its script.
+    pub fn of(outcome: Outcome) -> Report {
+        Report {
+            outcome,
+            started_ms: now_ms(),
+            usage: Usage::default(),
+            outputs: Vec::new(),
+            log: None,
+            warnings: Vec::new(),
+            damaged_inputs: Vec::new(),
+            full_disk: None,
+        }
+    }
 }
 
 /// Calls a function once, at the latest when it is dropped.

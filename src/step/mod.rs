@@ -30,8 +30,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::error::Result;
 use crate::object::ObjectHash;
-use crate::store::Placed;
+use crate::store::{IsCommitted, Placed, Store};
 
 pub use execute::execute;
 pub use scratch::{FULL, Scratch};
@@ -61,6 +62,16 @@ pub struct GatherItem {
     /// The file below INPUT_DIR gets the executable bit.
     pub executable: bool,
 }
+
+/// What makes an attempt: [`execute`], whose place a bench gives to something that takes no time.
+pub type Execute = fn(
+    &mut Scratch,
+    &Store,
+    &Supervisor,
+    &Attempt,
+    IsCommitted<'_>,
+    &mut dyn FnMut(&Outcome),
+) -> Result<Report>;
 
 /// One attempt to be made.
 #[derive(Debug, Clone)]

@@ -42,28 +42,20 @@ impl Store {
         new: &Candidate<'_>,
         hash: &ObjectHash,
         may_replace: bool,
-        state: &mut State,
+        _: &mut State,
     ) -> Result<bool, Errno> {
         let name = Self::name(hash);
         match self.rename_once(new, &name, may_replace) {
             Err(Errno::NOENT) => {
-                // The folder AB/CD is missing: rare enough in an old store to be found out this way.
-                // If it is not, the candidate itself is, and the second rename says so.
-                self.make_folders(&name, state)?;
+                // Somebody has removed the shard's folder. If not, the candidate itself is missing, and
+                // the second rename says so.
+                self.make_shard(&name)?;
                 self.rename_once(new, &name, may_replace)
             }
             Err(Errno::NOTDIR) => {
-                // Somebody put a file in the place of a folder.
-                for folder in [&name[..2], &name[..5]] {
-                    let flags = AtFlags::SYMLINK_NOFOLLOW;
-                    let Ok(found) = rustix::fs::statat(&self.inner.objects, folder, flags) else {
-                        break;
-                    };
-                    if FileType::from_raw_mode(found.st_mode) != FileType::Directory {
-                        self.move_away(folder)?;
-                    }
-                }
-                self.make_folders(&name, state)?;
+                // Somebody put a file in the place of the shard's folder.
+                self.move_away(&name[..2])?;
+                self.make_shard(&name)?;
                 self.rename_once(new, &name, may_replace)
             }
             Err(Errno::ISDIR) => {
@@ -76,25 +68,17 @@ impl Store {
         }
     }
 
-    /// Makes `AB` and `AB/CD`.
-    fn make_folders(&self, name: &str, state: &mut State) -> Result<(), Errno> {
-        for folder in [&name[..5], &name[..2], &name[..5]] {
-            match rustix::fs::mkdirat(&self.inner.objects, folder, Mode::from_raw_mode(0o777)) {
-                // Nearly always at the first try.
-                Ok(()) if folder.len() == 5 => {
-                    state.is_durable = false;
-                    return Ok(());
-                }
-                Ok(()) => self.inner.set_durable(false),
-                Err(Errno::EXIST) if folder.len() == 5 => return Ok(()),
-                Err(Errno::EXIST | Errno::NOENT) => {}
-                Err(err) => return Err(err),
-            }
+    fn make_shard(&self, name: &[u8]) -> Result<(), Errno> {
+        let mode = Mode::from_raw_mode(0o777);
+        match rustix::fs::mkdirat(&self.inner.objects, &name[..2], mode) {
+            Ok(()) => self.inner.set_durable(false),
+            Err(Errno::EXIST) => {}
+            Err(err) => return Err(err),
         }
-        Err(Errno::NOENT)
+        Ok(())
     }
 
-    fn move_away(&self, name: &str) -> Result<(), Errno> {
+    fn move_away(&self, name: &[u8]) -> Result<(), Errno> {
         let (Some(tmp), number) = (&self.inner.tmp, self.next_name()) else {
             return Err(Errno::ISDIR);
         };
@@ -104,7 +88,7 @@ impl Store {
     fn rename_once(
         &self,
         new: &Candidate<'_>,
-        name: &str,
+        name: &[u8],
         may_replace: bool,
     ) -> Result<bool, Errno> {
         let objects = &self.inner.objects;
@@ -138,12 +122,12 @@ impl Store {
     ) -> Result<bool, Errno> {
         let Some(inode) = new.inode else { return Ok(true) };
         let name = Self::name(hash);
-        let stat = rustix::fs::statat(&self.inner.objects, &name, AtFlags::SYMLINK_NOFOLLOW)?;
+        let stat = rustix::fs::statat(&self.inner.objects, &name[..], AtFlags::SYMLINK_NOFOLLOW)?;
         let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
         if is_file && stat.st_ino == inode {
             return Ok(true);
         }
-        rustix::fs::unlinkat(&self.inner.objects, &name, AtFlags::empty())?;
+        rustix::fs::unlinkat(&self.inner.objects, &name[..], AtFlags::empty())?;
         Ok(false)
     }
 
@@ -158,6 +142,8 @@ pub(super) struct Temp<'a> {
     dir: BorrowedFd<'a>,
     name: String,
     pub(super) file: File,
+    /// It has become an object, or was removed for being a second copy of one.
+    is_gone: bool,
 }
 
 impl<'a> Temp<'a> {
@@ -170,7 +156,9 @@ impl<'a> Temp<'a> {
         loop {
             let name = format!("{}-{}", std::process::id(), store.next_name());
             match rustix::fs::openat(dir, &name, flags, Mode::from_raw_mode(MODE)) {
-                Ok(fd) => return Ok(Temp { store, dir, name, file: File::from(fd) }),
+                Ok(fd) => {
+                    return Ok(Temp { store, dir, name, file: File::from(fd), is_gone: false });
+                }
                 // Left by an earlier process of our number, or by another store in this one.
                 Err(Errno::EXIST) => {}
                 Err(err) => return Err(err).or_io(making, path),
@@ -179,7 +167,7 @@ impl<'a> Temp<'a> {
     }
 
     pub(super) fn place(
-        self,
+        mut self,
         hold: Hold,
         hash: ObjectHash,
         size: u64,
@@ -189,13 +177,16 @@ impl<'a> Temp<'a> {
         rustix::fs::fchmod(&self.file, Mode::from_raw_mode(MODE))
             .or_io("make read-only", self.store.path(&hash))?;
         let new = Candidate { dir: self.dir, name: self.name.as_bytes(), size, inode: None };
-        self.store
+        let placed = self
+            .store
             .place_candidate(hold, hash, &new, is_committed)?
-            .ok_or_else(|| Error::Internal(format!("object {hash} was swapped")))
+            .ok_or_else(|| Error::Internal(format!("object {hash} was swapped")))?;
+        self.is_gone = true;
+        Ok(placed)
     }
 
     /// Takes the place of the object that it is a copy of.
-    pub(super) fn become_again(self, hash: &ObjectHash) -> Result<()> {
+    pub(super) fn become_again(mut self, hash: &ObjectHash) -> Result<()> {
         let path = || self.store.path(hash);
         // Read back, because the object may have been written to while it was copied.
         let mut copy = rustix::fs::openat(
@@ -212,14 +203,20 @@ impl<'a> Temp<'a> {
         rustix::fs::fchmod(&self.file, Mode::from_raw_mode(MODE))
             .or_io("make read-only", path())?;
         self.file.sync_all().or_io("sync a copy of object", path())?;
-        rustix::fs::renameat(self.dir, &self.name, &self.store.inner.objects, Store::name(hash))
-            .or_io("place object", path())
+        let objects = &self.store.inner.objects;
+        rustix::fs::renameat(self.dir, &self.name, objects, &Store::name(hash)[..])
+            .or_io("place object", path())?;
+        self.is_gone = true;
+        Ok(())
     }
 }
 
 impl Drop for Temp<'_> {
     fn drop(&mut self) {
-        // Usually it is gone, renamed to its object. If it can't be removed, the next opening tries.
+        if self.is_gone {
+            return;
+        }
+        // If it can't be removed, the next opening tries.
         let _ = rustix::fs::unlinkat(self.dir, &self.name, AtFlags::empty());
     }
 }

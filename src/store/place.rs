@@ -126,7 +126,7 @@ impl Store {
             return Ok(());
         }
         let name = Self::name(&hash);
-        match rustix::fs::unlinkat(&self.inner.objects, name, AtFlags::empty()) {
+        match rustix::fs::unlinkat(&self.inner.objects, &name[..], AtFlags::empty()) {
             Err(Errno::NOENT) => Ok(()),
             done => done.or_io("remove object", self.path(&hash)),
         }

@@ -105,7 +105,7 @@ impl Store {
     /// The stat of what lies under an object's name, if anything does. Follows nothing.
     pub(crate) fn stat(&self, hash: &ObjectHash) -> Result<Option<Stat>> {
         let name = Self::name(hash);
-        match rustix::fs::statat(&self.inner.objects, &name, AtFlags::SYMLINK_NOFOLLOW) {
+        match rustix::fs::statat(&self.inner.objects, &name[..], AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => Ok(Some(stat)),
             Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
             Err(err) => Err(err).or_io("look at object", self.path(hash)),
@@ -119,7 +119,7 @@ impl Store {
         dir: BorrowedFd<'_>,
         name: &[u8],
     ) -> Result<(), Errno> {
-        rustix::fs::linkat(&self.inner.objects, Self::name(hash), dir, name, AtFlags::empty())
+        rustix::fs::linkat(&self.inner.objects, &Self::name(hash)[..], dir, name, AtFlags::empty())
     }
 
     /// The mode of an object that could be written to by anybody, or not be read by its owner.
@@ -136,11 +136,11 @@ impl Store {
     pub(crate) fn make_read_only(&self, hash: &ObjectHash) -> Result<(), Errno> {
         let (objects, name) = (&self.inner.objects, Self::name(hash));
         let mode = Mode::from_raw_mode(MODE);
-        let stat = rustix::fs::statat(objects, &name, AtFlags::SYMLINK_NOFOLLOW)?;
+        let stat = rustix::fs::statat(objects, &name[..], AtFlags::SYMLINK_NOFOLLOW)?;
         if Mode::from_raw_mode(stat.st_mode) == mode {
             return Ok(());
         }
-        rustix::fs::chmodat(objects, &name, mode, AtFlags::empty())
+        rustix::fs::chmodat(objects, &name[..], mode, AtFlags::empty())
     }
 
     /// Whether a regular file of this size lies under the object's name.
@@ -150,17 +150,17 @@ impl Store {
 
     fn open_with_stat(&self, hash: &ObjectHash) -> Result<(File, Stat)> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file =
-            match rustix::fs::openat(&self.inner.objects, Self::name(hash), flags, Mode::empty()) {
-                Ok(fd) => File::from(fd),
-                Err(Errno::NOENT | Errno::NOTDIR) => {
-                    return Err(self.damaged(hash, "it is missing"));
-                }
-                Err(Errno::LOOP | Errno::NXIO) => {
-                    return Err(self.damaged(hash, "it is not a regular file"));
-                }
-                Err(err) => return Err(err).or_io("open object", self.path(hash)),
-            };
+        let name = Self::name(hash);
+        let file = match rustix::fs::openat(&self.inner.objects, &name[..], flags, Mode::empty()) {
+            Ok(fd) => File::from(fd),
+            Err(Errno::NOENT | Errno::NOTDIR) => {
+                return Err(self.damaged(hash, "it is missing"));
+            }
+            Err(Errno::LOOP | Errno::NXIO) => {
+                return Err(self.damaged(hash, "it is not a regular file"));
+            }
+            Err(err) => return Err(err).or_io("open object", self.path(hash)),
+        };
         let stat = rustix::fs::fstat(&file).or_io("look at object", self.path(hash))?;
         if !is_regular(&stat) {
             return Err(self.damaged(hash, "it is not a regular file"));

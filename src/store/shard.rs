@@ -29,8 +29,6 @@ pub(super) struct State {
     /// Grows when an object stops being in flight, which is when it may have become a committed one
     /// that nobody may rename over any more.
     pub(super) landed: u64,
-    /// The shard's folder was synced, and no folder was made in it since.
-    pub(super) is_durable: bool,
 }
 
 /// An object in flight.

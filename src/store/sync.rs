@@ -8,6 +8,7 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
+use std::path::Path;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -17,6 +18,7 @@ use rustix::fs::{Mode, OFlags};
 use super::{Placed, Store};
 use crate::error::{OrIo, Result};
 use crate::object::ObjectHash;
+use crate::text::as_path;
 
 /// More new objects than this are never synced one by one.
 pub(super) const FEW_FILES: usize = 64;
@@ -150,46 +152,33 @@ impl Store {
     /// missing objects in a third of all simulated power cuts. Gives the number of fsyncs.
     fn sync_each(&self, new: &BTreeSet<ObjectHash>, above: &mut bool) -> Result<u32> {
         let mut calls = 0;
-        let mut folders = BTreeSet::new();
         let mut shards = BTreeSet::new();
         for hash in new {
-            let name = Self::name(hash);
             if self.inner.skip != Skip::Files {
-                self.sync_one(&name, OFlags::empty(), &mut calls)?;
+                self.sync_one(as_path(&Self::name(hash)), OFlags::empty(), &mut calls)?;
             }
-            folders.insert(name[..5].to_owned());
             shards.insert(hash.shard());
         }
         if self.inner.skip == Skip::Folders {
             return Ok(calls);
         }
-        for folder in &folders {
-            self.sync_one(folder, OFlags::DIRECTORY, &mut calls)?;
-        }
         for shard in shards {
-            // Set before the sync, so that a folder made meanwhile unsets it again.
-            let state = &self.inner.shards[usize::from(shard)];
-            if !std::mem::replace(&mut state.state().is_durable, true)
-                && let Err(err) =
-                    self.sync_one(&format!("{shard:02x}"), OFlags::DIRECTORY, &mut calls)
-            {
-                state.state().is_durable = false;
-                return Err(err);
-            }
+            let folder = format!("{shard:02x}");
+            self.sync_one(Path::new(&folder), OFlags::DIRECTORY, &mut calls)?;
         }
         if !self.inner.is_durable.swap(true, Ordering::SeqCst) {
-            self.sync_one(".", OFlags::DIRECTORY, &mut calls)
+            self.sync_one(Path::new("."), OFlags::DIRECTORY, &mut calls)
                 .inspect_err(|_| self.inner.set_durable(false))?;
         }
         if !*above {
-            self.sync_one("..", OFlags::DIRECTORY, &mut calls)?;
-            self.sync_one("../..", OFlags::DIRECTORY, &mut calls)?;
+            self.sync_one(Path::new(".."), OFlags::DIRECTORY, &mut calls)?;
+            self.sync_one(Path::new("../.."), OFlags::DIRECTORY, &mut calls)?;
             *above = true;
         }
         Ok(calls)
     }
 
-    fn sync_one(&self, name: &str, kind: OFlags, calls: &mut u32) -> Result<()> {
+    fn sync_one(&self, name: &Path, kind: OFlags, calls: &mut u32) -> Result<()> {
         *calls += 1;
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | kind;
         rustix::fs::openat(&self.inner.objects, name, flags, Mode::empty())

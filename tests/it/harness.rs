@@ -4,6 +4,7 @@
 
 mod files;
 mod process;
+pub(crate) mod schema;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

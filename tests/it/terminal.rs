@@ -5,11 +5,16 @@ use std::process::{Command, Output, Stdio};
 use crate::harness::Project;
 
 /// Runs the program in the project's folder, on a terminal of its own. What it shows comes as standard
-/// output.
+/// output, and is in the file `typescript` meanwhile.
 fn on_a_terminal(p: &Project, args: &str) -> Output {
-    let command = format!("{} {args}", env!("CARGO_BIN_EXE_task-pipeline"));
+    on_a_terminal_with(p, "", args)
+}
+
+/// The same, after a shell's `before`.
+fn on_a_terminal_with(p: &Project, before: &str, args: &str) -> Output {
+    let command = format!("{before} {} {args}", env!("CARGO_BIN_EXE_task-pipeline"));
     let mut script = Command::new("timeout");
-    script.args(["60", "script", "-qefc", &command, "/dev/null"]).current_dir(p.root());
+    script.args(["60", "script", "-qefc", &command, "typescript"]).current_dir(p.root());
     script.env("TERM", "xterm").env("COLUMNS", "100").stdin(Stdio::null()).output().unwrap()
 }
 
@@ -28,7 +33,7 @@ fn a_bar_is_drawn_and_what_matters_stays() {
         "inputs = [\"in/*\"]",
         "echo 1 >$OUTPUT_DIR/$INPUT_NAME; [ $INPUT_NAME != 29 ]",
     );
-    let output = on_a_terminal(&p, "-k");
+    let output = on_a_terminal_with(&p, "NO_COLOR=1", "-k");
     let text = shown(&output);
     assert_eq!(output.status.code(), Some(1), "{text}");
     assert!(text.contains("\u{1b}[") && text.contains("/30"), "no bar:\n{text}");
@@ -62,4 +67,63 @@ fn what_a_script_prints_can_not_steer_the_terminal() {
     assert!(text.contains("]0;title") && !text.contains("\u{1b}]0"), "{text:?}");
     let log = shown(&on_a_terminal(&p, "log a"));
     assert!(log.contains("]0;title") && !log.contains("\u{1b}]0"), "{log:?}");
+}
+
+#[test]
+fn what_runs_for_long_is_named_and_gone_in_the_end() {
+    let p = Project::new().file("in/odd", "");
+    std::fs::rename(p.path("in/odd"), p.path("in/o\u{1b}[2Jd")).unwrap();
+    p.task_with("slow", "inputs = [\"in/*\"]", "n=0; until grep -q 'step 1 slow' typescript || [ $n -gt 600 ]; do sleep 0.1; n=$((n+1)); done");
+    let text = shown(&on_a_terminal(&p, ""));
+    assert!(text.contains("  step 1 slow (o\\x1b[2Jd)"), "{text:?}");
+    // The frame is cleared before the last words.
+    let end = text.rfind("\u{1b}[J").unwrap();
+    assert!(text[end..].contains("total 1 step: 1 run"), "{text:?}");
+}
+
+#[test]
+fn a_terminal_that_can_not_draw_gets_plain_lines() {
+    let p = Project::new().task("a", "exit 1");
+    for before in ["TERM=dumb", "unset TERM;"] {
+        let text = shown(&on_a_terminal_with(&p, before, ""));
+        assert!(
+            text.contains("failed: exit code 1") && !text.contains('\u{1b}'),
+            "{before}: {text:?}"
+        );
+    }
+}
+
+#[test]
+fn a_terminal_of_any_width_can_be_drawn_on() {
+    let p = Project::new()
+        .task("a", "for n in 1 2 3; do echo $n >$OUTPUT_DIR/$n; done")
+        .task("b", "true");
+    for columns in [1, 2, 7, 400] {
+        let before = format!("stty cols {columns} rows 3;");
+        let output = on_a_terminal_with(&p, &before, "-B");
+        let text = shown(&output);
+        assert_eq!(output.status.code(), Some(0), "{text}");
+        assert!(text.contains("total 4 steps: 4 run"), "{text}");
+    }
+}
+
+#[test]
+fn colors_are_there_when_they_are_wanted_and_never_in_a_pipe_unasked() {
+    let p = Project::new().task("a", "exit 1");
+    let red = "\u{1b}[1;31mfailed";
+    assert!(shown(&on_a_terminal(&p, "-v")).contains(red));
+    for (before, args) in
+        [("NO_COLOR=1", "-v"), ("NO_COLOR=1", ""), ("", "--color=never"), ("", "-v --color never")]
+    {
+        let text = shown(&on_a_terminal_with(&p, before, args));
+        assert!(text.contains("failed: exit code 1"), "{before} {args}: {text:?}");
+        let has_color = text.split("\u{1b}[").skip(1).any(|code| {
+            code.trim_start_matches(|c: char| c.is_ascii_digit() || c == ';').starts_with('m')
+        });
+        assert!(!has_color, "{before} {args}: {text:?}");
+    }
+    p.run_with(["--color=always"]).fails(1).says(red);
+    p.run_cmd([""; 0]).env("CLICOLOR_FORCE", "1").go().fails(1).says(red);
+    p.run().fails(1).says_nothing_of("\u{1b}");
+    p.run_with(["--color", "maybe"]).fails(2).says("--color");
 }

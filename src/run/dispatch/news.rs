@@ -2,15 +2,11 @@
 
 use std::time::Instant;
 
-use crate::db::{Effects, Leaf, Verdict};
-use crate::ids::TaskIndex;
-use crate::maintain;
-use crate::object::ObjectHash;
-use crate::progress::{Event, Failure, StepDone, StepFailed, StepName};
+use crate::db::{Completion, Effects, Flow, Leaf, Verdict};
+use crate::progress::{Event, Failure, StepEnded, StepName, StepStarted};
 
 use super::super::disk;
 use super::super::shared::{Finish, Job, Message};
-use super::super::worker::Engine;
 use super::Dispatcher;
 
 /// Failures shown again at the end.
@@ -19,19 +15,24 @@ const SHOWN_FAILURES: usize = 100;
 impl Dispatcher<'_> {
     pub(super) fn take(&mut self, message: Message) -> bool {
         match message {
-            Message::Started { step, task, input } => {
-                let name =
-                    StepName { step, task: &self.engine.flow.task(task).name, input: &input };
-                self.progress.tell(&Event::Started(&name));
+            Message::Started { job, worker, at } => {
+                let name = name(&self.engine.flow, &job);
+                self.progress.tell(&Event::Started(&StepStarted { name, worker, at }));
                 false
             }
-            Message::Committed { finishes, effects } => {
+            Message::Committed { ended, effects, commit } => {
+                self.progress.tell(&Event::Committed(&commit));
                 self.take_effects(&effects);
-                let mut ended = false;
-                for finish in finishes {
-                    ended |= self.take_finish(finish);
+                let mut may_be_due = false;
+                for (finish, completion) in ended {
+                    may_be_due |= self.take_finish(finish, &completion);
                 }
-                ended
+                may_be_due
+            }
+            Message::Spoilt(objects) => {
+                let why = "a script changed it".to_owned();
+                self.summary.spoilt.extend(objects.into_iter().map(|object| (object, why.clone())));
+                false
             }
             Message::Dropped { job } => {
                 self.put_back(&job);
@@ -60,31 +61,26 @@ impl Dispatcher<'_> {
     }
 
     pub(super) fn take_effects(&mut self, effects: &Effects) {
-        let mut grown = 0;
-        for &(task, count) in &effects.pending {
-            self.backlog.grow(task, count);
-            grown += count;
+        for &(task, pending) in &effects.pending {
+            self.backlog.grow(task, pending);
+            let name = &self.engine.flow.task(task).name;
+            self.progress.tell(&Event::Grown { task, name, pending, revived: 0 });
         }
-        for &(_, count) in &effects.revived {
-            self.summary.revived += count;
+        for &(task, revived) in &effects.revived {
+            self.summary.revived += revived;
+            let name = &self.engine.flow.task(task).name;
+            self.progress.tell(&Event::Grown { task, name, pending: 0, revived });
         }
-        if grown > 0 {
-            self.progress.tell(&Event::Grown { pending: grown });
-        }
+        self.make_way_for(effects);
     }
 
     /// True if that was the task's last step.
-    fn take_finish(&mut self, finish: Finish) -> bool {
-        let Finish { job, verdict, outputs, wall, failure, warnings, spoilt, log } = finish;
-        self.set_aside(spoilt);
-        let n = job.task.0;
+    fn take_finish(&mut self, finish: Finish, completion: &Completion) -> bool {
+        let Finish { job, worked, failure, warnings, log } = finish;
+        let verdict = completion.verdict;
         self.in_flight -= 1;
         self.backlog.ended(job.task, job.leaf.step, verdict);
-        let name = StepName {
-            step: job.leaf.step,
-            task: &self.engine.flow.tasks[n].name,
-            input: &job.leaf.name,
-        };
+        let name = name(&self.engine.flow, &job);
         for warning in &warnings {
             let text = format!("step {} ({}): {warning}", name.step, name.task);
             self.progress.tell(&Event::Warning(&text));
@@ -92,27 +88,29 @@ impl Dispatcher<'_> {
         if let Some(log) = &log {
             self.progress.tell(&Event::Log { step: &name, log });
         }
+        let again = verdict == Verdict::TryAgain;
+        let ended = StepEnded { name, completion, worked, again };
         match (verdict, failure) {
             (Verdict::Done, _) => {
                 self.summary.done += 1;
-                self.summary.outputs += outputs as u64;
-                self.progress.tell(&Event::Done(&StepDone { name, outputs, wall }));
+                self.summary.outputs += completion.outputs.len() as u64;
+                self.progress.tell(&Event::Done(&ended));
             }
             (_, Some(failure)) => {
-                let again = verdict == Verdict::TryAgain;
-                self.progress.tell(&Event::Failed(&StepFailed { name, failure: &failure, again }));
+                self.progress.tell(&Event::Failed(&ended, &failure));
                 if !again {
                     self.take_failure(failure);
                 }
             }
             (_, None) => {}
         }
-        if verdict == Verdict::TryAgain {
-            let due = Instant::now() + self.retry_delay[n];
+        let task = job.task;
+        if again {
+            let due = Instant::now() + self.retry_delay[task.0];
             let leaf = Leaf { attempt: job.leaf.attempt + 1, ..job.leaf };
             self.delayed.push(due, Job { leaf, tried: job.tried + 1, ..job });
         }
-        self.backlog.is_exhausted(TaskIndex(n))
+        self.backlog.is_exhausted(task)
     }
 
     fn take_failure(&mut self, failure: Failure) {
@@ -129,23 +127,23 @@ impl Dispatcher<'_> {
         }
     }
 
-    /// Nobody else may read what a script has spoilt; it is got back when the run is over.
-    fn set_aside(&mut self, spoilt: Vec<ObjectHash>) {
-        for object in spoilt {
-            let Engine { db, store, .. } = &*self.engine;
-            match maintain::set_aside(db, store, &self.db_dir, &object) {
-                Ok(()) => {
-                    let why = "a script changed it".to_owned();
-                    self.summary.spoilt.push((object, why));
-                }
-                Err(error) => self.fail(error),
-            }
-        }
-    }
-
     /// A job that ended without a result is pending as before.
     pub(super) fn put_back(&mut self, job: &Job) {
         self.in_flight -= 1;
         self.backlog.put_back(job.task, job.leaf.step);
+        self.progress.tell(&Event::Dropped(&name(&self.engine.flow, job)));
+    }
+}
+
+fn name<'a>(flow: &'a Flow, job: &'a Job) -> StepName<'a> {
+    let task = flow.task(job.task);
+    StepName {
+        step: job.leaf.step,
+        index: job.task,
+        task: &task.name,
+        input: &job.leaf.name,
+        object: &job.leaf.object,
+        recipe: &task.recipe_hash,
+        attempt: job.leaf.attempt,
     }
 }

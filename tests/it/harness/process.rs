@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::Project;
 use super::files::{sorted, tree};
+use super::{Project, schema};
 
 /// Nothing in a test takes as long as this unless it hangs.
 const DEADLINE: Duration = Duration::from_secs(120);
@@ -58,7 +58,8 @@ impl Call {
             let _ = stdin.write_all(&self.stdin);
         }
         let command = format!("{:?}", self.command);
-        Running { project: self.project, command, child: Some(child), stdout, stderr, before }
+        let args = self.command.get_args().map(|arg| arg.to_string_lossy().into_owned()).collect();
+        Running { project: self.project, command, args, child: Some(child), stdout, stderr, before }
     }
 }
 
@@ -66,6 +67,7 @@ impl Call {
 pub(crate) struct Running {
     project: Project,
     command: String,
+    args: Vec<String>,
     child: Option<Child>,
     stdout: File,
     stderr: File,
@@ -105,6 +107,7 @@ impl Running {
         Ran {
             project: self.project.clone(),
             command: self.command.clone(),
+            args: std::mem::take(&mut self.args),
             status,
             stdout,
             stderr,
@@ -137,6 +140,7 @@ pub(crate) struct Ran {
     status: ExitStatus,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
+    args: Vec<String>,
     ledger: Vec<String>,
 }
 
@@ -200,11 +204,15 @@ impl Ran {
         self.check(is_so, &format!("{text:?} on stdout"))
     }
 
-    /// Standard output, which is JSON.
+    /// Standard output, which is JSON, and as the schema of the command wants it.
     #[track_caller]
     pub(crate) fn json(&self) -> serde_json::Value {
-        serde_json::from_str(&self.stdout)
-            .unwrap_or_else(|err| self.complain(&format!("JSON ({err})")))
+        let value = serde_json::from_str(&self.stdout)
+            .unwrap_or_else(|err| self.complain(&format!("JSON ({err})")));
+        match schema::check(schema::of_command(&self.args), &value) {
+            Ok(()) => value,
+            Err(wrong) => self.complain(&wrong),
+        }
     }
 
     #[track_caller]
@@ -214,7 +222,7 @@ impl Ran {
 
     #[track_caller]
     fn complain(&self, wanted: &str) -> ! {
-        let Ran { project, command, status, stdout, stderr, ledger } = self;
+        let Ran { project, command, status, stdout, stderr, ledger, .. } = self;
         let tree = tree(&project.root()).join("\n");
         panic!(
             "expected {wanted}\n== command\n{command}\n== ended with\n{status}\n== ran\n{ledger:?}\n== stdout\n\

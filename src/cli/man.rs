@@ -1,0 +1,182 @@
+//! The manual page, made of the definitions that help is made of.
+
+use argh::{CommandInfoWithArgs, FlagInfo, SubCommandInfo};
+
+use super::help::{ABOUT, CODES, SPELLING, spelled, usage};
+
+/// Of the last change that a reader of the manual notices.
+const DATE: &str = "2026-11-24";
+
+/// Columns of the source.
+const WIDTH: usize = 79;
+
+/// What the definitions don't say.
+const ENVIRONMENT: [(&str, &str); 3] = [
+    ("NO_COLOR", "If it is set and not empty, there are no colours."),
+    (
+        "CLICOLOR_FORCE",
+        "If it is set and neither empty nor 0, there are colours even where it is no terminal that is written to.",
+    ),
+    ("TERM", "If it is dumb or not set, there is a line for each event instead of a progress bar."),
+];
+const FILES: [(&str, &str); 4] = [
+    (
+        "pipeline.toml",
+        "The manifest, if none is named. `task-pipeline init` writes one to begin with.",
+    ),
+    ("db", "The database folder, if none is named."),
+    ("db/db", "A SQLite database, to be read with any sqlite3, also during a run."),
+    ("db/objects", "Inputs, outputs and logs, each named by its SHA-256."),
+];
+const WORLD: [(&str, &str); 6] = [
+    ("INPUT_FILE", "The input; with `gather` a list of all inputs, a path a line."),
+    ("INPUT_NAME", "Its name."),
+    ("INPUT_DIR", "With `gather`: a folder with all inputs."),
+    ("OUTPUT_DIR", "Each file that is left there is an output."),
+    ("TASK_NAME, STEP_ID, STEP_KEY, ATTEMPT", "Who it is."),
+    ("TMPDIR", "A folder of its own, removed afterwards."),
+];
+
+/// The page.
+pub(super) fn page(commands: &[SubCommandInfo]) -> String {
+    let mut page = Page(String::new());
+    let version = concat!("task-pipeline ", env!("CARGO_PKG_VERSION"));
+    page.line(&format!(".TH TASK\\-PIPELINE 1 {DATE} \"{version}\" \"User Commands\""));
+    page.section("NAME");
+    page.line("task\\-pipeline \\- run shell scripts as a dataflow that keeps everything");
+    page.section("SYNOPSIS");
+    page.line(".B task\\-pipeline\n[run] [\\fIOPTIONS\\fR] [\\fIINPUT\\fR]...\n.br");
+    page.line(".B task\\-pipeline\n\\fICOMMAND\\fR [\\fIOPTIONS\\fR] ...");
+    page.section("DESCRIPTION");
+    page.text(ABOUT);
+    page.paragraph(SPELLING);
+    page.section("COMMANDS");
+    for command in commands {
+        page.command(&command.command);
+    }
+    page.section("A SCRIPT'S ENVIRONMENT");
+    page.list(&WORLD);
+    page.section("EXIT STATUS");
+    for (code, meaning) in CODES {
+        page.item(&code.to_string(), meaning);
+    }
+    page.paragraph("A run ended by a signal dies of that signal.");
+    page.section("ENVIRONMENT");
+    page.list(&ENVIRONMENT);
+    page.section("FILES");
+    page.list(&FILES);
+    page.0
+}
+
+struct Page(String);
+
+impl Page {
+    /// Roff, as it is.
+    fn line(&mut self, roff: &str) {
+        self.0.push_str(roff);
+        self.0.push('\n');
+    }
+
+    /// Words, as they are meant, in lines that an editor can show.
+    fn text(&mut self, text: &str) {
+        let mut columns = 0;
+        for word in escaped(text).split(' ') {
+            if columns > 0 && columns + 1 + word.len() > WIDTH {
+                self.0.push('\n');
+                columns = 0;
+            } else if columns > 0 {
+                self.0.push(' ');
+                columns += 1;
+            }
+            self.0.push_str(word);
+            columns += word.len();
+        }
+        self.0.push('\n');
+    }
+
+    fn section(&mut self, name: &str) {
+        self.line(&format!(".SH \"{}\"", escaped(name)));
+    }
+
+    fn paragraph(&mut self, text: &str) {
+        self.line(".PP");
+        self.text(text);
+    }
+
+    fn item(&mut self, name: &str, text: &str) {
+        self.tagged(&format!("\\fB{}\\fR", escaped(name)), text);
+    }
+
+    fn tagged(&mut self, roff: &str, text: &str) {
+        self.line(".TP");
+        self.line(roff);
+        self.text(text);
+    }
+
+    fn list(&mut self, items: &[(&str, &str)]) {
+        for (name, text) in items {
+            self.item(name, text);
+        }
+    }
+
+    fn command(&mut self, command: &CommandInfoWithArgs) {
+        self.line(&format!(".SS \"{}\"", escaped(command.name)));
+        self.text(command.description);
+        self.line(".PP");
+        self.line(&format!("\\fB{}\\fR", escaped(&usage(command))));
+        for positional in command.positionals {
+            self.tagged(&format!("\\fI{}\\fR", escaped(positional.name)), positional.description);
+        }
+        // argh puts --help first; people look for their own options first.
+        let is_help = |flag: &&FlagInfo<'_>| flag.long == "--help";
+        let (help, own): (Vec<_>, Vec<_>) =
+            command.flags.iter().filter(|flag| !flag.hidden).partition(is_help);
+        for flag in own {
+            let long = spelled(flag);
+            let (name, value) = long.split_once(' ').unwrap_or((&long, ""));
+            let mut roff = String::new();
+            if let Some(letter) = flag.short {
+                roff.push_str(&format!("\\fB\\-{letter}\\fR, "));
+            }
+            roff.push_str(&format!("\\fB{}\\fR", escaped(name)));
+            if !value.is_empty() {
+                roff.push_str(&format!(" \\fI{}\\fR", escaped(value)));
+            }
+            self.tagged(&roff, flag.description);
+        }
+        for _ in help {
+            self.tagged("\\fB\\-h\\fR, \\fB\\-\\-help\\fR", "print help");
+        }
+        for note in command.notes {
+            self.paragraph(note);
+        }
+        for example in command.examples {
+            self.line(".PP\n.RS 4\n.EX");
+            self.text(example);
+            self.line(".EE\n.RE");
+        }
+    }
+}
+
+/// Text that roff shows letter by letter: `-` as the minus that can be copied into a shell, and no word that
+/// it would obey at the start of a line.
+fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 8);
+    for word in text.split_whitespace() {
+        out.push_str(if out.is_empty() { "" } else { " " });
+        out.push_str(if word.starts_with('.') { "\\&" } else { "" });
+        for c in word.chars() {
+            match c {
+                '\\' => out.push_str("\\e"),
+                '-' => out.push_str("\\-"),
+                '`' => out.push_str("\\(ga"),
+                '\'' => out.push_str("\\(aq"),
+                '"' => out.push_str("\\(dq"),
+                '~' => out.push_str("\\(ti"),
+                '^' => out.push_str("\\(ha"),
+                c => out.push(c),
+            }
+        }
+    }
+    out
+}

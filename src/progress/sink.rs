@@ -1,0 +1,89 @@
+//! A file or standard output that takes whole lines, and says once that it can't any more.
+
+use std::fs::File;
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+use crate::error::{OrIo as _, Result};
+use crate::text::printable;
+
+/// Where lines go. Each is one write, so that whatever happens to us leaves whole lines.
+pub(super) struct Sink {
+    out: Box<dyn Write>,
+    /// The same, if it is a regular file, and how long it is: part of a line is taken off again.
+    file: Option<(File, u64)>,
+    path: PathBuf,
+    is_broken: bool,
+    complaint: Option<String>,
+}
+
+impl Sink {
+    /// Empties or makes the file; `-` is standard output.
+    pub(super) fn open(path: &Path) -> Result<Sink> {
+        if path.as_os_str() == "-" {
+            let path = PathBuf::from("standard output");
+            return Ok(Sink::new(Box::new(std::io::stdout()), None, path));
+        }
+        // Appending: should another run empty the file, no hole is left where we were.
+        let file = File::options().create(true).append(true).open(path).or_io("write to", path)?;
+        let is_regular = file.metadata().or_io("look at", path)?.is_file();
+        if is_regular {
+            file.set_len(0).or_io("empty", path)?;
+        }
+        let again =
+            if is_regular { Some((file.try_clone().or_io("open", path)?, 0)) } else { None };
+        Ok(Sink::new(Box::new(file), again, path.to_owned()))
+    }
+
+    fn new(out: Box<dyn Write>, file: Option<(File, u64)>, path: PathBuf) -> Sink {
+        Sink { out, file, path, is_broken: false, complaint: None }
+    }
+
+    /// Writes some bytes, whole lines of them, or nothing more from now on.
+    pub(super) fn write(&mut self, bytes: &[u8]) {
+        if self.is_broken {
+            return;
+        }
+        let written = self.out.write_all(bytes).and_then(|()| self.out.flush());
+        match (written, &mut self.file) {
+            (Ok(()), Some((_, length))) => *length += bytes.len() as u64,
+            (Ok(()), None) => {}
+            (Err(err), file) => {
+                self.is_broken = true;
+                if let Some((file, length)) = file {
+                    let _ = file.set_len(*length);
+                }
+                // A reader that went away has read enough.
+                if err.kind() != ErrorKind::BrokenPipe {
+                    let path = printable(self.path.as_os_str().as_encoded_bytes());
+                    self.complaint = Some(format!(
+                        "could not write to `{path}`: {err}; it gets no more, the run goes on"
+                    ));
+                }
+            }
+        }
+    }
+
+    /// Why it gets no more; told once.
+    pub(super) fn complaint(&mut self) -> Option<String> {
+        self.complaint.take()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_told_once() {
+        let mut sink = Sink::open(Path::new("/dev/full")).unwrap();
+        sink.write(b"x\n");
+        sink.write(b"y\n");
+        let complaint = sink.complaint().unwrap();
+        assert!(
+            complaint.contains("/dev/full") && complaint.contains("No space left"),
+            "{complaint}"
+        );
+        assert_eq!(sink.complaint(), None);
+    }
+}

@@ -1,0 +1,103 @@
+//! From what happened in an attempt to its rows, and to what is said of it.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use crate::db::{AttemptRow, Completion, OutputRow, Verdict};
+use crate::error::{OrIo, Result};
+use crate::progress::Failure;
+use crate::step::{Outcome, Report};
+use crate::store::Placed;
+
+use super::committer::Ready;
+use super::digest::{TAIL_LINES, tail};
+use super::outcome::words;
+use super::shared::{Finish, Job};
+use super::worker::Engine;
+
+/// No more of a log than this is shown with `-v`.
+const SHOWN_LOG: u64 = 1 << 20;
+
+impl Engine {
+    /// `worked` is from when to when it had its worker.
+    pub(super) fn ready(
+        &self,
+        job: &Job,
+        worker: usize,
+        worked: (Instant, Instant),
+        report: Report,
+    ) -> Result<Ready> {
+        let task = &self.tasks[job.task.0];
+        let (outcome, code, detail) = words(&report.outcome);
+        let verdict = match report.outcome {
+            Outcome::Succeeded => Verdict::Done,
+            _ if job.tried < task.retries && !self.stop.load(Ordering::Acquire) => {
+                Verdict::TryAgain
+            }
+            _ => Verdict::Failed,
+        };
+        let failure = match report.outcome {
+            Outcome::Succeeded => None,
+            ref outcome => Some(self.failure(job, outcome, report.log.as_ref())?),
+        };
+        let log = match &report.log {
+            Some(log) if self.verbose => self.read_log(log)?,
+            _ => None,
+        };
+        let micros = |time: Duration| i64::try_from(time.as_micros()).unwrap_or(i64::MAX);
+        let attempt = AttemptRow {
+            number: job.leaf.attempt,
+            outcome,
+            code,
+            detail,
+            started_ms: report.started_ms,
+            wall_us: micros(report.usage.wall),
+            user_us: micros(report.usage.user),
+            system_us: micros(report.usage.system),
+            peak_kib: i64::try_from(report.usage.peak_memory).unwrap_or(i64::MAX),
+            log: report.log.as_ref().map(|log| log.hash),
+            worker: i64::try_from(worker).ok(),
+        };
+        let mut outputs = Vec::with_capacity(report.outputs.len());
+        let mut placed: Vec<Placed> = Vec::with_capacity(report.outputs.len() + 1);
+        for output in report.outputs {
+            outputs.push(OutputRow {
+                name: output.name,
+                object: output.object.hash,
+                executable: output.executable,
+            });
+            placed.push(output.object);
+        }
+        placed.extend(report.log);
+        let objects = placed.iter().map(|placed| (placed.hash, placed.size)).collect();
+        let finish = Finish { job: job.clone(), worked, failure, warnings: report.warnings, log };
+        let completion =
+            Completion { step: job.leaf.step, task: job.task, attempt, verdict, outputs, objects };
+        Ok(Ready { completion, placed, finish, is_urgent: task.is_limited })
+    }
+
+    fn failure(&self, job: &Job, outcome: &Outcome, log: Option<&Placed>) -> Result<Failure> {
+        let mut log_tail = Vec::new();
+        if let Some(log) = log {
+            let mut file = self.store.open_object(&log.hash)?;
+            log_tail = tail(&mut file, &self.store.path(&log.hash), TAIL_LINES)?;
+        }
+        Ok(Failure {
+            step: job.leaf.step,
+            task: self.tasks[job.task.0].name.clone(),
+            input: job.leaf.name.clone(),
+            why: outcome.to_string(),
+            log_tail,
+            log: log.map(|log| log.hash),
+        })
+    }
+
+    fn read_log(&self, log: &Placed) -> Result<Option<Vec<u8>>> {
+        let path = self.store.path(&log.hash);
+        let file = self.store.open_object(&log.hash)?;
+        let mut bytes = Vec::new();
+        std::io::Read::read_to_end(&mut std::io::Read::take(file, SHOWN_LOG), &mut bytes)
+            .or_io("read the log", &path)?;
+        Ok(Some(bytes))
+    }
+}

@@ -29,7 +29,7 @@ ERRNOS = ("EIO", "ENOSPC", "EMFILE", "ENOMEM", "EINTR", "EAGAIN", "EACCES")
 # These may be answered by trying again, for as long as it takes.
 FOR_EVER = ("EINTR", "EAGAIN")
 LIBRARY = compile_c("fail", "-shared", "-fPIC")
-STRACED = ("openat", "mmap", "clone3", "statx", "getdents64", "read", "write", "fsync", "fcntl", "flock", "ftruncate", "renameat2", "unlinkat", "mkdirat", "pwrite64")
+STRACED = ("openat", "openat2", "mmap", "clone3", "statx", "getdents64", "read", "write", "fsync", "fcntl", "flock", "ftruncate", "renameat2", "unlinkat", "mkdirat", "pwrite64")
 KEY = threading.Lock()
 
 
@@ -211,7 +211,8 @@ def by_strace(family, count, wants):
             del box.command
             if "(INJECTED)" not in trace.read_text(errors="replace"):
                 continue
-            if "task-pipeline" not in text and "manifest" not in text and code in (1, 127, -6, -11):
+            before_main = "error while loading shared libraries" in text or ("task-pipeline" not in text and "manifest" not in text)
+            if before_main and code in (1, 127, -6, -11):
                 continue  # the loader or Rust's start-up, before there is any code of ours
             check(family, box, what, code, text, "run", wants["copies"])
             fired[code] += 1

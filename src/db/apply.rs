@@ -32,13 +32,13 @@ pub fn apply(conn: &mut Connection, flow: &Flow, applied: &Applied<'_>) -> Resul
         "UPDATE step SET (live, state) = (SELECT c.live, c.state FROM temp.change c WHERE c.step = step.id)
            WHERE id IN (SELECT step FROM temp.change);
          UPDATE step SET state = 0 WHERE live = 1 AND state <> 1 AND state = 2;
-         INSERT INTO step(object_hash, task, recipe, name, key, executable, live, state)
-           SELECT lower(hex(object)), task, recipe, name, key, executable, 1, 0
+         INSERT INTO step(object, task, recipe, name, key, executable, live, state)
+           SELECT object, task, recipe, name, key, executable, 1, 0
            FROM temp.fresh ORDER BY id;
          INSERT OR IGNORE INTO step_link(from_step_id, to_step_id)
            SELECT g.producer, s.id FROM temp.gain g CROSS JOIN step s ON s.key = g.key
            WHERE g.producer IS NOT NULL AND s.task = g.task AND s.live = 1 AND s.name = g.name
-           AND s.object_hash = lower(hex(g.object));
+           AND s.object = g.object;
          DELETE FROM meta WHERE key = 'complete';",
     )
     .or_db(what)?;

@@ -178,14 +178,13 @@ pub(super) fn enliven(
     task: &FlowTask,
     input: &OutputRow,
 ) -> Result<(StepId, Supported)> {
-    let hex = input.object.hex();
     let key = short_key(&step_key(&task.recipe_hash, &input.object, &input.name));
     let known: Option<(StepId, bool, i64)> = statement(
         conn,
         "SELECT id, live, state FROM step
-         WHERE key = ?1 AND task = ?2 AND recipe = ?3 AND name = ?4 AND object_hash = ?5",
+         WHERE key = ?1 AND task = ?2 AND recipe = ?3 AND name = ?4 AND object = ?5",
     )?
-    .query_row(params![key, task.id, task.recipe, Name(&input.name), hex], |row| {
+    .query_row(params![key, task.id, task.recipe, Name(&input.name), input.object], |row| {
         Ok((row.get(0)?, row.get(1)?, row.get(2)?))
     })
     .optional()
@@ -204,10 +203,17 @@ pub(super) fn enliven(
         None => {
             statement(
                 conn,
-                "INSERT INTO step(object_hash, task, recipe, name, key, executable, live, state)
+                "INSERT INTO step(object, task, recipe, name, key, executable, live, state)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, 1, 0)",
             )?
-            .execute(params![hex, task.id, task.recipe, Name(&input.name), key, input.executable])
+            .execute(params![
+                input.object,
+                task.id,
+                task.recipe,
+                Name(&input.name),
+                key,
+                input.executable
+            ])
             .or_db(WHAT)?;
             Ok((StepId(conn.last_insert_rowid()), Supported::Pending))
         }

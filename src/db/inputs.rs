@@ -1,7 +1,7 @@
 //! Input files as they were when last hashed. (size, mtime, ctime, inode) only saves hashing again;
 //! what decides is the content.
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::error::{OrDb, Result};
 use crate::ids::TaskId;
@@ -64,22 +64,7 @@ impl Inputs {
             "SELECT name, size, mtime_ns, ctime_ns, inode, executable, object
              FROM input_file WHERE task = ?1 AND path = ?2",
         )
-        .and_then(|mut s| {
-            s.query_row(params![task, Name(path)], |row| {
-                Ok(InputRow {
-                    name: row.get::<_, NameBytes>(0)?.0,
-                    stat: Stat {
-                        size: row.get(1)?,
-                        mtime_ns: row.get(2)?,
-                        ctime_ns: row.get(3)?,
-                        inode: row.get(4)?,
-                        executable: row.get(5)?,
-                    },
-                    object: row.get(6)?,
-                })
-            })
-            .optional()
-        })
+        .and_then(|mut s| s.query_row(params![task, Name(path)], read_row).optional())
         .or_db("look up an input file")
     }
 
@@ -110,6 +95,26 @@ impl Inputs {
         conn.prepare_cached("INSERT OR IGNORE INTO temp.gone VALUES (?1, ?2)")
             .and_then(|mut s| s.execute(params![task, Name(path)]))
             .or_db("note an input file")?;
+        Ok(())
+    }
+
+    /// Calls `see` with the path and the row of every file known for a task.
+    pub fn each(
+        conn: &Connection,
+        task: TaskId,
+        see: &mut dyn FnMut(&[u8], InputRow),
+    ) -> Result<()> {
+        let mut statement = conn
+            .prepare_cached(
+                "SELECT name, size, mtime_ns, ctime_ns, inode, executable, object, path
+                 FROM input_file WHERE task = ?1",
+            )
+            .or_db("list input files")?;
+        let mut rows = statement.query([task]).or_db("list input files")?;
+        while let Some(row) = rows.next().or_db("list input files")? {
+            let path: NameBytes = row.get(7).or_db("list input files")?;
+            see(&path.0, read_row(row).or_db("list input files")?);
+        }
         Ok(())
     }
 
@@ -144,4 +149,19 @@ impl Inputs {
         )
         .or_db("keep the scan")
     }
+}
+
+/// Reads (name, size, mtime_ns, ctime_ns, inode, executable, object).
+fn read_row(row: &Row<'_>) -> rusqlite::Result<InputRow> {
+    Ok(InputRow {
+        name: row.get::<_, NameBytes>(0)?.0,
+        stat: Stat {
+            size: row.get(1)?,
+            mtime_ns: row.get(2)?,
+            ctime_ns: row.get(3)?,
+            inode: row.get(4)?,
+            executable: row.get(5)?,
+        },
+        object: row.get(6)?,
+    })
 }

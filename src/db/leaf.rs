@@ -27,7 +27,7 @@ pub struct Leaf {
 pub fn leaves(conn: &Connection, task: TaskId, after: StepId, limit: usize) -> Result<Vec<Leaf>> {
     let mut statement = conn
         .prepare_cached(
-            "SELECT id, object_hash, name, executable,
+            "SELECT id, object, name, executable,
                (SELECT coalesce(max(number), 0) + 1 FROM attempt WHERE step = step.id)
              FROM step WHERE task = ?1 AND state = 0 AND live = 1 AND state <> 1 AND id > ?2
              ORDER BY id LIMIT ?3",

@@ -57,7 +57,7 @@ pub fn unproven_objects(conn: &Connection) -> Result<Vec<ObjectHash>> {
 
 /// Everything that a live step works on, made or printed.
 const LIVE_OBJECTS: &str = "
-    SELECT unhex(object_hash) AS object FROM step WHERE live = 1
+    SELECT object FROM step WHERE live = 1
     UNION ALL SELECT o.object FROM step s JOIN output o ON o.step = s.id WHERE s.live = 1 AND s.state = 1
     UNION ALL SELECT a.log FROM step s JOIN attempt a ON a.step = s.id WHERE s.live = 1
       AND a.number = (SELECT max(number) FROM attempt WHERE step = s.id)";
@@ -84,7 +84,7 @@ pub struct Producer {
 pub fn producers(conn: &Connection, object: &ObjectHash) -> Result<Vec<Producer>> {
     let mut statement = conn
         .prepare_cached(
-            "SELECT DISTINCT s.id, t.name, s.name, s.object_hash, s.executable, t.gather, r.hash, r.fields,
+            "SELECT DISTINCT s.id, t.name, s.name, s.object, s.executable, t.gather, r.hash, r.fields,
                (SELECT run.dir FROM attempt a JOIN run ON run.id = a.run WHERE a.step = s.id
                 ORDER BY a.number DESC LIMIT 1)
              FROM output o JOIN step s ON s.id = o.step JOIN task t ON t.id = s.task
@@ -138,7 +138,7 @@ pub fn retire_gather(conn: &mut Connection, listing: &ObjectHash) -> Result<usiz
     let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate).or_db(WHAT)?;
     let retired = tx
         .execute(
-            "UPDATE step SET live = 0 WHERE live = 1 AND object_hash = ?1
+            "UPDATE step SET live = 0 WHERE live = 1 AND object = ?1
              AND task IN (SELECT id FROM task WHERE gather = 1)",
             [listing.hex()],
         )
@@ -183,11 +183,11 @@ pub fn each_garbage(
     .or_db(WHAT)?;
     let old = match history {
         History::All => "
-            UNION ALL SELECT unhex(object_hash) FROM step
+            UNION ALL SELECT object FROM step
             UNION ALL SELECT object FROM output UNION ALL SELECT log FROM attempt"
             .to_owned(),
         History::Runs(runs) => format!(
-            "UNION ALL SELECT unhex(s.object_hash) FROM step s JOIN attempt a ON a.step = s.id
+            "UNION ALL SELECT s.object FROM step s JOIN attempt a ON a.step = s.id
                WHERE a.run > (SELECT max(id) FROM run) - {runs}
              UNION ALL SELECT o.object FROM output o JOIN attempt a ON a.step = o.step
                WHERE a.run > (SELECT max(id) FROM run) - {runs}

@@ -98,7 +98,7 @@ impl Planner<'_> {
                    LEFT JOIN change c ON c.step = p.id
                    JOIN output o ON o.step = p.id AND o.name = s.name
                    WHERE o2.to_step_id = s.id AND p.task IN ({from}) AND {SUPPORTS}
-                   AND lower(hex(o.object)) = s.object_hash)"
+                   AND o.object = s.object)"
             ),
             params![task.id],
         )?;
@@ -167,7 +167,7 @@ impl Planner<'_> {
              SELECT s.id, s.task, 1, CASE s.state WHEN 2 THEN 0 ELSE s.state END, s.live = 1 AND s.state = 1
              FROM gain g CROSS JOIN step s ON s.key = g.key
              WHERE g.task = ?1 AND s.task = ?1 AND s.recipe = ?2 AND s.name = g.name
-             AND s.object_hash = lower(hex(g.object))
+             AND s.object = g.object
              AND (s.live = 0 OR EXISTS (SELECT 1 FROM change c WHERE c.step = s.id AND c.live = 0))",
             params![task.id, task.recipe],
         )?;
@@ -176,7 +176,7 @@ impl Planner<'_> {
              SELECT g.task, ?2, g.key, g.object, g.name, g.executable FROM gain g
              WHERE g.task = ?1 AND NOT EXISTS (
                SELECT 1 FROM step s WHERE s.key = g.key AND s.task = ?1 AND s.recipe = ?2
-               AND s.name = g.name AND s.object_hash = lower(hex(g.object)))
+               AND s.name = g.name AND s.object = g.object)
              ORDER BY g.id",
             params![task.id, task.recipe],
         )?;

@@ -134,7 +134,7 @@ pub struct StepRow {
     pub state: &'static str,
 }
 
-const STEP: &str = "SELECT s.id, t.name, s.name, s.object_hash, s.live, s.state
+const STEP: &str = "SELECT s.id, t.name, s.name, s.object, s.live, s.state
                     FROM step s JOIN task t ON t.id = s.task";
 
 fn step_row(row: &Row<'_>) -> rusqlite::Result<StepRow> {

@@ -4,7 +4,7 @@
 //! `task`, `step`, `step_link` and the three `idx_…` named in their comments are the owner's; the rest
 //! stands beside them. Names of files are TEXT when they are UTF-8 and BLOB otherwise, which keeps
 //! every name exact and the usual one readable. Hashes are 32-byte BLOBs (`lower(hex(…))` shows
-//! them), but for `step.object_hash`, which is hex as the owner has it.
+//! them), but for `step.object_hash`, which is hex as the owner has it, and made from `step.object`.
 
 use rusqlite::Connection;
 
@@ -123,6 +123,28 @@ CREATE TABLE meta(key TEXT NOT NULL PRIMARY KEY, value ANY NOT NULL) STRICT, WIT
     "
 -- Which of the scripts that may run at once it was: from 1 to -j. NULL: made by an older build.
 ALTER TABLE attempt ADD COLUMN worker INTEGER;
+",
+    "
+-- The hex hash took 32 bytes a step more than the hash itself; now it is worked out when it is asked for.
+CREATE TABLE step_3(
+  id          INTEGER PRIMARY KEY,
+  object_hash TEXT NOT NULL GENERATED ALWAYS AS (lower(hex(object))) VIRTUAL,  -- hex name of the object
+  object      BLOB NOT NULL,           -- what the step works on
+  task        INTEGER NOT NULL REFERENCES task(id),
+  recipe      INTEGER NOT NULL REFERENCES recipe(id),
+  name        ANY NOT NULL,            -- logical name of the input
+  key         INTEGER NOT NULL,        -- first 8 bytes of STEP_KEY
+  executable  INTEGER NOT NULL,        -- the input has the executable bit
+  live        INTEGER NOT NULL,        -- 1: belongs to the present manifest and inputs; 0: history
+  state       INTEGER NOT NULL         -- 0 pending, 1 done, 2 failed
+) STRICT;
+INSERT INTO step_3(id, object, task, recipe, name, key, executable, live, state)
+  SELECT id, unhex(object_hash), task, recipe, name, key, executable, live, state FROM step;
+DROP TABLE step;
+ALTER TABLE step_3 RENAME TO step;
+CREATE INDEX idx_step_task ON step(task);
+CREATE INDEX idx_step_key  ON step(key);
+CREATE INDEX idx_step_todo ON step(task, state) WHERE live = 1 AND state <> 1;
 ",
 ];
 

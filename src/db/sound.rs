@@ -71,7 +71,7 @@ pub fn each_unsound_object(
                UNION SELECT log FROM attempt WHERE run IN unsound
                UNION SELECT object FROM input_file
                UNION SELECT object FROM argument
-               UNION SELECT unhex(object_hash) FROM step
+               UNION SELECT object FROM step
                  WHERE id IN steps OR (live = 1 AND state <> 1)
                    OR (live = 1 AND task IN (SELECT id FROM task WHERE gather = 1)))",
         )

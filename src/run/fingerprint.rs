@@ -8,24 +8,15 @@ use crate::object::ObjectHash;
 pub(super) struct Fingerprint([u64; 4], u64);
 
 impl Fingerprint {
-    pub(super) fn add(&mut self, path: &[u8], name: &[u8], stat: &Stat) {
-        let mut bytes = Vec::with_capacity(path.len() + name.len() + 64);
-        for part in [path, name] {
-            bytes.extend_from_slice(&(part.len() as u64).to_le_bytes());
-            bytes.extend_from_slice(part);
-        }
-        for number in
-            [stat.size, stat.mtime_ns, stat.ctime_ns, stat.inode, i64::from(stat.executable)]
-        {
-            bytes.extend_from_slice(&number.to_le_bytes());
-        }
-        let hash = ObjectHash::of(&bytes);
+    pub(super) fn add(&mut self, path: &[u8], name: &[u8], stat: &Stat) -> Digest {
+        let hash = hash_of(path, name, stat);
         for (sum, part) in self.0.iter_mut().zip(hash.as_bytes().chunks_exact(8)) {
             let mut eight = [0; 8];
             eight.copy_from_slice(part);
             *sum = sum.wrapping_add(u64::from_le_bytes(eight));
         }
         self.1 += 1;
+        Digest::from(hash)
     }
 
     pub(super) fn finish(&self) -> ObjectHash {
@@ -35,4 +26,34 @@ impl Fingerprint {
         }
         ObjectHash::of(&bytes)
     }
+}
+
+/// Half of the hash of a file's path, name and inode: enough to tell a million of them apart, in 16 bytes
+/// each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Digest(u128);
+
+impl Digest {
+    pub(super) fn of(path: &[u8], name: &[u8], stat: &Stat) -> Digest {
+        Digest::from(hash_of(path, name, stat))
+    }
+
+    fn from(hash: ObjectHash) -> Digest {
+        let mut half = [0; 16];
+        half.copy_from_slice(&hash.as_bytes()[..16]);
+        Digest(u128::from_le_bytes(half))
+    }
+}
+
+fn hash_of(path: &[u8], name: &[u8], stat: &Stat) -> ObjectHash {
+    let mut bytes = Vec::with_capacity(path.len() + name.len() + 64);
+    for part in [path, name] {
+        bytes.extend_from_slice(&(part.len() as u64).to_le_bytes());
+        bytes.extend_from_slice(part);
+    }
+    for number in [stat.size, stat.mtime_ns, stat.ctime_ns, stat.inode, i64::from(stat.executable)]
+    {
+        bytes.extend_from_slice(&number.to_le_bytes());
+    }
+    ObjectHash::of(&bytes)
 }

@@ -1,7 +1,6 @@
 //! Input files read: hashed, and unless it is a dry run, stored and committed.
 
-use std::fs::{File, Metadata};
-use std::os::unix::fs::MetadataExt as _;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use crate::db::{self, Db, Durability, InputRow, Inputs, Stat};
@@ -13,10 +12,14 @@ use crate::text::path_bytes;
 
 use super::identity::identity;
 use super::scan::Scanner;
+use super::walk::stat_of;
 
 /// A file whose inode changed less than this before it was hashed may change once more within the same
 /// tick of the file system's clock, and nobody could tell; it is hashed again next time.
 const RACY_NS: i64 = 50_000_000;
+
+/// Files hashed, stored and committed together.
+pub(super) const CHUNK: usize = 512;
 
 /// A file that has to be hashed.
 pub(super) struct Suspect {
@@ -24,20 +27,6 @@ pub(super) struct Suspect {
     pub(super) name: Vec<u8>,
     pub(super) full: PathBuf,
     pub(super) was_known: bool,
-}
-
-/// What an inode says.
-pub(super) fn stat_of(metadata: &Metadata) -> Stat {
-    let ns = |seconds: i64, nanoseconds: i64| {
-        seconds.saturating_mul(1_000_000_000).saturating_add(nanoseconds)
-    };
-    Stat {
-        size: i64::try_from(metadata.size()).unwrap_or(i64::MAX),
-        mtime_ns: ns(metadata.mtime(), metadata.mtime_nsec()),
-        ctime_ns: ns(metadata.ctime(), metadata.ctime_nsec()),
-        inode: metadata.ino() as i64,
-        executable: metadata.mode() & 0o111 != 0,
-    }
 }
 
 impl Scanner<'_> {
@@ -85,6 +74,20 @@ impl Scanner<'_> {
                 .collect()
         });
         Ok(suspects.into_iter().zip(taken?.into_iter().flatten()).collect())
+    }
+
+    /// Hashes and keeps files, a chunk at a time. False if one of them is too fresh to be trusted.
+    pub(super) fn take_each(&self, task: TaskId, suspects: Vec<Suspect>) -> Result<bool> {
+        let (mut trusted, mut taken) = (true, Vec::new());
+        let mut suspects = suspects.into_iter();
+        loop {
+            let chunk: Vec<Suspect> = suspects.by_ref().take(CHUNK).collect();
+            if chunk.is_empty() && taken.is_empty() {
+                return Ok(trusted);
+            }
+            taken = self.take_all(task, chunk, taken)?;
+            trusted &= taken.iter().all(|(_, taken)| taken.is_trusted());
+        }
     }
 
     /// Commits the objects of files that were read, and leaves the files in the temporary tables.

@@ -15,6 +15,7 @@ mod lock;
 mod outcome;
 mod prepare;
 mod report;
+mod revisit;
 mod scan;
 mod shared;
 mod signals;

@@ -16,7 +16,7 @@ use crate::store::Store;
 
 use super::RunOptions;
 use super::ingest::hash_listed_file;
-use super::scan::{Scanner, Source};
+use super::scan::{Scanner, Sight, Source};
 use super::sources::sources;
 use crate::text::as_path;
 
@@ -31,6 +31,8 @@ pub struct Prepared {
     pub(super) rows: Vec<TaskRow>,
     /// By place: what each root reads.
     sources: Vec<Vec<Source>>,
+    /// By place: what was seen of that; empty once the plan is made.
+    sights: Vec<Sight>,
     /// By place: fingerprint of the files; `None` if it can't be trusted.
     pub(super) scans: Vec<Option<ObjectHash>>,
     /// Of everything; `None` if a run is due whatever it is.
@@ -71,8 +73,10 @@ impl Prepared {
         let sources = sources(&scanner, &manifest, options, progress)?;
         let flow = flow(&manifest, &graph, &registrations, &rows, &sources, options)?;
         let mut scans = Vec::with_capacity(sources.len());
+        let mut sights = Vec::with_capacity(sources.len());
         for (task, sources) in manifest.tasks.iter().zip(&sources) {
-            let (fingerprint, unmatched) = scanner.fingerprint(sources)?;
+            let sight = scanner.look(sources)?;
+            let unmatched = sight.unmatched;
             if unmatched > 0 {
                 let text = format!(
                     "task `{}`: {unmatched} of its `inputs` patterns matched no file",
@@ -80,7 +84,8 @@ impl Prepared {
                 );
                 progress.tell(&Event::Warning(&text));
             }
-            scans.push(Some(fingerprint));
+            scans.push(Some(sight.fingerprint));
+            sights.push(sight);
         }
         let present: HashSet<TaskId> = rows.iter().map(|row| row.id).collect();
         let removed = db::known_tasks(&db.lock())?
@@ -96,6 +101,7 @@ impl Prepared {
             registrations,
             rows,
             sources,
+            sights,
             scans,
             fingerprint: None,
             removed,
@@ -139,12 +145,15 @@ impl Prepared {
         store: Option<&Store>,
     ) -> Result<Plan> {
         let scanner = scanner(db, &self.manifest.dir, &self.db_dir, options, store);
-        for (n, (task, row)) in self.flow.tasks.iter().zip(&self.rows).enumerate() {
+        let sights = std::mem::take(&mut self.sights);
+        for (n, sight) in sights.iter().enumerate() {
+            let (task, row) = (&self.flow.tasks[n], &self.rows[n]);
             let before = row.known.as_ref().and_then(|known| known.scan);
             if task.is_root() && (before.is_none() || before != self.scans[n]) {
-                self.scans[n] = scanner.compare(task.id, &self.sources[n])?;
+                self.scans[n] = scanner.compare(task.id, &self.sources[n], sight)?;
             }
         }
+        drop(sights);
         self.fingerprint = self.sum();
         // What a task was last planned with counts only while it stays in the manifest: when it left,
         // its steps stopped being live.

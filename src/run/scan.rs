@@ -1,6 +1,7 @@
 //! What became of the input files since they were last planned. Two passes: the first only looks at
-//! inodes and sums a fingerprint, in constant memory, and is all that happens when nothing changed;
-//! the second compares with the database and hashes what is new or changed.
+//! inodes and sums a fingerprint, in 16 bytes a file, and is all that happens when nothing changed; the
+//! second compares with the database and hashes what is new or changed. If no file is new, it need not
+//! look at the disk again: see `revisit`.
 
 use std::collections::HashSet;
 use std::num::NonZeroUsize;
@@ -12,13 +13,10 @@ use crate::ids::TaskId;
 use crate::object::ObjectHash;
 use crate::store::Store;
 
-use super::fingerprint::Fingerprint;
-use super::ingest::{Suspect, stat_of};
-use super::walk::{Found, walk};
+use super::fingerprint::{Digest, Fingerprint};
+use super::ingest::{CHUNK, Suspect};
+use super::walk::{Found, stat_of, walk};
 use crate::text::{as_path, path_bytes};
-
-/// Files hashed, stored and committed together.
-const CHUNK: usize = 512;
 
 /// Where a root's steps come from.
 #[derive(Debug, Clone)]
@@ -42,6 +40,15 @@ pub(super) struct Scanner<'a> {
     pub(super) db_dir: &'a Path,
     pub(super) jobs: NonZeroUsize,
     pub(super) durability: Durability,
+}
+
+/// What the first pass saw.
+pub(super) struct Sight {
+    pub(super) fingerprint: ObjectHash,
+    /// Patterns that matched no file.
+    pub(super) unmatched: u64,
+    /// Each file, sorted.
+    pub(super) files: Vec<Digest>,
 }
 
 const NO_STAT: Stat = Stat { size: 0, mtime_ns: 0, ctime_ns: 0, inode: 0, executable: false };
@@ -70,7 +77,7 @@ impl Scanner<'_> {
                     let mut found_any = false;
                     walk(self.dir, pattern, self.db_dir, &mut |found: Found<'_>| {
                         found_any = true;
-                        see(path_bytes(found.path), found.name, stat_of(&found.metadata), None)
+                        see(path_bytes(found.path), found.name, found.stat, None)
                     })?;
                     matched_nothing += u64::from(!found_any);
                 }
@@ -79,22 +86,36 @@ impl Scanner<'_> {
         Ok(matched_nothing)
     }
 
-    /// First pass: the fingerprint of all that a root reads, and how many patterns matched nothing.
-    pub(super) fn fingerprint(&self, sources: &[Source]) -> Result<(ObjectHash, u64)> {
+    /// First pass: what a root reads, as far as inodes tell.
+    pub(super) fn look(&self, sources: &[Source]) -> Result<Sight> {
         let mut fingerprint = Fingerprint::default();
+        let mut files = Vec::new();
         let unmatched = self.each(sources, &mut |path, name, stat, object| {
-            fingerprint.add(path, name, &stat);
+            files.push(fingerprint.add(path, name, &stat));
             if let Some(object) = object {
                 fingerprint.add(object.as_bytes(), b"", &NO_STAT);
             }
             Ok(())
         })?;
-        Ok((fingerprint.finish(), unmatched))
+        files.sort_unstable();
+        Ok(Sight { fingerprint: fingerprint.finish(), unmatched, files })
     }
 
     /// Second pass: leaves in the temporary tables what is new, changed or gone. Returns the
     /// fingerprint of what was seen, if no file was too fresh to be trusted.
-    pub(super) fn compare(&self, task: TaskId, sources: &[Source]) -> Result<Option<ObjectHash>> {
+    pub(super) fn compare(
+        &self,
+        task: TaskId,
+        sources: &[Source],
+        sight: &Sight,
+    ) -> Result<Option<ObjectHash>> {
+        match self.revisit(task, sources, sight)? {
+            Some(trusted) => Ok(trusted.then_some(sight.fingerprint)),
+            None => self.compare_all(task, sources),
+        }
+    }
+
+    fn compare_all(&self, task: TaskId, sources: &[Source]) -> Result<Option<ObjectHash>> {
         let mut fingerprint = Fingerprint::default();
         let mut seen: HashSet<u128> = HashSet::new();
         let mut known_and_seen = 0;

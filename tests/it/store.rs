@@ -72,7 +72,7 @@ fn the_folder_of_a_database_holds_what_is_documented() {
 #[test]
 fn the_owners_tables_have_their_columns_and_indexes() {
     let p = busy();
-    let columns = |table: &str| p.sql(&format!("SELECT name FROM pragma_table_info('{table}')"));
+    let columns = |table: &str| p.sql(&format!("SELECT name FROM pragma_table_xinfo('{table}')"));
     let has = |table: &str, wanted: &[&str]| {
         for wanted in wanted {
             assert!(columns(table).iter().any(|name| name == wanted), "{table}.{wanted}");

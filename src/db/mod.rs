@@ -12,20 +12,25 @@
 mod apply;
 mod commit;
 mod completion;
+mod explain;
 mod flow;
 mod functions;
 mod gather;
 mod history;
 mod inputs;
 mod leaf;
+mod lineage;
 mod maintain;
 mod plan;
 mod planner;
 mod query;
+mod reasons;
 mod runs;
 mod schema;
 mod sound;
+mod status;
 mod tasks;
+mod totals;
 pub(crate) mod value;
 
 use std::path::{Path, PathBuf};
@@ -39,20 +44,27 @@ use crate::error::{Error, OrDb, OrIo, Result};
 pub use apply::{Applied, apply};
 pub use commit::{commit, known_object, put_objects};
 pub use completion::{AttemptRow, Completion, Effects, OutputRow, Verdict};
+pub use explain::*;
 pub use flow::{Flow, FlowTask};
 pub use functions::{Accepts, step_key};
 pub use gather::{GatherPlan, gather_inputs, listing_line, plan_gather};
 pub use history::mean_times;
 pub use inputs::{FILES, InputRow, Inputs, Stat};
 pub use leaf::{Leaf, Todo, has_live_step, leaves, todo};
+pub use lineage::{Way, around_object, first_outputs, neighbours};
 pub use maintain::*;
 pub use plan::{Before, Plan, TaskPlan, plan};
 pub use query::*;
+pub use reasons::{Why, has_inputs, reasons, recipe_fields};
 pub use runs::{
     Argument, Complete, RunRow, arguments, complete, end_run, live_steps, set_arguments,
 };
 pub use sound::*;
+pub use status::{
+    RunStatus, StepCounts, TaskStatus, Wiring, last_runs, status, step_counts, wiring,
+};
 pub use tasks::{KnownTask, Registration, TaskRow, known_tasks, task_rows};
+pub use totals::recount;
 
 /// SQLite before this has a bug that can corrupt a WAL database with two connections
 /// (sqlite.org/wal.html#walresetbug).
@@ -141,7 +153,7 @@ impl Db {
             | OpenFlags::SQLITE_OPEN_NO_MUTEX
             | OpenFlags::SQLITE_OPEN_EXRESCODE;
         let conn = connect(&path, flags)?;
-        match schema::check(&conn, &path)? {
+        match schema::check(&conn, &path).map_err(|error| unfinished(error, dir))? {
             schema::Found::Version(schema::VERSION) => Ok(Db { conn: Mutex::new(conn) }),
             schema::Found::Version(older) => Err(Error::Usage(format!(
                 "`{}` has the older schema {older}; the next run migrates it",
@@ -171,6 +183,23 @@ impl Db {
     pub fn close(self) -> Result<()> {
         let conn = self.conn.into_inner().unwrap_or_else(PoisonError::into_inner);
         conn.close().map_err(|(_, source)| source).or_db("close the database")
+    }
+}
+
+/// A first run that was killed before its first commit leaves something to be undone, which a reader
+/// can't do.
+fn unfinished(error: Error, dir: &Path) -> Error {
+    use rusqlite::ffi;
+    let code = match &error {
+        Error::Db { source: rusqlite::Error::SqliteFailure(code, _), .. } => code.extended_code,
+        _ => 0,
+    };
+    match code {
+        ffi::SQLITE_READONLY_ROLLBACK | ffi::SQLITE_READONLY_RECOVERY => Error::Usage(format!(
+            "the first run in `{}` was killed before it had kept anything; the next run puts that right",
+            dir.display()
+        )),
+        _ => error,
     }
 }
 

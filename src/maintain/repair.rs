@@ -120,6 +120,7 @@ pub fn get_back(
         let repair = repairer.get_back(object)?;
         repaired.push((*object, why.clone(), repair));
     }
+    db::recount(&db.lock())?;
     Ok(repaired)
 }
 

@@ -133,6 +133,9 @@ impl Db {
         schema::migrate(&conn, &found)?;
         insist_on_wal(&conn, &path)?;
         empty_log(&conn)?;
+        if matches!(found, schema::Found::Nothing) && durability == Durability::Batch {
+            sync_names(dir)?;
+        }
         Ok(Db { conn: Mutex::new(conn) })
     }
 
@@ -215,6 +218,16 @@ fn insist_on_wal(conn: &Connection, path: &Path) -> Result<()> {
          share memory?"
     ));
     Err(refused).or_io(what, path)
+}
+
+/// Makes the names of a new database's files durable, and that of its folder. SQLite syncs the folder too, but
+/// doesn't say if that fails; and steps that leave nothing have no barrier which would do it.
+fn sync_names(dir: &Path) -> Result<()> {
+    let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty());
+    for folder in [Some(dir), parent].into_iter().flatten() {
+        std::fs::File::open(folder).and_then(|file| file.sync_all()).or_io("sync", folder)?;
+    }
+    Ok(())
 }
 
 /// Moves what a killed run has left in the log into the database before anything is added to it. If its last

@@ -89,7 +89,8 @@ pub struct Run {
     #[argh(option, arg_name = "DIR", from_str_fn(path), default = "default_db()")]
     pub db: PathBuf,
 
-    /// steps to run at once, also --parallel; the number of CPUs if not given
+    /// steps to run at once, also --parallel; if not given, the number of CPUs, or, under a make that
+    /// shares its -j, as many as make lets
     #[argh(option, short = 'j', arg_name = "N", from_str_fn(jobs))]
     pub jobs: Option<NonZeroUsize>,
 
@@ -100,6 +101,10 @@ pub struct Run {
     /// only say what would be run, and why
     #[argh(switch, short = 'n')]
     pub dry_run: bool,
+
+    /// run again whenever an input, one of `files` or the manifest changes, until Ctrl-C
+    #[argh(switch)]
+    pub watch: bool,
 
     /// run everything anew, even what has not changed
     #[argh(switch, short = 'B')]

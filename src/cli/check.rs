@@ -11,6 +11,7 @@ impl From<Plan> for Run {
             jobs: None,
             keep_going: false,
             dry_run: true,
+            watch: false,
             always,
             quiet: false,
             verbose: false,
@@ -46,6 +47,15 @@ impl Invocation {
         match self {
             Invocation::Run(run) if run.quiet && run.verbose => {
                 Err("--quiet and --verbose contradict each other: drop one of them")
+            }
+            Invocation::Run(run) if run.watch && run.dry_run => {
+                Err("--watch and --dry-run contradict each other: drop one of them")
+            }
+            Invocation::Run(run) if run.watch && (run.events.is_some() || run.trace.is_some()) => {
+                Err("--events and --trace tell of one run: drop them, or --watch")
+            }
+            Invocation::Run(run) if run.watch && inputs.iter().any(|input| input == "-") => {
+                Err("standard input (-) can't be watched: name files")
             }
             Invocation::Run(run) if run.json && !run.dry_run => {
                 Err("--json goes with --dry-run: add -n, or ask `status --json` after the run")

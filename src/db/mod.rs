@@ -25,6 +25,7 @@ mod planner;
 mod query;
 mod runs;
 mod schema;
+mod sound;
 mod tasks;
 pub(crate) mod value;
 
@@ -52,6 +53,7 @@ pub use query::*;
 pub use runs::{
     Argument, Complete, RunRow, arguments, complete, end_run, live_steps, set_arguments,
 };
+pub use sound::*;
 pub use tasks::{KnownTask, Registration, TaskRow, known_tasks, task_rows};
 
 /// SQLite before this has a bug that can corrupt a WAL database with two connections
@@ -118,6 +120,7 @@ impl Db {
         .or_db("set up the connection")?;
         schema::migrate(&conn, &found)?;
         insist_on_wal(&conn, &path)?;
+        empty_log(&conn)?;
         Ok(Db { conn: Mutex::new(conn) })
     }
 
@@ -183,6 +186,14 @@ fn insist_on_wal(conn: &Connection, path: &Path) -> Result<()> {
          share memory?"
     ));
     Err(refused).or_io(what, path)
+}
+
+/// Moves what a killed run has left in the log into the database before anything is added to it. If its last
+/// fsync of the log failed, the kernel takes the lost bytes for written, and the next fsync succeeds
+/// without them: what is committed behind them would be lost with them.
+fn empty_log(conn: &Connection) -> Result<()> {
+    conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
+        .or_db("move the log into the database")
 }
 
 fn connect(path: &Path, flags: OpenFlags) -> Result<Connection> {

@@ -1,6 +1,7 @@
-//! After a power cut: looks again at what runs without fsync committed under another boot or mount.
+//! Commits without fsync, looked at by the run that comes after them: under the same boot and mount a run
+//! that promises more makes them durable; after a power cut they are checked.
 
-use crate::db::{self, Db};
+use crate::db::{self, Db, Durability};
 use crate::error::Result;
 use crate::object::ObjectHash;
 use crate::store::Store;
@@ -10,15 +11,20 @@ use crate::store::Store;
 ///
 /// # Errors
 /// What keeps it from looking.
-pub fn recover(db: &Db, store: &Store, boot: &str) -> Result<u64> {
-    if db::unsound_runs(&db.lock(), boot)? == 0 {
-        return Ok(0);
+pub fn recover(db: &Db, store: &Store, boot: &str, durability: Durability) -> Result<u64> {
+    let unsynced = db::unsynced(&db.lock(), boot)?;
+    let bad = if unsynced.elsewhere { look_again(db, store, boot)? } else { 0 };
+    // A step whose output lies there already leaves it as it is, for its row proves it. Under `batch` the
+    // row has to prove it after a power cut as well, whoever wrote it.
+    if unsynced.here && durability == Durability::Batch && store.sync_all()? {
+        db::all_synced(&mut db.lock())?;
     }
+    Ok(bad)
+}
+
+fn look_again(db: &Db, store: &Store, boot: &str) -> Result<u64> {
     let mut suspects: Vec<(ObjectHash, u64)> = Vec::new();
-    db::each_unsound_object(&db.lock(), boot, &mut |hash, size| {
-        suspects.push((hash, size));
-        Ok(())
-    })?;
+    db::each_unsound_object(&db.lock(), boot, &mut |hash, size| suspects.push((hash, size)))?;
     let mut bad = Vec::new();
     for (hash, size) in suspects {
         if store.check(&hash, Some(size), true)?.is_err() {
@@ -26,6 +32,9 @@ pub fn recover(db: &Db, store: &Store, boot: &str) -> Result<u64> {
             bad.push(hash);
         }
     }
+    // Another mount is no proof of a power cut. If there was none, what was good may have been so in
+    // memory only.
+    store.sync_all()?;
     db::redo(&mut db.lock(), &bad, boot)?;
     Ok(bad.len() as u64)
 }

@@ -92,6 +92,7 @@ impl Workshop<'_> {
             dir: Arc::from(as_path(&producer.dir)),
             env,
             timeout: None,
+            jobserver: None,
         })
     }
 

@@ -1,6 +1,8 @@
 //! The disk below the database: is there room, and is it a local one?
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::error::{Error, OrIo, Result};
 
@@ -44,14 +46,47 @@ pub(super) fn free(db_dir: &Path) -> Result<u64> {
     Ok(found.f_bavail.saturating_mul(found.f_frsize))
 }
 
-/// # Errors
-/// [`Error::NoSpace`] if less than `floor` is free.
-pub(super) fn check_room(db_dir: &Path, floor: u64) -> Result<()> {
-    let free = free(db_dir)?;
-    if free < floor {
-        return Err(Error::NoSpace { path: db_dir.to_owned(), free, floor });
+/// How often the disk is asked: not before each of the steps that last a millisecond.
+const INTERVAL: Duration = Duration::from_millis(5);
+
+/// Whether there is room for another step. Whoever starts one asks: when it was sent to the pool, many
+/// others may have been before it.
+pub(super) struct Floor {
+    db_dir: PathBuf,
+    /// Bytes that have to stay free.
+    bytes: u64,
+    asked: Mutex<Option<Instant>>,
+}
+
+impl Floor {
+    pub(super) fn new(db_dir: &Path, bytes: u64) -> Floor {
+        Floor { db_dir: db_dir.to_owned(), bytes, asked: Mutex::default() }
     }
-    Ok(())
+
+    /// Asks the disk, if that was not done just now.
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`] if too little is free.
+    pub(super) fn check(&self) -> Result<()> {
+        {
+            let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+            if asked.is_some_and(|asked| asked.elapsed() < INTERVAL) {
+                return Ok(());
+            }
+            *asked = Some(Instant::now());
+        }
+        self.check_now()
+    }
+
+    /// # Errors
+    /// [`Error::NoSpace`] if too little is free.
+    pub(super) fn check_now(&self) -> Result<()> {
+        let free = free(&self.db_dir)?;
+        if free < self.bytes {
+            return Err(Error::NoSpace { path: self.db_dir.clone(), free, floor: self.bytes });
+        }
+        Ok(())
+    }
 }
 
 /// Adds to SQLite's word where it happened. On a full disk its shared memory and the like fail with plain

@@ -10,9 +10,7 @@
 
 mod news;
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::db::{self, Durability, Effects};
@@ -21,12 +19,9 @@ use crate::ids::TaskIndex;
 use crate::progress::{Progress, Summary};
 
 use super::backlog::Backlog;
+use super::delayed;
 use super::shared::{Job, Message};
 use super::worker::Engine;
-use super::{delayed, disk};
-
-/// How often the disk is asked for its free space before more is queued. Whoever starts a script asks again.
-const ROOM_CHECK: Duration = Duration::from_millis(100);
 
 pub(super) struct Dispatcher<'a> {
     engine: Arc<Engine>,
@@ -45,10 +40,6 @@ pub(super) struct Dispatcher<'a> {
     stopping: bool,
     presses: usize,
     trouble: Option<Error>,
-    db_dir: PathBuf,
-    /// Bytes that have to stay free.
-    min_free: u64,
-    room_checked: Option<Instant>,
     summary: Summary,
 }
 
@@ -60,9 +51,6 @@ pub(super) struct Parts<'a> {
     pub(super) messages: flume::Receiver<Message>,
     pub(super) progress: &'a mut dyn Progress,
     pub(super) keep_going: bool,
-    pub(super) db_dir: &'a Path,
-    /// Bytes that have to stay free.
-    pub(super) min_free: u64,
     pub(super) backlog: Backlog,
     /// By place in the manifest.
     pub(super) retry_delay: Vec<Duration>,
@@ -85,9 +73,6 @@ impl<'a> Dispatcher<'a> {
             stopping: false,
             presses: 0,
             trouble: None,
-            db_dir: parts.db_dir.to_owned(),
-            min_free: parts.min_free,
-            room_checked: None,
             summary: Summary::default(),
         }
     }
@@ -124,12 +109,6 @@ impl<'a> Dispatcher<'a> {
     /// Sends leaves to the pool until the channel is full or nothing can be started.
     fn fill(&mut self) {
         while !self.stopping && !self.jobs.is_full() {
-            if self.room_checked.is_none_or(|checked| checked.elapsed() >= ROOM_CHECK) {
-                self.room_checked = Some(Instant::now());
-                if let Err(error) = disk::check_room(&self.db_dir, self.min_free) {
-                    return self.fail(error);
-                }
-            }
             match self.backlog.next(&self.engine.db, &self.engine.flow) {
                 Ok(Some((task, leaf))) => self.send(Job { task, leaf, tried: 0 }),
                 Ok(None) => return,
@@ -206,7 +185,7 @@ impl<'a> Dispatcher<'a> {
     /// Nothing more is started; what no worker has taken yet comes back.
     fn stop(&mut self) {
         self.stopping = true;
-        self.engine.stop.store(true, Ordering::Release);
+        self.engine.start_no_more();
         let back: Vec<Job> = self.taken_back.try_iter().collect();
         for job in back {
             self.put_back(&job);

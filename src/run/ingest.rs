@@ -10,6 +10,7 @@ use crate::object::{ObjectHash, ObjectHasher};
 use crate::store::Placed;
 use crate::text::path_bytes;
 
+use super::identity::identity;
 use super::scan::Scanner;
 use super::walk::stat_of;
 
@@ -32,8 +33,9 @@ impl Scanner<'_> {
     /// Makes objects durable and commits them.
     pub(super) fn keep(&self, placed: &[Placed]) -> Result<()> {
         let Some(store) = self.store else { return Ok(()) };
-        if self.durability == Durability::Batch {
-            store.sync(&placed.iter().collect::<Vec<_>>())?;
+        match self.durability {
+            Durability::Batch => store.sync(&placed.iter().collect::<Vec<_>>())?,
+            Durability::Off => db::note_unsynced(&self.db.lock(), &identity(self.db_dir)?)?,
         }
         let objects: Vec<(ObjectHash, u64)> = placed.iter().map(|p| (p.hash, p.size)).collect();
         db::put_objects(&mut self.db.lock(), &objects)?;

@@ -14,6 +14,7 @@ mod ingest;
 mod lock;
 mod outcome;
 mod prepare;
+mod reads;
 mod report;
 mod revisit;
 mod scan;
@@ -21,6 +22,7 @@ mod shared;
 mod signals;
 mod slots;
 mod sources;
+mod tokens;
 mod walk;
 mod work;
 mod worker;
@@ -35,6 +37,7 @@ use crate::error::{Error, OrIo, Result};
 use crate::graph::Graph;
 use crate::ids::{RunId, TaskIndex};
 use crate::maintain;
+use crate::make::Jobserver;
 use crate::manifest::Manifest;
 use crate::progress::{Event, Progress, Registered, Summary};
 use crate::step;
@@ -44,6 +47,8 @@ pub(crate) use digest::utc;
 pub(crate) use disk::explain;
 pub use lock::RunLock;
 pub use prepare::Prepared;
+pub use reads::reads;
+pub use signals::{die_when_idle, late_signal};
 
 /// What the command line asks of a run.
 #[derive(Debug, Clone)]
@@ -52,6 +57,10 @@ pub struct RunOptions {
     pub db: PathBuf,
     /// Scripts at once.
     pub jobs: NonZeroUsize,
+    /// make's, whose tokens limit them too.
+    pub jobserver: Option<Jobserver>,
+    /// Why make's `-j` doesn't, worth telling.
+    pub no_jobserver: Option<String>,
     pub keep_going: bool,
     /// `-B`: everything anew.
     pub always: bool,
@@ -123,7 +132,7 @@ fn locked(
         db: &options.db,
     });
     let boot = identity::identity(db_dir)?;
-    let bad = maintain::recover(&db, &store, &boot)?;
+    let bad = maintain::recover(&db, &store, &boot, options.durability)?;
     if bad > 0 {
         progress.tell(&Event::Warning(&format!(
             "{bad} object(s) did not survive a power cut; what made them runs again"

@@ -12,14 +12,16 @@ use std::time::{Duration, Instant};
 use crate::db::{self, Db, Flow};
 use crate::error::{Error, OrIo, Result};
 use crate::maintain;
+use crate::make::Share;
 use crate::object::ObjectHash;
 use crate::step::{self, Attempt, GatherItem, Input, Outcome, Report, Scratch, Supervisor};
 use crate::store::Store;
 
 use super::committer::{Committer, Ready};
-use super::disk;
+use super::disk::Floor;
 use super::shared::{Job, Message};
 use super::slots::{Due, Slot, Slots};
+use super::tokens::Tokens;
 
 /// What a worker needs to know of a task.
 pub(super) struct TaskWork {
@@ -30,6 +32,7 @@ pub(super) struct TaskWork {
     pub(super) env: Vec<(OsString, OsString)>,
     pub(super) timeout: Option<Duration>,
     pub(super) retries: u32,
+    pub(super) jobserver: Option<Arc<Share>>,
     /// It has a `parallel`.
     pub(super) is_limited: bool,
     /// Where the script's file is, once written. It is run from a file, because an argument can't be
@@ -47,8 +50,6 @@ pub(super) struct Engine {
     /// The manifest's folder.
     pub(super) dir: Arc<Path>,
     pub(super) db_dir: PathBuf,
-    /// Bytes that have to stay free.
-    pub(super) min_free: u64,
     /// Objects that scripts have changed in this run.
     pub(super) spoilt: Mutex<HashSet<ObjectHash>>,
     /// This run's own folder below `DB/scratch`.
@@ -56,6 +57,8 @@ pub(super) struct Engine {
     pub(super) committer: Committer,
     pub(super) supervisor: Supervisor,
     pub(super) slots: Slots,
+    pub(super) floor: Floor,
+    pub(super) tokens: Tokens,
     /// Nothing more is to be started.
     pub(super) stop: AtomicBool,
     pub(super) messages: flume::Sender<Message>,
@@ -115,6 +118,10 @@ impl Engine {
         if self.stop.load(Ordering::Acquire) {
             return self.say(Message::Dropped { job });
         }
+        if let Err(error) = self.floor.check() {
+            self.start_no_more();
+            return self.say(Message::Broken { job: Some(job), error });
+        }
         let attempt = catch_unwind(AssertUnwindSafe(|| self.attempt(slot, number, scratch, &job)));
         match attempt {
             Ok(Ok(Some(ready))) => {
@@ -137,6 +144,12 @@ impl Engine {
         let _ = self.messages.send(message);
     }
 
+    /// Nothing more is to be started, nor waited for in order to start.
+    pub(super) fn start_no_more(&self) {
+        self.stop.store(true, Ordering::Release);
+        self.tokens.close();
+    }
+
     fn is_committed(&self, hash: &ObjectHash) -> Result<Option<u64>> {
         db::known_object(&self.db.lock(), hash)
     }
@@ -151,8 +164,10 @@ impl Engine {
     ) -> Result<Option<Ready>> {
         let began = Instant::now();
         let attempt = self.describe(job)?;
-        // Asked once more than the dispatcher has: what ran while the job was queued may have filled it.
-        disk::check_room(&self.db_dir, self.min_free)?;
+        let mut token = self.tokens.take();
+        if token.is_none() {
+            return Ok(None);
+        }
         let scratch = match scratch {
             Some(scratch) => scratch,
             None => scratch.insert(Scratch::create(&self.scratch, number)?),
@@ -169,8 +184,9 @@ impl Engine {
             &mut |outcome| {
                 // Before the outputs are looked at, or another script would start after a failure.
                 if self.is_final(job, outcome) && !self.keep_going {
-                    self.stop.store(true, Ordering::Release);
+                    self.start_no_more();
                 }
+                drop(token.take());
             },
         );
         let report = report.or_else(|error| self.excuse(error))?;
@@ -253,6 +269,7 @@ impl Engine {
             dir: Arc::clone(&self.dir),
             env,
             timeout: task.timeout,
+            jobserver: task.jobserver.clone(),
         })
     }
 

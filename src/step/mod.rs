@@ -31,6 +31,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::Result;
+use crate::make::Share;
 use crate::object::ObjectHash;
 use crate::store::{IsCommitted, Placed, Store};
 
@@ -86,6 +87,8 @@ pub struct Attempt {
     /// Variables besides INPUT_FILE, INPUT_NAME, INPUT_DIR, OUTPUT_DIR and TMPDIR, which are added here.
     pub env: Vec<(OsString, OsString)>,
     pub timeout: Option<Duration>,
+    /// Tokens for a make, cargo or ninja in the script.
+    pub jobserver: Option<Arc<Share>>,
 }
 
 /// How an attempt ended.

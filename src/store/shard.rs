@@ -107,14 +107,15 @@ impl Hold {
     /// The shard's part of the guard; the object is not in flight yet.
     pub(super) fn take(store: &Store, hash: ObjectHash) -> Result<Hold> {
         let inner = &store.inner;
-        let is_new = inner
-            .shard(&hash)
-            .state()
-            .hold(inner.objects.as_fd(), hash.shard())
-            .or_io("lock the shard of", store.path(&hash))?;
-        if is_new {
+        let mut state = inner.shard(&hash).state();
+        let held = state.hold(inner.objects.as_fd(), hash.shard());
+        if !matches!(held, Ok(false)) {
+            // Still under the mutex: who takes the shard next must not find the folder made and its name
+            // believed to be on the disk.
             inner.set_durable(false);
         }
+        drop(state);
+        held.or_io("lock the shard of", store.path(&hash))?;
         Ok(Hold { store: Arc::clone(inner), hash, in_flight: false })
     }
 

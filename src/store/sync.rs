@@ -148,6 +148,20 @@ impl Store {
         Ok(())
     }
 
+    /// Makes everything durable that was ever placed, by whichever run. False if the kernel is so old that
+    /// it would not say if that failed.
+    ///
+    /// # Errors
+    /// As for [`Store::sync`].
+    pub fn sync_all(&self) -> Result<bool> {
+        if self.inner.skip != Skip::Nothing {
+            return Ok(true);
+        }
+        let barrier = self.inner.barrier.lock().unwrap_or_else(PoisonError::into_inner);
+        rustix::fs::syncfs(&self.inner.objects).or_io("sync the file system of", &self.root)?;
+        Ok(!barrier.syncfs_is_mute)
+    }
+
     /// Every file, then every folder that got a name: without the folders, committed rows pointed at
     /// missing objects in a third of all simulated power cuts. Gives the number of fsyncs.
     fn sync_each(&self, new: &BTreeSet<ObjectHash>, above: &mut bool) -> Result<u32> {

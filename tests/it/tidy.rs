@@ -10,10 +10,11 @@ const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 /// otherwise.
 const LAYERS: &[&[&str]] = &[
     &["object", "ids", "text", "duration", "names", "suggest", "sys"],
+    &["make"],
     &["error", "manifest", "graph", "recipe"],
     &["store", "db"],
     &["step"],
-    &["progress", "cli"],
+    &["progress", "cli", "watch"],
     &["maintain"],
     &["run"],
     &["commands"],
@@ -25,6 +26,7 @@ const STRANGERS: &[(&str, &[&str])] = &[
     ("step", &["db", "manifest", "graph", "recipe", "run"]),
     ("db", &["step", "store", "manifest", "graph", "recipe", "run", "progress"]),
     ("maintain", &["manifest", "graph", "progress", "cli"]),
+    ("watch", &["run", "cli", "progress", "db", "store", "step", "manifest"]),
     ("progress", &["run", "cli", "store", "step", "maintain", "manifest"]),
     ("cli", &["run", "progress", "store", "step", "maintain"]),
 ];

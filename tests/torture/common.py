@@ -45,6 +45,17 @@ def binary():
 BIN = binary()
 
 
+def heed_signals():
+    """In the background of a script (`run.sh &`, nohup) these are ignored, and the program, as it has to,
+    would go on ignoring them."""
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+
+
+heed_signals()
+
+
 def until(condition, what, seconds=PATIENCE, pause=0.002):
     """Waits until `condition()` is true and gives its value; RuntimeError if it never is."""
     end = time.monotonic() + seconds
@@ -278,6 +289,11 @@ class Box:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
                 pass
+
+
+def object_path(db_dir, name):
+    """Where the object of this hash, in lower-case hex, has to lie."""
+    return pathlib.Path(db_dir, "objects", name[:2], name[2:])
 
 
 def differences(want, got, most=6):

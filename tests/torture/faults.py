@@ -14,7 +14,7 @@ import subprocess
 import tempfile
 import time
 
-from common import BIN, DAMAGED, FAILED, INTERNAL, IO, LOCKED, NO_SPACE, OK, SKIPPED, USAGE, Box, differences, until
+from common import BIN, DAMAGED, FAILED, INTERNAL, IO, LOCKED, NO_SPACE, OK, SKIPPED, USAGE, Box, differences, object_path, until
 
 DOCUMENTED = {OK, FAILED, USAGE, DAMAGED, NO_SPACE, IO, LOCKED}  # 70 is a bug
 ROOM = os.environ.get("TORTURE_DIR") or ("/dev/shm" if os.path.isdir("/dev/shm") else tempfile.gettempdir())
@@ -120,18 +120,23 @@ def settled(want, got):
     return found[:6]
 
 
-def bad_objects(db_dir, connection=None):
-    """Rows whose object is missing or wrong, looked at without the program: [sentence]."""
+def bad_objects(db_dir, connection=None, steps=None):
+    """Rows whose object is missing or wrong, looked at without the program: [sentence]. With `steps`, only
+    what these have made and printed."""
     own = connection is None
     connection = connection or open_copy(db_dir)
     bad = []
     try:
         rows = connection.execute("SELECT lower(hex(hash)), size FROM object").fetchall()
+        if steps is not None:
+            of_steps = "SELECT lower(hex(object)), step FROM output UNION SELECT lower(hex(log)), step FROM attempt WHERE log IS NOT NULL"
+            theirs = {name for name, step in connection.execute(of_steps) if step in steps}
+            rows = [(name, size) for name, size in rows if name in theirs] + [(name, 0) for name in theirs - {name for name, _ in rows}]
     finally:
         if own:
             connection.close()
     for name, size in rows:
-        path = pathlib.Path(db_dir, "objects", name[:2], name[2:4], name[4:])
+        path = object_path(db_dir, name)
         try:
             data = path.read_bytes()
         except OSError as error:

@@ -185,7 +185,7 @@ def first_output(box):
         "SELECT lower(hex(object)) FROM output JOIN step s ON s.id = step JOIN task t ON t.id = s.task"
         " WHERE t.name = 'split' ORDER BY step LIMIT 1"
     )
-    return box.db / "objects" / object[:2] / object[2:4] / object[4:]
+    return object_path(box.db, object)
 
 
 def object_lost(pipeline):

@@ -6,7 +6,7 @@ row's object is there and hashes right; runs that follow, cut as well or not, co
 undisturbed one. With `--durability off` steps may be lost, but the next run finds and remakes all that
 is bad.
 
-T6_CUTS: cuts for each of ext4 and xfs; T6_OFF: with `--durability off`; T6_CONTROL: at most so many for each
+T6_CUTS: cuts for each of ext4 and xfs; T6_OFF: with `--durability off`; T6_MIXED: with one of each in turn; T6_CONTROL: at most so many for each
 negative control; T6_SYSTEMS="ext4 xfs".
 """
 
@@ -26,7 +26,9 @@ class Disk:
     def __init__(self, family, system, mode, want, skip_sync=""):
         self.family, self.system, self.mode, self.want = family, system, mode, want
         self.env = {"TASK_PIPELINE_TEST_SKIP_SYNC": skip_sync} if skip_sync else {}
-        self.args = ("-j2", "--min-free", "0", "--durability", mode)
+        # What is said to be done is so after the cut; and so is all else that is in the database.
+        self.is_safe, self.is_all_safe = mode != "off", mode == "batch"
+        self.args = ("-j2", "--min-free", "0", "--durability", "batch" if self.is_safe else "off")
         self.random = random.Random(f"{family.seed} {system} {mode} {skip_sync}")
         self.cuts = self.lives = self.lost = self.bad = self.again = 0
         self.found = []
@@ -64,6 +66,8 @@ class Disk:
         """One run, cut short. True if it came to its end before that."""
         self.cuts += 1
         said = box.path / "said"
+        if self.mode == "mixed":
+            self.without_fsync(box)
         with open(said, "wb") as out:
             runner = box.start(*self.args, env=self.env, stdout=out, stderr=out)
         try:
@@ -85,13 +89,22 @@ class Disk:
         self.look(box, said.read_bytes()[:before].decode(errors="replace"))
         return code == OK
 
+    def without_fsync(self, box):
+        """A run that syncs nothing, and is killed."""
+        runner = box.start("-j2", "--min-free", "0", "--durability", "off", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            runner.wait(self.random.random() * LONGEST / 2)
+        runner.kill()
+        runner.wait()
+        box.kill_survivors()
+
     def look(self, box, text):
         """What has to be true of the disk."""
         self.acked |= acknowledged(text)
         started = box.started(self.offset)
         self.offset = box.ledger.stat().st_size
         if not (box.db / "db").exists():
-            if self.acked and self.mode == "batch":
+            if self.acked and self.is_safe:
                 self.lost += 1
                 self.say("the database is gone")
             return
@@ -103,16 +116,17 @@ class Disk:
             tables = connection.execute("SELECT count(*) FROM sqlite_schema WHERE name = 'step'").fetchone()[0]
             done = dict(connection.execute("SELECT id, key FROM step WHERE state = 1")) if tables else {}
             lost = self.acked - done.keys()
-            if lost and self.mode == "batch":
+            if lost and self.is_safe:
                 self.lost += 1
                 self.say(f"steps {sorted(lost)} were said to be done and are not")
-            if self.mode == "batch":
+            if self.is_safe:
+                safe = done.keys() if self.is_all_safe else self.acked & done.keys()
                 again = self.committed & set(started)
                 if again:
                     self.again += 1
                     self.say(f"committed steps were run again: {sorted(again)}")
-                self.committed = {f"{key & (1 << 64) - 1:016x}" for key in done.values()}
-                bad = bad_objects(box.db, connection) if tables else []
+                self.committed = {f"{done[step] & (1 << 64) - 1:016x}" for step in safe}
+                bad = bad_objects(box.db, connection, None if self.is_all_safe else safe) if tables else []
                 if bad:
                     self.bad += 1
                     self.say(f"rows with a bad object: {bad[:3]}")
@@ -142,11 +156,12 @@ def main():
         family.done("not run")
     want = undisturbed(PIPELINE)
     cuts, off = family.count("cuts", 12, 1000), family.count("off", 4, 150)
+    mixed = family.count("mixed", 4, 150)
     most = family.count("control", 60, 200)
     disks = {}
 
     def both(system):
-        for mode, count in (("batch", cuts), ("off", off)):
+        for mode, count in (("batch", cuts), ("mixed", mixed), ("off", off)):
             disks[system, mode] = Disk(family, system, mode, want).run(count)
         disks[system, "control"] = Disk(family, system, "batch", want, "all").run(most, until_found=True)
 
@@ -160,10 +175,10 @@ def main():
         if (system, "control") not in disks:
             family.deviate(f"{system}: did not come to its end")
             continue
-        batch, loose, control = (disks[system, mode] for mode in ("batch", "off", "control"))
+        batch, both_ways, loose, control = (disks[system, mode] for mode in ("batch", "mixed", "off", "control"))
         family.control(f"{system} without any sync", bool(control.found))
-        parts.append(f"{batch.cuts} cuts on {system}: {batch.lost} lost, {batch.bad} bad, {batch.again} run again; {loose.cuts} with durability off, all remade")
-        numbers[system] = {"cuts": batch.cuts, "lives": batch.lives, "lost": batch.lost, "bad": batch.bad, "off": loose.cuts, "control_cuts": control.cuts}
+        parts.append(f"{batch.cuts} cuts on {system}: {batch.lost} lost, {batch.bad} bad, {batch.again} run again; {both_ways.cuts} with runs without durability between: {both_ways.lost} lost, {both_ways.bad} bad; {loose.cuts} with durability off, all remade")
+        numbers[system] = {"cuts": batch.cuts, "lives": batch.lives, "lost": batch.lost, "bad": batch.bad, "mixed": both_ways.cuts, "off": loose.cuts, "control_cuts": control.cuts}
         numbers[system]["control_found"] = control.found[:1]
     family.done("; ".join(parts), **numbers)
 

@@ -28,7 +28,7 @@ from faults import *
 PIPELINE = n_steps(files=5, width=4)
 MEBIBYTES = {"ext4": 64, "xfs": 320}
 WARM = (
-    task("warm", 'for i in $(seq 500); do echo $i > "$OUTPUT_DIR/$i"; done')
+    task("warm", 'for i in $(seq 3000); do echo $i > "$OUTPUT_DIR/$i"; done')
     + task("tick", 'cp "$INPUT_FILE" "$OUTPUT_DIR"')
 )
 ARGS = ("-j2", "--min-free", "0")
@@ -164,7 +164,7 @@ class System:
     def __init__(self, family, system, count, seeds, restart, want, env=None):
         self.family, self.system, self.count, self.seeds, self.restart, self.want = family, system, count, seeds, restart, want
         self.env = env or {}
-        self.tried = self.restarted = 0
+        self.tried = self.restarted = self.all_records = 0
         self.kinds = collections.Counter()
         self.examples = []
 

@@ -5,7 +5,6 @@ use std::time::Instant;
 use crate::db::{Completion, Effects, Flow, Leaf, Verdict};
 use crate::progress::{Event, Failure, StepEnded, StepName, StepStarted};
 
-use super::super::disk;
 use super::super::shared::{Finish, Job, Message};
 use super::Dispatcher;
 
@@ -119,7 +118,7 @@ impl Dispatcher<'_> {
             self.summary.failures.push(failure);
         }
         // On a full disk it is the disk that failed.
-        if let Err(error) = disk::check_room(&self.db_dir, self.min_free) {
+        if let Err(error) = self.engine.floor.check_now() {
             self.fail(error);
         }
         if !self.keep_going {

@@ -42,7 +42,7 @@ echo "fine $INPUT_NAME" > "$OUTPUT_DIR/$INPUT_NAME"
 fi
 """
 INPUT = b"input number 1\n" * 3
-OBJECT = f"object=db/objects/{sha256(INPUT)[:2]}/{sha256(INPUT)[2:4]}/{sha256(INPUT)[4:]}\n"
+OBJECT = f"object=db/objects/{sha256(INPUT)[:2]}/{sha256(INPUT)[2:]}\n"
 FINE = {b"0.txt": (b"fine 0.txt\n", False), b"2.txt": (b"fine 2.txt\n", False)}
 
 
@@ -98,7 +98,7 @@ def outputs(box, task="odd"):
     sql = "SELECT CAST(o.name AS BLOB), lower(hex(o.object)), o.executable FROM output o JOIN step s ON s.id = o.step JOIN task t ON t.id = s.task WHERE t.name = ? AND s.live = 1 AND s.state = 1"
     found = {}
     for name, hash, executable in box.query(sql, task):
-        path = box.db / "objects" / hash[:2] / hash[2:4] / hash[4:]
+        path = object_path(box.db, hash)
         found[bytes(name)] = (path.read_bytes() if path.stat().st_size < 1 << 24 else None, bool(executable))
     return found
 
@@ -541,7 +541,7 @@ def controls(family, odd):
         family.control(f"{word}", faults and any(word in fault for fault in faults))
 
     def stray(box, text):
-        path = box.db / "objects" / "ab" / "cd" / ("0" * 60)
+        path = object_path(box.db, "ab" + "0" * 62)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("x")
 

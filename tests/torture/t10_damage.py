@@ -71,7 +71,7 @@ def renew(box):
 
 
 def place(box, hash):
-    return box.db / "objects" / hash[:2] / hash[2:4] / hash[4:]
+    return object_path(box.db, hash)
 
 
 class World:
@@ -172,30 +172,21 @@ def chmod(box, path, chance, other):
     path.chmod(chance.choice([0o644, 0o600, 0o666, 0o777, 0o4755, 0o200] + ([] if os.geteuid() == 0 else [0])))
 
 
-def folder_gone(box, path, chance, other):
-    """AB/CD, with this object alone in it."""
-    path.unlink()
-    path.parent.rmdir()
+def shard_gone(box, path, chance, other):
+    """AB, with this object alone in it."""
+    shutil.rmtree(path.parent)
 
 
 def file_in_the_way(box, path, chance, other):
-    """A file where AB/CD should be."""
-    folder_gone(box, path, chance, other)
+    """A file where AB should be."""
+    shutil.rmtree(path.parent)
     path.parent.write_text("in the way")
 
 
-def shard_gone(box, path, chance, other):
-    """AB, or a file in its place."""
-    path.unlink()
-    shutil.rmtree(path.parent.parent)
-    if chance.random() < 0.5:
-        path.parent.parent.write_text("in the way")
-
-
 # Kinds that change bytes which are there, and those that may hit an empty object as well.
-KINDS = [flip, cut, zero, empty, longer, crafted, unlink, folder, symlink, fifo, chmod, folder_gone, file_in_the_way, shard_gone]
+KINDS = [flip, cut, zero, empty, longer, crafted, unlink, folder, symlink, fifo, chmod, shard_gone, file_in_the_way]
 NEEDS_BYTES = {flip, cut, zero, empty, crafted}
-ALONE = {folder_gone: 2, file_in_the_way: 2, shard_gone: 3}  # no other object below it
+ALONE = {shard_gone, file_in_the_way}  # no other object in the shard
 
 
 def damage(box, world, chance, count):
@@ -216,7 +207,7 @@ def damage(box, world, chance, count):
             done[hash] = done[twin] = "exchanged"
             continue
         kind = chance.choice(kinds)
-        if kind in ALONE and any(h != hash and h[: 2 if kind is shard_gone else 4] == hash[: 2 if kind is shard_gone else 4] for h in every):
+        if kind in ALONE and any(h != hash and h[:2] == hash[:2] for h in every):
             kind = unlink
         other = place(box, chance.choice([h for h in others if world.sizes[h] != size] or others))
         kind(box, path, chance, other)
@@ -394,9 +385,9 @@ def swap(name, make):
 
 # (name, damage, exit codes of commands that change something, of readers); {0}: it doesn't matter.
 FILES = [
-    ("format of a newer one", swap("format", lambda p: p.write_text("task-pipeline 2\n")), {DAMAGED}, {OK}),
-    ("format of noise", swap("format", lambda p: p.write_bytes(b"\xff\xfe\x00\x80" * 9)), {DAMAGED}, {OK}),
-    ("format a folder", swap("format", lambda p: p.mkdir()), {IO, DAMAGED}, {OK}),
+    ("format of a newer one", swap("format", lambda p: p.write_text("task-pipeline 99\n")), {DAMAGED}, {OK, DAMAGED}),
+    ("format of noise", swap("format", lambda p: p.write_bytes(b"\xff\xfe\x00\x80" * 9)), {DAMAGED}, {OK, DAMAGED}),
+    ("format a folder", swap("format", lambda p: p.mkdir()), {IO, DAMAGED}, {OK, IO, DAMAGED}),
     ("format gone", swap("format", lambda p: None), {OK}, {OK}),
     ("format empty", swap("format", lambda p: p.touch()), {OK}, {OK}),
     ("lock of noise", swap("lock", lambda p: p.write_bytes(os.urandom(300))), {OK}, {OK}),

@@ -30,7 +30,7 @@ def with_garbage():
     code, text = box.run()
     # Files that no row proves, as a killed run leaves them.
     for n in range(3):
-        stray = box.db / "objects" / f"{n:02x}" / "ff" / ("0" * 60)
+        stray = object_path(box.db, f"{n:02x}" + "0" * 62)
         stray.parent.mkdir(parents=True, exist_ok=True)
         stray.write_text("stray")
     if code != OK:
@@ -165,7 +165,7 @@ def by_chance(family):
 def controls(family, gc, repair):
     def live_gone(box):
         hash = box.query("SELECT lower(hex(o.object)) FROM output o JOIN step s ON s.id = o.step WHERE s.live = 1 ORDER BY 1 LIMIT 1")[0][0]
-        (box.db / "objects" / hash[:2] / hash[2:4] / hash[4:]).unlink()
+        (object_path(box.db, hash)).unlink()
 
     half = len(gc.calls) // 2
     family.control("a live object that gc removes", bool(gc.one(half, live_gone)[1]))

@@ -97,6 +97,7 @@ impl Ours {
             dir: Arc::clone(&self.dir),
             env: vec![variable("STEP_ID", step.to_string())],
             timeout: None,
+            jobserver: None,
         };
         let Ours { store, scratch, supervisor, .. } = self;
         let report = execute(scratch, store, supervisor, &attempt, &common::none, &mut |_| {});

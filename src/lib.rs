@@ -6,11 +6,13 @@
 pub mod cli;
 pub mod commands;
 pub mod db;
+pub mod diff;
 pub mod duration;
 pub mod error;
 pub mod graph;
 pub mod ids;
 pub mod maintain;
+pub mod make;
 pub mod manifest;
 pub mod names;
 pub mod object;
@@ -23,3 +25,4 @@ pub mod store;
 pub mod suggest;
 pub mod sys;
 pub mod text;
+pub mod watch;

@@ -5,9 +5,9 @@
 use std::fs;
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, BorrowedFd};
-use std::os::unix::process::ExitStatusExt;
-use std::process::ExitStatus;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Command, ExitStatus};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -176,6 +176,75 @@ pub fn mount_id(file: &impl AsRawFd) -> io::Result<u64> {
         }
     }
     Ok(found.stx_mnt_id)
+}
+
+/// The jobserver that the environment speaks of.
+pub fn jobserver_from_env() -> jobserver::FromEnv {
+    // SAFETY: it opens anew what the numbers in the environment lead to, and closes nothing of others.
+    unsafe { jobserver::Client::from_env_ext(true) }
+}
+
+/// One end of a pipe.
+#[derive(Debug, PartialEq, Eq)]
+pub struct PipeEnd {
+    /// The same for both ends.
+    pub id: (u64, u64),
+    /// It can be read from.
+    pub can_read: bool,
+    /// It can be written to.
+    pub can_write: bool,
+}
+
+/// What a number leads to, if it is an open descriptor and that of a pipe.
+pub fn pipe_of(fd: RawFd) -> Option<PipeEnd> {
+    // SAFETY: asks for flags; a number that is no descriptor gives EBADF.
+    let mode = unsafe { libc::fcntl(fd, libc::F_GETFL) };
+    // SAFETY: stat is plain data, for which all zeros is a value.
+    let mut found: libc::stat = unsafe { std::mem::zeroed() };
+    // SAFETY: the result has room for a stat.
+    if mode < 0 || unsafe { libc::fstat(fd, &mut found) } != 0 {
+        return None;
+    }
+    let mode = mode & libc::O_ACCMODE;
+    (found.st_mode & libc::S_IFMT == libc::S_IFIFO).then_some(PipeEnd {
+        id: (found.st_dev, found.st_ino),
+        can_read: mode != libc::O_WRONLY,
+        can_write: mode != libc::O_RDONLY,
+    })
+}
+
+/// A second descriptor of the same open file, close-on-exec, with a number that scripts don't use: dash
+/// and people take those below 10, bash takes 10 and up, 63 and down, and 255.
+///
+/// # Errors
+/// EBADF, or EMFILE.
+pub fn duplicate_high(fd: RawFd) -> io::Result<OwnedFd> {
+    for least in [100, 10, 3] {
+        // SAFETY: makes a new descriptor, or fails.
+        let copy = unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, least) };
+        if copy >= 0 {
+            // SAFETY: it was just made, so nobody else owns it.
+            return Ok(unsafe { OwnedFd::from_raw_fd(copy) });
+        }
+    }
+    Err(io::Error::last_os_error())
+}
+
+/// Lets a command inherit these descriptors under their numbers. Price: it is started by fork and
+/// exec instead of posix_spawn.
+pub fn hand_down(command: &mut Command, fds: &[RawFd]) {
+    let fds = fds.to_vec();
+    let open = move || {
+        for &fd in &fds {
+            // SAFETY: changes a flag of a descriptor of the child.
+            if unsafe { libc::fcntl(fd, libc::F_SETFD, 0) } < 0 {
+                return Err(io::Error::last_os_error());
+            }
+        }
+        Ok(())
+    };
+    // SAFETY: between fork and exec it makes system calls and reads its own memory, no more.
+    unsafe { command.pre_exec(open) };
 }
 
 /// Repeats a call that a signal interrupted.

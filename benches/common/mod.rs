@@ -58,6 +58,8 @@ pub(crate) fn options(folder: &Path, durability: Durability) -> RunOptions {
         manifest: folder.join("pipeline.toml"),
         db: folder.join("db"),
         jobs: NonZeroUsize::new(2).unwrap(),
+        jobserver: None,
+        no_jobserver: None,
         keep_going: false,
         always: false,
         only: Vec::new(),

@@ -4,13 +4,14 @@ use super::{Color, Durability, Invocation, Plan, Run};
 
 impl From<Plan> for Run {
     fn from(plan: Plan) -> Run {
-        let Plan { manifest, db, always, step, no_inputs, json, inputs } = plan;
+        let Plan { manifest, db, always, step, no_inputs, check: _, json, inputs } = plan;
         Run {
             manifest,
             db,
             jobs: None,
             keep_going: false,
             dry_run: true,
+            watch: false,
             always,
             quiet: false,
             verbose: false,
@@ -47,6 +48,15 @@ impl Invocation {
             Invocation::Run(run) if run.quiet && run.verbose => {
                 Err("--quiet and --verbose contradict each other: drop one of them")
             }
+            Invocation::Run(run) if run.watch && run.dry_run => {
+                Err("--watch and --dry-run contradict each other: drop one of them")
+            }
+            Invocation::Run(run) if run.watch && (run.events.is_some() || run.trace.is_some()) => {
+                Err("--events and --trace tell of one run: drop them, or --watch")
+            }
+            Invocation::Run(run) if run.watch && inputs.iter().any(|input| input == "-") => {
+                Err("standard input (-) can't be watched: name files")
+            }
             Invocation::Run(run) if run.json && !run.dry_run => {
                 Err("--json goes with --dry-run: add -n, or ask `status --json` after the run")
             }
@@ -63,6 +73,16 @@ impl Invocation {
             }
             Invocation::Log(log) if log.step.is_none() && log.attempt.is_some() => {
                 Err("--attempt goes with a STEP: name one")
+            }
+            Invocation::Log(log)
+                if log.follow && (log.json || log.failed || log.attempt.is_some()) =>
+            {
+                Err(
+                    "--follow shows the attempt that runs, as it is printed: drop --json, --failed or --attempt",
+                )
+            }
+            Invocation::Lineage(lineage) if lineage.json && lineage.dot => {
+                Err("--json and --dot contradict each other: drop one of them")
             }
             Invocation::Gc(gc) if gc.keep_history && gc.history > 0 => {
                 Err("--keep-history keeps the results of all runs: drop --history")

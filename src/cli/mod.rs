@@ -4,6 +4,7 @@
 //! The types of `args` are the only list of commands and options there is: repairs and help read
 //! it too. A new command is a struct and a variant there.
 
+mod answers;
 mod args;
 mod care;
 mod check;
@@ -21,9 +22,10 @@ mod words;
 
 use std::ffi::{OsStr, OsString};
 
-use argh::{ArgsInfo, FromArgs};
+use argh::{ArgsInfo, CommandInfoWithArgs, FromArgs, SubCommandInfo};
 
-pub use args::{Cat, Durability, Export, Invocation, Log, Plan, Run, Status};
+pub use answers::{Explain, Graph, GraphFormat, Lineage, Log, Plan, Status};
+pub use args::{Cat, Durability, Export, Invocation, Run};
 pub use care::{Gc, Repair, Verify};
 pub use color::Color;
 pub use report::Report;
@@ -32,6 +34,9 @@ pub use start::{Completions, Init, Man, Shell};
 use crate::error::exit;
 use crate::suggest;
 use words::{Request, Words};
+
+/// `run --watch`
+const WATCH: &str = "watch";
 
 /// What is printed instead of doing anything: help on stdout, or on stderr what is wrong with the
 /// words.
@@ -58,7 +63,7 @@ impl EarlyExit {
 /// # Errors
 /// An [`EarlyExit`] if help or the version was asked for, or if the words can't be used.
 pub fn parse(args: impl Iterator<Item = OsString>) -> Result<Invocation, EarlyExit> {
-    let commands = Invocation::get_args_info().commands;
+    let commands = commands();
     match Words::new(args.skip(1), &commands).request()? {
         Request::Version => Err(EarlyExit::answer(version())),
         Request::Help(None) => Err(EarlyExit::answer(help::overview(&commands))),
@@ -72,21 +77,42 @@ pub fn parse(args: impl Iterator<Item = OsString>) -> Result<Invocation, EarlyEx
     }
 }
 
+/// Every command there is. `watch` is `run --watch` by another name.
+pub(crate) fn commands() -> Vec<SubCommandInfo> {
+    let mut commands = Invocation::get_args_info().commands;
+    if let Some(run) = commands.iter().position(|command| command.name == "run") {
+        let SubCommandInfo { command: run, .. } = &commands[run];
+        let command = CommandInfoWithArgs {
+            name: WATCH,
+            description: "Run, and run again whenever an input, one of `files` or the manifest changes.",
+            notes: &[
+                "A round that finds nothing to do says nothing. A manifest with mistakes is waited \
+                for: they are shown, and the next change of it is tried. Ctrl-C ends.",
+            ],
+            flags: run.flags,
+            positionals: run.positionals,
+            ..Default::default()
+        };
+        commands.push(SubCommandInfo { name: WATCH, command });
+    }
+    commands
+}
+
 /// The command that a word which is no input was probably meant to be: `staus`, or a `status` that
 /// came after an option and so was taken for an input.
 pub fn command_like(word: &OsStr) -> Option<&'static str> {
-    let commands = Invocation::get_args_info().commands;
+    let commands = commands();
     suggest::nearest(word.to_str()?, commands.iter().map(|command| command.name))
 }
 
 /// What a shell needs to complete command lines.
 pub fn completions(shell: Shell) -> String {
-    complete::script(shell, &Invocation::get_args_info().commands)
+    complete::script(shell, &commands())
 }
 
 /// The manual page, in roff.
 pub fn manual() -> String {
-    man::page(&Invocation::get_args_info().commands)
+    man::page(&commands())
 }
 
 fn version() -> String {

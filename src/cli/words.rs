@@ -9,7 +9,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use argh::{CommandInfoWithArgs, FlagInfo, FlagInfoKind, Optionality, SubCommandInfo};
 
 use super::hidden::hide;
-use super::{EarlyExit, help};
+use super::{EarlyExit, WATCH, help};
 use crate::suggest;
 use crate::text::printable;
 
@@ -86,6 +86,10 @@ impl<'c> Words<'c> {
         }
         check_complete(command, &given, &positionals)?;
         let mut words = vec![command.name.to_owned()];
+        if command.name == WATCH {
+            words = vec!["run".to_owned(), "--watch".to_owned()];
+            given.retain(|given| given.flag.long != "--watch");
+        }
         for Given { flag, value } in given {
             words.push(flag.long.to_owned());
             words.extend(value.as_deref().map(hide));

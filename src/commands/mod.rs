@@ -2,8 +2,12 @@
 
 mod answer;
 mod cat;
+mod explain;
 mod export;
+mod follow;
 mod gc;
+mod graph;
+mod lineage;
 mod log;
 mod plan;
 mod repair;
@@ -12,6 +16,7 @@ mod run;
 mod start;
 mod status;
 mod verify;
+mod watch;
 
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -22,12 +27,15 @@ use std::process::ExitCode;
 use crate::cli::{self, Invocation};
 use crate::db::{Db, Durability};
 use crate::error::{Error, OrIo as _, Result, exit};
+use crate::make;
 use crate::progress::{Lines, Loudness, Paint};
 use crate::run::{RunLock, explain};
 use crate::store::{self, Store};
 
 /// Runs a command line to its exit code. No panic reaches the user.
 pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
+    // Before any file is opened, whose number could be that of make's pipe.
+    make::inherited();
     std::panic::set_hook(Box::new(|panic| {
         complain(&format!(
             "internal error: {panic}\nthis is a bug in task-pipeline; nothing that was committed is lost"
@@ -59,11 +67,20 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
 
 fn dispatch(command: Invocation) -> Result<u8> {
     match command {
-        Invocation::Run(args) if args.dry_run => plan::plan(&args),
+        Invocation::Run(args) if args.dry_run => plan::plan(&args, false),
+        // Recipe lines with a `+`, which we ask for, are run by `make -n` as well.
+        Invocation::Run(args) if make::inherited().runs_nothing => plan::plan(&args, false),
+        Invocation::Run(args) if args.watch => watch::watch(&args),
         Invocation::Run(args) => run::run(&args),
-        Invocation::Plan(args) => plan::plan(&args.into()),
+        Invocation::Plan(args) => {
+            let check = args.check;
+            plan::plan(&args.into(), check)
+        }
         Invocation::Status(args) => status::status(&args),
         Invocation::Log(args) => log::log(&args),
+        Invocation::Explain(args) => explain::explain(&args),
+        Invocation::Lineage(args) => lineage::lineage(&args),
+        Invocation::Graph(args) => graph::graph(&args),
         Invocation::Cat(args) => cat::cat(&args),
         Invocation::Export(args) => export::export(&args),
         Invocation::Report(args) => report::report(&args),

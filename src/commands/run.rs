@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::cli::{self, Run};
 use crate::db::Durability;
 use crate::error::{Error, OrIo as _, Result, exit};
+use crate::make;
 use crate::progress::{
     Bar, Begun, Event, JsonLines, Lines, Loudness, Paint, Progress as _, Several, Trace,
 };
@@ -47,7 +48,7 @@ pub(super) fn run(args: &Run) -> Result<u8> {
 }
 
 /// Who is told: the screen, and the files that were asked for.
-fn audience(args: &Run) -> Result<Several> {
+pub(super) fn audience(args: &Run) -> Result<Several> {
     let mut audience = Several::default();
     let stderr = std::io::stderr();
     let is_terminal = stderr.is_terminal();
@@ -69,7 +70,7 @@ fn audience(args: &Run) -> Result<Several> {
 }
 
 /// A mistyped command, or one that comes too late, was taken for an input.
-fn hint(error: Error, inputs: &[PathBuf]) -> Error {
+pub(super) fn hint(error: Error, inputs: &[PathBuf]) -> Error {
     let command = inputs
         .iter()
         .filter(|input| !input.exists())
@@ -93,10 +94,17 @@ pub(super) fn options(args: &Run) -> Result<RunOptions> {
         cli::Durability::Off => Durability::Off,
     };
     let cpus = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    let make = make::inherited();
+    let no_jobserver = make.out_of_reach.filter(|_| args.jobs.is_none());
+    // With a jobserver as many as there are tokens: make says how many there are at most. Without one its
+    // -j says nothing of others, but that one job is one.
+    let tokens = make.jobs.filter(|jobs| make.jobserver.is_some() || jobs.get() == 1);
     Ok(RunOptions {
         manifest,
         db: args.db.clone(),
-        jobs: args.jobs.unwrap_or(cpus),
+        jobs: args.jobs.or(tokens).unwrap_or(cpus),
+        jobserver: make.jobserver.clone(),
+        no_jobserver: no_jobserver.map(|cure| format!("make's -j is not shared: {cure}")),
         keep_going: args.keep_going,
         always: args.always,
         only: args.step.clone(),

@@ -1,8 +1,6 @@
 //! What a report needs, as of one moment. Whatever grows with the number of steps is counted by SQLite or
 //! handed over row by row.
 
-use std::collections::HashMap;
-
 use rusqlite::{Connection, Row, Transaction, params};
 
 use crate::error::{OrDb, Result};
@@ -10,6 +8,7 @@ use crate::ids::{RunId, StepId, TaskId};
 use crate::object::ObjectHash;
 
 use super::schema;
+use super::status::{StepCounts, step_counts};
 use super::value::NameBytes;
 
 const WHAT: &str = "read the database";
@@ -82,45 +81,35 @@ fn unsigned(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
 
 /// The tasks in manifest order.
 pub fn report_tasks(conn: &Connection) -> Result<Vec<ReportTask>> {
-    let counts = by_task(
-        conn,
-        "SELECT task, sum(live = 1 AND state = 1), sum(live = 1 AND state = 2),
-           sum(live = 1 AND state = 0), sum(live = 0) FROM step GROUP BY task",
-    )?;
-    let made = by_task(
-        conn,
-        "SELECT s.task, count(*), coalesce(sum(b.size), 0), 0, 0
-         FROM output o CROSS JOIN step s ON s.id = o.step LEFT JOIN object b ON b.hash = o.object
-         WHERE s.live = 1 AND s.state = 1 GROUP BY s.task",
-    )?;
+    let counts = step_counts(conn)?;
     let mut statement = conn
-        .prepare("SELECT id, name, gather FROM task WHERE position IS NOT NULL ORDER BY position")
+        .prepare(
+            "SELECT t.id, t.name, t.gather, coalesce(l.outputs, 0), coalesce(l.bytes, 0)
+             FROM task t LEFT JOIN total l ON l.task = t.id WHERE t.position IS NOT NULL ORDER BY t.position",
+        )
         .or_db(WHAT)?;
     let rows = statement.query_map([], |row| {
         let id = row.get(0)?;
-        let [done, failed, pending, retired] = counts.get(&id).copied().unwrap_or_default();
-        let [outputs, bytes, ..] = made.get(&id).copied().unwrap_or_default();
+        let StepCounts { done, failed, pending, retired } =
+            counts.get(&id).copied().unwrap_or_default();
         let (name, gather) = (row.get(1)?, row.get(2)?);
+        let (outputs, bytes) = (unsigned(row, 3)?, unsigned(row, 4)?);
         Ok(ReportTask { id, name, gather, done, failed, pending, retired, outputs, bytes })
-    });
-    rows.and_then(|rows| rows.collect()).or_db(WHAT)
-}
-
-fn by_task(conn: &Connection, sql: &str) -> Result<HashMap<TaskId, [u64; 4]>> {
-    let mut statement = conn.prepare(sql).or_db(WHAT)?;
-    let rows = statement.query_map([], |row| {
-        let cells = [unsigned(row, 1)?, unsigned(row, 2)?, unsigned(row, 3)?, unsigned(row, 4)?];
-        Ok((row.get(0)?, cells))
     });
     rows.and_then(|rows| rows.collect()).or_db(WHAT)
 }
 
 /// Pairs of tasks: the outputs of the first are inputs of the second.
 pub fn report_edges(conn: &Connection) -> Result<Vec<(TaskId, TaskId)>> {
+    // A database that an older build planned tells it only by what its steps did.
     let mut statement = conn
         .prepare(
-            "SELECT DISTINCT f.task, t.task FROM step_link l CROSS JOIN step f ON f.id = l.from_step_id
-             CROSS JOIN step t ON t.id = l.to_step_id WHERE f.live = 1 AND t.live = 1 ORDER BY 1, 2",
+            "SELECT f.id, t.id FROM task t CROSS JOIN json_each(t.feeds, '$.from') e CROSS JOIN task f
+             ON f.name = e.value WHERE t.position IS NOT NULL AND f.position IS NOT NULL
+             UNION
+             SELECT f.task, t.task FROM step_link l CROSS JOIN step f ON f.id = l.from_step_id
+             CROSS JOIN step t ON t.id = l.to_step_id WHERE f.live = 1 AND t.live = 1
+             AND EXISTS (SELECT 1 FROM task WHERE position IS NOT NULL AND feeds IS NULL) ORDER BY 1, 2",
         )
         .or_db(WHAT)?;
     let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)));

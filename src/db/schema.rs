@@ -146,6 +146,7 @@ CREATE INDEX idx_step_task ON step(task);
 CREATE INDEX idx_step_key  ON step(key);
 CREATE INDEX idx_step_todo ON step(task, state) WHERE live = 1 AND state <> 1;
 ",
+    super::totals::MIGRATION,
 ];
 
 /// The newest schema that this build knows.

@@ -6,7 +6,7 @@ use super::mistake::quoted;
 use super::source::Findings;
 use crate::suggest;
 
-const KEYS: [&str; 14] = [
+const KEYS: [&str; 15] = [
     "name",
     "script",
     "inputs",
@@ -21,10 +21,11 @@ const KEYS: [&str; 14] = [
     "shell",
     "cache",
     "gather",
+    "jobserver",
 ];
 
 /// What other tools call these keys.
-const ALIASES: [(&str, &str); 20] = [
+const ALIASES: [(&str, &str); 21] = [
     ("id", "name"),
     ("run", "script"),
     ("cmd", "script"),
@@ -45,6 +46,7 @@ const ALIASES: [(&str, &str); 20] = [
     ("retry", "retries"),
     ("environment", "env"),
     ("interpreter", "shell"),
+    ("make", "jobserver"),
 ];
 
 /// Reports a key that a task doesn't have.

@@ -69,6 +69,8 @@ pub struct Task {
     pub cache: bool,
     /// True: one step over all inputs together.
     pub gather: bool,
+    /// True: a make, cargo or ninja in the script shares the run's `-j`.
+    pub jobserver: bool,
 }
 
 impl Task {

@@ -122,6 +122,9 @@ fn read_key(
             }
         }
         "cache" => task.cache = value::boolean(found, key, value).unwrap_or(true),
+        "jobserver" => {
+            task.jobserver = value::boolean(found, key, value).unwrap_or_default();
+        }
         "gather" => {
             task.gather = value::boolean(found, key, value).unwrap_or_default();
             draft.gather_place = task.gather.then_some(key_place);
@@ -193,5 +196,6 @@ fn blank() -> Task {
         shell: vec!["sh".to_owned(), "-e".to_owned()],
         cache: true,
         gather: false,
+        jobserver: false,
     }
 }

@@ -2,6 +2,7 @@
 
 mod bar;
 mod frame;
+mod hush;
 mod json;
 mod lines;
 mod paint;
@@ -20,6 +21,7 @@ use crate::ids::{RunId, StepId, TaskIndex};
 use crate::object::ObjectHash;
 
 pub use bar::Bar;
+pub use hush::Hush;
 pub use json::JsonLines;
 pub use lines::{Lines, Loudness};
 pub use paint::Paint;

@@ -2,12 +2,13 @@
 //! attempts are looked at once, one after the other; only sums of them and a few chosen ones are kept.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::time::SystemTime;
 
 use crate::db::{self, Db, FailedStep, ReportRun, ReportTask};
 use crate::error::Result;
 use crate::ids::{RunId, TaskId};
-use crate::run::utc;
+use crate::run::{runner, utc};
 use crate::text::{as_path, path_bytes, printable};
 
 use super::slowest::Slowest;
@@ -22,6 +23,8 @@ const FAILED: i64 = 30;
 
 pub(super) struct Facts {
     pub(super) now_ms: i64,
+    /// The last run is under way.
+    pub(super) is_running: bool,
     /// Newest first.
     pub(super) runs: Vec<ReportRun>,
     pub(super) tasks: Vec<ReportTask>,
@@ -68,7 +71,8 @@ impl Totals {
 }
 
 impl Facts {
-    pub(super) fn read(db: &Db) -> Result<Facts> {
+    pub(super) fn read(db: &Db, dir: &Path) -> Result<Facts> {
+        let before = runner(dir);
         let conn = db.lock();
         let tx = db::snapshot(&conn)?;
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
@@ -85,7 +89,10 @@ impl Facts {
                 timeline.see(attempt);
             }
         })?;
+        let is_of_run = |pid: u32| runs.first().is_some_and(|run| run.pid == i64::from(pid));
         Ok(Facts {
+            // Asked twice, so that a run which begins or ends meanwhile is not taken for a killed one.
+            is_running: [before, runner(dir)].into_iter().flatten().any(is_of_run),
             now_ms: i64::try_from(since.as_millis()).unwrap_or(i64::MAX),
             edges: db::report_edges(&tx)?,
             failed: db::report_failed(&tx, FAILED)?,

@@ -177,9 +177,6 @@ fn node(out: &mut String, task: &ReportTask, (x, y): (f64, f64)) {
     let all = (done + failed + pending).max(1) as f64;
     let long = WIDTH - 24.0;
     html!(out, "<rect class=\"rest\" x=\"12\" y=\"49\" width=\"", At(long), "\" height=\"5\"/>");
-    if done + failed + pending == 0 {
-        html!(out, "<text x=\"12\" y=\"40\">no steps yet</text>");
-    }
     let mut at = 12.0;
     for (steps, state) in [(done, "done"), (failed, "failed")] {
         if steps > 0 {

@@ -45,7 +45,7 @@ const SYMBOLS: &str = "<svg width=\"0\" height=\"0\" aria-hidden=\"true\" class=
 /// # Errors
 /// If the database can't be read. A log that is gone is told in its place.
 pub fn page(db: &Db, store: &Store, dir: &Path) -> Result<String> {
-    let facts = Facts::read(db)?;
+    let facts = Facts::read(db, dir)?;
     let mut page = String::with_capacity(128 << 10);
     let out = &mut page;
     html!(

@@ -29,9 +29,12 @@ pub(super) fn percent(part: f64, whole: f64) -> Escaped {
     text(format!("{}%", rounded(share, 2)))
 }
 
-/// Without zeros at its end.
+/// Without zeros behind the point.
 fn rounded(value: f64, places: usize) -> String {
     let long = format!("{value:.places$}");
+    if !long.contains('.') {
+        return long;
+    }
     long.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 

@@ -65,7 +65,11 @@ fn verdict(facts: &Facts) -> (&'static str, Escaped) {
             ("failed", format!("{} of {all} failed, {} pending", grouped(failed), grouped(pending)))
         }
     };
-    let rest = if is_over { "" } else { "; the run is under way, or was killed" };
+    let rest = match (is_over, facts.is_running) {
+        (true, _) => "",
+        (false, true) => "; the run is under way",
+        (false, false) => "; the run was killed",
+    };
     (state, text(words + rest))
 }
 

@@ -11,7 +11,6 @@
 mod news;
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::db::{self, Durability, Effects};
@@ -186,7 +185,7 @@ impl<'a> Dispatcher<'a> {
     /// Nothing more is started; what no worker has taken yet comes back.
     fn stop(&mut self) {
         self.stopping = true;
-        self.engine.stop.store(true, Ordering::Release);
+        self.engine.start_no_more();
         let back: Vec<Job> = self.taken_back.try_iter().collect();
         for job in back {
             self.put_back(&job);

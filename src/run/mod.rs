@@ -9,11 +9,13 @@ mod disk;
 mod dispatch;
 mod files;
 mod fingerprint;
+mod forecast;
 mod identity;
 mod ingest;
 mod lock;
 mod outcome;
 mod prepare;
+mod reads;
 mod report;
 mod revisit;
 mod scan;
@@ -21,6 +23,7 @@ mod shared;
 mod signals;
 mod slots;
 mod sources;
+mod tokens;
 mod walk;
 mod work;
 mod worker;
@@ -30,11 +33,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use crate::db::{self, Applied, Complete, Db, Durability, Plan, RunRow};
+use crate::db::{self, Applied, Complete, Db, Durability, RunRow};
 use crate::error::{Error, OrIo, Result};
 use crate::graph::Graph;
 use crate::ids::{RunId, TaskIndex};
 use crate::maintain;
+use crate::make::Jobserver;
 use crate::manifest::Manifest;
 use crate::progress::{Event, Progress, Registered, Summary};
 use crate::step;
@@ -42,8 +46,12 @@ use crate::store::{self, Store};
 
 pub(crate) use digest::{TAIL_LINES, tail, utc};
 pub(crate) use disk::explain;
+pub use forecast::{Forecast, TaskForecast};
 pub use lock::RunLock;
+pub(crate) use lock::runner;
 pub use prepare::Prepared;
+pub use reads::reads;
+pub use signals::{die_when_idle, late_signal};
 
 /// What the command line asks of a run.
 #[derive(Debug, Clone)]
@@ -52,6 +60,10 @@ pub struct RunOptions {
     pub db: PathBuf,
     /// Scripts at once.
     pub jobs: NonZeroUsize,
+    /// make's, whose tokens limit them too.
+    pub jobserver: Option<Jobserver>,
+    /// Why make's `-j` doesn't, worth telling.
+    pub no_jobserver: Option<String>,
     pub keep_going: bool,
     /// `-B`: everything anew.
     pub always: bool,
@@ -152,6 +164,7 @@ fn locked(
         durability: options.durability.as_str(),
         manifest: crate::text::path_bytes(&options.manifest).to_vec(),
         dir: crate::text::path_bytes(&prepared.manifest.dir).to_vec(),
+        always: options.always,
     };
     let run = {
         let mut conn = db.lock();
@@ -239,10 +252,10 @@ fn close(db: &Db, run: RunId, prepared: &Prepared, summary: &Summary, result: &s
 
 /// Plans without changing anything: the database is opened for reading only, or is one in memory if
 /// there is none.
-pub fn dry_run(options: &RunOptions, progress: &mut dyn Progress) -> Result<(Prepared, Plan)> {
+pub fn dry_run(options: &RunOptions, progress: &mut dyn Progress) -> Result<Forecast> {
     let manifest = Manifest::read(&options.manifest)?;
     let graph = Graph::of(&manifest);
-    only(&manifest, &options.only)?;
+    let only = only(&manifest, &options.only)?;
     files::check(&manifest, &options.inputs)?;
     let file = Db::file(&options.db);
     let db = if file.try_exists().or_io("look for the database", &file)? {
@@ -253,7 +266,7 @@ pub fn dry_run(options: &RunOptions, progress: &mut dyn Progress) -> Result<(Pre
     let db_dir = options.db.canonicalize().unwrap_or_else(|_| options.db.clone());
     let mut prepared = Prepared::new(&db, manifest, graph, &db_dir, options, None, progress)?;
     let plan = prepared.plan(&db, options, None)?;
-    Ok((prepared, plan))
+    forecast::forecast(&db, &prepared, &plan, &only)
 }
 
 /// Checks the names of `--step`.

@@ -139,18 +139,19 @@ fn is_hidden(entry: &DirEntry) -> bool {
     path_bytes(Path::new(entry.file_name())).first() == Some(&b'.')
 }
 
-struct Split {
+pub(super) struct Split {
     /// Leading components without a wildcard.
-    fixed: PathBuf,
+    pub(super) fixed: PathBuf,
     /// Matches what is below.
-    glob: GlobSet,
+    pub(super) glob: GlobSet,
     /// Number of components below, if it is certain.
-    depth: Option<usize>,
+    pub(super) depth: Option<usize>,
     /// A component begins with a dot, so hidden files are meant.
-    hidden: bool,
+    pub(super) hidden: bool,
 }
 
-fn split(pattern: &str) -> Result<Option<Split>> {
+/// A pattern taken apart; nothing for one that names one path.
+pub(super) fn split(pattern: &str) -> Result<Option<Split>> {
     if is_plain(pattern) {
         return Ok(None);
     }

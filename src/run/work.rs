@@ -10,7 +10,8 @@ use threadpool::ThreadPool;
 use crate::db::{Db, Flow};
 use crate::error::{Error, OrIo, Result};
 use crate::ids::{RunId, TaskIndex};
-use crate::progress::{Progress, Summary};
+use crate::make::{Jobserver, Share};
+use crate::progress::{Event, Progress, Summary};
 use crate::step::{self, Supervisor};
 use crate::store::Store;
 
@@ -22,6 +23,7 @@ use super::dispatch::{Dispatcher, Parts};
 use super::prepare::Prepared;
 use super::signals::Forwarder;
 use super::slots::Slots;
+use super::tokens::Tokens;
 use super::worker::{self, Engine, TaskWork};
 
 /// The pool panics where the system has no more threads: a limit of the user's, which is told as such.
@@ -56,6 +58,8 @@ impl Work<'_> {
         let scratch = self.make_scratch(&scratch_root)?;
 
         let jobs = self.options.jobs.get();
+        let supervisor = Supervisor::new(step::GRACE)?;
+        let (jobserver, share) = self.jobserver(progress)?;
         let (send_message, messages) = flume::unbounded();
         // Enough that no worker has to wait for the dispatcher, who hears of a whole group at once.
         let (send_job, take_job) = flume::bounded(4 * jobs + 2 * committer::GROUP);
@@ -64,7 +68,7 @@ impl Work<'_> {
             db: Arc::clone(&self.db),
             store: Arc::clone(&self.store),
             flow: Arc::clone(&flow),
-            tasks: self.tasks(),
+            tasks: self.tasks(share.as_ref()),
             dir: self.prepared.manifest.dir.as_path().into(),
             db_dir: self.db_dir.to_owned(),
             spoilt: Mutex::default(),
@@ -77,9 +81,10 @@ impl Work<'_> {
                 self.options.durability,
                 send_message.clone(),
             ),
-            supervisor: Supervisor::new(step::GRACE)?,
+            supervisor,
             slots: Slots::new(jobs),
             floor: Floor::new(self.db_dir, self.options.min_free),
+            tokens: Tokens::new(jobserver.as_ref().map(Jobserver::client))?,
             stop: AtomicBool::new(false),
             messages: send_message.clone(),
             tell_starts: progress.wants_starts(),
@@ -114,6 +119,32 @@ impl Work<'_> {
         Ok(end)
     }
 
+    /// make's, or one of our own if a task wants to share; and what such tasks are given.
+    fn jobserver(
+        &self,
+        progress: &mut dyn Progress,
+    ) -> Result<(Option<Jobserver>, Option<Arc<Share>>)> {
+        let RunOptions { jobs, jobserver, no_jobserver, .. } = self.options;
+        if let Some(why) = no_jobserver {
+            progress.tell(&Event::Note(&format!("{why} (-j {jobs} now)")));
+        }
+        let is_shared = self.prepared.manifest.tasks.iter().any(|task| task.jobserver);
+        let jobserver = match jobserver {
+            None if is_shared => {
+                Some(Jobserver::new(jobs.get()).or_io("make a pipe of", "/proc/self")?)
+            }
+            known => known.clone(),
+        };
+        let share = match &jobserver {
+            Some(jobserver) if is_shared => {
+                let share = jobserver.share(jobs.get());
+                Some(Arc::new(share.or_io("pass make's jobserver on from", "/proc/self")?))
+            }
+            _ => None,
+        };
+        Ok((jobserver, share))
+    }
+
     /// A folder that no other run ever had: a script that outlived a killed runner may still write to
     /// its own.
     fn make_scratch(&self, root: &Path) -> Result<PathBuf> {
@@ -123,7 +154,7 @@ impl Work<'_> {
         Ok(scratch)
     }
 
-    fn tasks(&self) -> Vec<TaskWork> {
+    fn tasks(&self, share: Option<&Arc<Share>>) -> Vec<TaskWork> {
         let manifest = &self.prepared.manifest;
         let tasks = manifest.tasks.iter().zip(&self.prepared.recipes);
         tasks
@@ -135,6 +166,7 @@ impl Work<'_> {
                 env: task.env.iter().map(|(k, v)| (OsString::from(k), OsString::from(v))).collect(),
                 timeout: task.timeout,
                 retries: task.retries,
+                jobserver: share.filter(|_| task.jobserver).cloned(),
                 is_limited: task.parallel.is_some(),
                 file: OnceLock::new(),
             })

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use crate::db::{self, Db, Flow};
 use crate::error::{Error, OrIo, Result};
 use crate::maintain;
+use crate::make::Share;
 use crate::object::ObjectHash;
 use crate::step::{self, Attempt, GatherItem, Input, Outcome, Report, Scratch, Supervisor};
 use crate::store::Store;
@@ -20,6 +21,7 @@ use super::committer::{Committer, Ready};
 use super::disk::Floor;
 use super::shared::{Job, Message};
 use super::slots::{Due, Slot, Slots};
+use super::tokens::Tokens;
 
 /// What a worker needs to know of a task.
 pub(super) struct TaskWork {
@@ -30,6 +32,7 @@ pub(super) struct TaskWork {
     pub(super) env: Vec<(OsString, OsString)>,
     pub(super) timeout: Option<Duration>,
     pub(super) retries: u32,
+    pub(super) jobserver: Option<Arc<Share>>,
     /// It has a `parallel`.
     pub(super) is_limited: bool,
     /// Where the script's file is, once written. It is run from a file, because an argument can't be
@@ -55,6 +58,7 @@ pub(super) struct Engine {
     pub(super) supervisor: Supervisor,
     pub(super) slots: Slots,
     pub(super) floor: Floor,
+    pub(super) tokens: Tokens,
     /// Nothing more is to be started.
     pub(super) stop: AtomicBool,
     pub(super) messages: flume::Sender<Message>,
@@ -115,7 +119,7 @@ impl Engine {
             return self.say(Message::Dropped { job });
         }
         if let Err(error) = self.floor.check() {
-            self.stop.store(true, Ordering::Release);
+            self.start_no_more();
             return self.say(Message::Broken { job: Some(job), error });
         }
         let attempt = catch_unwind(AssertUnwindSafe(|| self.attempt(slot, number, scratch, &job)));
@@ -140,6 +144,12 @@ impl Engine {
         let _ = self.messages.send(message);
     }
 
+    /// Nothing more is to be started, nor waited for in order to start.
+    pub(super) fn start_no_more(&self) {
+        self.stop.store(true, Ordering::Release);
+        self.tokens.close();
+    }
+
     fn is_committed(&self, hash: &ObjectHash) -> Result<Option<u64>> {
         db::known_object(&self.db.lock(), hash)
     }
@@ -152,6 +162,10 @@ impl Engine {
         scratch: &mut Option<Scratch>,
         job: &Job,
     ) -> Result<Option<Ready>> {
+        let mut token = self.tokens.take();
+        if token.is_none() {
+            return Ok(None);
+        }
         let began = Instant::now();
         let attempt = self.describe(job)?;
         let scratch = match scratch {
@@ -170,8 +184,9 @@ impl Engine {
             &mut |outcome| {
                 // Before the outputs are looked at, or another script would start after a failure.
                 if self.is_final(job, outcome) && !self.keep_going {
-                    self.stop.store(true, Ordering::Release);
+                    self.start_no_more();
                 }
+                drop(token.take());
             },
         );
         let report = report.or_else(|error| self.excuse(error))?;
@@ -254,6 +269,7 @@ impl Engine {
             dir: Arc::clone(&self.dir),
             env,
             timeout: task.timeout,
+            jobserver: task.jobserver.clone(),
         })
     }
 

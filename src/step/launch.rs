@@ -18,7 +18,7 @@ use crate::error::{Error, OrIo, Result};
 use crate::text::printable;
 
 /// Addressed to the programmes that make runs itself: a script that runs make would believe that it has
-/// been given a jobserver.
+/// been given a jobserver. One that asks for it gets a jobserver, and nothing else of make's.
 const MAKES: [&str; 9] = [
     "MAKEFLAGS",
     "MAKELEVEL",
@@ -55,6 +55,7 @@ struct Prepared {
     dir: Arc<Path>,
     /// Names of the attempt's own variables.
     names: Vec<OsString>,
+    has_jobserver: bool,
 }
 
 impl Launcher {
@@ -125,12 +126,19 @@ impl Launcher {
             .envs(inherited().iter().map(|(name, value)| (name, value)))
             .env("OUTPUT_DIR", &room.output.path)
             .env("TMPDIR", &room.tmp.path);
+        if let Some(share) = &attempt.jobserver {
+            command.envs(share.env.iter().map(|(name, value)| (name, value)));
+            if !share.fds.is_empty() {
+                crate::sys::hand_down(&mut command, &share.fds);
+            }
+        }
         Ok(Ok(Prepared {
             command,
             interpreter: Arc::clone(&attempt.interpreter),
             script: Arc::clone(&attempt.script),
             dir: Arc::clone(&attempt.dir),
             names: attempt.env.iter().map(|(name, _)| name.clone()).collect(),
+            has_jobserver: attempt.jobserver.is_some(),
         }))
     }
 
@@ -169,6 +177,7 @@ impl Prepared {
         self.interpreter == attempt.interpreter
             && self.script == attempt.script
             && self.dir == attempt.dir
+            && self.has_jobserver == attempt.jobserver.is_some()
             && self.names.len() == attempt.env.len()
             && self.names.iter().zip(&attempt.env).all(|(name, (other, _))| name == other)
     }

@@ -92,7 +92,7 @@ fn steps_that_were_sent_to_the_pool_already_heed_the_free_space_floor() {
     for n in 0..40 {
         p.file(format!("in/{n}"), format!("{n}"));
     }
-    let found = rustix::fs::statvfs(&p.root()).unwrap();
+    let found = rustix::fs::statvfs(p.root()).unwrap();
     let free = found.f_bavail * found.f_frsize;
     // The first step takes twice as much as may be taken.
     let script = format!("[ -e hog ] || fallocate -l {} hog", free / 16);

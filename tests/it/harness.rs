@@ -5,6 +5,7 @@
 mod files;
 mod process;
 pub(crate) mod schema;
+mod tokens;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -18,7 +19,8 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 pub(crate) use files::{Dice, chmod, contents, files, hex, is_alive, sha256, tree, wait_for};
-pub(crate) use process::{Call, Ran};
+pub(crate) use process::{Call, Ran, Running};
+pub(crate) use tokens::Tokens;
 
 /// A script's way to wait until the test calls `p.file("go", "")`.
 pub(crate) const WAIT_FOR_GO: &str =

@@ -134,7 +134,7 @@ fn tasks_may_change_places() {
 fn limits_are_no_part_of_what_a_task_does() {
     let p = chain();
     p.run().ok();
-    let keys = "from = [\"b\"]\ntimeout = \"1h\"\nretries = 3\nretry_delay = \"1ms\"\nparallel = 1\ncache = true\nmatch = [\"*\"]";
+    let keys = "from = [\"b\"]\ntimeout = \"1h\"\nretries = 3\nretry_delay = \"1ms\"\nparallel = 1\ncache = true\njobserver = true\nmatch = [\"*\"]";
     p.task_with("c", keys, "sed s/2/3/ $INPUT_FILE >$OUTPUT_DIR/x")
         .run()
         .ok()

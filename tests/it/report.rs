@@ -119,7 +119,7 @@ fn a_report_tells_where_things_stand_and_why_a_step_failed() {
     p.task("b", "cp $INPUT_FILE $OUTPUT_DIR/").task("c", "true").run().ok();
     p.task("d", "true").run().ok();
     let told = texts(&report(&p));
-    assert!(told.contains("10 steps, all done") || told.contains(" all done"), "{told}");
+    assert!(told.contains("9 steps, all done"), "{told}");
     assert!(!told.contains("Failures"), "{told}");
 }
 
@@ -205,10 +205,7 @@ fn a_report_changes_nothing_and_works_during_a_run() {
     let run = p.run_cmd([""; 0]).start();
     crate::harness::wait_for("the second step", || p.path("waiting").exists());
     let told = texts(&report(&p));
-    assert!(
-        told.contains("1 of 2 steps done, 1 pending; the run is under way, or was killed"),
-        "{told}"
-    );
+    assert!(told.contains("1 of 2 steps done, 1 pending; the run is under way"), "{told}");
     p.file("go", "");
     run.end().ok();
     let before = fs::read(p.path("db/db")).unwrap();
@@ -236,7 +233,9 @@ fn a_report_of_nothing_says_so() {
 #[test]
 fn a_log_that_is_gone_is_told_in_its_place() {
     let p = with_a_failure();
-    fs::remove_dir_all(p.path("db/objects")).unwrap();
+    for shard in fs::read_dir(p.path("db/objects")).unwrap() {
+        fs::remove_dir_all(shard.unwrap().path()).unwrap();
+    }
     let told = texts(&report(&p));
     assert!(told.contains("is damaged") && told.contains("exit code 7"), "{told}");
 }

@@ -9,11 +9,12 @@ const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 /// From the ground up. A module may know those of its own layer and below, unless [`STRANGERS`] says
 /// otherwise.
 const LAYERS: &[&[&str]] = &[
-    &["object", "ids", "text", "duration", "names", "suggest", "sys"],
+    &["object", "ids", "text", "diff", "duration", "names", "suggest", "sys"],
+    &["make"],
     &["error", "manifest", "graph", "recipe"],
     &["store", "db"],
     &["step"],
-    &["progress", "cli"],
+    &["progress", "cli", "watch"],
     &["maintain"],
     &["run"],
     &["report"],
@@ -26,6 +27,7 @@ const STRANGERS: &[(&str, &[&str])] = &[
     ("step", &["db", "manifest", "graph", "recipe", "run"]),
     ("db", &["step", "store", "manifest", "graph", "recipe", "run", "progress"]),
     ("maintain", &["manifest", "graph", "progress", "cli"]),
+    ("watch", &["run", "cli", "progress", "db", "store", "step", "manifest"]),
     ("progress", &["run", "cli", "store", "step", "maintain", "manifest"]),
     ("report", &["step", "manifest", "graph", "recipe", "progress", "cli", "maintain"]),
     ("cli", &["run", "progress", "store", "step", "maintain"]),

@@ -2,7 +2,8 @@
 """T15: under make and at a terminal.
 
 `make`, `make -j4`, `make -j4 -O`, recipes with and without `+`, `2>&1 | tee`: the pipelines complete, nobody warns
-about a jobserver (a script that calls make included), no token is lost, every line is whole. ^C, ^C twice,
+about a jobserver (a script that calls make included, with and without `jobserver = true`), no token is lost (make would
+say INTERNAL), every line is whole. ^C, ^C twice,
 TERM, HUP and a terminal that goes away: make sees the runner die of the signal, dies of it itself (130 for
 a shell), nothing survives, and the next `make` completes. A script that reads the terminal gets an error.
 
@@ -32,7 +33,7 @@ LINE = re.compile(
     r"|total \d+ steps?: \d+ run, \d+ reused, \d+ failed, \d+ left; \d+ outputs?; [\d.]+ (ms|s)"
     r"|nothing to do: \d+ steps? up to date \([\d.]+ (ms|s)\)"
     r"|make(\[\d+\])?: (Entering|Leaving) directory '[^']+'"
-    r"|cd \S+ && \S+/task-pipeline [-\w ]+"
+    r"|cd \S+ && \S+/task-pipeline [-\w ]*"
 )
 
 
@@ -44,6 +45,9 @@ class Tree:
         # Whether a jobserver that is not theirs reaches the scripts: make would warn.
         script = MARK + 'test -z "$MAKEFLAGS$MFLAGS$MAKELEVEL"\nmake -f sub.mk && make -j2 -f sub.mk\n' + 'echo made > "$OUTPUT_DIR/made"\n'
         pipeline += task("sub", script)
+        # One that shares the tokens, be they make's or the run's.
+        script = MARK + 'test -n "$MAKEFLAGS"\nmake -f sub.mk && make -f sub.mk\n' + 'echo made > "$OUTPUT_DIR/made"\n'
+        pipeline += task("shared", script, jobserver=True)
         if gate:
             pipeline += task("wait", MARK + f": > started\n{GATE}\n")
         self.boxes = [Box((pipeline, files), f"t15-{name}") for name in "abc"]
@@ -64,7 +68,7 @@ class Tree:
         return self.boxes[0].environment()
 
     def logs(self):
-        return "".join(box.run("log", "sub")[1] for box in self.boxes)
+        return "".join(box.run("log", name)[1] for box in self.boxes for name in ("sub", "shared"))
 
     def faults(self, text, whole=True):
         """What is wrong with the output of a make that came to its end."""
@@ -103,7 +107,8 @@ def makes(family):
     ]
     lines = family.random.sample(lines, min(len(lines), family.count("makes", 6, len(lines))))
     for plus, line in lines:
-        with Tree(plus) as tree:
+        # With a `+` the tokens are the limit, with and without one of its own.
+        with Tree(plus, args=family.random.choice(["-j2", "-j5", ""]) if plus else "-j2") as tree:
             faults = []
             for again in (False, True):
                 done = subprocess.run(["bash", "-c", f"set -o pipefail; {line}"], cwd=tree.path, env=tree.environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=PATIENCE)
@@ -269,7 +274,7 @@ def interrupts(family):
     clean = 0
     cases = family.random.sample(cases, min(len(cases), family.count("interrupts", 6, len(cases))))
     for n, (command, act, want) in enumerate(cases):
-        with Tree("+" if n % 2 else "", gate=True) as tree:
+        with Tree("+" if n % 2 else "", gate=True, args="" if n % 4 == 1 else "-j2") as tree:
             faults = at_terminal(family, command, act, want, tree)
             clean += not faults
             for fault in faults:

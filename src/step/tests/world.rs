@@ -83,6 +83,7 @@ impl World {
             dir: self.dir.path().into(),
             env: self.env.iter().map(|(name, value)| (name.into(), value.into())).collect(),
             timeout: self.timeout,
+            jobserver: None,
         }
     }
 

@@ -42,6 +42,18 @@ impl Call {
         self
     }
 
+    /// With these redirections, as a shell writes them.
+    pub(crate) fn redirected(mut self, redirections: &str) -> Call {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("exec \"$0\" \"$@\" {redirections}")]);
+        shell.arg(self.command.get_program()).args(self.command.get_args());
+        shell.current_dir(self.command.get_current_dir().unwrap()).env_clear();
+        shell.envs(self.command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        shell.stdin(Stdio::null());
+        self.command = shell;
+        self
+    }
+
     /// Runs it to its end.
     pub(crate) fn go(self) -> Ran {
         self.start().end()
@@ -81,6 +93,11 @@ impl Running {
 
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(self.child.as_ref().unwrap()), signal).unwrap();
+    }
+
+    /// What it has answered so far.
+    pub(crate) fn stdout(&self) -> String {
+        all_of(&self.stdout)
     }
 
     /// What it has said so far.

@@ -1,0 +1,68 @@
+//! `watch`: runs, and runs again when something that a run reads has changed.
+
+use crate::cli::Run;
+use crate::error::{Error, OrIo as _, Result};
+use crate::progress::{Event, Hush, Lines, Loudness, Paint, Progress as _};
+use crate::run;
+use crate::watch::Watcher;
+
+/// Runs until it is ended.
+pub(super) fn watch(args: &Run) -> Result<u8> {
+    crate::sys::ignore_tty_stops().or_io("set up", "signals")?;
+    run::die_when_idle()?;
+    let mut options = super::run::options(args)?;
+    let mut cause = None;
+    let mut was_trouble = false;
+    loop {
+        let is_first = cause.is_none();
+        // Before anything is read, so that what changes meanwhile is not missed.
+        let mut watcher = Watcher::new(run::reads(&options))?;
+        let mut progress = Hush::new(Box::new(super::run::audience(args)?), cause.take());
+        if std::mem::take(&mut was_trouble) {
+            // That it is over is news, even if there is nothing to do.
+            progress.speak();
+        }
+        let end = run::run(&options, &mut progress);
+        let mut has_spoken = progress.has_spoken();
+        if end.is_err() && !has_spoken {
+            progress.speak();
+            has_spoken = true;
+        }
+        // The bar may still have something to show; what follows is below it.
+        drop(progress);
+        match end {
+            Ok(summary) => {
+                if let Some(signal) = summary.interrupted.or_else(run::late_signal) {
+                    let _ = signal_hook::low_level::emulate_default_handler(signal);
+                }
+                // Asked for once.
+                options.always = false;
+            }
+            Err(error) if is_final(&error, is_first) => {
+                return Err(super::run::hint(error, &options.inputs));
+            }
+            Err(error) => {
+                was_trouble = true;
+                super::complain(&error.to_string());
+            }
+        }
+        if has_spoken {
+            let loudness = if args.quiet { Loudness::Quiet } else { Loudness::Normal };
+            let mut lines = Lines::new(std::io::stderr(), loudness, Paint::Plain);
+            lines.tell(&Event::Note("waiting for changes; Ctrl-C ends"));
+        }
+        // Somebody else's run is no reason to miss a change.
+        options.wait = true;
+        cause = Some(watcher.wait()?.to_string());
+    }
+}
+
+/// Whether there is no point in waiting for a change. A mistake can be mended while we wait, and a file
+/// that vanished while it was read was being replaced.
+fn is_final(error: &Error, is_first: bool) -> bool {
+    match error {
+        Error::Manifest(_) | Error::Usage(_) => false,
+        Error::Internal(_) | Error::Damaged { .. } | Error::Foreign { .. } => true,
+        _ => is_first,
+    }
+}

@@ -1,0 +1,260 @@
+//! What make hands down: the tokens of its jobserver, and that it only wants to know what would be
+//! done. And the other way round: what a script needs so that a make, cargo or ninja in it shares our
+//! tokens. Unaware of runs and steps.
+//!
+//! A jobserver is a pipe or FIFO with a byte for each job that may run beside the first: everybody who
+//! is started owns one token from birth, reads a byte for every further job, and writes it back when that
+//! has ended. A pipe is named by the numbers of its two descriptors, and make says these numbers even
+//! to commands that it does not hand the descriptors to. So they are looked at before any file is
+//! opened: afterwards the same numbers are ours.
+
+use std::fs::OpenOptions;
+use std::io;
+use std::num::NonZeroUsize;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::process::{Command, Stdio};
+use std::sync::{Arc, OnceLock};
+
+use jobserver::{Client, FromEnvErrorKind};
+
+use crate::sys;
+
+/// What make has told us.
+#[derive(Debug, Default)]
+pub struct Inherited {
+    /// Its jobserver.
+    pub jobserver: Option<Jobserver>,
+    /// It has a jobserver that does not reach us; what to do about that.
+    pub out_of_reach: Option<&'static str>,
+    /// Its `-j`.
+    pub jobs: Option<NonZeroUsize>,
+    /// `make -n`, `-q` or `-t`, which run recipe lines with a `+` all the same.
+    pub runs_nothing: bool,
+}
+
+/// Where the tokens lie.
+#[derive(Debug, Clone)]
+pub struct Jobserver {
+    client: Client,
+    place: Arc<Place>,
+}
+
+#[derive(Debug)]
+enum Place {
+    /// Descriptors of this process.
+    Pipe(RawFd, RawFd),
+    /// Absolute path.
+    Fifo(String),
+}
+
+/// What a script is given.
+#[derive(Debug)]
+pub struct Share {
+    /// Variables.
+    pub env: [(&'static str, String); 2],
+    /// Descriptors that it has to inherit under their numbers, if any.
+    pub fds: Vec<RawFd>,
+    /// Keeps the descriptors open, which names in `env` may lead to.
+    _open: Vec<OwnedFd>,
+}
+
+/// Our environment's view, taken by the first call: the first thing in `main`.
+pub fn inherited() -> &'static Inherited {
+    static INHERITED: OnceLock<Inherited> = OnceLock::new();
+    INHERITED.get_or_init(look)
+}
+
+fn look() -> Inherited {
+    let flags = std::env::var("MAKEFLAGS").unwrap_or_default();
+    let found = sys::jobserver_from_env();
+    let mut inherited =
+        Inherited { jobs: jobs(&flags), runs_nothing: runs_nothing(&flags), ..Default::default() };
+    let value = found.var.map(|(_, value)| value.to_string_lossy().into_owned());
+    let place = value.as_deref().and_then(auth).and_then(place);
+    match (found.client, place) {
+        (Ok(client), Some(place)) if place.is_sound() => {
+            inherited.jobserver = Some(Jobserver { client, place: Arc::new(place) });
+        }
+        (Err(err), _)
+            if matches!(err.kind(), FromEnvErrorKind::NoEnvVar | FromEnvErrorKind::NoJobserver) => {
+        }
+        (_, Some(Place::Fifo(_))) => inherited.out_of_reach = Some("its FIFO can't be opened"),
+        (_, _) => {
+            inherited.out_of_reach = Some("begin this line of the recipe with `+`");
+        }
+    }
+    inherited
+}
+
+impl Place {
+    /// Whether it is what make says: one pipe, one end to read from and one to write to.
+    fn is_sound(&self) -> bool {
+        match *self {
+            Place::Fifo(_) => true,
+            Place::Pipe(read, write) => match (sys::pipe_of(read), sys::pipe_of(write)) {
+                (Some(from), Some(to)) => {
+                    read > 2 && write > 2 && from.can_read && to.can_write && from.id == to.id
+                }
+                _ => false,
+            },
+        }
+    }
+}
+
+/// The value of the last option that counts, as every reader of the variable agrees on.
+fn auth(flags: &str) -> Option<&str> {
+    let value = |option: &str| flags.rsplit_once(option).map(|(_, rest)| rest);
+    let rest = value("--jobserver-auth=").or_else(|| value("--jobserver-fds="))?;
+    rest.split(' ').next()
+}
+
+fn place(auth: &str) -> Option<Place> {
+    if let Some(path) = auth.strip_prefix("fifo:") {
+        // A script's working directory is another one.
+        let path = std::path::absolute(path).ok()?;
+        return Some(Place::Fifo(path.to_str()?.to_owned()));
+    }
+    let (read, write) = auth.split_once(',')?;
+    Some(Place::Pipe(read.parse().ok()?, write.parse().ok()?))
+}
+
+/// Jobs that a run can do at once: each is a thread.
+const MOST_JOBS: usize = 4096;
+
+/// `-j8` among the words.
+fn jobs(flags: &str) -> Option<NonZeroUsize> {
+    let words = flags.split(' ').take_while(|word| *word != "--");
+    let jobs = words.filter_map(|word| word.strip_prefix("-j")?.parse::<usize>().ok()).last()?;
+    NonZeroUsize::new(jobs.min(MOST_JOBS))
+}
+
+/// Whether one of n, q, t is among the letters, which come first and without a dash.
+fn runs_nothing(flags: &str) -> bool {
+    let letters = flags.split(' ').next().unwrap_or_default();
+    letters.bytes().all(|letter| letter.is_ascii_alphabetic()) && letters.contains(['n', 'q', 't'])
+}
+
+impl Jobserver {
+    /// A new one, for this many jobs at once, ours being one of them.
+    ///
+    /// # Errors
+    /// Those of pipe(2).
+    pub fn new(jobs: usize) -> io::Result<Jobserver> {
+        let client = Client::new(jobs.saturating_sub(1))?;
+        // The crate tells the numbers of its descriptors to those only who start a process.
+        let mut probe = Command::new("");
+        client.configure(&mut probe);
+        let flags = probe.get_envs().find_map(|(_, value)| value?.to_str());
+        let place = flags.and_then(auth).and_then(place);
+        let place = place.ok_or_else(|| io::Error::other("the jobserver has no name"))?;
+        Ok(Jobserver { client, place: Arc::new(place) })
+    }
+
+    /// For taking tokens and giving them back.
+    pub fn client(&self) -> Client {
+        self.client.clone()
+    }
+
+    /// Prepares what scripts are given, in the form that the make among them understands: 4.4 and newer,
+    /// ninja and cargo know the FIFO; for an older make it is a fatal error, and only a pipe will do.
+    ///
+    /// # Errors
+    /// If there are too many open files, or the FIFO is gone.
+    pub fn share(&self, jobs: usize) -> io::Result<Share> {
+        let is_pipe = make_is_older_than_its_fifos();
+        let mut open = Vec::new();
+        match &*self.place {
+            Place::Fifo(path) if is_pipe => {
+                // For both at once, or opening would wait for somebody at the other end.
+                for _ in 0..2 {
+                    let file = OpenOptions::new().read(true).write(true).open(path)?;
+                    open.push(sys::duplicate_high(file.as_raw_fd())?);
+                }
+            }
+            Place::Fifo(_) => {}
+            // High numbers, because a script may have uses of its own for the low ones.
+            Place::Pipe(read, write) => {
+                open.push(sys::duplicate_high(*read)?);
+                open.push(sys::duplicate_high(*write)?);
+            }
+        }
+        let numbers: Vec<RawFd> = open.iter().map(AsRawFd::as_raw_fd).collect();
+        let (auth, fds) = match (&*self.place, numbers.as_slice()) {
+            (_, &[read, write]) if is_pipe => {
+                let auth =
+                    format!("--jobserver-fds={read},{write} --jobserver-auth={read},{write}");
+                (auth, numbers)
+            }
+            // The kernel gives a pipe a name too, for as long as we live.
+            (Place::Pipe(..), &[read, _]) => {
+                let auth = format!("--jobserver-auth=fifo:/proc/{}/fd/{read}", std::process::id());
+                (auth, Vec::new())
+            }
+            (Place::Pipe(..), _) => return Err(io::Error::other("the jobserver is gone")),
+            (Place::Fifo(path), _) => (format!("--jobserver-auth=fifo:{path}"), Vec::new()),
+        };
+        // As make writes it: the first word, empty here, is for letters.
+        let value = format!(" -j{jobs} {auth}");
+        let env = [("MAKEFLAGS", value.clone()), ("CARGO_MAKEFLAGS", value)];
+        Ok(Share { env, fds, _open: open })
+    }
+}
+
+/// Whether there is a GNU make and it is older than 4.4.
+fn make_is_older_than_its_fifos() -> bool {
+    let mut make = Command::new("make");
+    make.arg("--version").env_remove("MAKEFLAGS").stdin(Stdio::null()).stderr(Stdio::null());
+    let Ok(output) = make.output() else { return false };
+    let text = String::from_utf8_lossy(&output.stdout);
+    let Some(version) = text.strip_prefix("GNU Make ") else { return false };
+    let mut parts = version.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);
+    match (parts.next(), parts.next()) {
+        (Some(Ok(major)), Some(Ok(minor))) => (major, minor) < (4, 4),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_jobserver_counts() {
+        assert_eq!(auth(" -j2 --jobserver-auth=3,4"), Some("3,4"));
+        assert_eq!(auth("--jobserver-auth=3,4 -j --jobserver-auth=fifo:/x -k"), Some("fifo:/x"));
+        assert_eq!(auth("--jobserver-fds=5,6 -j"), Some("5,6"));
+        assert_eq!(auth("-j2"), None);
+    }
+
+    #[test]
+    fn what_is_no_number_is_no_pipe() {
+        assert!(matches!(place("3,4"), Some(Place::Pipe(3, 4))));
+        for auth in ["", "3", "3,", ",4", "a,b", "99999999999,4"] {
+            assert!(place(auth).is_none(), "{auth}");
+        }
+        assert!(!Place::Pipe(-2, -2).is_sound() && !Place::Pipe(1000, 1001).is_sound());
+        assert!(matches!(place("fifo:/a"), Some(Place::Fifo(path)) if path == "/a"));
+    }
+
+    #[test]
+    fn letters_are_told_from_words() {
+        for flags in ["n", "kn -j2", "q", "kst -- A=b"] {
+            assert!(runs_nothing(flags), "{flags}");
+        }
+        for flags in ["", " -j2 -n", "-n", "k", "--no-print-directory", "name=n", " -- n=1"] {
+            assert!(!runs_nothing(flags), "{flags}");
+        }
+        assert_eq!(jobs("ks -j8 --jobserver-auth=3,4").map(NonZeroUsize::get), Some(8));
+        assert_eq!(jobs(" -j --jobserver-auth=3,4 -- X=-j3 -j4"), None);
+    }
+
+    #[test]
+    fn both_ends_of_two_pipes_are_none() {
+        let (read, write) = io::pipe().unwrap();
+        let (other, _) = io::pipe().unwrap();
+        let (read, write, other) = (read.as_raw_fd(), write.as_raw_fd(), other.as_raw_fd());
+        assert!(Place::Pipe(read, write).is_sound());
+        assert!(!Place::Pipe(other, write).is_sound(), "two pipes");
+        assert!(!Place::Pipe(write, read).is_sound(), "the wrong ends");
+    }
+}

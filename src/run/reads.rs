@@ -1,0 +1,62 @@
+//! What a run reads, for whoever wants to know when it changes.
+
+use std::path::{Path, PathBuf};
+
+use crate::db::{self, Db};
+use crate::manifest::{Manifest, is_plain};
+use crate::text::as_path;
+use crate::watch::{Reads, Tree};
+
+use super::RunOptions;
+use super::files::STDIN;
+use super::walk::split;
+
+/// A folder with this file is what an export has left.
+const EXPORTED: &str = ".task-pipeline-export";
+
+/// The manifest, and if it makes sense all files that it and the command line name. Makes nothing.
+pub fn reads(options: &RunOptions) -> Reads {
+    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let mut reads = Reads {
+        files: vec![absolute(&options.manifest)],
+        trees: Vec::new(),
+        skip: vec![absolute(&options.db)],
+        skip_with: Some(EXPORTED),
+    };
+    reads.skip.extend(options.db.canonicalize());
+    // With mistakes in it nothing runs, whatever else changes.
+    let Ok(manifest) = Manifest::read(&options.manifest) else { return reads };
+    for task in &manifest.tasks {
+        reads.files.extend(task.files.iter().map(|path| manifest.dir.join(path)));
+        for pattern in &task.inputs {
+            match split(pattern) {
+                Ok(Some(split)) => reads.trees.push(Tree {
+                    start: manifest.dir.join(split.fixed),
+                    glob: split.glob,
+                    depth: split.depth,
+                    hidden: split.hidden,
+                }),
+                _ if is_plain(pattern) => reads.files.push(manifest.dir.join(pattern)),
+                _ => {}
+            }
+        }
+    }
+    reads.files.extend(arguments(options).iter().map(|path| absolute(path)));
+    reads
+}
+
+/// The INPUTs, of this command line or of the run before.
+fn arguments(options: &RunOptions) -> Vec<PathBuf> {
+    if !options.inputs.is_empty() || options.no_inputs {
+        let files = options.inputs.iter().filter(|path| path.as_os_str() != STDIN);
+        return files.cloned().collect();
+    }
+    if !Db::file(&options.db).exists() {
+        return Vec::new();
+    }
+    // A database that can't be read is the run's to complain of.
+    let Ok(db) = Db::open_read_only(&options.db) else { return Vec::new() };
+    let remembered = db::arguments(&db.lock()).unwrap_or_default();
+    let files = remembered.into_iter().filter(|argument| argument.object.is_none());
+    files.map(|argument| as_path(&argument.path).to_owned()).collect()
+}

@@ -1,0 +1,159 @@
+//! Which folders have to be watched, and what in them counts.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use globset::GlobSet;
+use walkdir::{DirEntry, WalkDir};
+
+use crate::error::Result;
+
+/// What a run reads. All paths are absolute.
+#[derive(Debug, Default)]
+pub struct Reads {
+    /// Files by name; they need not exist.
+    pub files: Vec<PathBuf>,
+    /// Files by pattern.
+    pub trees: Vec<Tree>,
+    /// Folders that nothing is read from, wherever they are.
+    pub skip: Vec<PathBuf>,
+    /// A folder with a file of this name is another one.
+    pub skip_with: Option<&'static str>,
+}
+
+/// Files below a folder whose path from there on matches.
+#[derive(Debug)]
+pub struct Tree {
+    pub start: PathBuf,
+    pub glob: GlobSet,
+    /// Number of components of that path, if it is certain; then links to folders are followed.
+    pub depth: Option<usize>,
+    /// Names with a leading dot are meant too.
+    pub hidden: bool,
+}
+
+pub(super) struct Plan {
+    reads: Reads,
+    /// By folder: what of it is on the way to something.
+    names: BTreeMap<PathBuf, BTreeSet<OsString>>,
+    /// Folders of trees.
+    inside: HashSet<PathBuf>,
+}
+
+/// Called with each folder to be watched, those above before those below, and whether files in it are read.
+pub(super) type Watch<'a> = dyn FnMut(&Path, bool) -> Result<()> + 'a;
+
+impl Plan {
+    pub(super) fn make(mut reads: Reads, watch: &mut Watch<'_>) -> Result<Plan> {
+        let targets = reads.files.iter().filter(|file| file.is_symlink());
+        let mut files: Vec<PathBuf> = targets.filter_map(|link| link.canonicalize().ok()).collect();
+        files.append(&mut reads.files);
+        let skipped = reads.skip.iter().filter_map(|path| identity(path)).collect();
+        let mut plan = Plan { reads, names: BTreeMap::new(), inside: HashSet::new() };
+        for path in files.iter().chain(plan.reads.trees.iter().map(|tree| &tree.start)) {
+            note(&mut plan.names, path);
+        }
+        let parents: HashSet<&Path> = files.iter().filter_map(|file| file.parent()).collect();
+        for folder in plan.names.keys() {
+            watch(folder, parents.contains(folder.as_path()))?;
+        }
+        // Files that a link in a tree leads to.
+        let mut beyond = Vec::new();
+        for tree in &plan.reads.trees {
+            let skip_with = plan.reads.skip_with;
+            tree.each_folder(&skipped, skip_with, &mut plan.inside, &mut beyond, watch)?;
+        }
+        for file in &beyond {
+            note(&mut plan.names, file);
+            // Those above may be watched by now; whatever of them is not, is now.
+            for folder in file.ancestors().skip(1) {
+                watch(folder, file.parent() == Some(folder))?;
+            }
+        }
+        Ok(plan)
+    }
+
+    /// Whether something that happened to `path`, in `folder`, can change what a run reads.
+    pub(super) fn counts(&self, folder: &Path, path: &Path, is_dir: bool) -> bool {
+        if self.reads.skip.iter().any(|skip| path.starts_with(skip)) {
+            return false;
+        }
+        let name = path.file_name().unwrap_or_default();
+        if self.names.get(folder).is_some_and(|names| names.contains(name)) {
+            return true;
+        }
+        self.reads.trees.iter().any(|tree| {
+            let Ok(below) = path.strip_prefix(&tree.start) else { return false };
+            if !tree.hidden && below.iter().any(is_hidden) {
+                return false;
+            }
+            // A link to a folder is no folder, and one that is gone can't be asked.
+            let may_lead_on = is_dir || self.inside.contains(path) || path.is_dir();
+            let depth = below.iter().count();
+            match may_lead_on {
+                true => tree.depth.is_none_or(|files| depth < files),
+                false => tree.glob.is_match(below),
+            }
+        })
+    }
+}
+
+/// Notes a path's name in the folder above it, that one's in the next, and so on.
+fn note(names: &mut BTreeMap<PathBuf, BTreeSet<OsString>>, path: &Path) {
+    for child in path.ancestors() {
+        if let (Some(folder), Some(name)) = (child.parent(), child.file_name()) {
+            names.entry(folder.to_owned()).or_default().insert(name.to_owned());
+        }
+    }
+}
+
+impl Tree {
+    fn each_folder(
+        &self,
+        skipped: &HashSet<(u64, u64)>,
+        skip_with: Option<&str>,
+        inside: &mut HashSet<PathBuf>,
+        beyond: &mut Vec<PathBuf>,
+        watch: &mut Watch<'_>,
+    ) -> Result<()> {
+        let is_wanted = |entry: &DirEntry| {
+            let is_start = entry.depth() == 0;
+            let is_seen = is_start || self.hidden || !is_hidden(entry.file_name());
+            let is_other = entry.file_type().is_dir()
+                && (identity(entry.path()).is_some_and(|id| skipped.contains(&id))
+                    || !is_start && skip_with.is_some_and(|name| entry.path().join(name).exists()));
+            is_seen && !is_other
+        };
+        let tree = WalkDir::new(&self.start)
+            .follow_links(self.depth.is_some())
+            .max_depth(self.depth.unwrap_or(usize::MAX));
+        // What can't be read now is read by nobody; if that changes, the folder above tells.
+        for entry in tree.into_iter().filter_entry(is_wanted).flatten() {
+            let is_deep = self.depth.is_some_and(|depth| entry.depth() >= depth);
+            if entry.file_type().is_dir() && !is_deep {
+                // Before it is listed: what comes to be in between is then told twice.
+                watch(entry.path(), true)?;
+                inside.insert(entry.into_path());
+            } else if entry.path_is_symlink()
+                && self
+                    .glob
+                    .is_match(entry.path().strip_prefix(&self.start).unwrap_or(entry.path()))
+            {
+                beyond.extend(entry.path().canonicalize());
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_hidden(name: &OsStr) -> bool {
+    name.as_bytes().first() == Some(&b'.')
+}
+
+/// Which folder it is, whatever it is called.
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    path.metadata().ok().map(|found| (found.dev(), found.ino()))
+}

@@ -62,9 +62,12 @@ pub(super) fn section(out: &mut String, facts: &Facts) {
         html!(out, "<p>", count((facts.tasks.len() - SHOWN) as u64), " more tasks are told by ");
         html!(out, "<code>task-pipeline status</code>.</p>\n");
     }
-    html!(
-        out,
-        "<p class=\"muted\">Retired steps belong to earlier inputs or scripts; they come alive again with \
-        their results.</p>\n</section>\n"
-    );
+    if facts.tasks.iter().any(|task| task.retired > 0) {
+        html!(
+            out,
+            "<p class=\"muted\">Retired steps belong to earlier inputs or scripts; they come alive again with their \
+             results.</p>\n"
+        );
+    }
+    html!(out, "</section>\n");
 }

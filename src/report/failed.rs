@@ -14,6 +14,9 @@ use super::summary::icon;
 /// Those whose log is seen at once; the others are opened by whoever wants to.
 const OPEN: usize = 3;
 
+/// Those that are listed at once. What is below them on the page should be found too.
+const SEEN: usize = 8;
+
 /// The section, if any failed.
 pub(super) fn section(out: &mut String, facts: &Facts, store: &Store) -> Result<()> {
     if facts.failed.is_empty() {
@@ -33,7 +36,13 @@ pub(super) fn section(out: &mut String, facts: &Facts, store: &Store) -> Result<
         html!(out, "</code> prints all.</p>\n");
     }
     for (at, step) in facts.failed.iter().enumerate() {
+        if at == SEEN {
+            html!(out, "<details class=\"rest\"><summary>", shown - SEEN, " more</summary>\n");
+        }
         one(out, facts, step, store, at < OPEN)?;
+    }
+    if shown > SEEN {
+        html!(out, "</details>\n");
     }
     html!(out, "</section>\n");
     Ok(())

@@ -20,7 +20,7 @@ const COLUMN: f64 = WIDTH + 64.0;
 const ROW: f64 = HEIGHT + 22.0;
 const MARGIN: f64 = 3.0;
 /// Letters of a name that fit a box.
-const NAME: usize = 24;
+const NAME: usize = 22;
 
 /// The drawing, or a word about why there is none.
 pub(super) fn draw(out: &mut String, facts: &Facts) {
@@ -203,9 +203,13 @@ fn digits(number: u64) -> f64 {
     f64::from(digits) + f64::from((digits - 1) / 3) * 0.5
 }
 
+/// Both ends of a name: those of a family differ in their last letters.
 fn short(name: &str) -> String {
-    if name.chars().count() <= NAME {
+    let length = name.chars().count();
+    if length <= NAME {
         return name.to_owned();
     }
-    name.chars().take(NAME - 1).chain(['…']).collect()
+    let tail = NAME / 2 - 1;
+    let head = name.chars().take(NAME - 1 - tail);
+    head.chain(['…']).chain(name.chars().skip(length - tail)).collect()
 }

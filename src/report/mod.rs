@@ -1,6 +1,6 @@
 //! `report`: one page about where a pipeline stands, how its last run went and why steps failed. It needs no
 //! network and no script, and it stays small however many steps there are: what is drawn step by step for
-//! a few hundred is summed up for more. A file per section; [`html`] is why no name or log can break it.
+//! a few hundred is summed up for more. A file per section; `html` is why no name or log can break it.
 //! Unaware of where the page goes.
 
 mod cells;

@@ -10,8 +10,10 @@ use super::cells::{BARS, Spread};
 use super::facts::Facts;
 use super::html::{At, count, html, text};
 use super::scale::{Log, memory_words, time_words};
-use super::tasks::SHOWN;
 use super::{open, scroll};
+
+/// Tasks that are drawn.
+const SHOWN: usize = 100;
 
 /// Distance of the bars of a histogram.
 const STEP: f64 = 4.0;
@@ -100,7 +102,9 @@ pub(super) fn section(out: &mut String, facts: &Facts) {
     open(out, "spread");
     let measured =
         facts.tasks.iter().filter_map(|task| Some((task, facts.spreads.0.get(&task.id)?)));
-    let measured: Vec<(&ReportTask, &[Spread; 2])> = measured.take(SHOWN).collect();
+    let mut measured: Vec<(&ReportTask, &[Spread; 2])> = measured.collect();
+    let left_out = measured.len().saturating_sub(SHOWN);
+    measured.truncate(SHOWN);
     if measured.is_empty() {
         html!(out, "<p>No step is done yet.</p>\n</section>\n");
         return;
@@ -114,6 +118,9 @@ pub(super) fn section(out: &mut String, facts: &Facts) {
         let rows: Vec<(&ReportTask, &Spread)> =
             measured.iter().map(|(task, spreads)| (*task, &spreads[measure.place])).collect();
         table(out, measure, &rows);
+    }
+    if left_out > 0 {
+        html!(out, "<p>", count(left_out as u64), " more tasks are left out.</p>\n");
     }
     html!(out, "</section>\n");
 }

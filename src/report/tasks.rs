@@ -9,7 +9,7 @@ use super::summary::icon;
 use super::{open, scroll};
 
 /// Rows of a table that has one for each task.
-pub(super) const SHOWN: usize = 300;
+const SHOWN: usize = 300;
 
 /// The section.
 pub(super) fn section(out: &mut String, facts: &Facts) {

@@ -173,6 +173,7 @@ fn a_report_of_many_steps_is_small_and_still_exact() {
         "101 of 5,005 steps failed",
         "5,005 attempts of run 1",
         "30 of 101",
+        "22 more",
         "Workers 1–13",
         "copy 4999",
         "The higher, the busier",

@@ -28,7 +28,7 @@ pub(super) fn verify(args: &Verify) -> Result<u8> {
         let findings: Vec<_> = verified
             .findings
             .iter()
-            .map(|Finding { object, why }| json!({ "object": object.map(|o| o.hex()), "why": why }))
+            .map(|Finding { object, why, .. }| json!({ "object": object.map(|o| o.hex()), "why": why }))
             .collect();
         answer::json(&json!({
             "objects": verified.objects, "bytes": verified.bytes, "hashed": verified.hashed,
@@ -37,7 +37,7 @@ pub(super) fn verify(args: &Verify) -> Result<u8> {
         return Ok(code);
     }
     answer::write(|out| {
-        for Finding { object, why } in &verified.findings {
+        for Finding { object, why, .. } in &verified.findings {
             writeln!(out, "{}: {why}", object.map_or_else(|| "database".to_owned(), name))?;
         }
         writeln!(

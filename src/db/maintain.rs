@@ -25,12 +25,14 @@ pub fn each_object(
     Ok(())
 }
 
-/// What SQLite itself finds wrong with the file, and references to rows that aren't there.
+/// What SQLite itself finds wrong with the file, and references to rows that aren't there. `whole` compares
+/// the indexes with their tables as well.
 ///
 /// # Errors
 /// Also if a page can't be read: that is told apart from damage, for a backup doesn't cure it.
-pub fn check_database(conn: &Connection) -> Result<Vec<String>> {
-    let mut statement = conn.prepare("PRAGMA quick_check(20)").or_db(WHAT)?;
+pub fn check_database(conn: &Connection, whole: bool) -> Result<Vec<String>> {
+    let check = if whole { "PRAGMA integrity_check(20)" } else { "PRAGMA quick_check(20)" };
+    let mut statement = conn.prepare(check).or_db(WHAT)?;
     let rows = statement.query_map([], |row| row.get::<_, String>(0));
     let found: Vec<String> = rows.and_then(|rows| rows.collect()).or_db(WHAT)?;
     // A row may have several lines, the first of which names the database.
@@ -78,7 +80,7 @@ pub fn unproven_objects(conn: &Connection) -> Result<Vec<ObjectHash>> {
 }
 
 /// Everything that a live step works on, made or printed.
-const LIVE_OBJECTS: &str = "
+pub(super) const LIVE_OBJECTS: &str = "
     SELECT object FROM step WHERE live = 1
     UNION ALL SELECT o.object FROM step s JOIN output o ON o.step = s.id WHERE s.live = 1 AND s.state = 1
     UNION ALL SELECT a.log FROM step s JOIN attempt a ON a.step = s.id WHERE s.live = 1
@@ -181,79 +183,6 @@ pub fn lose_log(conn: &Connection, log: &ObjectHash) -> Result<usize> {
 pub fn forget_object(conn: &Connection, object: &ObjectHash) -> Result<()> {
     conn.execute("DELETE FROM object WHERE hash = ?1", [object]).or_db(WHAT)?;
     Ok(())
-}
-
-/// Which old results count as needed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum History {
-    /// All of them.
-    All,
-    /// Those of the last so many runs.
-    Runs(u32),
-}
-
-/// Calls `see` with (hash, bytes) of every object that nothing needed refers to.
-pub fn each_garbage(
-    conn: &Connection,
-    history: History,
-    see: &mut dyn FnMut(ObjectHash, u64),
-) -> Result<()> {
-    conn.execute_batch(
-        "DROP TABLE IF EXISTS temp.needed;
-         CREATE TEMP TABLE needed(object BLOB PRIMARY KEY) WITHOUT ROWID;",
-    )
-    .or_db(WHAT)?;
-    let old = match history {
-        History::All => "
-            UNION ALL SELECT object FROM step
-            UNION ALL SELECT object FROM output UNION ALL SELECT log FROM attempt"
-            .to_owned(),
-        History::Runs(runs) => format!(
-            "UNION ALL SELECT s.object FROM step s JOIN attempt a ON a.step = s.id
-               WHERE a.run > (SELECT max(id) FROM run) - {runs}
-             UNION ALL SELECT o.object FROM output o JOIN attempt a ON a.step = o.step
-               WHERE a.run > (SELECT max(id) FROM run) - {runs}
-             UNION ALL SELECT log FROM attempt WHERE run > (SELECT max(id) FROM run) - {runs}"
-        ),
-    };
-    conn.execute_batch(&format!(
-        "INSERT OR IGNORE INTO temp.needed SELECT object FROM ({LIVE_OBJECTS}
-           UNION ALL SELECT object FROM input_file UNION ALL SELECT object FROM argument {old})
-         WHERE object IS NOT NULL"
-    ))
-    .or_db(WHAT)?;
-    let mut statement = conn
-        .prepare("SELECT hash, size FROM object WHERE hash NOT IN temp.needed ORDER BY hash")
-        .or_db(WHAT)?;
-    let mut rows = statement.query([]).or_db(WHAT)?;
-    while let Some(row) = rows.next().or_db(WHAT)? {
-        see(row.get(0).or_db(WHAT)?, row.get::<_, i64>(1).or_db(WHAT)?.unsigned_abs());
-    }
-    Ok(())
-}
-
-/// Takes the rows of objects away, in one transaction. A step of history that made one of them has to
-/// run again if it ever comes alive again; one that only printed it comes alive without its log.
-pub fn drop_objects(conn: &mut Connection, objects: &[ObjectHash]) -> Result<()> {
-    let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate).or_db(WHAT)?;
-    tx.execute_batch(
-        "DROP TABLE IF EXISTS temp.dropped;
-         CREATE TEMP TABLE dropped(object BLOB PRIMARY KEY) WITHOUT ROWID;",
-    )
-    .or_db(WHAT)?;
-    for object in objects {
-        tx.prepare_cached("INSERT OR IGNORE INTO temp.dropped VALUES (?1)")
-            .and_then(|mut s| s.execute([object]))
-            .or_db(WHAT)?;
-    }
-    tx.execute_batch(
-        "UPDATE step SET state = 0 WHERE live = 0 AND state = 1 AND id IN
-           (SELECT step FROM output WHERE object IN temp.dropped);
-         UPDATE attempt SET log = NULL WHERE log IN temp.dropped;
-         DELETE FROM object WHERE hash IN temp.dropped;",
-    )
-    .or_db(WHAT)?;
-    tx.commit().or_db(WHAT)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 use crate::error::{OrDb, Result};
 use crate::object::ObjectHash;
 
-use super::maintain::{History, each_garbage};
+use super::garbage::{History, each_garbage};
 
 const WHAT: &str = "look for unsynced objects";
 

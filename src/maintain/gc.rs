@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use walkdir::WalkDir;
 
 use crate::db::{self, Db, History};
-use crate::error::{OrIo, Result};
+use crate::error::{Error, OrIo, Result};
 use crate::object::ObjectHash;
 use crate::store::Store;
 
@@ -45,6 +45,16 @@ impl Freed {
 /// What keeps it from going on; what went until then is consistent.
 pub fn gc(db: &Db, store: &Store, options: GcOptions) -> Result<Freed> {
     let mut freed = Freed::default();
+    // What a damaged database doesn't refer to any more may be needed all the same.
+    let wrong = db::check_database(&db.lock(), true)?;
+    if let Some(first) = wrong.first() {
+        return Err(Error::Foreign {
+            path: Db::file(store.root().parent().unwrap_or(store.root())),
+            why: format!(
+                "is damaged, so nothing was removed: {first}; restore it from a backup, or start anew with another --db"
+            ),
+        });
+    }
     // Strays are listed before the rows are read: what is committed meanwhile has a row by then.
     let strays = strays(store, options.grace)?;
     let mut garbage = Vec::new();
@@ -55,11 +65,15 @@ pub fn gc(db: &Db, store: &Store, options: GcOptions) -> Result<Freed> {
         }
     }
     for (hash, path, size) in strays {
-        let proven = match hash {
-            Some(hash) => db::known_object(&db.lock(), &hash)?.is_some(),
+        let is_kept = match hash {
+            // What is needed and has lost its row is for `repair`, not for us.
+            Some(hash) => {
+                let conn = db.lock();
+                db::known_object(&conn, &hash)?.is_some() || db::is_needed(&conn, &hash)?
+            }
             None => false,
         };
-        if !proven {
+        if !is_kept {
             freed.strays.push((path, size));
         }
     }

@@ -134,7 +134,7 @@ fn unescape(name: &[u8]) -> Vec<u8> {
 impl Drop for Workshop<'_> {
     fn drop(&mut self) {
         // What can't be removed now is removed by the next run.
-        let _ = std::fs::remove_dir_all(&self.folder);
+        let _ = step::remove_scratch(&self.folder);
     }
 }
 

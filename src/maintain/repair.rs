@@ -2,99 +2,75 @@
 //! input that is good. What comes out must have the hash that is missing; if it hasn't, the step is not
 //! deterministic, which is told, and the store stays as it is.
 
-use std::collections::HashMap;
-use std::fmt;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::path::Path;
 
 use crate::db::{self, Db, Producer};
 use crate::error::{OrIo, Result};
 use crate::object::ObjectHash;
-use crate::step::Outcome;
+use crate::step::{self, Outcome};
 use crate::store::{Placed, Store};
-use crate::text::{as_path, printable};
+use crate::text::as_path;
 
+use super::amend::{make_read_only, record};
 use super::remake::Workshop;
-use super::verify::{Depth, Finding, verify};
-
-/// What became of an object.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Repair {
-    /// A step made it again.
-    Remade { step: i64 },
-    /// The input file still holds it.
-    Reimported { path: Vec<u8> },
-    /// A gather step's listing: the next run lists anew.
-    ListedNextRun,
-    /// A log, which nothing can bring back; the attempt says so.
-    LogLost,
-    /// The step made something else this time.
-    NonDeterministic { step: i64 },
-    /// The step could not be run again.
-    Failed { step: i64, why: String },
-    /// Nothing makes it: put the input back, and run again.
-    NoProducer,
-}
-
-impl fmt::Display for Repair {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Repair::Remade { step } => write!(f, "made again by step {step}"),
-            Repair::Reimported { path } => write!(f, "read again from {}", printable(path)),
-            Repair::ListedNextRun => f.write_str("the next run makes it again"),
-            Repair::LogLost => f.write_str("it was a log, which is lost; its attempt says so now"),
-            Repair::NonDeterministic { step } => write!(
-                f,
-                "not repaired: step {step} is not deterministic, it made something else this time; \
-                 `-B` with --step and its task runs it anew, and the next run what follows from it"
-            ),
-            Repair::Failed { step, why } => {
-                write!(f, "not repaired: step {step} can't make it again: {why}")
-            }
-            Repair::NoProducer => {
-                f.write_str("not repaired: no step makes it; put the input file back and run again")
-            }
-        }
-    }
-}
-
-impl Repair {
-    /// True if nothing is missing any more.
-    pub fn is_good(&self) -> bool {
-        !matches!(
-            self,
-            Repair::NonDeterministic { .. } | Repair::Failed { .. } | Repair::NoProducer
-        )
-    }
-}
-
-/// What was found, and what became of it.
-#[derive(Debug, Default)]
-pub struct RepairReport {
-    pub objects: Vec<(ObjectHash, String, Repair)>,
-    /// Damage of the database itself, which only a backup cures.
-    pub database: Vec<String>,
-}
+use super::report::{Repair, RepairReport};
+use super::verify::{Depth, Finding, Remedy, verify};
 
 /// Finds damage and undoes it. The caller holds the run lock.
 ///
 /// # Errors
 /// What keeps it from going on; what was repaired until then stays so.
 pub fn repair(db: &Db, store: &Store, db_dir: &Path, depth: Depth) -> Result<RepairReport> {
+    // Of a repair that was killed, too.
+    step::end_survivors(&db_dir.join("scratch"))?;
     let mut report = RepairReport::default();
     let mut bad: Vec<(ObjectHash, String)> = Vec::new();
-    for Finding { object, why } in verify(db, store, depth)?.findings {
-        match object {
-            Some(object) => bad.push((object, why)),
-            None => report.database.push(why),
+    for Finding { object, why, remedy } in verify(db, store, depth)?.findings {
+        match (object, remedy) {
+            (None, _) => report.database.push(why),
+            (Some(object), Remedy::MakeAgain) => bad.push((object, why)),
+            (Some(object), Remedy::MakeReadOnly) => match make_read_only(db, store, &object)? {
+                None => report.objects.push((object, why, Repair::MadeReadOnly)),
+                Some((why, Remedy::MakeAgain)) => bad.push((object, why)),
+                Some((why, _)) => report.objects.push((object, why, Repair::Unreadable)),
+            },
+            (Some(object), Remedy::Nothing) => {
+                report.objects.push((object, why, Repair::Unreadable));
+            }
         }
     }
-    for (object, _) in &bad {
-        let _shard = store.lock_shard_exclusive(object.shard())?;
-        set_aside(db, store, db_dir, object)?;
+    if !report.database.is_empty() {
+        // What such a database says of objects is nothing to act upon.
+        return Ok(report);
     }
-    report.objects = get_back(db, store, db_dir, &bad)?;
+    let mut gone = Vec::new();
+    for (object, why) in bad {
+        if record(db, store, &object)? {
+            report.objects.push((object, why, Repair::Recorded));
+            continue;
+        }
+        let _shard = store.lock_shard_exclusive(object.shard())?;
+        set_aside(db, store, db_dir, &object)?;
+        gone.push((object, why));
+    }
+    let unreadable: Vec<ObjectHash> =
+        hashes_of(&report, |repair| *repair == Repair::Unreadable).collect();
+    report.objects.append(&mut get_back_all(db, store, db_dir, &gone, &unreadable)?);
+    report.objects.sort_by_key(|(object, ..)| *object);
+    let is_lost = |repair: &Repair| !repair.is_good() && *repair != Repair::Unreadable;
+    let lost: Vec<ObjectHash> = hashes_of(&report, is_lost).collect();
+    // So that a step of history that comes alive again runs, instead of bringing back what is lost.
+    db::drop_objects(&mut db.lock(), &lost)?;
     Ok(report)
+}
+
+fn hashes_of(
+    report: &RepairReport,
+    has: impl Fn(&Repair) -> bool,
+) -> impl Iterator<Item = ObjectHash> {
+    report.objects.iter().filter(move |(_, _, repair)| has(repair)).map(|(object, ..)| *object)
 }
 
 /// Gets back objects that were set aside, each with what was wrong with it. The caller holds the run
@@ -108,17 +84,48 @@ pub fn get_back(
     db_dir: &Path,
     bad: &[(ObjectHash, String)],
 ) -> Result<Vec<(ObjectHash, String, Repair)>> {
+    get_back_all(db, store, db_dir, bad, &[])
+}
+
+/// The same, where some more objects are there that no step can work on.
+fn get_back_all(
+    db: &Db,
+    store: &Store,
+    db_dir: &Path,
+    bad: &[(ObjectHash, String)],
+    unreadable: &[ObjectHash],
+) -> Result<Vec<(ObjectHash, String, Repair)>> {
     if bad.is_empty() {
         return Ok(Vec::new());
     }
     let mut repairer = Repairer {
         workshop: Workshop::open(db, store, db_dir)?,
-        results: bad.iter().map(|(object, _)| (*object, None)).collect(),
+        results: bad
+            .iter()
+            .map(|(object, _)| (*object, None))
+            .chain(unreadable.iter().map(|object| (*object, Some(Repair::Unreadable))))
+            .collect(),
+        waiting: HashSet::new(),
     };
+    for (object, _) in bad {
+        repairer.get_back(object)?;
+    }
+    // Two steps may make each other's input; once one of them is back, the other can be. Ends when a pass
+    // brings none back.
+    let mut before = usize::MAX;
+    while repairer.waiting.len() < before {
+        before = repairer.waiting.len();
+        let waiting: Vec<ObjectHash> = repairer.waiting.drain().collect();
+        for object in &waiting {
+            repairer.results.insert(*object, None);
+        }
+        for object in &waiting {
+            repairer.get_back(object)?;
+        }
+    }
     let mut repaired = Vec::with_capacity(bad.len());
     for (object, why) in bad {
-        let repair = repairer.get_back(object)?;
-        repaired.push((*object, why.clone(), repair));
+        repaired.push((*object, why.clone(), repairer.get_back(object)?));
     }
     db::recount(&db.lock())?;
     Ok(repaired)
@@ -150,6 +157,8 @@ struct Repairer<'a> {
     workshop: Workshop<'a>,
     /// Every bad object; `None` as long as it is not dealt with.
     results: HashMap<ObjectHash, Option<Repair>>,
+    /// Those of them for which a step could not run again because its input was not there, yet.
+    waiting: HashSet<ObjectHash>,
 }
 
 impl Repairer<'_> {
@@ -161,6 +170,9 @@ impl Repairer<'_> {
         // steps as `cp`, whose input would have to be good already.
         self.results.insert(*object, Some(Repair::NoProducer));
         let repair = self.try_all(object)?;
+        if repair.is_good() {
+            self.waiting.remove(object);
+        }
         self.results.insert(*object, Some(repair.clone()));
         Ok(repair)
     }
@@ -175,7 +187,11 @@ impl Repairer<'_> {
         for producer in producers {
             match self.remake(object, &producer)? {
                 repair @ Repair::Remade { .. } => return Ok(repair),
-                repair => failure = failure.or(Some(repair)),
+                // Of a step that could run there is more to say.
+                repair if matches!(failure, None | Some(Repair::InputGone { .. })) => {
+                    failure = Some(repair);
+                }
+                _ => {}
             }
         }
         if db::retire_gather(&mut db.lock(), object)? > 0 {
@@ -224,8 +240,8 @@ impl Repairer<'_> {
         if self.results.contains_key(&producer.object) {
             let input = self.get_back(&producer.object)?;
             if !input.is_good() || input == Repair::ListedNextRun {
-                let why = "what it works on is gone as well".to_owned();
-                return Ok(Repair::Failed { step, why });
+                self.waiting.insert(*object);
+                return Ok(Repair::InputGone { step });
             }
         }
         let report = match self.workshop.run(producer) {

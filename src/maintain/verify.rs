@@ -1,7 +1,7 @@
 //! `verify`: is every row proved by an object, and every object what its name says?
 
 use crate::db::{self, Db};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::object::ObjectHash;
 use crate::store::Store;
 
@@ -20,6 +20,18 @@ pub struct Finding {
     /// `None`: the database itself.
     pub object: Option<ObjectHash>,
     pub why: String,
+    pub remedy: Remedy,
+}
+
+/// What `repair` can do about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Remedy {
+    /// It has to be made again.
+    MakeAgain,
+    /// Its bytes may be as good as ever, but anybody could write to it, or nobody can read it.
+    MakeReadOnly,
+    /// The disk doesn't give its bytes, or the database is damaged: people have to look.
+    Nothing,
 }
 
 /// What was looked at, and what is wrong with it.
@@ -39,14 +51,16 @@ pub struct Verified {
 pub fn verify(db: &Db, store: &Store, depth: Depth) -> Result<Verified> {
     let mut verified = Verified::default();
     let mut all = Vec::new();
+    let data_too = depth != Depth::Sizes;
     {
         let conn = db.lock();
-        for why in db::check_database(&conn)? {
-            verified.findings.push(Finding { object: None, why });
+        for why in db::check_database(&conn, data_too)? {
+            verified.findings.push(Finding { object: None, why, remedy: Remedy::Nothing });
         }
         for object in db::unproven_objects(&conn)? {
             let why = "a live step refers to it, but it is not kept".to_owned();
-            verified.findings.push(Finding { object: Some(object), why });
+            let remedy = Remedy::MakeAgain;
+            verified.findings.push(Finding { object: Some(object), why, remedy });
         }
         db::each_object(&conn, &mut |hash, size| {
             all.push((hash, size));
@@ -59,10 +73,10 @@ pub fn verify(db: &Db, store: &Store, depth: Depth) -> Result<Verified> {
             Depth::Sizes => false,
             Depth::Data(share) => chance.is_drawn(share),
         };
-        if let Err(why) = store.check(&hash, Some(size), data)? {
+        if let Some((why, remedy)) = look(store, &hash, size, data)? {
             // The row may have gone since (gc), and the file with it: that is no damage.
             if db::known_object(&db.lock(), &hash)?.is_some() {
-                verified.findings.push(Finding { object: Some(hash), why });
+                verified.findings.push(Finding { object: Some(hash), why, remedy });
             }
         }
         verified.objects += 1;
@@ -70,6 +84,33 @@ pub fn verify(db: &Db, store: &Store, depth: Depth) -> Result<Verified> {
         verified.hashed += u64::from(data);
     }
     Ok(verified)
+}
+
+/// What is wrong with an object, if anything is.
+pub(super) fn look(
+    store: &Store,
+    hash: &ObjectHash,
+    size: u64,
+    data: bool,
+) -> Result<Option<(String, Remedy)>> {
+    let unreadable = match store.check(hash, Some(size), data) {
+        Ok(Ok(())) => None,
+        Ok(Err(why)) => return Ok(Some((why, Remedy::MakeAgain))),
+        Err(Error::Io { path, source, .. }) if is_its_own(&source) => {
+            Some(format!("it can't be read (`{}`): {source}", path.display()))
+        }
+        Err(err) => return Err(err),
+    };
+    if let Some(mode) = store.wrong_mode(hash)? {
+        return Ok(Some((format!("its mode is {mode:04o} instead of 0444"), Remedy::MakeReadOnly)));
+    }
+    Ok(unreadable.map(|why| (why, Remedy::Nothing)))
+}
+
+/// True for errors that say something of one file; the next one may be good.
+fn is_its_own(error: &std::io::Error) -> bool {
+    let own = [libc::EACCES, libc::EPERM, libc::EIO, libc::EUCLEAN, libc::ENODATA, libc::EBADMSG];
+    error.raw_os_error().is_some_and(|code| own.contains(&code))
 }
 
 /// Draws another sample in every run, so that many runs see everything.

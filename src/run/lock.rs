@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -42,6 +43,8 @@ impl RunLock {
             .write(true)
             .create(true)
             .truncate(false)
+            // Signing would overwrite what a link leads to.
+            .custom_flags(libc::O_NOFOLLOW)
             .open(&path)
             .or_io("open the lock", &path)?;
         let begun = Instant::now();

@@ -4,11 +4,12 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
-use rustix::fs::{AtFlags, CWD, FileType, IFlags, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::Output;
-use super::outputs::{Stop, Walk};
+use super::outputs::{Stop, Walk, is_forbidden};
+use super::tree;
 use crate::error::{Error, OrIo};
 use crate::object::{ObjectHash, ObjectHasher};
 use crate::store::Placed;
@@ -58,35 +59,32 @@ impl Walk<'_> {
             self.check_unchanged(&file, &stat, has_lease)?;
             self.place(&file, &stat, (dir, name), hash, size)?
         } else {
-            let mut source = &file;
-            let placed = self.store.put_from(&mut source, self.is_committed)?;
-            self.check_unchanged(&file, &stat, has_lease)?;
-            let removed = rustix::fs::unlinkat(dir, name, AtFlags::empty());
-            if removed.is_err() && is_forbidden(&file) {
-                return Err(self.refuse_forbidden());
-            }
-            removed.or_io("remove an output in", &self.output.path)?;
-            placed
+            self.store.put_from(&mut &file, self.is_committed)?
         };
         let executable = mode.intersects(Mode::XUSR | Mode::XGRP | Mode::XOTH);
+        // From here on it counts, so that it goes again if what follows is refused.
         self.outputs.push(Output { name: self.path.clone(), object: placed, executable });
+        if !adoptable {
+            self.check_unchanged(&file, &stat, has_lease)?;
+            match rustix::fs::unlinkat(dir, name, AtFlags::empty()) {
+                Err(Errno::PERM) if is_forbidden(&file) || is_forbidden(dir) => {
+                    return Err(self.refuse_forbidden());
+                }
+                done => done.or_io("remove an output in", &self.output.path)?,
+            }
+        }
         Ok(())
     }
 
     /// Opens for reading. If the file forbids that, it is ours to permit; the mode that it had comes
     /// back then.
     fn open(&self, dir: BorrowedFd<'_>, name: &[u8]) -> Result<(File, Option<Mode>), Stop> {
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let open = || rustix::fs::openat(dir, name, flags, Mode::empty()).map(File::from);
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK;
+        let open = || tree::open_here(dir, name, flags).map(File::from);
         match open() {
             Err(Errno::ACCESS) => {
-                let pinned = rustix::fs::openat(
-                    dir,
-                    name,
-                    OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
-                    Mode::empty(),
-                )
-                .or_io("open an output in", &self.output.path)?;
+                let pinned = tree::open_here(dir, name, OFlags::PATH)
+                    .or_io("open an output in", &self.output.path)?;
                 let mode = Mode::from_raw_mode(self.stat(&pinned)?.st_mode);
                 let pinned = format!("/proc/self/fd/{}", pinned.as_raw_fd());
                 let opened = rustix::fs::chmodat(CWD, pinned, Mode::RUSR, AtFlags::empty())
@@ -96,6 +94,7 @@ impl Walk<'_> {
                     Err(_) => Err(self.refuse("can't be read; chmod or chown it in the script")),
                 }
             }
+            Err(Errno::XDEV) => Err(self.refuse_mount()),
             opened => Ok((opened.or_io("open an output in", &self.output.path)?, None)),
         }
     }
@@ -143,7 +142,8 @@ impl Walk<'_> {
             Ok(Some(placed)) => Ok(placed),
             Ok(None) => Err(self.refuse_changed()),
             Err(Error::Io { source, .. })
-                if source.raw_os_error() == Some(libc::EPERM) && is_forbidden(file) =>
+                if source.raw_os_error() == Some(libc::EPERM)
+                    && (is_forbidden(file) || is_forbidden(dir)) =>
             {
                 Err(self.refuse_forbidden())
             }
@@ -170,10 +170,6 @@ impl Walk<'_> {
     fn refuse_changed(&self) -> Stop {
         self.refuse("changed while it was taken; who writes there after the script has ended?")
     }
-
-    fn refuse_forbidden(&self) -> Stop {
-        self.refuse("is immutable or append-only; lift that in the script (chattr -i -a)")
-    }
 }
 
 /// Removes extended attributes, access lists among them, and tells whether there were any. An error if one
@@ -193,10 +189,4 @@ fn strip_attributes(file: &File) -> Result<bool, ()> {
         }
     }
     Ok(stripped)
-}
-
-/// chattr +i or +a, which only root can have set.
-fn is_forbidden(file: &File) -> bool {
-    rustix::fs::ioctl_getflags(file)
-        .is_ok_and(|flags| flags.intersects(IFlags::IMMUTABLE | IFlags::APPEND))
 }

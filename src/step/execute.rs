@@ -116,7 +116,16 @@ impl Execution<'_> {
         if matches!(self.report.outcome, Outcome::Exited(_) | Outcome::Signalled(_)) {
             self.report.full_disk = self.scratch.room.lack_of_space();
         }
-        self.take_inputs_back(laid)?;
+        self.take_inputs_back(&laid)?;
+        let taken = self.take_what_it_left();
+        for (lent, _) in laid.lent {
+            lent.end(self.store)?;
+        }
+        taken
+    }
+
+    /// Log and outputs; then everything is tidy for the next step.
+    fn take_what_it_left(&mut self) -> Result<()> {
         self.report.log = self.scratch.keep_log(self.store, self.is_committed, log::CAP)?;
         if self.report.outcome == Outcome::Succeeded {
             match self.take_outputs() {
@@ -143,12 +152,11 @@ impl Execution<'_> {
     }
 
     /// Ends the loan of large inputs, and tells which of them did not come back as they were.
-    fn take_inputs_back(&mut self, laid: Laid) -> Result<()> {
-        for (lent, path) in laid.lent {
-            let object = lent.object;
-            if !lent.take_back(self.store, self.scratch.room.input.fd(), &path)? {
-                self.report.damaged_inputs.push(object);
-                let name = printable(&path);
+    fn take_inputs_back(&mut self, laid: &Laid) -> Result<()> {
+        for (lent, path) in &laid.lent {
+            if !lent.take_back(self.store, self.scratch.room.input.fd(), path)? {
+                self.report.damaged_inputs.push(lent.object);
+                let name = printable(path);
                 let sentence = format!(
                     "INPUT_FILE (`{name}`) was modified, and large inputs are not private copies; \
                      copy it first: cp \"$INPUT_FILE\" \"$TMPDIR\"/ && chmod u+w \"$TMPDIR\"/*"

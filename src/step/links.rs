@@ -6,6 +6,10 @@
 //! Hence one record per inode in this process, updated under its lock with each link and unlink that
 //! we make. A stat that differs from the record is no proof yet (the script may have renamed its link,
 //! a backup may have linked the object): then the object is hashed again, and that decides.
+//!
+//! A script may also keep its link, by moving INPUT_FILE out of the scratch, and whoever edits that file
+//! later edits the object. So an object that has more names after its last loan than before the first one
+//! gets an inode of its own.
 
 use std::collections::HashMap;
 use std::os::fd::BorrowedFd;
@@ -33,6 +37,8 @@ struct Record {
     /// As it was after our last look at it; `None` before the first.
     expected: Option<Stamp>,
     is_damaged: bool,
+    /// As it was before it was lent.
+    first: Option<Stat>,
 }
 
 /// What no write leaves as it was.
@@ -82,6 +88,8 @@ impl Lent {
         let mut record = lock(&lent.record);
         if record.expected.is_some() {
             lent.look(store, &mut record)?;
+        } else {
+            record.first = store.stat(&object)?;
         }
         match store.link(&object, dir, name) {
             Ok(()) => {}
@@ -96,7 +104,12 @@ impl Lent {
 
     /// Removes our link, if the script has left it where it was, and tells whether the object is
     /// still what its name says.
-    pub(super) fn take_back(self, store: &Store, dir: BorrowedFd<'_>, name: &[u8]) -> Result<bool> {
+    pub(super) fn take_back(
+        &self,
+        store: &Store,
+        dir: BorrowedFd<'_>,
+        name: &[u8],
+    ) -> Result<bool> {
         let mut record = lock(&self.record);
         self.look(store, &mut record)?;
         match rustix::fs::unlinkat(dir, name, AtFlags::empty()) {
@@ -108,6 +121,23 @@ impl Lent {
         }
         record.expected = self.stamp(store)?;
         Ok(!record.is_damaged)
+    }
+
+    /// After all that the step left was removed: if this was the object's last loan and a name of it is
+    /// still somewhere, the object parts from it.
+    pub(super) fn end(self, store: &Store) -> Result<()> {
+        let record = lock(&self.record);
+        let is_last = lock(&LENT).get(&self.key).is_some_and(|(_, count)| *count == 1);
+        if !is_last || record.is_damaged {
+            return Ok(());
+        }
+        if let (Some(first), Some(now)) = (&record.first, store.stat(&self.object)?)
+            && now.st_ino == first.st_ino
+            && now.st_nlink > first.st_nlink
+        {
+            store.detach(&self.object)?;
+        }
+        Ok(())
     }
 
     /// Hashes the object again if it is not as we left it. Others who lent it wait meanwhile.

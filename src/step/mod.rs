@@ -40,7 +40,7 @@ pub use execute::execute;
 pub use running::{Running, running};
 pub use scratch::{FULL, Scratch};
 pub use supervisor::{GRACE, Supervisor};
-pub use survivors::end_survivors;
+pub use survivors::{end_survivors, remove_scratch};
 
 /// What a step works on.
 #[derive(Debug, Clone)]

@@ -4,7 +4,7 @@
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode};
+use rustix::fs::{AtFlags, CWD, FileType, IFlags, Mode};
 use rustix::io::Errno;
 
 use super::Output;
@@ -55,9 +55,15 @@ pub(super) struct Walk<'a> {
 
 impl Walk<'_> {
     /// Takes every output. If it succeeds, nothing is left in OUTPUT_DIR but the prepared folder.
+    /// If not, nothing is kept of those that were taken already.
     pub(super) fn run(mut self) -> Result<Vec<Output>, Stop> {
         check_in_place(self.output)?;
-        self.folder(self.output.fd(), 0)?;
+        if let Err(stop) = self.folder(self.output.fd(), 0) {
+            for output in self.outputs {
+                self.store.discard(output.object, self.is_committed)?;
+            }
+            return Err(stop);
+        }
         self.outputs.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         Ok(self.outputs)
     }
@@ -98,7 +104,7 @@ impl Walk<'_> {
         }
         let folder = match tree::insist_on_folder(dir, name) {
             Err(Errno::XDEV) => {
-                return Err(self.refuse("is a mount point; unmount it before the script ends"));
+                return Err(self.refuse_mount());
             }
             Err(Errno::ACCESS | Errno::PERM) => {
                 return Err(self.refuse("is a folder that can't be read; chmod it, or remove it"));
@@ -117,6 +123,9 @@ impl Walk<'_> {
             Err(Errno::NOTEMPTY | Errno::EXIST) => {
                 Err(self.refuse("got new files while its outputs were taken; who writes there?"))
             }
+            Err(Errno::PERM) if is_forbidden(&folder) || is_forbidden(dir) => {
+                Err(self.refuse_forbidden())
+            }
             done => Ok(done.or_io("remove folders in", &self.output.path)?),
         }
     }
@@ -132,6 +141,16 @@ impl Walk<'_> {
     /// A refusal of what is being looked at.
     pub(super) fn refuse(&self, why: &str) -> Stop {
         Stop::Refused(format!("output `{}` {why}", printable(&self.path)))
+    }
+
+    pub(super) fn refuse_mount(&self) -> Stop {
+        self.refuse("is a mount point; unmount it before the script ends")
+    }
+
+    pub(super) fn refuse_forbidden(&self) -> Stop {
+        self.refuse(
+            "is immutable or append-only, or its folder is; lift that in the script (chattr -i -a)",
+        )
     }
 
     fn refuse_kind(&self, dir: BorrowedFd<'_>, entry: &Entry) -> Stop {
@@ -165,6 +184,12 @@ fn check_in_place(output: &Folder) -> Result<(), Stop> {
     };
     let path = printable(output.path.as_os_str().as_bytes());
     Err(Stop::Refused(format!("OUTPUT_DIR (`{path}`) was {found}; {cure}")))
+}
+
+/// chattr +i or +a, which only root can have set.
+pub(super) fn is_forbidden(file: impl AsFd) -> bool {
+    rustix::fs::ioctl_getflags(file)
+        .is_ok_and(|flags| flags.intersects(IFlags::IMMUTABLE | IFlags::APPEND))
 }
 
 /// Whether a folder is the prepared one, or above it.

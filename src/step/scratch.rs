@@ -201,7 +201,7 @@ impl Folder {
     }
 
     /// The folder's stat, if a path from `base` still leads to the folder that we opened. If the script
-    /// has taken permissions away from it, they are given back.
+    /// has taken permissions away from it, they are given back; only root can have made it immutable.
     pub(super) fn look(&self, base: BorrowedFd<'_>, path: &Path) -> Result<Option<Stat>, Errno> {
         let stat = rustix::fs::statat(base, path, AtFlags::SYMLINK_NOFOLLOW)?;
         if stat.st_dev != self.device || stat.st_ino != self.inode {
@@ -209,6 +209,9 @@ impl Folder {
         }
         if Mode::from_raw_mode(stat.st_mode) != Mode::RWXU {
             rustix::fs::fchmod(&self.fd, Mode::RWXU)?;
+        }
+        if rustix::process::geteuid().is_root() {
+            tree::lift_flags(self.fd());
         }
         Ok(Some(stat))
     }

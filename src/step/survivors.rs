@@ -54,9 +54,24 @@ pub fn end_survivors(scratch_root: &Path) -> Result<usize> {
             FileType::Directory => tree::remove(root.as_fd(), &entry.name),
             _ => fs::remove_file(scratch_root.join(OsStr::from_bytes(&entry.name))),
         };
-        removed.or_io("remove", scratch_root.join(OsStr::from_bytes(&entry.name)))?;
+        removed
+            .map_err(name_mounts)
+            .or_io("remove", scratch_root.join(OsStr::from_bytes(&entry.name)))?;
     }
     Ok(ended)
+}
+
+/// Removes the scratch of a run that has ended. Enters nothing that a script has mounted there.
+///
+/// # Errors
+/// What can't be removed: the next run tries again.
+pub fn remove_scratch(folder: &Path) -> io::Result<()> {
+    let (Some(parent), Some(name)) = (folder.parent(), folder.file_name()) else {
+        return Err(io::ErrorKind::InvalidInput.into());
+    };
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let parent = rustix::fs::openat(CWD, parent, flags, Mode::empty())?;
+    tree::remove(parent.as_fd(), name.as_bytes())
 }
 
 /// One round: all at once, then the wait for each.
@@ -90,6 +105,16 @@ fn kill_all_below(scratch_root: &Path) -> Result<usize> {
         )?;
     }
     Ok(dying.len())
+}
+
+/// Says what "invalid cross-device link" and "resource busy" mean here.
+fn name_mounts(error: io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(libc::EXDEV | libc::EBUSY) => {
+            io::Error::other("a script has left something mounted in it; unmount that (umount)")
+        }
+        _ => error,
+    }
 }
 
 fn is_survivor(number: i32, scratch_root: &Path) -> bool {

@@ -42,7 +42,12 @@ pub(super) fn list(dir: BorrowedFd<'_>) -> io::Result<Vec<Entry>> {
 
 /// Opens a folder inside a folder. EXDEV if something is mounted on it: what lies there isn't ours.
 pub(super) fn open_folder(dir: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd, Errno> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    open_here(dir, name, OFlags::RDONLY | OFlags::DIRECTORY)
+}
+
+/// Opens what lies in a folder, without following it. EXDEV if something is mounted on it.
+pub(super) fn open_here(dir: BorrowedFd<'_>, name: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
+    let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     match rustix::fs::openat2(dir, name, flags, Mode::empty(), ResolveFlags::NO_XDEV) {
         Err(Errno::NOSYS | Errno::PERM) => {}
         done => return done,
@@ -166,7 +171,7 @@ fn unlink(dir: BorrowedFd<'_>, name: &[u8], kind: FileType) -> Result<(), Errno>
 }
 
 /// Clears the immutable and append-only attributes; whether that helped is seen at the next attempt.
-fn lift_flags(file: BorrowedFd<'_>) {
+pub(super) fn lift_flags(file: BorrowedFd<'_>) {
     let forbidding = IFlags::IMMUTABLE | IFlags::APPEND;
     if let Ok(flags) = rustix::fs::ioctl_getflags(file)
         && flags.intersects(forbidding)

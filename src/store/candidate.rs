@@ -49,30 +49,40 @@ impl Store {
             Err(Errno::NOENT) => {
                 // Somebody has removed the shard's folder. If not, the candidate itself is missing, and
                 // the second rename says so.
-                let mode = Mode::from_raw_mode(0o777);
-                match rustix::fs::mkdirat(&self.inner.objects, &name[..2], mode) {
-                    Ok(()) => self.inner.set_durable(false),
-                    Err(Errno::EXIST) => {}
-                    Err(err) => return Err(err),
-                }
+                self.make_shard(&name)?;
+                self.rename_once(new, &name, may_replace)
+            }
+            Err(Errno::NOTDIR) => {
+                // Somebody put a file in the place of the shard's folder.
+                self.move_away(&name[..2])?;
+                self.make_shard(&name)?;
                 self.rename_once(new, &name, may_replace)
             }
             Err(Errno::ISDIR) => {
                 // Somebody made a folder of that name. It is no object; its content is kept for its
                 // owner to find until the store is next opened.
-                let (Some(tmp), number) = (&self.inner.tmp, self.next_name()) else {
-                    return Err(Errno::ISDIR);
-                };
-                rustix::fs::renameat(
-                    &self.inner.objects,
-                    &name[..],
-                    tmp,
-                    format!("stray-{number}"),
-                )?;
+                self.move_away(&name)?;
                 self.rename_once(new, &name, may_replace)
             }
             done => done,
         }
+    }
+
+    fn make_shard(&self, name: &[u8]) -> Result<(), Errno> {
+        let mode = Mode::from_raw_mode(0o777);
+        match rustix::fs::mkdirat(&self.inner.objects, &name[..2], mode) {
+            Ok(()) => self.inner.set_durable(false),
+            Err(Errno::EXIST) => {}
+            Err(err) => return Err(err),
+        }
+        Ok(())
+    }
+
+    fn move_away(&self, name: &[u8]) -> Result<(), Errno> {
+        let (Some(tmp), number) = (&self.inner.tmp, self.next_name()) else {
+            return Err(Errno::ISDIR);
+        };
+        rustix::fs::renameat(&self.inner.objects, name, tmp, format!("stray-{number}"))
     }
 
     fn rename_once(
@@ -173,6 +183,31 @@ impl<'a> Temp<'a> {
             .ok_or_else(|| Error::Internal(format!("object {hash} was swapped")))?;
         self.is_gone = true;
         Ok(placed)
+    }
+
+    /// Takes the place of the object that it is a copy of.
+    pub(super) fn become_again(mut self, hash: &ObjectHash) -> Result<()> {
+        let path = || self.store.path(hash);
+        // Read back, because the object may have been written to while it was copied.
+        let mut copy = rustix::fs::openat(
+            self.dir,
+            &self.name,
+            OFlags::RDONLY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )
+        .map(File::from)
+        .or_io("copy object", path())?;
+        if self.store.hash_file(hash, &mut copy)? != *hash {
+            return Err(self.store.damaged(hash, "its bytes have changed"));
+        }
+        rustix::fs::fchmod(&self.file, Mode::from_raw_mode(MODE))
+            .or_io("make read-only", path())?;
+        self.file.sync_all().or_io("sync a copy of object", path())?;
+        let objects = &self.store.inner.objects;
+        rustix::fs::renameat(self.dir, &self.name, objects, &Store::name(hash)[..])
+            .or_io("place object", path())?;
+        self.is_gone = true;
+        Ok(())
     }
 }
 

@@ -50,7 +50,7 @@ pub(super) fn check(db_dir: &Path) -> Result<()> {
 }
 
 fn look(path: &Path) -> Result<Found> {
-    match fs::read_to_string(path) {
+    match fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()) {
         Ok(text) if text == FORMAT => Ok(Found::Ours),
         Ok(text) if text == TWO_LEVELS => Ok(Found::Older),
         // A power cut may leave a new name without its bytes.

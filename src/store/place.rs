@@ -5,6 +5,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::BorrowedFd;
 
 use rustix::fs::{AtFlags, Mode};
+use rustix::io::Errno;
 
 use super::candidate::{Candidate, MODE, Temp};
 use super::shard::Hold;
@@ -106,6 +107,43 @@ impl Store {
         }
         let hash = hasher.finish();
         temp.place(Hold::take(self, hash)?, hash, size, is_committed)
+    }
+
+    /// Takes back an object that will not be committed after all. It stays if anybody else has it.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if it can't be removed, and what `is_committed` gives.
+    pub fn discard(&self, placed: Placed, is_committed: IsCommitted<'_>) -> Result<()> {
+        let hash = placed.hash;
+        let shard = self.inner.shard(&hash);
+        let before = shard.state().alone_after(&hash);
+        // Asked without the mutex, since the answer may wait for another thread's commit.
+        if before.is_none() || self.inner.known.contains(&hash) || is_committed(&hash)?.is_some() {
+            return Ok(());
+        }
+        let state = shard.state();
+        if state.alone_after(&hash) != before {
+            return Ok(());
+        }
+        let name = Self::name(&hash);
+        match rustix::fs::unlinkat(&self.inner.objects, &name[..], AtFlags::empty()) {
+            Err(Errno::NOENT) => Ok(()),
+            done => done.or_io("remove object", self.path(&hash)),
+        }
+    }
+
+    /// Gives an object an inode of its own again, when somebody has kept another name of it: what is
+    /// written there must not reach the store. Durable before the rename, for its row has long been
+    /// committed.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] if it is not what its name says; [`Error::Io`] if it can't be copied.
+    pub(crate) fn detach(&self, hash: &ObjectHash) -> Result<()> {
+        let mut source = self.open_object(hash)?;
+        let mut temp = Temp::create(self)?;
+        let path = || self.path(hash);
+        io::copy(&mut source, &mut temp.file).or_io("copy object", path())?;
+        temp.become_again(hash)
     }
 
     /// An object that need not be written, because it is in flight, or committed and good. If there is

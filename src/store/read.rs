@@ -122,6 +122,16 @@ impl Store {
         rustix::fs::linkat(&self.inner.objects, &Self::name(hash)[..], dir, name, AtFlags::empty())
     }
 
+    /// The mode of an object that could be written to by anybody, or not be read by its owner.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if that could not be found out.
+    pub fn wrong_mode(&self, hash: &ObjectHash) -> Result<Option<u32>> {
+        let mode = self.stat(hash)?.map_or(MODE, |stat| stat.st_mode & 0o7777);
+        // Not compared as a whole: some file systems have no more than a bit for all.
+        Ok((mode & 0o222 != 0 || mode & 0o400 == 0).then_some(mode))
+    }
+
     /// Undoes a chmod of an object, if there was one.
     pub(crate) fn make_read_only(&self, hash: &ObjectHash) -> Result<(), Errno> {
         let (objects, name) = (&self.inner.objects, Self::name(hash));
@@ -158,7 +168,7 @@ impl Store {
         Ok((file, stat))
     }
 
-    fn hash_file(&self, hash: &ObjectHash, file: &mut File) -> Result<ObjectHash> {
+    pub(super) fn hash_file(&self, hash: &ObjectHash, file: &mut File) -> Result<ObjectHash> {
         let mut hasher = ObjectHasher::default();
         let mut buffer = vec![0; BUFFER];
         loop {
@@ -171,7 +181,7 @@ impl Store {
         }
     }
 
-    fn damaged(&self, hash: &ObjectHash, why: &str) -> Error {
+    pub(super) fn damaged(&self, hash: &ObjectHash, why: &str) -> Error {
         Error::Damaged { object: *hash, path: self.path(hash), why: why.to_owned() }
     }
 }

@@ -36,6 +36,8 @@ pub(super) struct State {
 struct Flight {
     /// Guards alive.
     count: usize,
+    /// Guards there ever were.
+    joined: u64,
     /// Bytes and name are on the disk.
     is_synced: bool,
 }
@@ -62,6 +64,12 @@ impl State {
         if let Some(flight) = self.flying.get_mut(hash) {
             flight.is_synced = true;
         }
+    }
+
+    /// If one guard alone keeps an object in flight: how many have done so until now. Another number later
+    /// means that somebody else has had it meanwhile, and may have committed it.
+    pub(super) fn alone_after(&self, hash: &ObjectHash) -> Option<u64> {
+        self.flying.get(hash).filter(|flight| flight.count == 1).map(|flight| flight.joined)
     }
 
     #[cfg(test)]
@@ -113,7 +121,9 @@ impl Hold {
 
     /// The object is in flight from now on, or one time more.
     pub(super) fn fly(&mut self, state: &mut State) {
-        state.flying.entry(self.hash).or_default().count += 1;
+        let flight = state.flying.entry(self.hash).or_default();
+        flight.count += 1;
+        flight.joined += 1;
         self.in_flight = true;
     }
 

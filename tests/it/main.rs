@@ -13,6 +13,7 @@
 mod harness;
 
 mod commands;
+mod damage;
 mod durability;
 mod events;
 mod explain;

@@ -3,7 +3,8 @@ it, the final state in a form that can be compared, and the result as a line for
 JSON.
 
 Environment: TASK_PIPELINE_BIN (the binary), TORTURE=short|full (how much; short if not set), SEED (random
-if not set, always printed), TORTURE_DIR (where the folders are made), T1_KILLS=50 and the like (one count).
+if not set, always printed), TORTURE_DIR (where the folders are made), TORTURE_STRICT (what the machine can't do is
+a deviation, not skipped aloud: 1, or the families for which it is), T1_KILLS=50 and the like (one count).
 Only the standard library. Nothing here waits for a time to pass: `until` waits for a condition.
 """
 
@@ -25,6 +26,8 @@ import time
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 PATIENCE = 60.0  # seconds after which anything counts as hanging
+
+SKIPPED = []  # what this machine can't do; see faults.skip
 
 # Exit codes of the program, as its manual has them.
 OK, FAILED, USAGE, DAMAGED, INTERNAL, NO_SPACE, IO, LOCKED = 0, 1, 2, 65, 70, 73, 74, 75
@@ -384,11 +387,16 @@ class Family:
         """Prints the result and ends the script."""
         noticed = sum(self.controls.values())
         seconds = time.monotonic() - self.began
+        strict = os.environ.get("TORTURE_STRICT", "").split()
+        if SKIPPED and ("1" in strict or self.name in strict):
+            self.deviate(f"nothing may be skipped here: {'; '.join(SKIPPED)}")
         verdict = f"{len(self.deviations)} DEVIATIONS" if self.deviations else "ok"
+        if SKIPPED:
+            verdict += f", but SKIPPED: {'; '.join(SKIPPED)}"
         if not self.controls:
             self.deviate("no negative control was run")
         print(f"{self.name}: {line}; controls noticed: {noticed}/{len(self.controls)}; {seconds:.0f} s; {verdict}")
-        result = {"family": self.name, "seed": self.seed, "full": self.is_full, **numbers}
+        result = {"family": self.name, "seed": self.seed, "full": self.is_full, "skipped": SKIPPED, **numbers}
         result |= {"controls": self.controls, "deviations": self.deviations, "seconds": round(seconds, 1)}
         print(json.dumps(result), flush=True)
         sys.exit(1 if self.deviations else 0)

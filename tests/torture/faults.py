@@ -14,7 +14,7 @@ import subprocess
 import tempfile
 import time
 
-from common import BIN, DAMAGED, FAILED, INTERNAL, IO, LOCKED, NO_SPACE, OK, USAGE, Box, differences, object_path, until
+from common import BIN, DAMAGED, FAILED, INTERNAL, IO, LOCKED, NO_SPACE, OK, SKIPPED, USAGE, Box, differences, object_path, until
 
 DOCUMENTED = {OK, FAILED, USAGE, DAMAGED, NO_SPACE, IO, LOCKED}  # 70 is a bug
 ROOM = os.environ.get("TORTURE_DIR") or ("/dev/shm" if os.path.isdir("/dev/shm") else tempfile.gettempdir())
@@ -34,7 +34,8 @@ def missing(*tools):
 
 
 def skip(name, why):
-    """Says aloud that a part is left out. A whole family that is left out says so in its result."""
+    """Says aloud that a part is left out, and once more in the family's result."""
+    SKIPPED.append(why)
     print(f"{name}: SKIPPED: {why}", flush=True)
 
 

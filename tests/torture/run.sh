@@ -20,4 +20,6 @@ for script in t*.py; do
 done
 echo
 grep -E '^T[0-9]+: .*controls noticed|FAILED$' "$results"
+# Not passed in silence: what this machine can't do.
+grep -E '^T[0-9]+: SKIPPED' "$results"
 exit $bad

@@ -29,7 +29,7 @@ ERRNOS = ("EIO", "ENOSPC", "EMFILE", "ENOMEM", "EINTR", "EAGAIN", "EACCES")
 # These may be answered by trying again, for as long as it takes.
 FOR_EVER = ("EINTR", "EAGAIN")
 LIBRARY = compile_c("fail", "-shared", "-fPIC")
-STRACED = ("openat", "mmap", "clone3", "statx", "getdents64", "read", "write", "fsync", "fcntl", "flock", "ftruncate", "renameat2", "unlinkat", "mkdirat", "pwrite64")
+STRACED = ("openat", "openat2", "mmap", "clone3", "statx", "getdents64", "read", "write", "fsync", "fcntl", "flock", "ftruncate", "renameat2", "unlinkat", "mkdirat", "pwrite64")
 KEY = threading.Lock()
 
 

@@ -4,4 +4,5 @@ mod ending;
 mod inputs;
 mod leftovers;
 mod outputs;
+mod reach;
 mod world;

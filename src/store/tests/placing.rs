@@ -217,3 +217,24 @@ fn threads_that_place_the_same_objects_agree() {
     assert!(world.store.inner.shards.iter().all(|shard| shard.state().is_idle()));
     world.assert_tidy();
 }
+
+#[test]
+fn what_is_discarded_goes_unless_somebody_else_has_it() {
+    let world = World::new();
+    let discard = |placed| world.store.discard(placed, &|hash| world.ask(hash)).unwrap();
+    let (first, second) = (world.put(b"twice"), world.put(b"twice"));
+    let path = world.store.path(&first.hash);
+    discard(first);
+    assert!(path.exists(), "another one still has it");
+    discard(second);
+    assert!(!path.exists());
+    // Had by somebody else meanwhile, who has committed it.
+    let (first, second) = (world.put(b"committed"), world.put(b"committed"));
+    let hash = world.commit(second);
+    world.store.forget(&hash);
+    discard(first);
+    assert!(world.store.path(&hash).exists());
+    // Deduplicated against a committed one.
+    discard(world.put(b"committed"));
+    assert!(world.store.path(&hash).exists());
+}

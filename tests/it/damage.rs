@@ -1,0 +1,141 @@
+//! Damage: `verify` finds it, `repair` undoes it or says why not, and nothing makes it worse.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::PathBuf;
+
+use crate::harness::{Project, Ran, chmod, sha256};
+
+const COPY: &str = "cat $INPUT_FILE >$OUTPUT_DIR/$INPUT_NAME";
+
+fn object(p: &Project, bytes: &str) -> PathBuf {
+    let hash = sha256(bytes.as_bytes());
+    p.path("db/objects").join(&hash[..2]).join(&hash[2..])
+}
+
+fn change(p: &Project, sql: &str) {
+    rusqlite::Connection::open(p.path("db/db")).unwrap().execute_batch(sql).unwrap();
+}
+
+fn verify(p: &Project) -> Ran {
+    p.call(["verify", "--data"])
+}
+
+#[test]
+fn an_object_that_can_be_written_to_is_damage_and_undone_without_a_script() {
+    let p = Project::new().task("a", "echo 1 >$OUTPUT_DIR/x");
+    p.run().ok();
+    let path = object(&p, "1\n");
+    chmod(&path, 0o644);
+    p.call(["verify"]).fails(65).answers("its mode is 0644 instead of 0444");
+    p.call(["repair"]).ok().ran([]).answers("made read-only again");
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o444);
+    verify(&p).ok();
+    // Written to as well: then a chmod is not enough.
+    chmod(&path, 0o644);
+    fs::write(&path, "harm").unwrap();
+    p.call(["repair"]).ok().ran(["a"]).answers("made again by step");
+    verify(&p).ok();
+}
+
+#[test]
+fn steps_that_make_each_others_input_come_back_together() {
+    // Which of the three is tried first must not matter.
+    for first in ["a", "b", "zz"] {
+        let p = Project::new().file("in", first).task_with(
+            "make",
+            "inputs = [\"in\"]",
+            &format!("printf {first}q >$OUTPUT_DIR/x"),
+        );
+        p.task("up", "tr a-z A-Z <$INPUT_FILE >$OUTPUT_DIR/x")
+            .task("down", "tr A-Z a-z <$INPUT_FILE >$OUTPUT_DIR/x");
+        p.run().ok();
+        fs::remove_file(object(&p, &format!("{first}q"))).unwrap();
+        fs::remove_file(object(&p, &format!("{}Q", first.to_uppercase()))).unwrap();
+        verify(&p).fails(65).answers("2 damaged");
+        p.call(["repair"]).ok().answers("2 damaged, 2 repaired, 0 left");
+        verify(&p).ok();
+    }
+}
+
+#[test]
+fn history_that_is_lost_runs_again_when_it_comes_back() {
+    let script = |word: &str| format!("date +%N >$OUTPUT_DIR/x; echo {word} >>$OUTPUT_DIR/x");
+    let p = Project::new().task("a", &script("one")).task("b", COPY);
+    p.run().ok();
+    let lost = p.exported("b")["x"].clone();
+    p.task("a", &script("two")).run().ok();
+    fs::remove_file(object(&p, &lost)).unwrap();
+    p.call(["repair"]).fails(65).answers("not deterministic");
+    verify(&p).ok();
+    p.task("a", &script("one")).run().ok().ran(["a", "b"]);
+    verify(&p).ok();
+}
+
+#[test]
+fn a_file_in_the_place_of_a_shards_folder_is_no_obstacle() {
+    let p = Project::new().task("a", "echo 1 >$OUTPUT_DIR/x");
+    p.run().ok();
+    let folder = object(&p, "1\n").parent().unwrap().to_owned();
+    fs::remove_dir_all(&folder).unwrap();
+    fs::write(&folder, "in the way").unwrap();
+    verify(&p).fails(65).answers("it is missing");
+    p.call(["repair"]).ok().answers("made again by step");
+    verify(&p).ok();
+}
+
+#[test]
+fn an_object_that_has_lost_its_row_is_neither_garbage_nor_lost() {
+    let p = Project::new().task("a", "date +%N >$OUTPUT_DIR/x");
+    p.run().ok();
+    let made = p.exported("a")["x"].clone();
+    change(&p, "DELETE FROM object");
+    verify(&p).fails(65).answers("it is not kept");
+    p.call(["gc", "--grace", "0s"]).ok();
+    assert_eq!(fs::read_to_string(object(&p, &made)).unwrap(), made);
+    p.call(["repair"]).ok().ran([]).answers("recorded again");
+    verify(&p).ok();
+}
+
+#[test]
+fn a_damaged_database_is_nothing_to_act_upon() {
+    let p = Project::new().task("a", "echo 1; echo $INPUT_NAME >$OUTPUT_DIR/x").task("b", COPY);
+    p.run().ok();
+    p.task("a", "echo 2; echo $INPUT_NAME >$OUTPUT_DIR/x").run().ok();
+    change(&p, "PRAGMA wal_checkpoint(TRUNCATE)");
+    let file = p.path("db/db");
+    let good = fs::read(&file).unwrap();
+    let mut bad = good.clone();
+    let last = bad.len() - 4096;
+    bad[last..].fill(0);
+    fs::write(&file, &bad).unwrap();
+    let objects = crate::harness::tree(&p.path("db/objects"));
+    verify(&p).fails(65);
+    p.call(["gc", "--grace", "0s"]).fails(65).says("db/db");
+    p.call(["repair"]).fails(65);
+    assert_eq!(crate::harness::tree(&p.path("db/objects")), objects);
+    fs::write(&file, good).unwrap();
+    verify(&p).ok();
+}
+
+#[test]
+fn a_format_that_is_not_ours_is_refused_by_all_that_change_something() {
+    for format in [&b"task-pipeline 99\n"[..], b"\xff\xfe\x00"] {
+        let p = Project::new().task("a", "echo 1 >$OUTPUT_DIR/x");
+        p.run().ok();
+        p.file("db/format", format);
+        p.run().fails(65).says("db/format");
+        p.call(["gc", "--grace", "0s"]).fails(65).says("db/format");
+        p.call(["repair"]).fails(65).says("db/format");
+    }
+}
+
+#[test]
+fn a_lock_that_is_a_link_overwrites_nothing() {
+    let p = Project::new().task("a", "true").file("mine", "precious");
+    p.run().ok();
+    p.remove("db/lock");
+    symlink(p.path("mine"), p.path("db/lock")).unwrap();
+    p.run().fails(74).says("db/lock");
+    assert_eq!(p.read("mine"), "precious");
+}

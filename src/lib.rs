@@ -18,6 +18,7 @@ pub mod names;
 pub mod object;
 pub mod progress;
 pub mod recipe;
+pub mod report;
 pub mod run;
 pub mod step;
 pub mod store;

@@ -9,6 +9,7 @@ use argh::{ArgsInfo, FromArgValue, FromArgs};
 use super::answers::{Explain, Graph, Lineage, Log, Plan, Status};
 use super::care::{Gc, Repair, Verify};
 use super::color::Color;
+use super::report::Report;
 use super::start::{Completions, Init, Man};
 use super::values::{DEFAULT_MIN_FREE, bytes, bytes_of_size, default_db, jobs, name, path};
 
@@ -41,6 +42,8 @@ pub enum Invocation {
     Cat(Cat),
     /// `export`
     Export(Export),
+    /// `report`
+    Report(Report),
     /// `verify`
     Verify(Verify),
     /// `repair`
@@ -68,6 +71,7 @@ impl Invocation {
             | Invocation::Graph(Graph { db, .. })
             | Invocation::Cat(Cat { db, .. })
             | Invocation::Export(Export { db, .. })
+            | Invocation::Report(Report { db, .. })
             | Invocation::Verify(Verify { db, .. })
             | Invocation::Repair(Repair { db, .. })
             | Invocation::Gc(Gc { db, .. })

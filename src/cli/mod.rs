@@ -13,6 +13,7 @@ mod complete;
 mod help;
 mod hidden;
 mod man;
+mod report;
 mod start;
 #[cfg(test)]
 mod tests;
@@ -27,6 +28,7 @@ pub use answers::{Explain, Graph, GraphFormat, Lineage, Log, Plan, Status};
 pub use args::{Cat, Durability, Export, Invocation, Run};
 pub use care::{Gc, Repair, Verify};
 pub use color::Color;
+pub use report::Report;
 pub use start::{Completions, Init, Man, Shell};
 
 use crate::error::exit;

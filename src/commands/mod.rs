@@ -11,6 +11,7 @@ mod lineage;
 mod log;
 mod plan;
 mod repair;
+mod report;
 mod run;
 mod start;
 mod status;
@@ -82,6 +83,7 @@ fn dispatch(command: Invocation) -> Result<u8> {
         Invocation::Graph(args) => graph::graph(&args),
         Invocation::Cat(args) => cat::cat(&args),
         Invocation::Export(args) => export::export(&args),
+        Invocation::Report(args) => report::report(&args),
         Invocation::Verify(args) => verify::verify(&args),
         Invocation::Repair(args) => repair::repair(&args),
         Invocation::Gc(args) => gc::gc(&args),

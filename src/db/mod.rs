@@ -26,6 +26,7 @@ mod plan;
 mod planner;
 mod query;
 mod reasons;
+mod report;
 mod runs;
 mod schema;
 mod sound;
@@ -58,6 +59,7 @@ pub use maintain::*;
 pub use plan::{Before, Plan, TaskPlan, plan};
 pub use query::*;
 pub use reasons::{Why, has_inputs, reasons, recipe_fields};
+pub use report::*;
 pub use runs::{
     Argument, Complete, RunRow, arguments, complete, end_run, live_steps, set_arguments,
 };

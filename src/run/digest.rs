@@ -6,13 +6,13 @@ use std::io::{Read as _, Seek as _, SeekFrom};
 use crate::error::{OrIo, Result};
 
 /// Lines of a failed step's log that are shown at once.
-pub(super) const TAIL_LINES: usize = 20;
+pub(crate) const TAIL_LINES: usize = 20;
 
 /// No more than this is read for them.
 const TAIL_BYTES: u64 = 16 << 10;
 
 /// The last lines of a log, without line ends.
-pub(super) fn tail(log: &mut File, path: &std::path::Path, lines: usize) -> Result<Vec<Vec<u8>>> {
+pub(crate) fn tail(log: &mut File, path: &std::path::Path, lines: usize) -> Result<Vec<Vec<u8>>> {
     let size = log.metadata().or_io("read the log", path)?.len();
     let from = size.saturating_sub(TAIL_BYTES);
     log.seek(SeekFrom::Start(from)).or_io("read the log", path)?;

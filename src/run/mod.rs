@@ -44,7 +44,7 @@ use crate::progress::{Event, Progress, Registered, Summary};
 use crate::step;
 use crate::store::{self, Store};
 
-pub(crate) use digest::utc;
+pub(crate) use digest::{TAIL_LINES, tail, utc};
 pub(crate) use disk::explain;
 pub use forecast::{Forecast, TaskForecast};
 pub use lock::RunLock;

@@ -36,6 +36,7 @@ mod plan;
 mod processes;
 mod random;
 mod readme;
+mod report;
 mod resume;
 mod revival;
 mod scale;

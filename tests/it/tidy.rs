@@ -17,6 +17,7 @@ const LAYERS: &[&[&str]] = &[
     &["progress", "cli", "watch"],
     &["maintain"],
     &["run"],
+    &["report"],
     &["commands"],
 ];
 
@@ -28,6 +29,7 @@ const STRANGERS: &[(&str, &[&str])] = &[
     ("maintain", &["manifest", "graph", "progress", "cli"]),
     ("watch", &["run", "cli", "progress", "db", "store", "step", "manifest"]),
     ("progress", &["run", "cli", "store", "step", "maintain", "manifest"]),
+    ("report", &["step", "manifest", "graph", "recipe", "progress", "cli", "maintain"]),
     ("cli", &["run", "progress", "store", "step", "maintain"]),
 ];
 

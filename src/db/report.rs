@@ -1,0 +1,260 @@
+//! What a report needs, as of one moment. Whatever grows with the number of steps is counted by SQLite or
+//! handed over row by row.
+
+use rusqlite::{Connection, Row, Transaction, params};
+
+use crate::error::{OrDb, Result};
+use crate::ids::{RunId, StepId, TaskId};
+use crate::object::ObjectHash;
+
+use super::schema;
+use super::status::{StepCounts, step_counts};
+use super::value::NameBytes;
+
+const WHAT: &str = "read the database";
+
+/// Everything that is read through it is of one moment, though a run goes on.
+pub fn snapshot(conn: &Connection) -> Result<Transaction<'_>> {
+    conn.unchecked_transaction().or_db(WHAT)
+}
+
+/// The versions of SQLite and of the tables.
+pub fn versions() -> (&'static str, i32) {
+    (rusqlite::version(), schema::VERSION)
+}
+
+/// A run as it was begun, and how it ended.
+#[derive(Debug, Clone)]
+pub struct ReportRun {
+    pub id: RunId,
+    pub started_ms: i64,
+    pub ended_ms: Option<i64>,
+    pub result: Option<String>,
+    pub pid: i64,
+    pub durability: String,
+    pub manifest: Vec<u8>,
+    pub dir: Vec<u8>,
+}
+
+/// The newest runs, newest first.
+pub fn report_runs(conn: &Connection, limit: i64) -> Result<Vec<ReportRun>> {
+    let mut statement = conn
+        .prepare(
+            "SELECT id, started_ms, ended_ms, result, pid, durability, manifest, dir
+             FROM run ORDER BY id DESC LIMIT ?1",
+        )
+        .or_db(WHAT)?;
+    let rows = statement.query_map([limit], |row| {
+        Ok(ReportRun {
+            id: row.get(0)?,
+            started_ms: row.get(1)?,
+            ended_ms: row.get(2)?,
+            result: row.get(3)?,
+            pid: row.get(4)?,
+            durability: row.get(5)?,
+            manifest: row.get::<_, NameBytes>(6)?.0,
+            dir: row.get::<_, NameBytes>(7)?.0,
+        })
+    });
+    rows.and_then(|rows| rows.collect()).or_db(WHAT)
+}
+
+/// A task of the last manifest, and how far its steps are.
+#[derive(Debug, Clone)]
+pub struct ReportTask {
+    pub id: TaskId,
+    pub name: String,
+    pub gather: bool,
+    pub done: u64,
+    pub failed: u64,
+    pub pending: u64,
+    /// Steps that are history.
+    pub retired: u64,
+    /// Of live steps that are done, and their bytes.
+    pub outputs: u64,
+    pub bytes: u64,
+}
+
+fn unsigned(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
+    row.get::<_, i64>(column).map(i64::unsigned_abs)
+}
+
+/// The tasks in manifest order.
+pub fn report_tasks(conn: &Connection) -> Result<Vec<ReportTask>> {
+    let counts = step_counts(conn)?;
+    let mut statement = conn
+        .prepare(
+            "SELECT t.id, t.name, t.gather, coalesce(l.outputs, 0), coalesce(l.bytes, 0)
+             FROM task t LEFT JOIN total l ON l.task = t.id WHERE t.position IS NOT NULL ORDER BY t.position",
+        )
+        .or_db(WHAT)?;
+    let rows = statement.query_map([], |row| {
+        let id = row.get(0)?;
+        let StepCounts { done, failed, pending, retired } =
+            counts.get(&id).copied().unwrap_or_default();
+        let (name, gather) = (row.get(1)?, row.get(2)?);
+        let (outputs, bytes) = (unsigned(row, 3)?, unsigned(row, 4)?);
+        Ok(ReportTask { id, name, gather, done, failed, pending, retired, outputs, bytes })
+    });
+    rows.and_then(|rows| rows.collect()).or_db(WHAT)
+}
+
+/// Pairs of tasks: the outputs of the first are inputs of the second.
+pub fn report_edges(conn: &Connection) -> Result<Vec<(TaskId, TaskId)>> {
+    // A database that an older build planned tells it only by what its steps did.
+    let mut statement = conn
+        .prepare(
+            "SELECT f.id, t.id FROM task t CROSS JOIN json_each(t.feeds, '$.from') e CROSS JOIN task f
+             ON f.name = e.value WHERE t.position IS NOT NULL AND f.position IS NOT NULL
+             UNION
+             SELECT f.task, t.task FROM step_link l CROSS JOIN step f ON f.id = l.from_step_id
+             CROSS JOIN step t ON t.id = l.to_step_id WHERE f.live = 1 AND t.live = 1
+             AND EXISTS (SELECT 1 FROM task WHERE position IS NOT NULL AND feeds IS NULL) ORDER BY 1, 2",
+        )
+        .or_db(WHAT)?;
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)));
+    rows.and_then(|rows| rows.collect()).or_db(WHAT)
+}
+
+/// What a run did of one task.
+#[derive(Debug, Clone, Copy)]
+pub struct TaskSpan {
+    pub task: TaskId,
+    pub attempts: u64,
+    /// Sum of their times.
+    pub wall_us: u64,
+    /// Highest number of a worker; 0 if an older build ran them.
+    pub workers: u64,
+    /// From when to when, milliseconds since 1970.
+    pub begun_ms: i64,
+    pub ended_ms: i64,
+}
+
+/// The newest run that executed anything, and its part in each task.
+pub fn last_work(conn: &Connection) -> Result<Option<(RunId, Vec<TaskSpan>)>> {
+    let newest =
+        conn.query_row("SELECT max(run) FROM attempt", [], |row| row.get(0)).or_db(WHAT)?;
+    let Some(run) = newest else { return Ok(None) };
+    let mut statement = conn
+        .prepare(
+            "SELECT s.task, count(*), sum(a.wall_us), coalesce(max(a.worker), 0), min(a.started_ms),
+               max(a.started_ms + a.wall_us / 1000)
+             FROM attempt a CROSS JOIN step s ON s.id = a.step WHERE a.run = ?1 GROUP BY s.task",
+        )
+        .or_db(WHAT)?;
+    let rows = statement.query_map(params![run], |row| {
+        Ok(TaskSpan {
+            task: row.get(0)?,
+            attempts: unsigned(row, 1)?,
+            wall_us: unsigned(row, 2)?,
+            workers: unsigned(row, 3)?,
+            begun_ms: row.get(4)?,
+            ended_ms: row.get(5)?,
+        })
+    });
+    Ok(Some((run, rows.and_then(|rows| rows.collect()).or_db(WHAT)?)))
+}
+
+/// An attempt at a step.
+#[derive(Debug, Clone, Copy)]
+pub struct Attempt<'r> {
+    pub step: StepId,
+    pub task: TaskId,
+    /// It belongs to the present manifest and inputs, is done, and this is its last attempt.
+    pub stands: bool,
+    /// Name of the step's input.
+    pub input: &'r [u8],
+    pub run: RunId,
+    pub succeeded: bool,
+    pub started_ms: i64,
+    pub wall_us: u64,
+    /// User and system.
+    pub cpu_us: u64,
+    pub peak_kib: u64,
+    /// 0 if an older build ran it.
+    pub worker: u64,
+}
+
+/// Calls `see` with every attempt at every step.
+pub fn each_attempt(conn: &Connection, see: &mut dyn FnMut(&Attempt<'_>)) -> Result<()> {
+    // Backwards, so that the last attempt at a step comes first.
+    let mut statement = conn
+        .prepare(
+            "SELECT a.step, s.task, s.live = 1 AND s.state = 1, s.name, a.run, a.outcome = 'ok', a.started_ms,
+               a.wall_us, a.user_us + a.system_us, a.peak_kib, coalesce(a.worker, 0)
+             FROM attempt a CROSS JOIN step s ON s.id = a.step ORDER BY a.step DESC, a.number DESC",
+        )
+        .or_db(WHAT)?;
+    let mut rows = statement.query([]).or_db(WHAT)?;
+    let mut before = None;
+    while let Some(row) = rows.next().or_db(WHAT)? {
+        let attempt = attempt(row, &mut before).or_db(WHAT)?;
+        see(&attempt);
+    }
+    Ok(())
+}
+
+fn attempt<'r>(row: &'r Row<'_>, before: &mut Option<StepId>) -> rusqlite::Result<Attempt<'r>> {
+    let step = row.get(0)?;
+    let is_last = before.replace(step) != Some(step);
+    Ok(Attempt {
+        step,
+        task: row.get(1)?,
+        stands: is_last && row.get(2)?,
+        input: row.get_ref(3)?.as_bytes()?,
+        run: row.get(4)?,
+        succeeded: row.get(5)?,
+        started_ms: row.get(6)?,
+        wall_us: unsigned(row, 7)?,
+        cpu_us: unsigned(row, 8)?,
+        peak_kib: unsigned(row, 9)?,
+        worker: unsigned(row, 10)?,
+    })
+}
+
+/// A step that failed, and how.
+#[derive(Debug, Clone)]
+pub struct FailedStep {
+    pub step: StepId,
+    pub task: TaskId,
+    pub input: Vec<u8>,
+    /// Number of its last attempt.
+    pub attempt: u64,
+    pub outcome: String,
+    pub code: Option<i64>,
+    pub detail: Option<String>,
+    pub wall_us: u64,
+    pub log: Option<ObjectHash>,
+    /// How many failed in the same way, the same task included.
+    pub alike: u64,
+}
+
+/// Steps that failed, at most so many, so that every way to fail is among them if it can be.
+pub fn report_failed(conn: &Connection, limit: i64) -> Result<Vec<FailedStep>> {
+    let mut statement = conn
+        .prepare(
+            "SELECT s.id, s.task, s.name, a.number, a.outcome, a.code, a.detail, a.wall_us, a.log,
+               count(*) OVER alike AS alike, row_number() OVER (alike ORDER BY s.id) AS nth
+             FROM step s JOIN attempt a ON a.step = s.id
+               AND a.number = (SELECT max(number) FROM attempt WHERE step = s.id)
+             WHERE s.live = 1 AND s.state <> 1 AND s.state = 2
+             WINDOW alike AS (PARTITION BY s.task, a.outcome, a.code)
+             ORDER BY nth, alike DESC, s.id LIMIT ?1",
+        )
+        .or_db(WHAT)?;
+    let rows = statement.query_map([limit], |row| {
+        Ok(FailedStep {
+            step: row.get(0)?,
+            task: row.get(1)?,
+            input: row.get::<_, NameBytes>(2)?.0,
+            attempt: unsigned(row, 3)?,
+            outcome: row.get(4)?,
+            code: row.get(5)?,
+            detail: row.get(6)?,
+            wall_us: unsigned(row, 7)?,
+            log: row.get(8)?,
+            alike: unsigned(row, 9)?,
+        })
+    });
+    rows.and_then(|rows| rows.collect()).or_db(WHAT)
+}

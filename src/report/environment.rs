@@ -1,0 +1,117 @@
+//! Where it ran and with what: earlier runs, versions, the machine.
+
+use std::fs;
+use std::path::Path;
+
+use crate::db::{self, ReportRun};
+use crate::run::utc;
+use crate::text::path_bytes;
+
+use super::facts::Facts;
+use super::html::{count, html, name, text};
+use super::scale::{memory_words, time};
+use super::summary::{icon, result};
+use super::{VERSION, open, scroll};
+
+/// The section.
+pub(super) fn section(out: &mut String, facts: &Facts, dir: &Path) {
+    open(out, "environment");
+    if !facts.runs.is_empty() {
+        runs(out, facts);
+    }
+    let (sqlite, schema) = db::versions();
+    let absolute = fs::canonicalize(dir).unwrap_or_else(|_| dir.to_owned());
+    html!(
+        out,
+        "<h3>Versions and machine</h3>\n<dl class=\"facts\">\n<dt>task-pipeline</dt><dd>",
+        VERSION
+    );
+    html!(
+        out,
+        "</dd>\n<dt>SQLite</dt><dd>",
+        text(sqlite),
+        "</dd>\n<dt>Schema</dt><dd>",
+        i64::from(schema)
+    );
+    html!(out, "</dd>\n<dt>Database</dt><dd class=\"path\">", name(path_bytes(&absolute)));
+    if let Some(run) = facts.run() {
+        html!(out, "</dd>\n<dt>Durability</dt><dd>", text(&run.durability));
+    }
+    if let Some(kernel) = line("/proc/sys/kernel/osrelease") {
+        html!(out, "</dd>\n<dt>Kernel</dt><dd>Linux ", text(kernel));
+    }
+    if let Ok(cpus) = std::thread::available_parallelism() {
+        html!(out, "</dd>\n<dt>CPUs</dt><dd>", cpus.get());
+        if let Some(model) = field("/proc/cpuinfo", "model name") {
+            html!(out, " × ", text(model));
+        }
+    }
+    let kib =
+        field("/proc/meminfo", "MemTotal").and_then(|total| total.split(' ').next()?.parse().ok());
+    if let Some(kib) = kib {
+        html!(out, "</dd>\n<dt>Memory</dt><dd>", text(memory_words(kib)));
+    }
+    html!(
+        out,
+        "</dd>\n</dl>\n<p class=\"muted\">The machine is the one that this page was made on.</p>\n</section>\n"
+    );
+}
+
+fn runs(out: &mut String, facts: &Facts) {
+    html!(out, "<h3>Runs</h3>\n");
+    scroll(out, "Last runs");
+    html!(
+        out,
+        "<table>\n<caption>The last runs, newest first</caption>\n<thead><tr><th scope=\"col\" class=\"n\">Run</th>"
+    );
+    html!(out, "<th scope=\"col\">Result</th><th scope=\"col\">Started</th>");
+    for head in ["Wall time", "Attempts", "Failed", "CPU time"] {
+        html!(out, "<th scope=\"col\" class=\"n\">", head, "</th>");
+    }
+    html!(out, "</tr></thead>\n<tbody>\n");
+    for run in &facts.runs {
+        let of_run = facts.totals.of(run.id);
+        html!(
+            out,
+            "<tr><th scope=\"row\" class=\"n\">",
+            run.id.0,
+            "</th><td class=\"word\">",
+            icon(state(run)),
+            text(result(run))
+        );
+        html!(out, "</td><td class=\"n\">", text(utc(run.started_ms)), "</td><td class=\"n\">");
+        match run.ended_ms.map(|ended| u64::try_from(ended - run.started_ms).unwrap_or(0)) {
+            Some(ms) => html!(out, time(ms.saturating_mul(1000))),
+            None => html!(out, "–"),
+        }
+        html!(
+            out,
+            "</td><td class=\"n\">",
+            count(of_run.attempts),
+            "</td><td class=\"n\">",
+            count(of_run.failed)
+        );
+        html!(out, "</td><td class=\"n\">", time(of_run.cpu_us), "</td></tr>\n");
+    }
+    html!(out, "</tbody>\n</table>\n</div>\n");
+}
+
+fn state(run: &ReportRun) -> &'static str {
+    match run.result.as_deref() {
+        Some("complete") => "done",
+        Some("failed") => "failed",
+        _ => "pending",
+    }
+}
+
+fn line(path: &str) -> Option<String> {
+    Some(fs::read_to_string(path).ok()?.lines().next()?.trim().to_owned())
+}
+
+/// A field of a file of `name: value` lines.
+fn field(path: &str, name: &str) -> Option<String> {
+    let all = fs::read_to_string(path).ok()?;
+    let line =
+        all.lines().find(|line| line.split(':').next().is_some_and(|key| key.trim() == name))?;
+    Some(line.split_once(':')?.1.trim().to_owned())
+}

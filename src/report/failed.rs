@@ -1,0 +1,115 @@
+//! Steps that failed, with the ends of their logs.
+
+use crate::db::FailedStep;
+use crate::error::{Error, OrIo as _, Result};
+use crate::run::{TAIL_LINES, tail};
+use crate::store::Store;
+use crate::text::span;
+
+use super::facts::Facts;
+use super::html::{count, html, name, text};
+use super::open;
+use super::summary::icon;
+
+/// Those whose log is seen at once; the others are opened by whoever wants to.
+const OPEN: usize = 3;
+
+/// The section, if any failed.
+pub(super) fn section(out: &mut String, facts: &Facts, store: &Store) -> Result<()> {
+    if facts.failed.is_empty() {
+        return Ok(());
+    }
+    open(out, "failures");
+    let (_, all, _) = facts.steps();
+    let shown = facts.failed.len();
+    if shown as u64 == all {
+        html!(out, "<p class=\"lead\">Each with the end of what its script printed.</p>\n");
+    } else {
+        html!(out, "<p class=\"lead\">", count(shown as u64), " of ", count(all));
+        html!(
+            out,
+            ", each way to fail among them, with the ends of their logs. <code>task-pipeline log --failed"
+        );
+        html!(out, "</code> prints all.</p>\n");
+    }
+    for (at, step) in facts.failed.iter().enumerate() {
+        one(out, facts, step, store, at < OPEN)?;
+    }
+    html!(out, "</section>\n");
+    Ok(())
+}
+
+fn one(
+    out: &mut String,
+    facts: &Facts,
+    step: &FailedStep,
+    store: &Store,
+    is_open: bool,
+) -> Result<()> {
+    html!(
+        out,
+        "<details class=\"failure\"",
+        if is_open { " open" } else { "" },
+        "><summary>",
+        icon("failed")
+    );
+    html!(out, "<b>", text(facts.task(step.task)), "</b> <span class=\"path\">", name(&step.input));
+    html!(
+        out,
+        "</span> <span class=\"why\">",
+        text(outcome(step)),
+        "</span></summary>\n<p class=\"muted\">Step "
+    );
+    html!(out, step.step.0, ", attempt ", step.attempt, ", ");
+    html!(out, text(span(std::time::Duration::from_micros(step.wall_us))));
+    if step.alike > 1 {
+        html!(out, "; ", count(step.alike), " steps of this task failed in this way");
+    }
+    html!(out, "</p>\n");
+    if let Some(detail) = &step.detail {
+        html!(out, "<p>", text(detail), "</p>\n");
+    }
+    let lines = match lines(step, store) {
+        Ok(lines) => lines,
+        // The page is the more wanted, the more is broken.
+        Err(error) => {
+            html!(out, "<p>", text(error.to_string()), "</p>\n</details>\n");
+            return Ok(());
+        }
+    };
+    if lines.is_empty() {
+        html!(out, "<p class=\"muted\">It printed nothing.</p>\n");
+    } else {
+        html!(
+            out,
+            "<pre tabindex=\"0\" role=\"region\" aria-label=\"Log of step ",
+            step.step.0,
+            "\">"
+        );
+        for line in &lines {
+            html!(out, text(line), "\n");
+        }
+        html!(out, "</pre>\n");
+    }
+    html!(out, "</details>\n");
+    Ok(())
+}
+
+fn lines(step: &FailedStep, store: &Store) -> Result<Vec<Vec<u8>>, Error> {
+    let Some(log) = &step.log else { return Ok(Vec::new()) };
+    let path = store.path(log);
+    let mut file = store.open_object(log)?;
+    file.metadata().or_io("read the log", &path)?;
+    tail(&mut file, &path, TAIL_LINES)
+}
+
+fn outcome(step: &FailedStep) -> String {
+    match (step.outcome.as_str(), step.code) {
+        ("exit", Some(code)) => format!("exit code {code}"),
+        ("signal", Some(code)) => format!("signal {code}"),
+        ("timeout", _) => "timed out".to_owned(),
+        ("refused", _) => "its outputs were refused".to_owned(),
+        ("start", _) => "could not be started".to_owned(),
+        (other, _) => other.to_owned(),
+    }
+}

@@ -1,0 +1,109 @@
+//! The steps that took longest.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use crate::db::Attempt;
+use crate::ids::{StepId, TaskId};
+
+use super::facts::Facts;
+use super::html::{At, html, name, text};
+use super::scale::{memory_words, time};
+use super::{open, scroll};
+
+const SHOWN: usize = 20;
+
+/// Those of the attempts seen so far, the quickest of them on top.
+#[derive(Default)]
+pub(super) struct Slowest(BinaryHeap<Reverse<Slow>>);
+
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Slow {
+    wall_us: u64,
+    step: StepId,
+    task: TaskId,
+    input: Vec<u8>,
+    cpu_us: u64,
+    peak_kib: u64,
+}
+
+impl Slowest {
+    pub(super) fn see(&mut self, attempt: &Attempt<'_>) {
+        let Attempt { step, task, wall_us, cpu_us, peak_kib, .. } = *attempt;
+        let is_slow = self.0.len() < SHOWN
+            || self.0.peek().is_some_and(|Reverse(last)| last.wall_us < wall_us);
+        if !attempt.stands || !is_slow {
+            return;
+        }
+        self.0.push(Reverse(Slow {
+            wall_us,
+            step,
+            task,
+            input: attempt.input.to_vec(),
+            cpu_us,
+            peak_kib,
+        }));
+        if self.0.len() > SHOWN {
+            self.0.pop();
+        }
+    }
+
+    fn sorted(&self) -> Vec<&Slow> {
+        let mut all: Vec<&Slow> = self.0.iter().map(|Reverse(slow)| slow).collect();
+        all.sort_by_key(|slow| Reverse((slow.wall_us, Reverse(slow.step))));
+        all
+    }
+}
+
+/// A table, longest first.
+pub(super) fn section(out: &mut String, facts: &Facts) {
+    open(out, "slowest");
+    let slowest = facts.slowest.sorted();
+    let Some(longest) = slowest.first() else {
+        html!(out, "<p>No step is done yet.</p>\n</section>\n");
+        return;
+    };
+    scroll(out, "Slowest steps");
+    html!(
+        out,
+        "<table>\n<caption>Steps that are done, by the time of their last attempt</caption>\n<thead><tr>"
+    );
+    html!(
+        out,
+        "<th scope=\"col\" class=\"n\">Step</th><th scope=\"col\">Task</th><th scope=\"col\">Input</th>"
+    );
+    html!(
+        out,
+        "<th scope=\"col\" class=\"n\">Time</th><td></td><th scope=\"col\" class=\"n\">CPU</th>"
+    );
+    html!(out, "<th scope=\"col\" class=\"n\">Memory</th></tr></thead>\n<tbody>\n");
+    for slow in &slowest {
+        html!(
+            out,
+            "<tr><th scope=\"row\" class=\"n\">",
+            slow.step.0,
+            "</th><td class=\"word\">",
+            text(facts.task(slow.task))
+        );
+        html!(
+            out,
+            "</td><td class=\"path\">",
+            name(&slow.input),
+            "</td><td class=\"n\">",
+            time(slow.wall_us)
+        );
+        let width = slow.wall_us as f64 / longest.wall_us.max(1) as f64 * 120.0;
+        html!(
+            out,
+            "</td><td><svg width=\"120\" height=\"10\" aria-hidden=\"true\"><rect width=\"",
+            At(width.max(1.0))
+        );
+        html!(
+            out,
+            "\" height=\"10\" class=\"bar\"/></svg></td><td class=\"n\">",
+            time(slow.cpu_us)
+        );
+        html!(out, "</td><td class=\"n\">", text(memory_words(slow.peak_kib)), "</td></tr>\n");
+    }
+    html!(out, "</tbody>\n</table>\n</div>\n</section>\n");
+}

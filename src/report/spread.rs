@@ -1,0 +1,222 @@
+//! How long the steps of each task took, and how much memory: a row of numbers with a histogram, all on one
+//! scale, so that tasks compare.
+
+use std::collections::HashMap;
+
+use crate::db::{Attempt, ReportTask};
+use crate::ids::TaskId;
+
+use super::cells::{BARS, Spread};
+use super::facts::Facts;
+use super::html::{At, count, html, text};
+use super::scale::{Log, memory_words, time_words};
+use super::tasks::SHOWN;
+use super::{open, scroll};
+
+/// Distance of the bars of a histogram.
+const STEP: f64 = 4.0;
+const HEIGHT: f64 = 30.0;
+
+/// Both measures of every task.
+#[derive(Default)]
+pub(super) struct Spreads(HashMap<TaskId, [Spread; 2]>);
+
+impl Spreads {
+    pub(super) fn see(&mut self, attempt: &Attempt<'_>) {
+        if attempt.stands {
+            let [wall, peak] = self.0.entry(attempt.task).or_default();
+            wall.add(attempt.wall_us);
+            peak.add(attempt.peak_kib);
+        }
+    }
+}
+
+/// What is measured.
+struct Measure {
+    title: &'static str,
+    caption: &'static str,
+    place: usize,
+    words: fn(u64) -> String,
+    /// Round values for the axis.
+    round: &'static [(f64, &'static str)],
+}
+
+const MEASURES: [Measure; 2] = [
+    Measure {
+        title: "Time",
+        caption: "Wall time of the last attempt at each step that is done",
+        place: 0,
+        words: time_words,
+        round: &[
+            (1e2, "0.1 ms"),
+            (1e3, "1 ms"),
+            (2e3, "2 ms"),
+            (5e3, "5 ms"),
+            (1e4, "10 ms"),
+            (2e4, "20 ms"),
+            (5e4, "50 ms"),
+            (1e5, "100 ms"),
+            (2e5, "200 ms"),
+            (5e5, "500 ms"),
+            (1e6, "1 s"),
+            (2e6, "2 s"),
+            (5e6, "5 s"),
+            (1e7, "10 s"),
+            (3e7, "30 s"),
+            (6e7, "1 min"),
+            (3e8, "5 min"),
+            (6e8, "10 min"),
+            (1.8e9, "30 min"),
+            (3.6e9, "1 h"),
+            (1.8e10, "5 h"),
+            (8.64e10, "24 h"),
+        ],
+    },
+    Measure {
+        title: "Memory",
+        caption: "Highest memory of the last attempt at each step that is done",
+        place: 1,
+        words: memory_words,
+        round: &[
+            (64.0, "64 KiB"),
+            (256.0, "256 KiB"),
+            (1024.0, "1 MiB"),
+            (2048.0, "2 MiB"),
+            (4096.0, "4 MiB"),
+            (8192.0, "8 MiB"),
+            (16_384.0, "16 MiB"),
+            (65_536.0, "64 MiB"),
+            (262_144.0, "256 MiB"),
+            (1_048_576.0, "1 GiB"),
+            (4_194_304.0, "4 GiB"),
+            (16_777_216.0, "16 GiB"),
+            (67_108_864.0, "64 GiB"),
+        ],
+    },
+];
+
+/// A table for each measure.
+pub(super) fn section(out: &mut String, facts: &Facts) {
+    open(out, "spread");
+    let measured =
+        facts.tasks.iter().filter_map(|task| Some((task, facts.spreads.0.get(&task.id)?)));
+    let measured: Vec<(&ReportTask, &[Spread; 2])> = measured.take(SHOWN).collect();
+    if measured.is_empty() {
+        html!(out, "<p>No step is done yet.</p>\n</section>\n");
+        return;
+    }
+    html!(
+        out,
+        "<p class=\"lead\">The scale is logarithmic and the same for all tasks; the line within a histogram \
+        is its median.</p>\n"
+    );
+    for measure in &MEASURES {
+        let rows: Vec<(&ReportTask, &Spread)> =
+            measured.iter().map(|(task, spreads)| (*task, &spreads[measure.place])).collect();
+        table(out, measure, &rows);
+    }
+    html!(out, "</section>\n");
+}
+
+fn table(out: &mut String, measure: &Measure, rows: &[(&ReportTask, &Spread)]) {
+    let low = rows.iter().map(|(_, spread)| spread.low).min().unwrap_or(0);
+    let high = rows.iter().map(|(_, spread)| spread.high).max().unwrap_or(0);
+    let axis = Log::new(low, high);
+    html!(out, "<h3>", measure.title, "</h3>\n");
+    scroll(out, measure.caption);
+    html!(
+        out,
+        "<table>\n<caption>",
+        measure.caption,
+        "</caption>\n<thead><tr><th scope=\"col\">Task</th>"
+    );
+    for head in ["Steps", "Least", "Median", "95 %", "Most"] {
+        html!(out, "<th scope=\"col\" class=\"n\">", head, "</th>");
+    }
+    let width = BARS as f64 * STEP;
+    html!(
+        out,
+        "<td class=\"plot\"><svg width=\"",
+        At(width),
+        "\" height=\"16\" aria-hidden=\"true\">"
+    );
+    for (place, words) in axis.marks(measure.round) {
+        let anchor = if place < 0.1 {
+            "start"
+        } else if place > 0.9 {
+            "end"
+        } else {
+            "middle"
+        };
+        html!(
+            out,
+            "<text x=\"",
+            At(place * width),
+            "\" y=\"12\" text-anchor=\"",
+            anchor,
+            "\">",
+            words,
+            "</text>"
+        );
+    }
+    html!(out, "</svg></td></tr></thead>\n<tbody>\n");
+    for (task, spread) in rows {
+        html!(
+            out,
+            "<tr><th scope=\"row\">",
+            text(&task.name),
+            "</th><td class=\"n\">",
+            count(spread.values),
+            "</td>"
+        );
+        for value in [spread.low, spread.quantile(0.5), spread.quantile(0.95), spread.high] {
+            html!(out, "<td class=\"n\">", text((measure.words)(value)), "</td>");
+        }
+        html!(out, "<td class=\"plot\">");
+        histogram(out, spread, axis);
+        html!(out, "</td></tr>\n");
+    }
+    html!(out, "</tbody>\n</table>\n</div>\n");
+}
+
+/// Bars on the common scale; the highest of each task has the whole height.
+fn histogram(out: &mut String, spread: &Spread, axis: Log) {
+    let bars = spread.bars(axis);
+    let most = bars.iter().copied().fold(f64::MIN_POSITIVE, f64::max);
+    let width = BARS as f64 * STEP;
+    html!(
+        out,
+        "<svg width=\"",
+        At(width),
+        "\" height=\"",
+        At(HEIGHT),
+        "\" aria-hidden=\"true\"><path class=\"bar\" d=\""
+    );
+    for (at, values) in bars.iter().enumerate().filter(|(_, values)| **values > 0.0) {
+        // A single value among thousands is still seen.
+        let height = (values / most * (HEIGHT - 4.0)).max(1.5);
+        html!(
+            out,
+            "M",
+            At(at as f64 * STEP),
+            " ",
+            At(HEIGHT - 1.0),
+            "v",
+            At(-height),
+            "h",
+            At(STEP - 1.0)
+        );
+        html!(out, "v", At(height), "z");
+    }
+    let median = axis.place(spread.quantile(0.5) as f64) * width;
+    let median = median.clamp(0.5, width - 0.5);
+    html!(
+        out,
+        "\"/><path class=\"base\" d=\"M0 ",
+        At(HEIGHT - 0.5),
+        "h",
+        At(width),
+        "\"/><path class=\"median\" d=\"M"
+    );
+    html!(out, At(median), " 0v", At(HEIGHT), "\"/></svg>");
+}

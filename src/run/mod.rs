@@ -126,8 +126,9 @@ fn locked(
     progress: &mut dyn Progress,
 ) -> Result<Summary> {
     store::prepare(db_dir)?;
-    let db = Arc::new(Db::open(db_dir, options.durability)?);
+    // The folder before the tables: a reader that finds these looks for objects.
     let store = Arc::new(Store::open(db_dir, true)?);
+    let db = Arc::new(Db::open(db_dir, options.durability)?);
 
     progress.tell(&Event::Opened {
         manifest: &options.manifest,

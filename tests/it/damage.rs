@@ -139,3 +139,18 @@ fn a_lock_that_is_a_link_overwrites_nothing() {
     p.run().fails(74).says("db/lock");
     assert_eq!(p.read("mine"), "precious");
 }
+
+#[test]
+fn a_damaged_listing_is_made_again_by_the_next_run() {
+    let p = Project::new()
+        .task("a", "echo 1 >$OUTPUT_DIR/x")
+        .task_with("all", "gather = true", "wc -l <$INPUT_FILE >$OUTPUT_DIR/lines");
+    p.run().ok();
+    let listing = "SELECT object_hash FROM step JOIN task t ON t.id = task WHERE t.gather = 1";
+    let hash = &p.sql(listing)[0];
+    let path = p.path("db/objects").join(&hash[..2]).join(&hash[2..]);
+    fs::remove_file(path).unwrap();
+    p.call(["repair"]).ok().answers("the next run makes it again");
+    p.run().ok().ran(["all"]);
+    verify(&p).ok();
+}

@@ -142,7 +142,7 @@ pub fn retire_gather(conn: &mut Connection, listing: &ObjectHash) -> Result<usiz
         .execute(
             "UPDATE step SET live = 0 WHERE live = 1 AND object = ?1
              AND task IN (SELECT id FROM task WHERE gather = 1)",
-            [listing.hex()],
+            [listing],
         )
         .or_db(WHAT)?;
     if retired > 0 {

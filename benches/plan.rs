@@ -73,7 +73,7 @@ impl Pipeline {
     /// A plan that is made and dropped, so that the next one meets the same.
     fn plan(&self, to_run: u64) -> Duration {
         let start = Instant::now();
-        let (_, plan) = run::dry_run(&self.options, &mut Silent).unwrap();
+        let plan = run::dry_run(&self.options, &mut Silent).unwrap();
         let took = start.elapsed();
         assert_eq!(plan.to_run(), to_run);
         took

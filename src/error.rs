@@ -42,6 +42,8 @@ pub mod exit {
     pub const STEPS_FAILED: u8 = 1;
     /// The command line or the manifest can't be used.
     pub const USAGE: u8 = 2;
+    /// `plan --check`: there is something to do.
+    pub const TO_DO: u8 = 3;
     /// Stored data is damaged.
     pub const DAMAGED: u8 = 65;
     /// A bug in task-pipeline.

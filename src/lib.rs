@@ -6,6 +6,7 @@
 pub mod cli;
 pub mod commands;
 pub mod db;
+pub mod diff;
 pub mod duration;
 pub mod error;
 pub mod graph;

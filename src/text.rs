@@ -97,6 +97,11 @@ pub fn step(id: i64, task: &str, input: &[u8]) -> String {
     format!("step {id} {task} ({})", printable(input))
 }
 
+/// Text between the quotes of a label in the language of Graphviz.
+pub fn dot(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('"', "\\\"")
+}
+
 /// The bytes of a path, as the database keeps them.
 pub fn path_bytes(path: &Path) -> &[u8] {
     path.as_os_str().as_bytes()

@@ -1,17 +1,16 @@
 //! The commands and their options. The comments are the help that users read: argh keeps them.
 
 use std::ffi::OsString;
-use std::num::{NonZeroU32, NonZeroUsize};
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use argh::{ArgsInfo, FromArgValue, FromArgs};
 
+use super::answers::{Explain, Graph, Lineage, Log, Plan, Status};
 use super::care::{Gc, Repair, Verify};
 use super::color::Color;
 use super::start::{Completions, Init, Man};
-use super::values::{
-    DEFAULT_MIN_FREE, attempt, bytes, bytes_of_size, default_db, jobs, name, path,
-};
+use super::values::{DEFAULT_MIN_FREE, bytes, bytes_of_size, default_db, jobs, name, path};
 
 /// The words after the programme's name.
 #[derive(FromArgs)]
@@ -32,6 +31,12 @@ pub enum Invocation {
     Status(Status),
     /// `log`
     Log(Log),
+    /// `explain`
+    Explain(Explain),
+    /// `lineage`
+    Lineage(Lineage),
+    /// `graph`
+    Graph(Graph),
     /// `cat`
     Cat(Cat),
     /// `export`
@@ -58,6 +63,9 @@ impl Invocation {
             | Invocation::Plan(Plan { db, .. })
             | Invocation::Status(Status { db, .. })
             | Invocation::Log(Log { db, .. })
+            | Invocation::Explain(Explain { db, .. })
+            | Invocation::Lineage(Lineage { db, .. })
+            | Invocation::Graph(Graph { db, .. })
             | Invocation::Cat(Cat { db, .. })
             | Invocation::Export(Export { db, .. })
             | Invocation::Verify(Verify { db, .. })
@@ -162,77 +170,6 @@ pub struct Run {
     /// files for the root tasks, one step each; - is standard input
     #[argh(positional, arg_name = "INPUT", from_str_fn(path))]
     pub inputs: Vec<PathBuf>,
-}
-
-/// Say what a run would do and why, without doing it.
-#[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
-#[argh(subcommand, name = "plan")]
-pub struct Plan {
-    /// the tasks, in TOML; pipeline.toml in this folder if not given
-    #[argh(option, arg_name = "FILE", from_str_fn(path))]
-    pub manifest: Option<PathBuf>,
-
-    /// where results are kept, only read; ./db if not given
-    #[argh(option, arg_name = "DIR", from_str_fn(path), default = "default_db()")]
-    pub db: PathBuf,
-
-    /// as if everything had to be run anew
-    #[argh(switch, short = 'B')]
-    pub always: bool,
-
-    /// plan steps of this task only; may be given again
-    #[argh(option, arg_name = "NAME", from_str_fn(name))]
-    pub step: Vec<String>,
-
-    /// as if there had been no files in earlier runs
-    #[argh(switch)]
-    pub no_inputs: bool,
-
-    /// as JSON
-    #[argh(switch)]
-    pub json: bool,
-
-    /// files for the root tasks, one step each; - is standard input
-    #[argh(positional, arg_name = "INPUT", from_str_fn(path))]
-    pub inputs: Vec<PathBuf>,
-}
-
-/// Count the steps of each task: done, pending, failed.
-#[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
-#[argh(subcommand, name = "status")]
-pub struct Status {
-    /// where results are kept; ./db if not given
-    #[argh(option, arg_name = "DIR", from_str_fn(path), default = "default_db()")]
-    pub db: PathBuf,
-
-    /// as JSON
-    #[argh(switch)]
-    pub json: bool,
-}
-
-/// Print what a step's script printed.
-#[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
-#[argh(subcommand, name = "log")]
-pub struct Log {
-    /// where results are kept; ./db if not given
-    #[argh(option, arg_name = "DIR", from_str_fn(path), default = "default_db()")]
-    pub db: PathBuf,
-
-    /// as JSON
-    #[argh(switch)]
-    pub json: bool,
-
-    /// the N-th attempt, counted from 1; the last one if not given
-    #[argh(option, arg_name = "N", from_str_fn(attempt))]
-    pub attempt: Option<NonZeroU32>,
-
-    /// of all steps that have failed
-    #[argh(switch)]
-    pub failed: bool,
-
-    /// a step: its id, TASK, or TASK/INPUT_NAME
-    #[argh(positional, arg_name = "STEP", from_str_fn(bytes))]
-    pub step: Option<OsString>,
 }
 
 /// Write objects or outputs to standard output.

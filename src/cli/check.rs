@@ -4,7 +4,7 @@ use super::{Color, Durability, Invocation, Plan, Run};
 
 impl From<Plan> for Run {
     fn from(plan: Plan) -> Run {
-        let Plan { manifest, db, always, step, no_inputs, json, inputs } = plan;
+        let Plan { manifest, db, always, step, no_inputs, check: _, json, inputs } = plan;
         Run {
             manifest,
             db,
@@ -73,6 +73,16 @@ impl Invocation {
             }
             Invocation::Log(log) if log.step.is_none() && log.attempt.is_some() => {
                 Err("--attempt goes with a STEP: name one")
+            }
+            Invocation::Log(log)
+                if log.follow && (log.json || log.failed || log.attempt.is_some()) =>
+            {
+                Err(
+                    "--follow shows the attempt that runs, as it is printed: drop --json, --failed or --attempt",
+                )
+            }
+            Invocation::Lineage(lineage) if lineage.json && lineage.dot => {
+                Err("--json and --dot contradict each other: drop one of them")
             }
             Invocation::Gc(gc) if gc.keep_history && gc.history > 0 => {
                 Err("--keep-history keeps the results of all runs: drop --history")

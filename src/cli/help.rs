@@ -18,10 +18,11 @@ pub(super) const ABOUT: &str = "Runs a TOML manifest of shell scripts as a dataf
 pub(super) const SPELLING: &str = "Options can be written with one dash or two, as --name VALUE or --name=VALUE. \
     What follows -- is no option.";
 
-pub(super) const CODES: [(u8, &str); 8] = [
+pub(super) const CODES: [(u8, &str); 9] = [
     (exit::OK, "all well"),
     (exit::STEPS_FAILED, "steps failed, or an export is incomplete"),
     (exit::USAGE, "the command line or the manifest can't be used"),
+    (exit::TO_DO, "plan --check: there is something to do"),
     (exit::DAMAGED, "stored data is damaged"),
     (exit::INTERNAL, "a bug in task-pipeline"),
     (exit::NO_SPACE, "no space left"),

@@ -4,6 +4,7 @@
 //! The types of `args` are the only list of commands and options there is: repairs and help read
 //! it too. A new command is a struct and a variant there.
 
+mod answers;
 mod args;
 mod care;
 mod check;
@@ -22,7 +23,8 @@ use std::ffi::{OsStr, OsString};
 
 use argh::{ArgsInfo, CommandInfoWithArgs, FromArgs, SubCommandInfo};
 
-pub use args::{Cat, Durability, Export, Invocation, Log, Plan, Run, Status};
+pub use answers::{Explain, Graph, GraphFormat, Lineage, Log, Plan, Status};
+pub use args::{Cat, Durability, Export, Invocation, Run};
 pub use care::{Gc, Repair, Verify};
 pub use color::Color;
 pub use start::{Completions, Init, Man, Shell};

@@ -12,7 +12,8 @@ use crate::object::ObjectHash;
 use crate::store::Store;
 use crate::text::{printable, printable_line};
 
-use super::answer;
+use super::follow::{Followed, follow};
+use super::{answer, complain};
 
 /// Prints the logs of the steps that are named: of the last attempt, or of `--attempt N`.
 pub(super) fn log(args: &Log) -> Result<u8> {
@@ -29,6 +30,13 @@ pub(super) fn log(args: &Log) -> Result<u8> {
     // `TASK/INPUT_NAME` may name history as well; what lives comes first.
     let only_first = args.step.as_ref().is_some_and(|step| step.as_bytes().contains(&b'/'));
     let steps = if only_first { &steps[..1] } else { &steps[..] };
+    if args.follow {
+        match follow(&db, &store, &args.db, steps)? {
+            Followed::ToTheEnd => return Ok(exit::OK),
+            // Over already: its log is printed, as without --follow.
+            Followed::NotRunning => {}
+        }
+    }
     let mut chosen = Vec::new();
     for step in steps {
         let attempts = db::attempts(&db.lock(), step.id)?;
@@ -42,6 +50,11 @@ pub(super) fn log(args: &Log) -> Result<u8> {
     }
     if let ([(step, None)], Some(number)) = (chosen.as_slice(), args.attempt) {
         return Err(Error::Usage(format!("step {} has no attempt {number}", step.id)));
+    }
+    if let ([(step, None)], None) = (chosen.as_slice(), args.attempt)
+        && !args.json
+    {
+        complain(&format!("step {} has not run yet", step.id));
     }
     if args.json {
         let all: Result<Vec<_>> =

@@ -2,8 +2,12 @@
 
 mod answer;
 mod cat;
+mod explain;
 mod export;
+mod follow;
 mod gc;
+mod graph;
+mod lineage;
 mod log;
 mod plan;
 mod repair;
@@ -62,14 +66,20 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
 
 fn dispatch(command: Invocation) -> Result<u8> {
     match command {
-        Invocation::Run(args) if args.dry_run => plan::plan(&args),
+        Invocation::Run(args) if args.dry_run => plan::plan(&args, false),
         // Recipe lines with a `+`, which we ask for, are run by `make -n` as well.
-        Invocation::Run(args) if make::inherited().runs_nothing => plan::plan(&args),
+        Invocation::Run(args) if make::inherited().runs_nothing => plan::plan(&args, false),
         Invocation::Run(args) if args.watch => watch::watch(&args),
         Invocation::Run(args) => run::run(&args),
-        Invocation::Plan(args) => plan::plan(&args.into()),
+        Invocation::Plan(args) => {
+            let check = args.check;
+            plan::plan(&args.into(), check)
+        }
         Invocation::Status(args) => status::status(&args),
         Invocation::Log(args) => log::log(&args),
+        Invocation::Explain(args) => explain::explain(&args),
+        Invocation::Lineage(args) => lineage::lineage(&args),
+        Invocation::Graph(args) => graph::graph(&args),
         Invocation::Cat(args) => cat::cat(&args),
         Invocation::Export(args) => export::export(&args),
         Invocation::Verify(args) => verify::verify(&args),

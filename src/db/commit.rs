@@ -30,6 +30,7 @@ pub fn commit(
             support(&tx, flow, completion.task, completion.step, outputs, &mut effects)?;
         }
     }
+    super::totals::add_to_run(&tx, flow, run, completions)?;
     tx.commit().or_db(WHAT)?;
     Ok(effects)
 }

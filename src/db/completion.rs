@@ -50,7 +50,7 @@ pub struct Completion {
     pub verdict: Verdict,
     /// Empty unless done.
     pub outputs: Vec<OutputRow>,
-    /// (hash, bytes) of outputs and log: complete under their names, and durable if need be.
+    /// (hash, bytes) of the outputs, in their order, then of the log: complete under their names, and durable if need be.
     pub objects: Vec<(ObjectHash, u64)>,
 }
 

@@ -27,12 +27,22 @@ pub fn each_object(
 
 /// What SQLite itself finds wrong with the file, and references to rows that aren't there. `whole` compares
 /// the indexes with their tables as well.
+///
+/// # Errors
+/// Also if a page can't be read: that is told apart from damage, for a backup doesn't cure it.
 pub fn check_database(conn: &Connection, whole: bool) -> Result<Vec<String>> {
     let check = if whole { "PRAGMA integrity_check(20)" } else { "PRAGMA quick_check(20)" };
     let mut statement = conn.prepare(check).or_db(WHAT)?;
     let rows = statement.query_map([], |row| row.get::<_, String>(0));
-    let mut wrong: Vec<String> = rows.and_then(|rows| rows.collect()).or_db(WHAT)?;
-    wrong.retain(|line| line != "ok");
+    let found: Vec<String> = rows.and_then(|rows| rows.collect()).or_db(WHAT)?;
+    // A row may have several lines, the first of which names the database.
+    let lines = found.iter().flat_map(|row| row.lines());
+    let mut wrong: Vec<String> =
+        lines.filter(|line| *line != "ok" && !line.starts_with("***")).map(str::to_owned).collect();
+    if let Some(code) = wrong.iter().find_map(|line| unreadable(line)) {
+        let source = rusqlite::ffi::Error::new(code);
+        return Err(rusqlite::Error::SqliteFailure(source, None)).or_db(WHAT);
+    }
     let mut statement = conn
         .prepare("SELECT \"table\", parent, count(*) FROM pragma_foreign_key_check GROUP BY 1, 2")
         .or_db(WHAT)?;
@@ -43,6 +53,18 @@ pub fn check_database(conn: &Connection, whole: bool) -> Result<Vec<String>> {
     });
     wrong.extend(rows.and_then(|rows| rows.collect::<rusqlite::Result<Vec<_>>>()).or_db(WHAT)?);
     Ok(wrong)
+}
+
+/// The error of reading that a line of `quick_check` speaks of, if it does: it goes on after one as after
+/// damage.
+fn unreadable(line: &str) -> Option<i32> {
+    use rusqlite::ffi::{SQLITE_IOERR, SQLITE_IOERR_READ, SQLITE_NOMEM};
+    if let Some((_, code)) = line.split_once("unable to get the page. error code=") {
+        let code = code.trim().parse::<i32>().ok()?;
+        return matches!(code & 0xff, SQLITE_IOERR | SQLITE_NOMEM).then_some(code);
+    }
+    // Pages that can't exist are called invalid.
+    line.contains("failed to get page").then_some(SQLITE_IOERR_READ)
 }
 
 /// Objects that live steps refer to (input, outputs, last log) and that have no row.
@@ -161,4 +183,19 @@ pub fn lose_log(conn: &Connection, log: &ObjectHash) -> Result<usize> {
 pub fn forget_object(conn: &Connection, object: &ObjectHash) -> Result<()> {
     conn.execute("DELETE FROM object WHERE hash = ?1", [object]).or_db(WHAT)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_that_cannot_be_read_is_no_damage() {
+        let read = Some(rusqlite::ffi::SQLITE_IOERR_READ);
+        assert_eq!(unreadable("Tree 21 page 21: unable to get the page. error code=266"), read);
+        assert_eq!(unreadable("Freelist: failed to get page 10"), read);
+        assert_eq!(unreadable("Tree 2 page 3: unable to get the page. error code=7"), Some(7));
+        assert_eq!(unreadable("Tree 2 page 3: unable to get the page. error code=11"), None);
+        assert_eq!(unreadable("Tree 3 page 3 cell 0: invalid page number 99"), None);
+    }
 }

@@ -12,6 +12,7 @@
 mod apply;
 mod commit;
 mod completion;
+mod explain;
 mod flow;
 mod functions;
 mod garbage;
@@ -19,14 +20,18 @@ mod gather;
 mod history;
 mod inputs;
 mod leaf;
+mod lineage;
 mod maintain;
 mod plan;
 mod planner;
 mod query;
+mod reasons;
 mod runs;
 mod schema;
 mod sound;
+mod status;
 mod tasks;
+mod totals;
 pub(crate) mod value;
 
 use std::path::{Path, PathBuf};
@@ -40,6 +45,7 @@ use crate::error::{Error, OrDb, OrIo, Result};
 pub use apply::{Applied, apply};
 pub use commit::{commit, known_object, put_objects};
 pub use completion::{AttemptRow, Completion, Effects, OutputRow, Verdict};
+pub use explain::*;
 pub use flow::{Flow, FlowTask};
 pub use functions::{Accepts, step_key};
 pub use garbage::{History, drop_objects, each_garbage, is_needed};
@@ -47,14 +53,20 @@ pub use gather::{GatherPlan, gather_inputs, listing_line, plan_gather};
 pub use history::mean_times;
 pub use inputs::{FILES, InputRow, Inputs, Stat};
 pub use leaf::{Leaf, Todo, has_live_step, leaves, todo};
+pub use lineage::{Way, around_object, first_outputs, neighbours};
 pub use maintain::*;
 pub use plan::{Before, Plan, TaskPlan, plan};
 pub use query::*;
+pub use reasons::{Why, has_inputs, reasons, recipe_fields};
 pub use runs::{
     Argument, Complete, RunRow, arguments, complete, end_run, live_steps, set_arguments,
 };
 pub use sound::*;
+pub use status::{
+    RunStatus, StepCounts, TaskStatus, Wiring, last_runs, status, step_counts, wiring,
+};
 pub use tasks::{KnownTask, Registration, TaskRow, known_tasks, task_rows};
+pub use totals::recount;
 
 /// SQLite before this has a bug that can corrupt a WAL database with two connections
 /// (sqlite.org/wal.html#walresetbug).
@@ -121,6 +133,9 @@ impl Db {
         schema::migrate(&conn, &found)?;
         insist_on_wal(&conn, &path)?;
         empty_log(&conn)?;
+        if matches!(found, schema::Found::Nothing) && durability == Durability::Batch {
+            sync_names(dir)?;
+        }
         Ok(Db { conn: Mutex::new(conn) })
     }
 
@@ -140,7 +155,7 @@ impl Db {
             | OpenFlags::SQLITE_OPEN_NO_MUTEX
             | OpenFlags::SQLITE_OPEN_EXRESCODE;
         let conn = connect(&path, flags)?;
-        match schema::check(&conn, &path)? {
+        match schema::check(&conn, &path).map_err(|error| unfinished(error, dir))? {
             schema::Found::Version(schema::VERSION) => Ok(Db { conn: Mutex::new(conn) }),
             schema::Found::Version(older) => Err(Error::Usage(format!(
                 "`{}` has the older schema {older}; the next run migrates it",
@@ -173,6 +188,23 @@ impl Db {
     }
 }
 
+/// A first run that was killed before its first commit leaves something to be undone, which a reader
+/// can't do.
+fn unfinished(error: Error, dir: &Path) -> Error {
+    use rusqlite::ffi;
+    let code = match &error {
+        Error::Db { source: rusqlite::Error::SqliteFailure(code, _), .. } => code.extended_code,
+        _ => 0,
+    };
+    match code {
+        ffi::SQLITE_READONLY_ROLLBACK | ffi::SQLITE_READONLY_RECOVERY => Error::Usage(format!(
+            "the first run in `{}` was killed before it had kept anything; the next run puts that right",
+            dir.display()
+        )),
+        _ => error,
+    }
+}
+
 /// The statement that switches to WAL answers with a row before it is through. What fails afterwards, in
 /// making the switch durable, nobody is told; it is seen when the tables have been read once more.
 fn insist_on_wal(conn: &Connection, path: &Path) -> Result<()> {
@@ -186,6 +218,16 @@ fn insist_on_wal(conn: &Connection, path: &Path) -> Result<()> {
          share memory?"
     ));
     Err(refused).or_io(what, path)
+}
+
+/// Makes the names of a new database's files durable, and that of its folder. SQLite syncs the folder too, but
+/// doesn't say if that fails; and steps that leave nothing have no barrier which would do it.
+fn sync_names(dir: &Path) -> Result<()> {
+    let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty());
+    for folder in [Some(dir), parent].into_iter().flatten() {
+        std::fs::File::open(folder).and_then(|file| file.sync_all()).or_io("sync", folder)?;
+    }
+    Ok(())
 }
 
 /// Moves what a killed run has left in the log into the database before anything is added to it. If its last

@@ -1,4 +1,4 @@
-//! Questions that readers ask: `status`, `log`, `cat`, `export`. Each is one short read.
+//! Questions that readers ask: `log`, `cat`, `export`. Each is one short read.
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
@@ -10,97 +10,6 @@ use super::completion::OutputRow;
 use super::value::{Name, NameBytes};
 
 const WHAT: &str = "read the database";
-
-/// A task of the last manifest, in numbers.
-#[derive(Debug, Clone)]
-pub struct TaskStatus {
-    pub name: String,
-    pub done: u64,
-    pub pending: u64,
-    pub failed: u64,
-    /// Steps that are history.
-    pub retired: u64,
-    /// Live outputs and their bytes.
-    pub outputs: u64,
-    pub bytes: u64,
-    /// Sum over the last attempts of live steps, microseconds.
-    pub wall_us: u64,
-    /// Highest of the last attempts of live steps.
-    pub peak_kib: u64,
-}
-
-/// One line per task, in manifest order.
-pub fn status(conn: &Connection) -> Result<Vec<TaskStatus>> {
-    let mut tasks = conn
-        .prepare("SELECT id, name FROM task WHERE position IS NOT NULL ORDER BY position")
-        .or_db(WHAT)?;
-    let rows: Vec<(TaskId, String)> = tasks
-        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))
-        .and_then(|rows| rows.collect())
-        .or_db(WHAT)?;
-    rows.into_iter().map(|(id, name)| task_status(conn, id, name)).collect()
-}
-
-fn task_status(conn: &Connection, id: TaskId, name: String) -> Result<TaskStatus> {
-    let unsigned = |row: &Row<'_>, n: usize| row.get::<_, i64>(n).map(i64::unsigned_abs);
-    let (done, pending, failed, retired) = conn
-        .prepare_cached(
-            "SELECT count(*) FILTER (WHERE live = 1 AND state = 1), count(*) FILTER (WHERE live = 1 AND state = 0),
-               count(*) FILTER (WHERE live = 1 AND state = 2), count(*) FILTER (WHERE live = 0)
-             FROM step WHERE task = ?1",
-        )
-        .and_then(|mut s| {
-            s.query_row([id], |row| {
-                Ok((unsigned(row, 0)?, unsigned(row, 1)?, unsigned(row, 2)?, unsigned(row, 3)?))
-            })
-        })
-        .or_db(WHAT)?;
-    let (outputs, bytes) = conn
-        .prepare_cached(
-            "SELECT count(*), coalesce(sum(b.size), 0) FROM step s JOIN output o ON o.step = s.id
-             LEFT JOIN object b ON b.hash = o.object WHERE s.task = ?1 AND s.live = 1 AND s.state = 1",
-        )
-        .and_then(|mut s| s.query_row([id], |row| Ok((unsigned(row, 0)?, unsigned(row, 1)?))))
-        .or_db(WHAT)?;
-    let (wall_us, peak_kib) = conn
-        .prepare_cached(
-            "SELECT coalesce(sum(a.wall_us), 0), coalesce(max(a.peak_kib), 0)
-             FROM step s JOIN attempt a ON a.step = s.id WHERE s.task = ?1 AND s.live = 1
-             AND a.number = (SELECT max(number) FROM attempt WHERE step = s.id)",
-        )
-        .and_then(|mut s| s.query_row([id], |row| Ok((unsigned(row, 0)?, unsigned(row, 1)?))))
-        .or_db(WHAT)?;
-    Ok(TaskStatus { name, done, pending, failed, retired, outputs, bytes, wall_us, peak_kib })
-}
-
-/// The last run.
-#[derive(Debug, Clone)]
-pub struct RunStatus {
-    pub id: i64,
-    pub started_ms: i64,
-    pub ended_ms: Option<i64>,
-    pub result: Option<String>,
-    pub pid: i64,
-    pub manifest: Vec<u8>,
-}
-
-/// The newest runs, newest first.
-pub fn last_runs(conn: &Connection, limit: usize) -> Result<Vec<RunStatus>> {
-    let mut statement = conn
-        .prepare("SELECT id, started_ms, ended_ms, result, pid, manifest FROM run ORDER BY id DESC LIMIT ?1")
-        .or_db(WHAT)?;
-    let rows = statement.query_map([limit as i64], |row| {
-        Ok(RunStatus {
-            id: row.get(0)?,
-            started_ms: row.get(1)?,
-            ended_ms: row.get(2)?,
-            result: row.get(3)?,
-            pid: row.get(4)?,
-            manifest: row.get::<_, NameBytes>(5)?.0,
-        })
-    });
-    rows.and_then(|rows| rows.collect()).or_db(WHAT)
-}
 
 /// A task by its name.
 ///
@@ -134,10 +43,10 @@ pub struct StepRow {
     pub state: &'static str,
 }
 
-const STEP: &str = "SELECT s.id, t.name, s.name, s.object, s.live, s.state
+pub(super) const STEP: &str = "SELECT s.id, t.name, s.name, s.object, s.live, s.state
                     FROM step s JOIN task t ON t.id = s.task";
 
-fn step_row(row: &Row<'_>) -> rusqlite::Result<StepRow> {
+pub(super) fn step_row(row: &Row<'_>) -> rusqlite::Result<StepRow> {
     Ok(StepRow {
         id: row.get(0)?,
         task: row.get(1)?,

@@ -21,19 +21,22 @@ pub struct RunRow {
     pub manifest: Vec<u8>,
     /// Its folder, absolute.
     pub dir: Vec<u8>,
+    /// `-B`
+    pub always: bool,
 }
 
 pub(super) fn insert_run(conn: &Connection, run: &RunRow) -> Result<RunId> {
     conn.execute(
-        "INSERT INTO run(started_ms, boot, pid, durability, sound, manifest, dir)
-         VALUES (?1, ?2, ?3, ?4, ?4 = 'batch', ?5, ?6)",
+        "INSERT INTO run(started_ms, boot, pid, durability, sound, manifest, dir, always)
+         VALUES (?1, ?2, ?3, ?4, ?4 = 'batch', ?5, ?6, ?7)",
         params![
             run.started_ms,
             run.boot,
             run.pid,
             run.durability,
             Name(&run.manifest),
-            Name(&run.dir)
+            Name(&run.dir),
+            run.always
         ],
     )
     .or_db("note the run")?;

@@ -6,7 +6,7 @@
 //! every name exact and the usual one readable. Hashes are 32-byte BLOBs (`lower(hex(…))` shows
 //! them), but for `step.object_hash`, which is hex as the owner has it, and made from `step.object`.
 
-use rusqlite::Connection;
+use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use crate::error::{Error, OrDb, Result};
 
@@ -146,6 +146,7 @@ CREATE INDEX idx_step_task ON step(task);
 CREATE INDEX idx_step_key  ON step(key);
 CREATE INDEX idx_step_todo ON step(task, state) WHERE live = 1 AND state <> 1;
 ",
+    super::totals::MIGRATION,
 ];
 
 /// The newest schema that this build knows.
@@ -189,19 +190,40 @@ pub(super) fn check(conn: &Connection, path: &std::path::Path) -> Result<Found> 
     }
 }
 
-/// Brings a database to [`VERSION`], each step in one transaction.
+/// Brings a database to [`VERSION`]. One transaction for all steps: readers of a new database must not find
+/// it half made and take it for an old one.
 pub(super) fn migrate(conn: &Connection, found: &Found) -> Result<()> {
     let from = match found {
         Found::Nothing => 0,
         Found::Version(version) => *version,
     };
-    for (n, sql) in MIGRATIONS.iter().enumerate().skip(from.max(0) as usize) {
-        conn.execute_batch(&format!(
-            "BEGIN EXCLUSIVE; PRAGMA application_id = {APPLICATION_ID}; {sql}; \
-             PRAGMA user_version = {}; COMMIT;",
-            n + 1
-        ))
-        .or_db("make the tables")?;
+    if from >= VERSION {
+        return Ok(());
     }
-    Ok(())
+    let what = "make the tables";
+    let tx = Transaction::new_unchecked(conn, TransactionBehavior::Exclusive).or_db(what)?;
+    for sql in &MIGRATIONS[from.max(0) as usize..] {
+        tx.execute_batch(sql).or_db(what)?;
+    }
+    tx.execute_batch(&format!(
+        "PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION};"
+    ))
+    .or_db(what)?;
+    tx.commit().or_db(what)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_database_gets_its_tables_in_one_transaction() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("db");
+        let conn = Connection::open(&path).unwrap();
+        migrate(&conn, &Found::Nothing).unwrap();
+        drop(conn);
+        // The file change counter: how many transactions there were.
+        assert_eq!(std::fs::read(&path).unwrap()[24..28], 1_u32.to_be_bytes());
+    }
 }

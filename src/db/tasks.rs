@@ -18,6 +18,9 @@ pub struct Registration {
     pub recipe_hash: ObjectHash,
     /// The recipe's fields as JSON.
     pub recipe_json: String,
+    pub cache: bool,
+    /// Where its inputs come from, as JSON: `from`, `match`, `inputs`.
+    pub feeds: String,
 }
 
 /// A row of `task`.
@@ -169,13 +172,15 @@ pub(super) fn register(conn: &Connection, wanted: &[Registration], rows: &[TaskR
         .and_then(|mut s| s.execute(params![task.name, row.id]))
         .or_db(what)?;
         conn.prepare_cached(
-            "INSERT INTO task(id, name, script, position, recipe, gather)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6)
-             ON CONFLICT(id) DO UPDATE SET name = ?2, script = ?3, position = ?4, recipe = ?5, gather = ?6",
+            "INSERT INTO task(id, name, script, position, recipe, gather, cache, feeds)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+             ON CONFLICT(id) DO UPDATE SET name = ?2, script = ?3, position = ?4, recipe = ?5, gather = ?6,
+               cache = ?7, feeds = ?8",
         )
         .and_then(|mut s| {
             let position = position as i64;
-            s.execute(params![row.id, task.name, task.script, position, row.recipe, task.gather])
+            let Registration { name, script, gather, cache, feeds, .. } = task;
+            s.execute(params![row.id, name, script, position, row.recipe, gather, cache, feeds])
         })
         .or_db(what)?;
     }

@@ -127,6 +127,7 @@ fn get_back_all(
     for (object, why) in bad {
         repaired.push((*object, why.clone(), repairer.get_back(object)?));
     }
+    db::recount(&db.lock())?;
     Ok(repaired)
 }
 

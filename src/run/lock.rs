@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -102,6 +103,25 @@ impl Drop for RunLock {
         // some library forgot close-on-exec.
         let _ = fs2::FileExt::unlock(&self.file);
     }
+}
+
+/// The process that has the lock now, if it is one that can be seen from here. Only reads: for a moment
+/// even a shared lock of ours would be in a runner's way.
+pub(crate) fn runner(db_dir: &Path) -> Option<u32> {
+    let mut file = File::open(db_dir.join("lock")).ok()?;
+    let inode = file.metadata().ok()?.ino();
+    let pid = signer(&holder(&mut file)).filter(|pid| !is_gone(*pid))?;
+    // A signature outlives its writer, and the number may have gone to somebody else since. Each line is
+    // `1: FLOCK  ADVISORY  WRITE 4711 fe:00:131 0 EOF`.
+    let Ok(locks) = std::fs::read_to_string("/proc/locks") else { return Some(pid) };
+    let is_held = locks.lines().any(|line| {
+        let words: Vec<&str> = line.split_ascii_whitespace().collect();
+        let place = words.get(5).and_then(|place| place.rsplit(':').next());
+        words.get(1) == Some(&"FLOCK")
+            && words.get(4).and_then(|word| word.parse().ok()) == Some(pid)
+            && place.and_then(|place| place.parse().ok()) == Some(inode)
+    });
+    is_held.then_some(pid)
 }
 
 fn holder(file: &mut File) -> String {

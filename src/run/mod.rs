@@ -9,6 +9,7 @@ mod disk;
 mod dispatch;
 mod files;
 mod fingerprint;
+mod forecast;
 mod identity;
 mod ingest;
 mod lock;
@@ -32,7 +33,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use crate::db::{self, Applied, Complete, Db, Durability, Plan, RunRow};
+use crate::db::{self, Applied, Complete, Db, Durability, RunRow};
 use crate::error::{Error, OrIo, Result};
 use crate::graph::Graph;
 use crate::ids::{RunId, TaskIndex};
@@ -45,7 +46,9 @@ use crate::store::{self, Store};
 
 pub(crate) use digest::utc;
 pub(crate) use disk::explain;
+pub use forecast::{Forecast, TaskForecast};
 pub use lock::RunLock;
+pub(crate) use lock::runner;
 pub use prepare::Prepared;
 pub use reads::reads;
 pub use signals::{die_when_idle, late_signal};
@@ -123,8 +126,9 @@ fn locked(
     progress: &mut dyn Progress,
 ) -> Result<Summary> {
     store::prepare(db_dir)?;
-    let db = Arc::new(Db::open(db_dir, options.durability)?);
+    // The folder before the tables: a reader that finds these looks for objects.
     let store = Arc::new(Store::open(db_dir, true)?);
+    let db = Arc::new(Db::open(db_dir, options.durability)?);
 
     progress.tell(&Event::Opened {
         manifest: &options.manifest,
@@ -161,6 +165,7 @@ fn locked(
         durability: options.durability.as_str(),
         manifest: crate::text::path_bytes(&options.manifest).to_vec(),
         dir: crate::text::path_bytes(&prepared.manifest.dir).to_vec(),
+        always: options.always,
     };
     let run = {
         let mut conn = db.lock();
@@ -248,10 +253,10 @@ fn close(db: &Db, run: RunId, prepared: &Prepared, summary: &Summary, result: &s
 
 /// Plans without changing anything: the database is opened for reading only, or is one in memory if
 /// there is none.
-pub fn dry_run(options: &RunOptions, progress: &mut dyn Progress) -> Result<(Prepared, Plan)> {
+pub fn dry_run(options: &RunOptions, progress: &mut dyn Progress) -> Result<Forecast> {
     let manifest = Manifest::read(&options.manifest)?;
     let graph = Graph::of(&manifest);
-    only(&manifest, &options.only)?;
+    let only = only(&manifest, &options.only)?;
     files::check(&manifest, &options.inputs)?;
     let file = Db::file(&options.db);
     let db = if file.try_exists().or_io("look for the database", &file)? {
@@ -262,7 +267,7 @@ pub fn dry_run(options: &RunOptions, progress: &mut dyn Progress) -> Result<(Pre
     let db_dir = options.db.canonicalize().unwrap_or_else(|_| options.db.clone());
     let mut prepared = Prepared::new(&db, manifest, graph, &db_dir, options, None, progress)?;
     let plan = prepared.plan(&db, options, None)?;
-    Ok((prepared, plan))
+    forecast::forecast(&db, &prepared, &plan, &only)
 }
 
 /// Checks the names of `--step`.

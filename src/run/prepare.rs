@@ -66,6 +66,8 @@ impl Prepared {
                 recipe_hash: recipe.hash(),
                 recipe_json: serde_json::to_string(recipe)
                     .map_err(|err| Error::Internal(err.to_string()))?,
+                cache: task.cache,
+                feeds: feeds(&manifest, task),
             });
         }
         let rows = db::task_rows(&db.lock(), &registrations)?;
@@ -209,6 +211,13 @@ fn flow(
         tasks.push(flow);
     }
     Ok(Flow { tasks, order: graph.order.clone() })
+}
+
+/// For whoever draws the graph without the manifest at hand.
+fn feeds(manifest: &Manifest, task: &Task) -> String {
+    let from: Vec<&str> = task.from.iter().map(|at| manifest.tasks[at.0].name.as_str()).collect();
+    let Task { matches, inputs, .. } = task;
+    serde_json::json!({ "from": from, "match": matches, "inputs": inputs }).to_string()
 }
 
 /// Row ids instead of names stand for the producers, so that renaming one is no new wiring.

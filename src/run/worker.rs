@@ -162,12 +162,12 @@ impl Engine {
         scratch: &mut Option<Scratch>,
         job: &Job,
     ) -> Result<Option<Ready>> {
-        let began = Instant::now();
-        let attempt = self.describe(job)?;
         let mut token = self.tokens.take();
         if token.is_none() {
             return Ok(None);
         }
+        let began = Instant::now();
+        let attempt = self.describe(job)?;
         let scratch = match scratch {
             Some(scratch) => scratch,
             None => scratch.insert(Scratch::create(&self.scratch, number)?),

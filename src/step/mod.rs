@@ -4,7 +4,7 @@
 //! `execute` is the sequence; `scratch` the folders a worker reuses for every step; `input`, `gather`
 //! and `links` what the script reads; `launch`, `process`, `orphans`, `proc` and `supervisor` the
 //! script's life and end; `outputs`, `adopt` and `log` what it leaves; `tree` lists and clears folders by descriptor;
-//! `survivors` ends what a killed runner left.
+//! `survivors` ends what a killed runner left; `running` tells others what runs.
 
 mod adopt;
 mod execute;
@@ -17,6 +17,7 @@ mod orphans;
 mod outputs;
 mod proc;
 mod process;
+mod running;
 mod scratch;
 mod supervisor;
 mod survivors;
@@ -36,6 +37,7 @@ use crate::object::ObjectHash;
 use crate::store::{IsCommitted, Placed, Store};
 
 pub use execute::execute;
+pub use running::{Running, running};
 pub use scratch::{FULL, Scratch};
 pub use supervisor::{GRACE, Supervisor};
 pub use survivors::{end_survivors, remove_scratch};

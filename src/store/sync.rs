@@ -8,15 +8,17 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
+use std::io;
 use std::path::Path;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 
 use super::{Placed, Store};
-use crate::error::{OrIo, Result};
+use crate::error::{Error, OrIo, Result};
 use crate::object::ObjectHash;
 use crate::text::as_path;
 
@@ -38,6 +40,9 @@ pub(super) struct Barrier {
     pub(super) syncfs_is_mute: bool,
     /// The names of `objects/` and of the folder it is in are on the disk.
     has_synced_above: bool,
+    /// Error number of the first sync that failed. The kernel tells of lost bytes once, so no later one is
+    /// to be believed.
+    failed: Option<i32>,
 }
 
 impl Barrier {
@@ -132,20 +137,37 @@ impl Store {
             return Ok(());
         }
         let start = Instant::now();
-        let calls = match self.inner.skip {
-            Skip::All => 0,
-            Skip::Nothing if !barrier.prefer_each(new.len()) => {
-                rustix::fs::syncfs(&self.inner.objects)
-                    .or_io("sync the file system of", &self.root)?;
-                0
-            }
-            _ => self.sync_each(&new, &mut barrier.has_synced_above)?,
-        };
+        let calls = self.once(&mut barrier, |barrier| match self.inner.skip {
+            Skip::All => Ok(0),
+            Skip::Nothing if !barrier.prefer_each(new.len()) => self.sync_file_system().map(|()| 0),
+            _ => self.sync_each(&new, &mut barrier.has_synced_above),
+        })?;
         barrier.learn(start.elapsed(), calls);
         for hash in &new {
             self.inner.shard(hash).state().set_synced(hash);
         }
         Ok(())
+    }
+
+    /// Syncs, unless a sync has failed already: whoever else is at it just then, in another thread, must
+    /// not be told that all is well.
+    fn once<T>(
+        &self,
+        barrier: &mut Barrier,
+        sync: impl FnOnce(&mut Barrier) -> Result<T>,
+    ) -> Result<T> {
+        if let Some(code) = barrier.failed {
+            return Err(io::Error::from_raw_os_error(code)).or_io("sync, as before,", &self.root);
+        }
+        let synced = sync(barrier);
+        if let Err(Error::Io { source, .. }) = &synced {
+            barrier.failed = Some(source.raw_os_error().unwrap_or(Errno::IO.raw_os_error()));
+        }
+        synced
+    }
+
+    fn sync_file_system(&self) -> Result<()> {
+        rustix::fs::syncfs(&self.inner.objects).or_io("sync the file system of", &self.root)
     }
 
     /// Makes everything durable that was ever placed, by whichever run. False if the kernel is so old that
@@ -157,8 +179,8 @@ impl Store {
         if self.inner.skip != Skip::Nothing {
             return Ok(true);
         }
-        let barrier = self.inner.barrier.lock().unwrap_or_else(PoisonError::into_inner);
-        rustix::fs::syncfs(&self.inner.objects).or_io("sync the file system of", &self.root)?;
+        let mut barrier = self.inner.barrier.lock().unwrap_or_else(PoisonError::into_inner);
+        self.once(&mut barrier, |_| self.sync_file_system())?;
         Ok(!barrier.syncfs_is_mute)
     }
 

@@ -5,6 +5,8 @@ use std::process::Command;
 
 use task_pipeline::manifest::Manifest;
 
+use crate::harness::schema;
+
 const README: &str = include_str!("../../README.md");
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
@@ -61,6 +63,48 @@ fn its_first_manifest_runs_as_it_says() {
     assert_eq!(p.call(["cat", "upper/b"]).ok().stdout, "ONE\n");
     assert_eq!(p.call(["cat", "count"]).ok().stdout, "3\n1\n");
     p.run().ok().says("nothing to do");
+}
+
+/// Each line that asks `jq` something, in the project of the first manifest.
+#[test]
+fn its_lines_with_jq_get_answers_and_every_json_answer_has_one() {
+    let blocks = blocks();
+    let first = blocks.iter().find(|block| block.language == "toml").unwrap();
+    let p = crate::harness::Project::new().manifest(&first.text);
+    p.file("a", "one two three\n").file("b", "one\n").run_with(["a", "b"]).ok();
+    let is_asked = |line: &&str| line.starts_with("task-pipeline ") && line.contains(" | jq ");
+    let lines: Vec<&str> = blocks
+        .iter()
+        .filter(|block| block.language == "sh")
+        .flat_map(|block| block.text.lines())
+        .filter(is_asked)
+        .collect();
+    for command in schema::commands().into_iter().filter(|command| *command != "run") {
+        let line = lines.iter().find(|line| line.starts_with(&format!("task-pipeline {command} ")));
+        assert!(line.is_some_and(|line| line.contains("-json")), "no line for `{command} --json`");
+    }
+    if Command::new("jq").arg("--version").output().is_err() {
+        return eprintln!("jq is not installed, so its lines were not tried");
+    }
+    let bin = Path::new(env!("CARGO_BIN_EXE_task-pipeline")).parent().unwrap();
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+    for line in lines {
+        // Something has to run, or there are no events.
+        p.remove("a").file("a", format!("{line}\n")).call(["status"]).ok();
+        let script = format!("set -o pipefail; {line}");
+        let ran = Command::new("bash")
+            .args(["-c", &script])
+            .current_dir(p.root())
+            .env("PATH", &path)
+            .output()
+            .unwrap();
+        let (out, err) =
+            (String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
+        assert!(
+            ran.status.success() && !out.is_empty() && !out.contains("null"),
+            "{line}\n{out}\n{err}"
+        );
+    }
 }
 
 #[test]
@@ -142,6 +186,7 @@ fn its_exit_codes_are_those_of_the_program() {
         exit::OK,
         exit::STEPS_FAILED,
         exit::USAGE,
+        exit::TO_DO,
         exit::DAMAGED,
         exit::INTERNAL,
         exit::NO_SPACE,

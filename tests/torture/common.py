@@ -321,7 +321,10 @@ def unfounded(box, text):
 
 def final_faults(box, want):
     """What is not as an undisturbed run leaves it. The last run on the box has come to its end."""
-    faults = [f"the final state differs: {difference}" for difference in differences(want, box.canonical())]
+    try:
+        faults = [f"the final state differs: {difference}" for difference in differences(want, box.canonical())]
+    except sqlite3.OperationalError as error:
+        faults = [f"there is no final state: {error}"]
     if survivors := box.survivors():
         faults.append(f"survivors: {survivors}")
     if box.leftovers():

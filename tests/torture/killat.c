@@ -5,6 +5,7 @@
 //   KILL_LOG=file  one line per call: number, name, path
 //   KILL_TOUCH=file  opened, read and closed by this process before each script: a negative control
 //   KILL_LIE=word  calls on paths that hold this word do nothing and claim success: a negative control
+//   KILL_LIE_FROM=n  but not before the n-th call
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -24,7 +25,7 @@
 #include <unistd.h>
 
 static atomic_long calls;
-static long at = -1;
+static long at = -1, lie_from;
 static const char *below, *lie, *touch;
 static int log_fd = -1;
 
@@ -33,6 +34,8 @@ __attribute__((constructor)) static void init(void) {
     at = text ? atol(text) : -1;
     below = getenv("KILL_PATH");
     lie = getenv("KILL_LIE");
+    text = getenv("KILL_LIE_FROM");
+    lie_from = text ? atol(text) : 0;
     touch = getenv("KILL_TOUCH");
     const char *name = getenv("KILL_LOG");
     if (name) log_fd = syscall(SYS_openat, AT_FDCWD, name, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
@@ -72,7 +75,7 @@ static int hit(const char *call, const char *path) {
         for (;;) pause();
     }
     errno = saved;
-    return lie && strstr(path + strlen(below), lie);
+    return lie && n >= lie_from && strstr(path + strlen(below), lie);
 }
 
 #define REAL(ret, name, ...) \

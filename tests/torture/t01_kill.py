@@ -182,8 +182,8 @@ def row_lost(pipeline):
 def first_output(box):
     """Path of an object that a step has made, and that nobody makes again."""
     ((object,),) = box.query(
-        "SELECT lower(hex(object)) FROM output JOIN step s ON s.id = step JOIN task t ON t.id = s.task"
-        " WHERE t.name = 'split' ORDER BY step LIMIT 1"
+        "SELECT lower(hex(o.object)) FROM output o JOIN step s ON s.id = o.step JOIN task t ON t.id = s.task"
+        " WHERE t.name = 'split' ORDER BY s.id LIMIT 1"
     )
     return object_path(box.db, object)
 

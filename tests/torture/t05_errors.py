@@ -45,6 +45,19 @@ class Calls:
     def failed(self):
         return [(name, what) for _, name, failed, what in self.all if failed]
 
+    def was_made_good(self):
+        """Whether the failed sync of a folder was followed by one that succeeded, and that before anything
+        was called done. SQLite doesn't heed the result of its own sync of the database's folder; and what
+        fails there is the file system's journal, which then fails for good."""
+        at = next(n for n, call in enumerate(self.all) if call[2])
+        _, name, _, folder = self.all[at]
+        for _, later, failed, what in self.all[at + 1:]:
+            if later == "say" and ": done," in what:
+                return False
+            if (later, what) == (name, folder) and not failed:
+                return True
+        return False
+
     def said_after_failure(self):
         """Everything said after the first failure, line ends as `~`, and what of it was said after a commit
         that came later still. (What was committed before may be said a moment after.)"""
@@ -165,6 +178,8 @@ def one_error(family, subject, number, name, code_name, sticky, wants):
 def after_sync(family, what, code, of, calls):
     """The first failing sync ends the run; only SQLite's own moving of its log into the database, which it
     repeats, may fail unnoticed, when all is said."""
+    if of.endswith("/db") and not of.endswith("/db/db") and calls.was_made_good():
+        return
     said, late = calls.said_after_failure()
     family.expect(": done," not in late, f"{what}: acknowledged after a failed sync: {late[:300]}")
     at_the_end = "total " not in said
@@ -211,8 +226,9 @@ def by_strace(family, count, wants):
             del box.command
             if "(INJECTED)" not in trace.read_text(errors="replace"):
                 continue
-            before_main = "error while loading shared libraries" in text or ("task-pipeline" not in text and "manifest" not in text)
-            if before_main and code in (1, 127, -6, -11):
+            if code == 127 and "error while loading shared libraries" in text:
+                continue
+            if "task-pipeline" not in text and "manifest" not in text and code in (1, 127, -6, -11):
                 continue  # the loader or Rust's start-up, before there is any code of ours
             check(family, box, what, code, text, "run", wants["copies"])
             fired[code] += 1

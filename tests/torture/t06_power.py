@@ -6,7 +6,7 @@ row's object is there and hashes right; runs that follow, cut as well or not, co
 undisturbed one. With `--durability off` steps may be lost, but the next run finds and remakes all that
 is bad.
 
-T6_CUTS: cuts for each of ext4 and xfs; T6_OFF: with `--durability off`; T6_MIXED: with one of each in turn; T6_CONTROL: at most so many for each
+T6_CUTS: cuts that hit a run (those that come after its end are told apart) for each of ext4 and xfs; T6_OFF: with `--durability off`; T6_MIXED: with one of each in turn; T6_CONTROL: at most so many for each
 negative control; T6_SYSTEMS="ext4 xfs".
 """
 
@@ -30,7 +30,7 @@ class Disk:
         self.is_safe, self.is_all_safe = mode != "off", mode == "batch"
         self.args = ("-j2", "--min-free", "0", "--durability", "batch" if self.is_safe else "off")
         self.random = random.Random(f"{family.seed} {system} {mode} {skip_sync}")
-        self.cuts = self.lives = self.lost = self.bad = self.again = 0
+        self.cuts = self.late = self.lives = self.lost = self.bad = self.again = 0
         self.found = []
 
     def say(self, what):
@@ -64,7 +64,6 @@ class Disk:
 
     def cut(self, box):
         """One run, cut short. True if it came to its end before that."""
-        self.cuts += 1
         said = box.path / "said"
         if self.mode == "mixed":
             self.without_fsync(box)
@@ -74,6 +73,8 @@ class Disk:
             code = runner.wait(self.random.random() ** 1.5 * LONGEST)
         except subprocess.TimeoutExpired:
             code = None
+        self.cuts += code is None
+        self.late += code is not None
         # What is said from here on doesn't count: an fsync that the shutdown overtakes returns 0 though its
         # bytes are lost (a loop of write, fsync, count loses its last count in every tenth shutdown).
         before = said.stat().st_size
@@ -177,8 +178,8 @@ def main():
             continue
         batch, both_ways, loose, control = (disks[system, mode] for mode in ("batch", "mixed", "off", "control"))
         family.control(f"{system} without any sync", bool(control.found))
-        parts.append(f"{batch.cuts} cuts on {system}: {batch.lost} lost, {batch.bad} bad, {batch.again} run again; {both_ways.cuts} with runs without durability between: {both_ways.lost} lost, {both_ways.bad} bad; {loose.cuts} with durability off, all remade")
-        numbers[system] = {"cuts": batch.cuts, "lives": batch.lives, "lost": batch.lost, "bad": batch.bad, "mixed": both_ways.cuts, "off": loose.cuts, "control_cuts": control.cuts}
+        parts.append(f"{batch.cuts} cuts of a run on {system} and {batch.late} after its end: {batch.lost} lost, {batch.bad} bad, {batch.again} run again; {both_ways.cuts} with runs without durability between: {both_ways.lost} lost, {both_ways.bad} bad; {loose.cuts} with durability off, all remade")
+        numbers[system] = {"cuts": batch.cuts, "after_the_end": batch.late, "lives": batch.lives, "lost": batch.lost, "bad": batch.bad, "mixed": both_ways.cuts, "off": loose.cuts, "control_cuts": control.cuts}
         numbers[system]["control_found"] = control.found[:1]
     family.done("; ".join(parts), **numbers)
 

@@ -94,8 +94,8 @@ fn every_command_is_read() {
     let run = Run::from(plan);
     assert!(run.dry_run && run.json && run.always);
     assert_eq!(run.inputs, paths(&["in"]));
-    let status = Status { db: "D".into(), json: true };
-    assert_eq!(asked("status -db D -json"), Ok(Invocation::Status(status)));
+    let status = Status { db: "D".into(), runs: 2, json: true };
+    assert_eq!(asked("status -db D -json -runs=2"), Ok(Invocation::Status(status)));
     let log = asked("log -attempt 2 count/a.txt");
     let Ok(Invocation::Log(log)) = log else { panic!("{log:?}") };
     assert_eq!((log.attempt.map(|n| n.get()), log.step), (Some(2), Some("count/a.txt".into())));

@@ -95,6 +95,11 @@ impl Running {
         kill_process(Pid::from_child(self.child.as_ref().unwrap()), signal).unwrap();
     }
 
+    /// What it has answered so far.
+    pub(crate) fn stdout(&self) -> String {
+        all_of(&self.stdout)
+    }
+
     /// What it has said so far.
     pub(crate) fn stderr(&self) -> String {
         all_of(&self.stderr)

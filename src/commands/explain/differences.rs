@@ -1,0 +1,129 @@
+//! Two recipes, field by field.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
+
+use rusqlite::Connection;
+
+use crate::db;
+use crate::error::{Error, OrIo as _, Result};
+use crate::ids::RecipeId;
+use crate::manifest::Manifest;
+use crate::object::{ObjectHash, ObjectHasher};
+use crate::recipe::Recipe;
+
+/// A field of a recipe, then and now; `None` where there is none.
+pub(super) struct Field {
+    pub(super) name: String,
+    pub(super) before: Option<String>,
+    pub(super) now: Option<String>,
+}
+
+impl Field {
+    pub(super) fn is_changed(&self) -> bool {
+        self.before != self.now
+    }
+}
+
+/// The manifest as it is now, against what is recorded.
+pub(super) struct Present {
+    pub(super) manifest: String,
+    /// It has the task.
+    pub(super) has_task: bool,
+    pub(super) changes: Vec<String>,
+    pub(super) script_diff: String,
+}
+
+impl Present {
+    /// Compares a recorded recipe with that of the task of this name.
+    pub(super) fn read(path: &Path, task: &str, recorded: Option<&Recipe>) -> Result<Present> {
+        let manifest = Manifest::read(path)?;
+        let mut present = Present {
+            manifest: path.display().to_string(),
+            has_task: false,
+            changes: Vec::new(),
+            script_diff: String::new(),
+        };
+        if let Some(index) = manifest.find(task) {
+            present.has_task = true;
+            let now = Recipe::of(&manifest.tasks[index.0], &manifest.dir, &mut hash_file)?;
+            if let Some(recorded) = recorded {
+                present.changes = now.changes(recorded);
+                present.script_diff = crate::diff::unified(&recorded.script, &now.script);
+            }
+        }
+        Ok(present)
+    }
+}
+
+fn hash_file(path: &Path) -> Result<ObjectHash> {
+    let mut file = File::open(path).or_io("read", path)?;
+    let mut hasher = ObjectHasher::default();
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        match file.read(&mut buffer).or_io("read", path)? {
+            0 => return Ok(hasher.finish()),
+            n => hasher.update(&buffer[..n]),
+        }
+    }
+}
+
+/// A recipe that is recorded.
+pub(super) fn recipe(conn: &Connection, id: RecipeId) -> Result<Option<Recipe>> {
+    let Some(fields) = db::recipe_fields(conn, id)? else { return Ok(None) };
+    let recipe = serde_json::from_str(&fields)
+        .map_err(|err| Error::Internal(format!("recipe {id} can't be read: {err}")))?;
+    Ok(Some(recipe))
+}
+
+/// What the one has that the other hasn't, in words.
+pub(super) fn changes(conn: &Connection, before: RecipeId, now: RecipeId) -> Result<Vec<String>> {
+    if before == now {
+        return Ok(Vec::new());
+    }
+    match (recipe(conn, before)?, recipe(conn, now)?) {
+        (Some(before), Some(now)) => Ok(now.changes(&before)),
+        _ => Ok(Vec::new()),
+    }
+}
+
+/// All fields of a recipe but its script, beside those of another one; and the difference of the scripts.
+pub(super) fn fields(
+    conn: &Connection,
+    before: Option<RecipeId>,
+    now: RecipeId,
+) -> Result<(Vec<Field>, String)> {
+    let Some(now) = recipe(conn, now)? else { return Ok((Vec::new(), String::new())) };
+    let before = match before {
+        Some(before) => recipe(conn, before)?,
+        None => None,
+    };
+    let mut fields = Vec::new();
+    let mut field = |name: String, get: &dyn Fn(&Recipe) -> Option<String>| {
+        let was = before.as_ref().map_or_else(|| get(&now), get);
+        fields.push(Field { name, before: was, now: get(&now) });
+    };
+    let words = |recipe: &Recipe| {
+        let typed = shlex::try_join(recipe.interpreter.iter().map(String::as_str));
+        Some(typed.unwrap_or_else(|_| recipe.interpreter.join(" ")))
+    };
+    field("interpreter".to_owned(), &words);
+    type List = fn(&Recipe) -> &[(String, String)];
+    let (env, files): (List, List) = (|recipe| &recipe.env, |recipe| &recipe.files);
+    for (kind, list) in [("env", env), ("file", files)] {
+        let all = [Some(&now), before.as_ref()].into_iter().flatten().flat_map(list);
+        let names: BTreeSet<&String> = all.map(|(name, _)| name).collect();
+        for name in names {
+            field(format!("{kind} {name}"), &|recipe| {
+                let found = list(recipe).iter().find(|(known, _)| known == name);
+                found.map(|(_, value)| value.clone())
+            });
+        }
+    }
+    field("gather".to_owned(), &|recipe| Some(recipe.gather.to_string()));
+    let diff =
+        before.map_or_else(String::new, |before| crate::diff::unified(&before.script, &now.script));
+    Ok((fields, diff))
+}

@@ -1,0 +1,178 @@
+//! Where everything stands, in numbers. Reads sums and indexes only, never all steps row by row.
+
+use std::collections::HashMap;
+
+use rusqlite::{Connection, Row, params};
+
+use crate::error::{OrDb, Result};
+use crate::ids::TaskId;
+
+use super::leaf::todo;
+use super::value::NameBytes;
+
+const WHAT: &str = "read the database";
+
+/// A task of the last manifest, in numbers.
+#[derive(Debug, Clone, Default)]
+pub struct TaskStatus {
+    pub id: TaskId,
+    pub name: String,
+    pub done: u64,
+    /// Still to run, or running.
+    pub pending: u64,
+    pub failed: u64,
+    /// Steps that are history.
+    pub retired: u64,
+    /// Live outputs and their bytes.
+    pub outputs: u64,
+    pub bytes: u64,
+    /// All attempts of all runs.
+    pub attempts: u64,
+    /// Sum over them, microseconds.
+    pub wall_us: u64,
+    /// Highest of them.
+    pub peak_kib: u64,
+}
+
+/// Every task of the last manifest, in its order, as of one moment.
+pub fn status(conn: &Connection) -> Result<Vec<TaskStatus>> {
+    let tx = conn.unchecked_transaction().or_db(WHAT)?;
+    let mut tasks = tx
+        .prepare(
+            "SELECT t.id, t.name, coalesce(l.outputs, 0), coalesce(l.bytes, 0),
+               coalesce(sum(r.done + r.failed), 0), coalesce(sum(r.wall_us), 0), coalesce(max(r.peak_kib), 0)
+             FROM task t LEFT JOIN total l ON l.task = t.id LEFT JOIN run_task r ON r.task = t.id
+             WHERE t.position IS NOT NULL GROUP BY t.id ORDER BY t.position",
+        )
+        .or_db(WHAT)?;
+    let unsigned = |row: &Row<'_>, n: usize| row.get::<_, i64>(n).map(i64::unsigned_abs);
+    let rows = tasks.query_map([], |row| {
+        Ok(TaskStatus {
+            id: row.get(0)?,
+            name: row.get(1)?,
+            outputs: unsigned(row, 2)?,
+            bytes: unsigned(row, 3)?,
+            attempts: unsigned(row, 4)?,
+            wall_us: unsigned(row, 5)?,
+            peak_kib: unsigned(row, 6)?,
+            ..TaskStatus::default()
+        })
+    });
+    let mut tasks: Vec<TaskStatus> = rows.and_then(|rows| rows.collect()).or_db(WHAT)?;
+    let counts = step_counts(&tx)?;
+    for task in &mut tasks {
+        let of_task = counts.get(&task.id).copied().unwrap_or_default();
+        (task.done, task.pending) = (of_task.done, of_task.pending);
+        (task.failed, task.retired) = (of_task.failed, of_task.retired);
+    }
+    Ok(tasks)
+}
+
+/// Steps of a task by what they are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct StepCounts {
+    pub done: u64,
+    pub pending: u64,
+    pub failed: u64,
+    pub retired: u64,
+}
+
+impl StepCounts {
+    /// Steps that aren't history.
+    pub fn live(&self) -> u64 {
+        self.done + self.pending + self.failed
+    }
+}
+
+/// The steps of every task that has any. Counted within indexes: all steps, less those that the two
+/// partial ones hold.
+pub fn step_counts(conn: &Connection) -> Result<HashMap<TaskId, StepCounts>> {
+    let by_task = |sql: &str| -> Result<HashMap<TaskId, u64>> {
+        let mut statement = conn.prepare_cached(sql).or_db(WHAT)?;
+        let rows = statement
+            .query_map([], |row| Ok((row.get(0)?, row.get::<_, i64>(1)?.unsigned_abs())))
+            .and_then(|rows| rows.collect());
+        rows.or_db(WHAT)
+    };
+    let all = by_task("SELECT task, count(*) FROM step INDEXED BY idx_step_task GROUP BY task")?;
+    let retired = by_task(
+        "SELECT task, count(*) FROM step INDEXED BY idx_step_retired WHERE live = 0 GROUP BY task",
+    )?;
+    let todo = todo(conn)?;
+    let count = |(task, all)| {
+        let todo = todo.get(&task).copied().unwrap_or_default();
+        let retired = retired.get(&task).copied().unwrap_or(0);
+        let rest = todo.pending + todo.failed + retired;
+        let counts = StepCounts {
+            done: u64::saturating_sub(all, rest),
+            pending: todo.pending,
+            failed: todo.failed,
+            retired,
+        };
+        (task, counts)
+    };
+    Ok(all.into_iter().map(count).collect())
+}
+
+/// A run, and what it has done so far.
+#[derive(Debug, Clone)]
+pub struct RunStatus {
+    pub id: i64,
+    pub started_ms: i64,
+    pub ended_ms: Option<i64>,
+    pub result: Option<String>,
+    pub pid: i64,
+    pub manifest: Vec<u8>,
+    /// Attempts that succeeded, and that did not.
+    pub done: i64,
+    pub failed: i64,
+}
+
+/// The newest runs, newest first.
+pub fn last_runs(conn: &Connection, limit: usize) -> Result<Vec<RunStatus>> {
+    let mut statement = conn
+        .prepare(
+            "WITH last AS MATERIALIZED (SELECT * FROM run ORDER BY id DESC LIMIT ?1)
+             SELECT r.id, r.started_ms, r.ended_ms, r.result, r.pid, r.manifest,
+               coalesce(sum(w.done), 0), coalesce(sum(w.failed), 0)
+             FROM last r LEFT JOIN task t LEFT JOIN run_task w ON w.run = r.id AND w.task = t.id
+             GROUP BY r.id ORDER BY r.id DESC",
+        )
+        .or_db(WHAT)?;
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let rows = statement.query_map(params![limit], |row| {
+        Ok(RunStatus {
+            id: row.get(0)?,
+            started_ms: row.get(1)?,
+            ended_ms: row.get(2)?,
+            result: row.get(3)?,
+            pid: row.get(4)?,
+            manifest: row.get::<_, NameBytes>(5)?.0,
+            done: row.get(6)?,
+            failed: row.get(7)?,
+        })
+    });
+    rows.and_then(|rows| rows.collect()).or_db(WHAT)
+}
+
+/// A task of the last manifest, and where its inputs come from.
+#[derive(Debug, Clone)]
+pub struct Wiring {
+    pub name: String,
+    pub gather: bool,
+    /// As JSON; `None` until a run of this build has planned it.
+    pub feeds: Option<String>,
+}
+
+/// The tasks of the last manifest, in its order.
+pub fn wiring(conn: &Connection) -> Result<Vec<Wiring>> {
+    let mut statement = conn
+        .prepare(
+            "SELECT name, gather, feeds FROM task WHERE position IS NOT NULL ORDER BY position",
+        )
+        .or_db(WHAT)?;
+    let rows = statement.query_map([], |row| {
+        Ok(Wiring { name: row.get(0)?, gather: row.get(1)?, feeds: row.get(2)? })
+    });
+    rows.and_then(|rows| rows.collect()).or_db(WHAT)
+}

@@ -1,0 +1,142 @@
+//! A plan with its reasons, and with a guess at what can't be known yet: the steps that will come of
+//! steps that have to run first.
+
+use std::collections::HashMap;
+
+use crate::db::{self, Db, Plan, StepCounts, TaskPlan, Why};
+use crate::error::{Error, Result};
+use crate::ids::{TaskId, TaskIndex};
+use crate::recipe::Recipe;
+
+use super::prepare::Prepared;
+
+/// What a run would do.
+pub struct Forecast {
+    /// In manifest order.
+    pub tasks: Vec<TaskForecast>,
+    /// Steps of tasks that the manifest doesn't have any more.
+    pub retired_with_task: u64,
+}
+
+/// What a run would do of one task.
+pub struct TaskForecast {
+    pub name: String,
+    pub plan: TaskPlan,
+    /// Known steps that have to run, by reason.
+    pub reasons: Vec<(Why, u64)>,
+    /// What another recipe differs in: `script changed`.
+    pub changes: Vec<String>,
+    /// Further steps, as many as there were of as many before; `None` if there never were any to go by.
+    pub later: Option<u64>,
+    /// `--step` names others.
+    pub is_left_out: bool,
+}
+
+impl TaskForecast {
+    /// Steps that are known to have to run.
+    pub fn to_run(&self) -> u64 {
+        if self.is_left_out { 0 } else { self.plan.fresh + self.plan.again }
+    }
+}
+
+impl Forecast {
+    /// Steps that are known to have to run.
+    pub fn to_run(&self) -> u64 {
+        self.tasks.iter().map(TaskForecast::to_run).sum()
+    }
+
+    /// The guess at all others; `None` if some task gives nothing to go by.
+    pub fn later(&self) -> Option<u64> {
+        self.tasks.iter().map(|task| task.later).sum()
+    }
+
+    /// True if a run would find all as it is to be.
+    pub fn is_settled(&self) -> bool {
+        let is_settled = |task: &TaskForecast| {
+            task.to_run() == 0 && task.later == Some(0) && task.plan.retired == 0
+        };
+        self.retired_with_task == 0 && self.tasks.iter().all(is_settled)
+    }
+}
+
+/// Adds reasons and guesses to a plan that was just made on this database.
+pub(super) fn forecast(
+    db: &Db,
+    prepared: &Prepared,
+    plan: &Plan,
+    only: &[TaskIndex],
+) -> Result<Forecast> {
+    let conn = db.lock();
+    let counts = db::step_counts(&conn)?;
+    let mut tasks = Vec::with_capacity(plan.tasks.len());
+    for (n, (task, plan)) in prepared.flow.tasks.iter().zip(&plan.tasks).enumerate() {
+        let mut changes = Vec::new();
+        if let Some(known) = &prepared.rows[n].known
+            && known.recipe_hash != task.recipe_hash
+            && let Some(fields) = db::recipe_fields(&conn, known.recipe)?
+        {
+            let before: Recipe =
+                serde_json::from_str(&fields).map_err(|err| Error::Internal(err.to_string()))?;
+            changes = prepared.recipes[n].changes(&before);
+        }
+        let is_left_out = !only.is_empty() && !only.contains(&TaskIndex(n));
+        tasks.push(TaskForecast {
+            name: task.name.clone(),
+            plan: *plan,
+            reasons: if is_left_out { Vec::new() } else { db::reasons(&conn, task)? },
+            changes,
+            later: Some(0),
+            is_left_out,
+        });
+    }
+    for &index in &prepared.flow.order {
+        if !tasks[index.0].is_left_out {
+            let has_inputs = || db::has_inputs(&conn, &prepared.flow, index);
+            tasks[index.0].later = later(prepared, &tasks, &counts, index, has_inputs)?;
+        }
+    }
+    Ok(Forecast { tasks, retired_with_task: plan.retired_with_task })
+}
+
+fn later(
+    prepared: &Prepared,
+    tasks: &[TaskForecast],
+    counts: &HashMap<TaskId, StepCounts>,
+    index: TaskIndex,
+    has_inputs: impl Fn() -> Result<bool>,
+) -> Result<Option<u64>> {
+    let task = prepared.flow.task(index);
+    if task.gather {
+        let will_change = |up: &TaskIndex| {
+            let up = &tasks[up.0];
+            up.to_run() > 0 || up.later != Some(0) || up.plan.retired > 0
+        };
+        let is_known = tasks[index.0].to_run() > 0;
+        let runs = !is_known
+            && (task.ancestors.iter().any(will_change)
+                || tasks[index.0].plan.waits_for_inputs && has_inputs()?);
+        return Ok(Some(u64::from(runs)));
+    }
+    let mut from = 0;
+    for up in &task.from {
+        match tasks[up.0].later {
+            Some(later) => from += tasks[up.0].to_run() + later,
+            None => return Ok(None),
+        }
+    }
+    if from == 0 {
+        return Ok(Some(0));
+    }
+    let of =
+        |index: &TaskIndex| counts.get(&prepared.flow.task(*index).id).copied().unwrap_or_default();
+    let per_step = |children: u64, parents: u64| {
+        (children > 0 && parents > 0).then(|| children as f64 / parents as f64)
+    };
+    let parents = |count: fn(StepCounts) -> u64| task.from.iter().map(|up| count(of(up))).sum();
+    // As it is now, or, if nothing lives, as it ever was.
+    let now = per_step(of(&index).live(), parents(|up| up.done));
+    let ratio = now.or_else(|| {
+        per_step(of(&index).live() + of(&index).retired, parents(|up| up.done + up.retired))
+    });
+    Ok(ratio.map(|ratio| (from as f64 * ratio).round() as u64))
+}

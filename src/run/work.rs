@@ -115,7 +115,7 @@ impl Work<'_> {
         drop(forwarder);
         drop(engine);
         // What can't be removed now is removed by the next run.
-        let _ = std::fs::remove_dir_all(&scratch);
+        let _ = step::remove_scratch(&scratch);
         Ok(end)
     }
 

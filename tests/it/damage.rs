@@ -141,16 +141,32 @@ fn a_lock_that_is_a_link_overwrites_nothing() {
 }
 
 #[test]
-fn a_damaged_listing_is_made_again_by_the_next_run() {
-    let p = Project::new()
-        .task("a", "echo 1 >$OUTPUT_DIR/x")
-        .task_with("all", "gather = true", "wc -l <$INPUT_FILE >$OUTPUT_DIR/lines");
-    p.run().ok();
-    let listing = "SELECT object_hash FROM step JOIN task t ON t.id = task WHERE t.gather = 1";
-    let hash = &p.sql(listing)[0];
-    let path = p.path("db/objects").join(&hash[..2]).join(&hash[2..]);
-    fs::remove_file(path).unwrap();
-    p.call(["repair"]).ok().answers("the next run makes it again");
-    p.run().ok().ran(["all"]);
+fn a_lost_listing_is_made_again_by_the_next_run() {
+    let p = Project::new().file("in/1", "1\n").task_with("a", "inputs = [\"in/*\"]", COPY);
+    p.task_with("b", "gather = true", "cat $INPUT_DIR/* >$OUTPUT_DIR/b").run().ok();
+    let listing = p.sql("SELECT object_hash FROM step WHERE name = '' OR task = 2").remove(0);
+    let path = p.path("db/objects").join(&listing[..2]).join(&listing[2..]);
+    assert!(fs::read_to_string(&path).unwrap().ends_with("  1\n"));
+    fs::remove_file(&path).unwrap();
+    p.call(["repair"]).ok().ran([]).answers("the next run makes it again");
+    p.run().ok().ran([]);
     verify(&p).ok();
+    assert_eq!(p.exported("b")["b"], "1\n");
+}
+
+#[test]
+fn what_a_script_has_mounted_is_not_emptied_when_the_run_ends() {
+    let p = Project::new().file("tree/f", "mine");
+    p.task("a", "mkdir $TMPDIR/d; mount --bind tree $TMPDIR/d || exit 0; touch mounted");
+    p.run().ok();
+    if p.path("mounted").exists() {
+        let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+        let root = p.root().canonicalize().unwrap();
+        let places = mounts.lines().filter_map(|line| line.split(' ').nth(1));
+        for place in places.filter(|place| place.starts_with(root.to_str().unwrap())) {
+            let status = std::process::Command::new("umount").arg(place).status().unwrap();
+            assert!(status.success(), "umount {place}");
+        }
+    }
+    assert_eq!(p.read("tree/f"), "mine");
 }

@@ -66,7 +66,7 @@ pub struct GatherItem {
     pub executable: bool,
 }
 
-/// What makes an attempt: [`execute`], whose place a bench gives to something that takes no time.
+/// What makes an attempt: [`execute()`], whose place a bench gives to something that takes no time.
 pub type Execute = fn(
     &mut Scratch,
     &Store,

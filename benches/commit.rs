@@ -75,10 +75,12 @@ impl Bench {
             let mut key = [0; 8];
             key.copy_from_slice(&object.as_bytes()[..8]);
             tx.prepare_cached(
-                "INSERT INTO step(id, object_hash, task, recipe, name, key, executable, live, state)
+                "INSERT INTO step(id, object, task, recipe, name, key, executable, live, state)
                  VALUES (?1, ?2, 1, 1, 'f' || ?1, ?3, 0, 1, 0)",
             )
-            .and_then(|mut s| s.execute((step, object.hex(), i64::from_le_bytes(key))))
+            .and_then(|mut s| {
+                s.execute((step, object.as_bytes().as_slice(), i64::from_le_bytes(key)))
+            })
             .unwrap();
         }
         tx.commit().unwrap();

@@ -28,14 +28,18 @@ impl Fingerprint {
     }
 }
 
-/// Half of the hash of a file's path, name and inode: enough to tell a million of them apart, in 16 bytes
-/// each.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// Half of a hash, of a file's path, name and inode or of its path alone: enough to tell a million of them
+/// apart, in 16 bytes each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Digest(u128);
 
 impl Digest {
     pub(super) fn of(path: &[u8], name: &[u8], stat: &Stat) -> Digest {
         Digest::from(hash_of(path, name, stat))
+    }
+
+    pub(super) fn of_path(path: &[u8]) -> Digest {
+        Digest::from(ObjectHash::of(path))
     }
 
     fn from(hash: ObjectHash) -> Digest {

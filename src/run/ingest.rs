@@ -19,7 +19,7 @@ use super::walk::stat_of;
 const RACY_NS: i64 = 50_000_000;
 
 /// Files hashed, stored and committed together.
-pub(super) const CHUNK: usize = 512;
+const CHUNK: usize = 512;
 
 /// A file that has to be hashed.
 pub(super) struct Suspect {
@@ -27,6 +27,43 @@ pub(super) struct Suspect {
     pub(super) name: Vec<u8>,
     pub(super) full: PathBuf,
     pub(super) was_known: bool,
+}
+
+/// Files being taken in, a chunk at a time.
+pub(super) struct Intake<'a> {
+    scanner: &'a Scanner<'a>,
+    task: TaskId,
+    waiting: Vec<Suspect>,
+    /// Read, but not committed yet.
+    read: Vec<(Suspect, Taken)>,
+    trusted: bool,
+}
+
+impl<'a> Intake<'a> {
+    pub(super) fn new(scanner: &'a Scanner<'a>, task: TaskId) -> Intake<'a> {
+        Intake { scanner, task, waiting: Vec::new(), read: Vec::new(), trusted: true }
+    }
+
+    /// One more file.
+    pub(super) fn add(&mut self, suspect: Suspect) -> Result<()> {
+        self.waiting.push(suspect);
+        if self.waiting.len() < CHUNK { Ok(()) } else { self.advance() }
+    }
+
+    /// Takes in what is left. False if a file is too fresh to be trusted.
+    pub(super) fn finish(mut self) -> Result<bool> {
+        while !(self.waiting.is_empty() && self.read.is_empty()) {
+            self.advance()?;
+        }
+        Ok(self.trusted)
+    }
+
+    fn advance(&mut self) -> Result<()> {
+        let (waiting, read) = (std::mem::take(&mut self.waiting), std::mem::take(&mut self.read));
+        self.read = self.scanner.take_all(self.task, waiting, read)?;
+        self.trusted &= self.read.iter().all(|(_, taken)| taken.is_trusted());
+        Ok(())
+    }
 }
 
 impl Scanner<'_> {
@@ -47,7 +84,7 @@ impl Scanner<'_> {
 
     /// Hashes and stores suspects, several at a time, and meanwhile commits those of the call before:
     /// the one keeps the processors busy, the other the disk.
-    pub(super) fn take_all(
+    fn take_all(
         &self,
         task: TaskId,
         suspects: Vec<Suspect>,
@@ -74,20 +111,6 @@ impl Scanner<'_> {
                 .collect()
         });
         Ok(suspects.into_iter().zip(taken?.into_iter().flatten()).collect())
-    }
-
-    /// Hashes and keeps files, a chunk at a time. False if one of them is too fresh to be trusted.
-    pub(super) fn take_each(&self, task: TaskId, suspects: Vec<Suspect>) -> Result<bool> {
-        let (mut trusted, mut taken) = (true, Vec::new());
-        let mut suspects = suspects.into_iter();
-        loop {
-            let chunk: Vec<Suspect> = suspects.by_ref().take(CHUNK).collect();
-            if chunk.is_empty() && taken.is_empty() {
-                return Ok(trusted);
-            }
-            taken = self.take_all(task, chunk, taken)?;
-            trusted &= taken.iter().all(|(_, taken)| taken.is_trusted());
-        }
     }
 
     /// Commits the objects of files that were read, and leaves the files in the temporary tables.

@@ -8,7 +8,7 @@ use crate::ids::TaskId;
 use crate::text::as_path;
 
 use super::fingerprint::Digest;
-use super::ingest::Suspect;
+use super::ingest::{Intake, Suspect};
 use super::scan::{Scanner, Sight, Source};
 use super::walk::stat_of;
 
@@ -55,6 +55,10 @@ impl Scanner<'_> {
         for path in gone {
             Inputs::gone(&self.db.lock(), task, &path)?;
         }
-        self.take_each(task, suspects).map(Some)
+        let mut intake = Intake::new(self, task);
+        for suspect in suspects {
+            intake.add(suspect)?;
+        }
+        intake.finish().map(Some)
     }
 }

@@ -14,7 +14,7 @@ use crate::object::ObjectHash;
 use crate::store::Store;
 
 use super::fingerprint::{Digest, Fingerprint};
-use super::ingest::{CHUNK, Suspect};
+use super::ingest::{Intake, Suspect};
 use super::walk::{Found, stat_of, walk};
 use crate::text::{as_path, path_bytes};
 
@@ -117,21 +117,15 @@ impl Scanner<'_> {
 
     fn compare_all(&self, task: TaskId, sources: &[Source]) -> Result<Option<ObjectHash>> {
         let mut fingerprint = Fingerprint::default();
-        let mut seen: HashSet<u128> = HashSet::new();
+        let mut seen: HashSet<Digest> = HashSet::new();
         let mut known_and_seen = 0;
-        let (mut suspects, mut taken) = (Vec::new(), Vec::new());
-        let mut trusted = true;
-        let mut take = |suspects: &mut Vec<Suspect>| -> Result<()> {
-            taken = self.take_all(task, std::mem::take(suspects), std::mem::take(&mut taken))?;
-            trusted &= taken.iter().all(|(_, taken)| taken.is_trusted());
-            Ok(())
-        };
+        let mut intake = Intake::new(self, task);
         self.each(sources, &mut |path, name, stat, object| {
             fingerprint.add(path, name, &stat);
             if let Some(object) = object {
                 fingerprint.add(object.as_bytes(), b"", &NO_STAT);
             }
-            if !seen.insert(short(path)) {
+            if !seen.insert(Digest::of_path(path)) {
                 return Ok(()); // two patterns name this file: the first one decides
             }
             let known = Inputs::known(&self.db.lock(), task, path)?;
@@ -148,24 +142,19 @@ impl Scanner<'_> {
                 return Ok(());
             }
             let full = self.dir.join(as_path(path));
-            suspects.push(Suspect {
+            intake.add(Suspect {
                 path: path.to_vec(),
                 name: name.to_vec(),
                 full,
                 was_known: known.is_some(),
-            });
-            if suspects.len() >= CHUNK {
-                take(&mut suspects)?;
-            }
-            Ok(())
+            })
         })?;
-        take(&mut suspects)?;
-        take(&mut suspects)?; // commits what the call above has read
+        let trusted = intake.finish()?;
         if known_and_seen < Inputs::count(&self.db.lock(), task)? {
             let conn = self.db.lock();
             let mut vanished = Vec::new();
             Inputs::each_path(&conn, task, &mut |path| {
-                if !seen.contains(&short(path)) {
+                if !seen.contains(&Digest::of_path(path)) {
                     vanished.push(path.to_vec());
                 }
             })?;
@@ -198,11 +187,4 @@ impl Scanner<'_> {
         }
         Inputs::found(&conn, task, path, &InputRow { name: name.to_vec(), stat, object })
     }
-}
-
-/// Half of a path's hash: enough to tell a million paths apart, in 16 bytes each.
-fn short(path: &[u8]) -> u128 {
-    let mut half = [0; 16];
-    half.copy_from_slice(&ObjectHash::of(path).as_bytes()[..16]);
-    u128::from_le_bytes(half)
 }

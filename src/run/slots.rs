@@ -27,8 +27,9 @@ impl Slots {
         Slots { free: Mutex::new((1..=count).map(Reverse).collect()), changed: Condvar::new() }
     }
 
-    /// Waits for a free slot, and takes the one with the lowest number. `None` when `due` says that there is something else to do first; it is
-    /// asked at the start, at each [`Slots::wake`], and when the time comes that it named.
+    /// Waits for a free slot, and takes the one with the lowest number. `None` when `due` says that there
+    /// is something else to do first; it is asked at the start, at each [`Slots::wake`], and when the
+    /// time comes that it named.
     pub(super) fn take(&self, due: impl Fn() -> Due) -> Option<Slot<'_>> {
         let mut free = self.free();
         loop {

@@ -35,14 +35,14 @@ impl Candidate<'_> {
 }
 
 impl Store {
-    /// Renames a candidate to its object's name, under the shard's mutex. False if something lies
-    /// there and `may_replace` is not set.
+    /// Renames a candidate to its object's name, under the shard's mutex, as its caller proves. False if
+    /// something lies there and `may_replace` is not set.
     pub(super) fn rename(
         &self,
         new: &Candidate<'_>,
         hash: &ObjectHash,
         may_replace: bool,
-        _: &mut State,
+        _held: &State,
     ) -> Result<bool, Errno> {
         let name = Self::name(hash);
         match self.rename_once(new, &name, may_replace) {

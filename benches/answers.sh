@@ -1,0 +1,85 @@
+#!/usr/bin/env bash
+# Asking while it runs: how long `status`, `explain`, `lineage` and `log --follow` take during a run, and
+# what they cost the run. Runs without and with questions in turn; prints medians and the worst.
+#   benches/answers.sh [PAIRS]       default 5; 3 minutes. STEPS, PAUSE (seconds between questions)
+# Nothing is deleted; the folder is named at the end.
+# shellcheck disable=SC2016  # what is quoted is for other shells
+set -euo pipefail
+
+pairs=${1:-5}
+STEPS=${STEPS:-20000}
+PAUSE=${PAUSE:-1}
+here=$(cd "$(dirname "$0")/.." && pwd)
+ours=${TASK_PIPELINE_BIN:-$here/target/release/task-pipeline}
+[ -x "$ours" ] || { echo "build it first: cargo build --release" >&2; exit 2; }
+root=$(mktemp -d "${TMPDIR:-/tmp}/answers.XXXXXX")
+
+seq "$STEPS" > "$root/input"
+cat > "$root/p.toml" <<'TOML'
+[[task]]
+name = "lines"
+inputs = ["input"]
+script = 'split -d -a 6 -l 1 "$INPUT_FILE" "$OUTPUT_DIR/l"'
+
+[[task]]
+name = "each"
+script = 'read -r x < "$INPUT_FILE"; echo "done $x"; echo "made of $x" > "$OUTPUT_DIR/$INPUT_NAME"'
+TOML
+
+ask() { # DB QUESTION...
+    local db=$1 begun ended
+    shift
+    begun=$EPOCHREALTIME
+    "$ours" "$@" -db "$db" > "$root/answer" 2> "$root/stderr" || { cat "$root/stderr" >&2; exit 1; }
+    ended=$EPOCHREALTIME
+    [ -s "$root/answer" ] || { echo "no answer to: $*" >&2; exit 1; }
+    echo "${1}${2:+ $2} $((${ended/./} - ${begun/./}))" | sed 's/ each[^ ]*//; s/ \([0-9a-f]\{64\}\)/ HASH/' >> "$root/asked"
+}
+
+# The hash of what the first step of `each` made.
+made=$(printf 'made of 1\n' | sha256sum | cut -d' ' -f1)
+run() { # NAME WITH_QUESTIONS
+    local db=$root/$1 begun ended runner number=0
+    sync
+    begun=$EPOCHREALTIME
+    "$ours" -q -j2 --durability off -manifest "$root/p.toml" -db "$db" 2> "$root/stderr" &
+    runner=$!
+    while [ "$2" = yes ]; do
+        # Not a `sleep`, which would be a process more.
+        read -r -t "$PAUSE" < "$root/never" || true
+        kill -0 $runner 2> /dev/null || break
+        case $((number++ % 5)) in
+            0) ask "$db" status ;;
+            1) ask "$db" explain each/l000000 ;;
+            2) ask "$db" lineage each/l000000 ;;
+            3) ask "$db" lineage "$made" ;;
+            4) ask "$db" log --follow each/l000000 ;;
+        esac
+    done
+    wait $runner || { cat "$root/stderr" >&2; exit 1; }
+    ended=$EPOCHREALTIME
+    echo "$1 $2 $((${ended/./} - ${begun/./}))" >> "$root/runs"
+}
+
+mkfifo "$root/never"
+exec 9<> "$root/never"
+for ((pair = 1; pair <= pairs; pair++)); do
+    # Each pair the other way round.
+    if ((pair % 2)); then order="no yes"; else order="yes no"; fi
+    for with in $order; do run "$pair-$with" $with; done
+done
+
+sort -k2,2 -k3,3n "$root/runs" | awk '
+    { t[$2, ++n[$2]] = $3 }
+    END {
+        a = t["no", int((n["no"] + 1) / 2)]; b = t["yes", int((n["yes"] + 1) / 2)]
+        printf "a run without questions, s %.3f\na run with them, s          %.3f\nratio                      %.3f   at most 1.03\n", a / 1e6, b / 1e6, b / a
+    }'
+sed 's/ \([0-9]*\)$/\t\1/' "$root/asked" | sort -t "$(printf '\t')" -k1,1 -k2,2n | awk -F '\t' '
+    { t[$1, ++n[$1]] = $2 }
+    END {
+        for (question in n)
+            printf "%-16s asked %3d times, median %4.0f ms, worst %4.0f ms   under 200\n", question, n[question],
+                t[question, int((n[question] + 1) / 2)] / 1e3, t[question, n[question]] / 1e3
+    }'
+echo "what was made is in $root" >&2

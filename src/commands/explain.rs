@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use rusqlite::Connection;
 
 use crate::cli::Explain;
-use crate::db::{self, AttemptFacts, Db, StepFacts, StepRow, TaskFacts};
+use crate::db::{self, AttemptStatus, Db, StepFacts, StepRow, TaskFacts};
 use crate::error::{Result, exit};
 use crate::ids::{RecipeId, RunId};
 use crate::object::ObjectHash;
@@ -42,7 +42,7 @@ struct InputObject {
 /// What only a step has, not a task.
 struct OfStep {
     row: StepRow,
-    attempts: Vec<AttemptFacts>,
+    attempts: Vec<AttemptStatus>,
     /// The step that it is compared with: the same one, or the one that it replaced.
     before: Option<StepRow>,
     now: InputObject,
@@ -105,7 +105,7 @@ impl Explanation {
 fn of_step(conn: &Connection, row: StepRow) -> Result<Explanation> {
     let facts = db::step_facts(conn, row.id)?;
     let task = db::task_facts(conn, facts.task)?;
-    let attempts = db::attempt_facts(conn, row.id)?;
+    let attempts = db::attempts(conn, row.id)?;
     let born_ms = attempts.first().map_or(i64::MAX, |attempt| attempt.started_ms);
     let before = db::predecessor(conn, &facts, born_ms)?;
     let changes = match &before {
@@ -150,7 +150,7 @@ fn judge(
     facts: &StepFacts,
     task: &TaskFacts,
     row: &StepRow,
-    attempts: &[AttemptFacts],
+    attempts: &[AttemptStatus],
     before: Option<&StepFacts>,
     changes: Vec<String>,
     last: RunId,
@@ -209,7 +209,7 @@ fn judge(
 }
 
 /// Why a step that had run ran again in another run.
-fn again(before: &AttemptFacts, attempt: &AttemptFacts, task: &TaskFacts) -> Vec<String> {
+fn again(before: &AttemptStatus, attempt: &AttemptStatus, task: &TaskFacts) -> Vec<String> {
     let why = match () {
         () if before.outcome != "ok" => format!("it had failed in run {}", before.run),
         () if attempt.always => "everything was to run anew (-B)".to_owned(),

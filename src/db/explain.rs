@@ -21,18 +21,6 @@ pub struct StepFacts {
     pub live: bool,
 }
 
-/// An attempt, with what is to be known of its run.
-#[derive(Debug, Clone)]
-pub struct AttemptFacts {
-    pub number: i64,
-    pub run: RunId,
-    pub outcome: String,
-    pub code: Option<i64>,
-    pub started_ms: i64,
-    /// The run was one with `-B`.
-    pub always: bool,
-}
-
 const FACTS: &str = "SELECT s.id, s.task, s.name, s.object, s.recipe, s.live FROM step s";
 
 fn facts(row: &Row<'_>) -> rusqlite::Result<StepFacts> {
@@ -49,27 +37,6 @@ fn facts(row: &Row<'_>) -> rusqlite::Result<StepFacts> {
 /// A step.
 pub fn step_facts(conn: &Connection, step: StepId) -> Result<StepFacts> {
     conn.query_row(&format!("{FACTS} WHERE s.id = ?1"), [step], facts).or_db(WHAT)
-}
-
-/// All attempts at a step, oldest first.
-pub fn attempt_facts(conn: &Connection, step: StepId) -> Result<Vec<AttemptFacts>> {
-    let mut statement = conn
-        .prepare_cached(
-            "SELECT a.number, a.run, a.outcome, a.code, a.started_ms, r.always
-             FROM attempt a JOIN run r ON r.id = a.run WHERE a.step = ?1 ORDER BY a.number",
-        )
-        .or_db(WHAT)?;
-    let rows = statement.query_map([step], |row| {
-        Ok(AttemptFacts {
-            number: row.get(0)?,
-            run: row.get(1)?,
-            outcome: row.get(2)?,
-            code: row.get(3)?,
-            started_ms: row.get(4)?,
-            always: row.get(5)?,
-        })
-    });
-    rows.and_then(|rows| rows.collect()).or_db(WHAT)
 }
 
 /// The step of this task on an input of this name that ran last before a moment: what `step` replaced.

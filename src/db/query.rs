@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::error::{Error, OrDb, Result};
-use crate::ids::{StepId, TaskId};
+use crate::ids::{RunId, StepId, TaskId};
 use crate::object::ObjectHash;
 
 use super::completion::OutputRow;
@@ -115,6 +115,9 @@ fn steps_where(
 #[derive(Debug, Clone)]
 pub struct AttemptStatus {
     pub number: i64,
+    pub run: RunId,
+    /// The run was one with `-B`.
+    pub always: bool,
     pub outcome: String,
     pub code: Option<i64>,
     pub detail: Option<String>,
@@ -130,22 +133,25 @@ pub struct AttemptStatus {
 pub fn attempts(conn: &Connection, step: StepId) -> Result<Vec<AttemptStatus>> {
     let mut statement = conn
         .prepare_cached(
-            "SELECT number, outcome, code, detail, started_ms, wall_us, user_us, system_us, peak_kib, log
-             FROM attempt WHERE step = ?1 ORDER BY number",
+            "SELECT a.number, a.run, r.always, a.outcome, a.code, a.detail, a.started_ms, a.wall_us, a.user_us,
+               a.system_us, a.peak_kib, a.log
+             FROM attempt a JOIN run r ON r.id = a.run WHERE a.step = ?1 ORDER BY a.number",
         )
         .or_db(WHAT)?;
     let rows = statement.query_map([step], |row| {
         Ok(AttemptStatus {
             number: row.get(0)?,
-            outcome: row.get(1)?,
-            code: row.get(2)?,
-            detail: row.get(3)?,
-            started_ms: row.get(4)?,
-            wall_us: row.get(5)?,
-            user_us: row.get(6)?,
-            system_us: row.get(7)?,
-            peak_kib: row.get(8)?,
-            log: row.get(9)?,
+            run: row.get(1)?,
+            always: row.get(2)?,
+            outcome: row.get(3)?,
+            code: row.get(4)?,
+            detail: row.get(5)?,
+            started_ms: row.get(6)?,
+            wall_us: row.get(7)?,
+            user_us: row.get(8)?,
+            system_us: row.get(9)?,
+            peak_kib: row.get(10)?,
+            log: row.get(11)?,
         })
     });
     rows.and_then(|rows| rows.collect()).or_db(WHAT)

@@ -1,5 +1,6 @@
 //! Axes, and quantities in words.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::text::{size, span};
@@ -27,6 +28,18 @@ pub(super) fn memory_words(kib: u64) -> String {
 pub(super) fn percent(part: f64, whole: f64) -> Escaped {
     let share = if whole > 0.0 { part / whole * 100.0 } else { 0.0 };
     text(format!("{}%", rounded(share, 2)))
+}
+
+/// Where the words of a mark begin, given its place between 0 and 1: those outside of `middle` would reach
+/// over the edge if they stood in the middle of their mark.
+pub(super) fn anchor(place: f64, middle: RangeInclusive<f64>) -> &'static str {
+    if place < *middle.start() {
+        "start"
+    } else if place > *middle.end() {
+        "end"
+    } else {
+        "middle"
+    }
 }
 
 /// Without zeros behind the point.

@@ -9,7 +9,7 @@ use crate::ids::TaskId;
 use super::cells::{BARS, Spread};
 use super::facts::Facts;
 use super::html::{At, count, html, text};
-use super::scale::{Log, memory_words, time_words};
+use super::scale::{Log, anchor, memory_words, time_words};
 use super::{open, scroll};
 
 /// Tasks that are drawn.
@@ -148,13 +148,7 @@ fn table(out: &mut String, measure: &Measure, rows: &[(&ReportTask, &Spread)]) {
         "\" height=\"16\" aria-hidden=\"true\">"
     );
     for (place, words) in axis.marks(measure.round) {
-        let anchor = if place < 0.1 {
-            "start"
-        } else if place > 0.9 {
-            "end"
-        } else {
-            "middle"
-        };
+        let anchor = anchor(place, 0.1..=0.9);
         html!(
             out,
             "<text x=\"",

@@ -4,7 +4,7 @@ use super::{Bar, GAP, LANE, SLICES, Timeline};
 use crate::report::facts::Facts;
 use crate::report::html::{At, count, html, name, text};
 use crate::report::lanes::{COLORS, UNITS};
-use crate::report::scale::{clock, percent, time};
+use crate::report::scale::{anchor, clock, percent, time};
 use crate::report::{open, scroll};
 
 const CLASSES: [&str; COLORS] = ["c0", "c1", "c2", "c3", "c4", "c5", "c6"];
@@ -81,13 +81,7 @@ fn plot(out: &mut String, facts: &Facts, timeline: &Timeline) {
         let place = ms / timeline.long_ms;
         let x = percent(ms, timeline.long_ms);
         html!(out, "<line class=\"grid\" x1=\"", x, "\" x2=\"", x, "\" y2=\"", At(height), "\"/>");
-        let anchor = if place < 0.02 {
-            "start"
-        } else if place > 0.96 {
-            "end"
-        } else {
-            "middle"
-        };
+        let anchor = anchor(place, 0.02..=0.96);
         html!(
             out,
             "<text x=\"",

@@ -34,7 +34,7 @@ median() { sort -n | awk '{ t[NR] = $1 } END { print NR % 2 ? t[(NR + 1) / 2] : 
 # A run, or a part of one, ended by a signal once so many steps are said to be done. Adds its seconds to
 # `wall`, the steps it told of to `told`, and keeps the largest memory in `peak` (KiB).
 leg() { # DIR [SIGNAL STEPS]
-    local dir=$1 signal=${2:-} until=${3:-0} timer runner log begun ended
+    local dir=$1 signal=${2:-} until=${3:-0} timer runner log begun ended read=0 size count=0
     log=$dir/log.$((++legs))
     : > "$log"
     begun=$EPOCHREALTIME
@@ -43,7 +43,13 @@ leg() { # DIR [SIGNAL STEPS]
         "$ours" --durability "$DURABILITY" -j2 -manifest "$dir/p.toml" -db "$dir/db" 2> "$log" &
     timer=$!
     if [ -n "$signal" ]; then
-        while kill -0 $timer 2> /dev/null && [ "$(grep -c ': done' "$log")" -lt "$until" ]; do sleep 1; done
+        # Only what is new of the log: this loop is not to be measured.
+        while kill -0 $timer 2> /dev/null && [ "$count" -lt "$until" ]; do
+            sleep 1
+            size=$(stat -c %s "$log")
+            count=$((count + $(tail -c "+$((read + 1))" "$log" | head -c "$((size - read))" | grep -c ': done' || true)))
+            read=$size
+        done
         runner=$(ps -o pid= --ppid $timer | tr -d ' ') || true
         [ -z "$runner" ] || kill "-$signal" "$runner"
     fi

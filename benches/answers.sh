@@ -39,7 +39,7 @@ ask() { # DB QUESTION...
 # The hash of what the first step of `each` made.
 made=$(printf 'made of 1\n' | sha256sum | cut -d' ' -f1)
 run() { # NAME WITH_QUESTIONS
-    local db=$root/$1 begun ended runner number=0
+    local db=$root/$1 begun ended runner number=0 ready=
     sync
     begun=$EPOCHREALTIME
     "$ours" -q -j2 --durability off -manifest "$root/p.toml" -db "$db" 2> "$root/stderr" &
@@ -49,7 +49,8 @@ run() { # NAME WITH_QUESTIONS
         read -r -t "$PAUSE" < "$root/never" || true
         kill -0 $runner 2> /dev/null || break
         # Nothing to be asked before the first of them is done.
-        "$ours" cat -db "$db" each/l000000 > /dev/null 2>&1 || continue
+        [ -n "$ready" ] || "$ours" cat -db "$db" each/l000000 > /dev/null 2>&1 || continue
+        ready=yes
         case $((number++ % 5)) in
             0) ask "$db" status ;;
             1) ask "$db" explain each/l000000 ;;

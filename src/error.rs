@@ -23,6 +23,8 @@ pub enum Error {
     Foreign { path: PathBuf, why: String },
     /// Another process works on this database.
     Locked { path: PathBuf, holder: String },
+    /// Another run writes what it tells into this file.
+    Taken { path: PathBuf },
     /// An object's bytes aren't what its name says, or it is gone.
     Damaged { object: ObjectHash, path: PathBuf, why: String },
     /// Less is free than has to stay free. Bytes.
@@ -52,7 +54,7 @@ pub mod exit {
     pub const NO_SPACE: u8 = 73;
     /// Reading or writing failed.
     pub const IO: u8 = 74;
-    /// Another process holds the database; try later.
+    /// Another process holds the database, or the file for events; try later.
     pub const LOCKED: u8 = 75;
 }
 
@@ -75,7 +77,7 @@ impl Error {
                 _ => exit::IO,
             },
             Error::Foreign { .. } | Error::Damaged { .. } => exit::DAMAGED,
-            Error::Locked { .. } => exit::LOCKED,
+            Error::Locked { .. } | Error::Taken { .. } => exit::LOCKED,
             Error::Internal(_) => exit::INTERNAL,
         }
     }
@@ -144,6 +146,11 @@ impl fmt::Display for Error {
             Error::Locked { path, holder } => write!(
                 f,
                 "database `{}` is in use: {holder}; try again later, or add --wait",
+                path.display()
+            ),
+            Error::Taken { path } => write!(
+                f,
+                "another run is writing to `{}`; name another file, try again later, or add --wait",
                 path.display()
             ),
             Error::NoSpace { path, free, floor } => write!(

@@ -138,7 +138,7 @@ pub struct Run {
     #[argh(switch)]
     pub no_inputs: bool,
 
-    /// if another run holds the database, wait for its end
+    /// if another run holds the database or the file for events, wait for its end
     #[argh(switch)]
     pub wait: bool,
 

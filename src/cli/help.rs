@@ -27,7 +27,7 @@ pub(super) const CODES: [(u8, &str); 9] = [
     (exit::INTERNAL, "a bug in task-pipeline"),
     (exit::NO_SPACE, "no space left"),
     (exit::IO, "reading or writing failed"),
-    (exit::LOCKED, "another run holds the database"),
+    (exit::LOCKED, "another run holds the database, or the file for events"),
 ];
 
 /// `task-pipeline --help`

@@ -3,6 +3,7 @@
 use std::io::IsTerminal as _;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::cli::{self, Run};
 use crate::db::Durability;
@@ -13,6 +14,10 @@ use crate::progress::{
 };
 use crate::run::{self, RunOptions};
 use crate::step;
+use crate::text::printable;
+
+/// How often `--wait` looks whether a file of events is free.
+const POLL: Duration = Duration::from_millis(100);
 
 /// The manifest where none is named.
 pub(super) const DEFAULT_MANIFEST: &str = "pipeline.toml";
@@ -61,12 +66,33 @@ pub(super) fn audience(args: &Run) -> Result<Several> {
         () => audience.add(Lines::new(stderr, Loudness::Normal, paint)),
     }
     if let Some(path) = &args.events {
-        audience.add(JsonLines::open(path)?);
+        let lines = when_free(args, &mut audience, || JsonLines::open(path))?;
+        audience.add(lines);
     }
     if let Some(path) = &args.trace {
-        audience.add(Trace::open(path)?);
+        let trace = when_free(args, &mut audience, || Trace::open(path))?;
+        audience.add(trace);
     }
     Ok(audience)
+}
+
+/// Opens a file of events; with `--wait` once no other run writes to it.
+fn when_free<T>(args: &Run, audience: &mut Several, open: impl Fn() -> Result<T>) -> Result<T> {
+    let mut told = false;
+    loop {
+        match open() {
+            Err(Error::Taken { path }) if args.wait => {
+                if !told {
+                    let path = printable(path.as_os_str().as_encoded_bytes());
+                    audience
+                        .tell(&Event::Note(&format!("waiting: another run writes to `{path}`")));
+                    told = true;
+                }
+                std::thread::sleep(POLL);
+            }
+            other => return other,
+        }
+    }
 }
 
 /// A mistyped command, or one that comes too late, was taken for an input.

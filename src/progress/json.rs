@@ -44,7 +44,7 @@ impl JsonLines {
     /// To a file, which is emptied first, or for `-` to standard output.
     ///
     /// # Errors
-    /// If the file can't be made.
+    /// If the file can't be made, or another run writes to it.
     pub fn open(path: &Path) -> Result<JsonLines> {
         Ok(JsonLines {
             sink: Sink::open(path)?,

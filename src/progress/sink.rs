@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-use crate::error::{OrIo as _, Result};
+use crate::error::{Error, OrIo as _, Result};
 use crate::text::printable;
 
 /// Where lines go. Each is one write, so that whatever happens to us leaves whole lines.
@@ -19,15 +19,25 @@ pub(super) struct Sink {
 
 impl Sink {
     /// Empties or makes the file; `-` is standard output.
+    ///
+    /// # Errors
+    /// If the file can't be made; [`Error::Taken`] while another sink has it: that one's lines stay.
     pub(super) fn open(path: &Path) -> Result<Sink> {
         if path.as_os_str() == "-" {
             let path = PathBuf::from("standard output");
             return Ok(Sink::new(Box::new(std::io::stdout()), None, path));
         }
-        // Appending: should another run empty the file, no hole is left where we were.
+        // Appending: should somebody else empty the file, no hole is left where we were.
         let file = File::options().create(true).append(true).open(path).or_io("write to", path)?;
         let is_regular = file.metadata().or_io("look at", path)?.is_file();
         if is_regular {
+            match fs2::FileExt::try_lock_exclusive(&file) {
+                Err(err) if err.kind() == ErrorKind::WouldBlock => {
+                    return Err(Error::Taken { path: path.to_owned() });
+                }
+                // Where nothing can be locked, it is emptied all the same.
+                Ok(()) | Err(_) => {}
+            }
             file.set_len(0).or_io("empty", path)?;
         }
         let again =
@@ -73,6 +83,20 @@ impl Sink {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_that_another_sink_has_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("e");
+        let mut first = Sink::open(&path).unwrap();
+        first.write(b"x\n");
+        let error = Sink::open(&path).err().unwrap();
+        assert!(matches!(&error, Error::Taken { path: taken } if *taken == path), "{error}");
+        assert_eq!(std::fs::read(&path).unwrap(), b"x\n");
+        drop(first);
+        Sink::open(&path).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"");
+    }
 
     #[test]
     fn a_full_disk_is_told_once() {

@@ -32,7 +32,7 @@ impl Trace {
     /// To a file, which is emptied first, or for `-` to standard output.
     ///
     /// # Errors
-    /// If the file can't be made.
+    /// If the file can't be made, or another run writes to it.
     pub fn open(path: &Path) -> Result<Trace> {
         let sink = Sink::open(path)?;
         Ok(Trace { sink, begun: Instant::now(), rows: HashSet::new(), is_first: true })

@@ -1,5 +1,5 @@
-//! The lock file of one shard, `locks/AB`. The only file that uses fs2, whose methods are
-//! written `FileExt::` in full: std has grown methods of the same names.
+//! The lock file of one shard, `locks/AB`. fs2's methods are written `FileExt::` in full: std has grown methods
+//! of the same names.
 
 use std::fs::File;
 use std::io;

@@ -184,6 +184,25 @@ fn the_file_is_emptied_and_whatever_happens_has_whole_lines() {
 }
 
 #[test]
+fn a_run_that_comes_too_late_leaves_the_events_of_the_first_alone() {
+    let p = Project::new().task("a", WAIT_FOR_GO);
+    let first = p.run_cmd(["--events", "e"]).start();
+    wait_for("a step", || so_far(&p, "e").contains("step_started"));
+    let before = so_far(&p, "e");
+    p.run_with(["--events", "e"]).fails(75).says("`e`").says("--wait");
+    p.run_with(["--trace", "e"]).fails(75).says("`e`");
+    assert_eq!(so_far(&p, "e"), before);
+    // One that waits gets the file when it is free, and then the database.
+    let second = p.run_cmd(["--wait", "--events", "e"]).start();
+    p.file("go", "");
+    first.end().ok();
+    second.end().ok();
+    let told = events(&p, "e");
+    assert_eq!(of_kind(&told, "started").len(), 1);
+    assert_eq!(of_kind(&told, "step_started").len(), 0);
+}
+
+#[test]
 fn a_full_disk_for_the_events_is_said_once_and_stops_nothing() {
     let p = Project::new()
         .task("a", "for n in 1 2 3; do echo $n >$OUTPUT_DIR/$n; done")

@@ -33,7 +33,7 @@ ask() { # DB QUESTION...
     "$ours" "$@" -db "$db" > "$root/answer" 2> "$root/stderr" || { cat "$root/stderr" >&2; exit 1; }
     ended=$EPOCHREALTIME
     [ -s "$root/answer" ] || { echo "no answer to: $*" >&2; exit 1; }
-    echo "${1}${2:+ $2} $((${ended/./} - ${begun/./}))" | sed 's/ each[^ ]*//; s/ \([0-9a-f]\{64\}\)/ HASH/' >> "$root/asked"
+    echo "${1}${2:+ $2} $((${ended/./} - ${begun/./}))" >> "$root/asked"
 }
 
 # The hash of what the first step of `each` made.
@@ -75,13 +75,18 @@ for ((pair = 1; pair <= pairs; pair++)); do
     for with in $order; do run "$pair-$with" $with; done
 done
 
-sort -k2,2 -k3,3n "$root/runs" | awk '
-    { t[$2, ++n[$2]] = $3 }
+# Of each pair, since the machine's pace changes from one to the next; then the one in the middle.
+awk '
+    { split($1, name, "-"); t[name[1], $2] = $3; if (name[1] + 0 > pairs) pairs = name[1] + 0 }
+    END { for (p = 1; p <= pairs; p++) print t[p, "yes"] / t[p, "no"], t[p, "no"] / 1e6, t[p, "yes"] / 1e6 }
+' "$root/runs" | sort -n | awk '
+    { line[NR] = $0; ratio[NR] = $1 }
     END {
-        a = t["no", int((n["no"] + 1) / 2)]; b = t["yes", int((n["yes"] + 1) / 2)]
-        printf "a run without questions, s %.3f\na run with them, s          %.3f\nratio                      %.3f   at most 1.03\n", a / 1e6, b / 1e6, b / a
+        middle = NR % 2 ? ratio[(NR + 1) / 2] : (ratio[NR / 2] + ratio[NR / 2 + 1]) / 2
+        for (n = 1; n <= NR; n++) { split(line[n], f, " "); printf "without %.2f s, with questions %.2f s: %.3f\n", f[2], f[3], f[1] }
+        printf "median of %d pairs: %.3f   at most 1.03\n", NR, middle
     }'
-sed 's/ \([0-9]*\)$/\t\1/' "$root/asked" | sort -t "$(printf '\t')" -k1,1 -k2,2n | awk -F '\t' '
+sed 's/ each[^ ]*//; s/ [0-9a-f]\{64\} / HASH /; s/ \([0-9]*\)$/\t\1/' "$root/asked" | sort -t "$(printf '\t')" -k1,1 -k2,2n | awk -F '\t' '
     { t[$1, ++n[$1]] = $2 }
     END {
         for (question in n)

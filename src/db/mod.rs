@@ -172,8 +172,22 @@ impl Db {
         }
     }
 
-    /// A database in memory, for a plan that has none yet.
-    pub fn empty() -> Result<Db> {
+    /// For a plan: the database for reading only, or one in memory if there is none, or nothing in it, yet.
+    ///
+    /// # Errors
+    /// As [`Db::open_read_only`], but for what isn't there.
+    pub fn open_for_plan(dir: &Path) -> Result<Db> {
+        let path = Db::file(dir);
+        match std::fs::metadata(&path) {
+            Ok(found) if found.len() > 0 => Db::open_read_only(dir),
+            Ok(_) => Db::empty(),
+            Err(err) if err.kind() == std::io::ErrorKind::NotFound => Db::empty(),
+            Err(err) => Err(err).or_io("look for the database", &path),
+        }
+    }
+
+    /// A database in memory.
+    pub(crate) fn empty() -> Result<Db> {
         let conn = connect(Path::new(":memory:"), OpenFlags::default())?;
         schema::migrate(&conn, &schema::Found::Nothing)?;
         Ok(Db { conn: Mutex::new(conn) })

@@ -258,12 +258,7 @@ pub fn dry_run(options: &RunOptions, progress: &mut dyn Progress) -> Result<Fore
     let graph = Graph::of(&manifest);
     let only = only(&manifest, &options.only)?;
     files::check(&manifest, &options.inputs)?;
-    let file = Db::file(&options.db);
-    let db = if file.try_exists().or_io("look for the database", &file)? {
-        Db::open_read_only(&options.db)?
-    } else {
-        Db::empty()?
-    };
+    let db = Db::open_for_plan(&options.db)?;
     let db_dir = options.db.canonicalize().unwrap_or_else(|_| options.db.clone());
     let mut prepared = Prepared::new(&db, manifest, graph, &db_dir, options, None, progress)?;
     let plan = prepared.plan(&db, options, None)?;

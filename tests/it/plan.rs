@@ -46,6 +46,17 @@ fn a_first_plan_knows_what_is_there_and_no_more() {
 }
 
 #[test]
+fn a_database_with_nothing_in_it_is_planned_for_as_if_there_were_none() {
+    let p = fan();
+    let first = plan(&p, &[]);
+    // As a run leaves it that is killed before it could make a table.
+    p.file("db/db", "");
+    assert_eq!(plan(&p, &[])["tasks"], first["tasks"]);
+    assert_eq!(std::fs::metadata(p.path("db/db")).unwrap().len(), 0);
+    p.run().ok();
+}
+
+#[test]
 fn nothing_to_do_is_settled() {
     let p = fan();
     let check = ["plan", "--check", "-manifest", "pipeline.toml"];

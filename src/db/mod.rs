@@ -149,40 +149,44 @@ impl Db {
     /// # Errors
     /// [`Error::Usage`] if there is no database.
     pub fn open_read_only(dir: &Path) -> Result<Db> {
-        let path = Db::file(dir);
-        if !path.try_exists().or_io("look for the database", &path)? {
+        if !Db::is_there(dir)? {
             return Err(Error::Usage(format!(
                 "there is no database in `{}`; name the folder of a run with --db",
                 dir.display()
             )));
         }
+        Db::read(dir)?
+            .ok_or_else(|| Error::Usage(format!("nothing was ever run in `{}`", dir.display())))
+    }
+
+    /// For a plan: the database for reading only, or one in memory while there is none or no table in it.
+    ///
+    /// # Errors
+    /// As [`Db::open_read_only`], but for what isn't there.
+    pub fn open_for_plan(dir: &Path) -> Result<Db> {
+        let found = if Db::is_there(dir)? { Db::read(dir)? } else { None };
+        found.map_or_else(Db::empty, Ok)
+    }
+
+    fn is_there(dir: &Path) -> Result<bool> {
+        let path = Db::file(dir);
+        path.try_exists().or_io("look for the database", &path)
+    }
+
+    /// Nothing if no table was ever made in it.
+    fn read(dir: &Path) -> Result<Option<Db>> {
+        let path = Db::file(dir);
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
             | OpenFlags::SQLITE_OPEN_NO_MUTEX
             | OpenFlags::SQLITE_OPEN_EXRESCODE;
         let conn = connect(&path, flags)?;
         match schema::check(&conn, &path).map_err(|error| unfinished(error, dir))? {
-            schema::Found::Version(schema::VERSION) => Ok(Db { conn: Mutex::new(conn) }),
+            schema::Found::Version(schema::VERSION) => Ok(Some(Db { conn: Mutex::new(conn) })),
             schema::Found::Version(older) => Err(Error::Usage(format!(
                 "`{}` has the older schema {older}; the next run migrates it",
                 path.display()
             ))),
-            schema::Found::Nothing => {
-                Err(Error::Usage(format!("nothing was ever run in `{}`", dir.display())))
-            }
-        }
-    }
-
-    /// For a plan: the database for reading only, or one in memory if there is none, or nothing in it, yet.
-    ///
-    /// # Errors
-    /// As [`Db::open_read_only`], but for what isn't there.
-    pub fn open_for_plan(dir: &Path) -> Result<Db> {
-        let path = Db::file(dir);
-        match std::fs::metadata(&path) {
-            Ok(found) if found.len() > 0 => Db::open_read_only(dir),
-            Ok(_) => Db::empty(),
-            Err(err) if err.kind() == std::io::ErrorKind::NotFound => Db::empty(),
-            Err(err) => Err(err).or_io("look for the database", &path),
+            schema::Found::Nothing => Ok(None),
         }
     }
 

@@ -49,10 +49,15 @@ fn a_first_plan_knows_what_is_there_and_no_more() {
 fn a_database_with_nothing_in_it_is_planned_for_as_if_there_were_none() {
     let p = fan();
     let first = plan(&p, &[]);
-    // As a run leaves it that is killed before it could make a table.
+    // As a run leaves it that is killed before it could make a table: the second already with a header.
     p.file("db/db", "");
     assert_eq!(plan(&p, &[])["tasks"], first["tasks"]);
     assert_eq!(std::fs::metadata(p.path("db/db")).unwrap().len(), 0);
+    let conn = rusqlite::Connection::open(p.path("db/db")).unwrap();
+    conn.pragma_update(None, "journal_mode", "wal").unwrap();
+    drop(conn);
+    assert!(std::fs::metadata(p.path("db/db")).unwrap().len() > 0);
+    assert_eq!(plan(&p, &[])["tasks"], first["tasks"]);
     p.run().ok();
 }
 

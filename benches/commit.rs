@@ -7,9 +7,8 @@ mod common;
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use task_pipeline::db::{
-    AttemptRow, Completion, Db, Durability, Flow, FlowTask, OutputRow, Verdict, commit,
-};
+use task_pipeline::attempt::{AttemptRecord, Outcome, Output, Usage, Verdict};
+use task_pipeline::db::{Completion, Db, Durability, Flow, FlowTask, commit};
 use task_pipeline::ids::{RecipeId, RunId, StepId, TaskId, TaskIndex};
 use task_pipeline::object::ObjectHash;
 use task_pipeline::store::{Placed, Store};
@@ -104,22 +103,22 @@ fn completion(step: i64, object: ObjectHash, size: u64) -> Completion {
     Completion {
         step: StepId(step),
         task: TaskIndex(0),
-        attempt: AttemptRow {
+        attempt: AttemptRecord {
             number: 1,
-            outcome: "ok",
-            code: None,
-            detail: None,
+            outcome: Outcome::Succeeded,
             started_ms: 1_700_000_000_000,
-            wall_us: 1000,
-            user_us: 400,
-            system_us: 400,
-            peak_kib: 2000,
+            usage: Usage {
+                wall: Duration::from_micros(1000),
+                user: Duration::from_micros(400),
+                system: Duration::from_micros(400),
+                peak_memory: 2000,
+            },
             worker: Some(1),
             log: None,
         },
         verdict: Verdict::Done,
-        outputs: vec![OutputRow { name: format!("f{step}").into(), object, executable: false }],
-        objects: vec![(object, size)],
+        outputs: vec![Output { name: format!("f{step}").into(), object, size, executable: false }],
+        log_size: 0,
     }
 }
 

@@ -13,8 +13,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use task_pipeline::attempt::{NamedObject, Outcome};
 use task_pipeline::object::ObjectHash;
-use task_pipeline::step::{Attempt, GRACE, Input, Outcome, Scratch, Supervisor, execute};
+use task_pipeline::step::{Attempt, GRACE, Input, Scratch, Supervisor, execute};
 use task_pipeline::store::Store;
 
 const SCRIPTS: [(&str, &str); 2] = [
@@ -87,11 +88,11 @@ impl Ours {
     fn run(&mut self, step: u64) {
         let variable = |name: &str, value: String| (OsString::from(name), OsString::from(value));
         let attempt = Attempt {
-            input: Input::One {
-                object: self.input,
+            input: Input::One(NamedObject {
                 name: format!("f{step}").into(),
+                object: self.input,
                 executable: false,
-            },
+            }),
             interpreter: Arc::clone(&self.interpreter),
             script: Arc::clone(&self.script),
             dir: Arc::clone(&self.dir),

@@ -3,6 +3,7 @@
 //! steps; the process doesn't know tasks; the database doesn't know scripts; only [`run`] knows them
 //! all. `tests/it/tidy.rs` holds the imports to that direction.
 
+pub mod attempt;
 pub mod cli;
 pub mod commands;
 pub mod db;

@@ -1,7 +1,10 @@
 //! The name of an object: the SHA-256 of its bytes. Unaware of where objects are kept.
 
+use std::borrow::Cow;
 use std::fmt;
 
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
 /// SHA-256 of an object's bytes. Prints as 64 lower-case hex digits, and reads back only that:
@@ -85,6 +88,20 @@ fn nibble(digit: u8) -> Result<u8, NotAHash> {
         b'0'..=b'9' => Ok(digit - b'0'),
         b'a'..=b'f' => Ok(digit - b'a' + 10),
         _ => Err(NotAHash),
+    }
+}
+
+/// As its 64 hex digits.
+impl Serialize for ObjectHash {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for ObjectHash {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<ObjectHash, D::Error> {
+        let text = Cow::<str>::deserialize(deserializer)?;
+        ObjectHash::parse(&text).map_err(D::Error::custom)
     }
 }
 

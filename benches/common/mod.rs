@@ -10,12 +10,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use criterion::Criterion;
+use task_pipeline::attempt::{Outcome, Usage};
 use task_pipeline::db::Durability;
 use task_pipeline::error::{Error, Result};
 use task_pipeline::object::ObjectHash;
 use task_pipeline::progress::Silent;
 use task_pipeline::run::{self, RunOptions};
-use task_pipeline::step::{Attempt, Input, Outcome, Output, Report, Scratch, Supervisor, Usage};
+use task_pipeline::step::{Attempt, Input, PlacedOutput, Report, Scratch, Supervisor};
 use task_pipeline::store::{IsCommitted, Store};
 
 /// Few samples, because every one writes files: more of them measure the disk's patience.
@@ -96,13 +97,13 @@ pub(crate) fn instant(
     for n in 0..number(attempt, "SAME")? {
         let object = store.put(b"the same\n", is_committed)?;
         let name = named(attempt, &format!(".same{n}"));
-        outputs.push(Output { name, object, executable: false });
+        outputs.push(PlacedOutput { name, object, executable: false });
     }
     for n in 0..number(attempt, "OWN")? {
         let bytes = format!("{:?} {n}\n", variable(attempt, "STEP_ID"));
         let object = store.put(bytes.as_bytes(), is_committed)?;
         let name = named(attempt, &format!(".own{n}"));
-        outputs.push(Output { name, object, executable: false });
+        outputs.push(PlacedOutput { name, object, executable: false });
     }
     outputs.sort_by(|one, other| one.name.cmp(&other.name));
     Ok(Report {
@@ -120,7 +121,7 @@ pub(crate) fn instant(
 /// The input's name with something behind it.
 fn named(attempt: &Attempt, end: &str) -> Vec<u8> {
     match &attempt.input {
-        Input::One { name, .. } => [name, end.as_bytes()].concat(),
+        Input::One(input) => [&input.name, end.as_bytes()].concat(),
         Input::Many(_) => end.into(),
     }
 }

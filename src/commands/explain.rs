@@ -8,8 +8,9 @@ use std::os::unix::ffi::OsStrExt as _;
 
 use rusqlite::Connection;
 
+use crate::attempt::StepState;
 use crate::cli::Explain;
-use crate::db::{self, AttemptStatus, Db, StepFacts, StepRow, TaskFacts};
+use crate::db::{self, AttemptOfRun, Db, StepFacts, StepRow, TaskFacts};
 use crate::error::{Result, exit};
 use crate::ids::{RecipeId, RunId};
 use crate::object::ObjectHash;
@@ -42,7 +43,7 @@ struct InputObject {
 /// What only a step has, not a task.
 struct OfStep {
     row: StepRow,
-    attempts: Vec<AttemptStatus>,
+    attempts: Vec<AttemptOfRun>,
     /// The step that it is compared with: the same one, or the one that it replaced.
     before: Option<StepRow>,
     now: InputObject,
@@ -106,7 +107,7 @@ fn of_step(conn: &Connection, row: StepRow) -> Result<Explanation> {
     let facts = db::step_facts(conn, row.id)?;
     let task = db::task_facts(conn, facts.task)?;
     let attempts = db::attempts(conn, row.id)?;
-    let born_ms = attempts.first().map_or(i64::MAX, |attempt| attempt.started_ms);
+    let born_ms = attempts.first().map_or(i64::MAX, |attempt| attempt.record.started_ms);
     let before = db::predecessor(conn, &facts, born_ms)?;
     let changes = match &before {
         Some(before) => differences::changes(conn, before.recipe, facts.recipe)?,
@@ -150,7 +151,7 @@ fn judge(
     facts: &StepFacts,
     task: &TaskFacts,
     row: &StepRow,
-    attempts: &[AttemptStatus],
+    attempts: &[AttemptOfRun],
     before: Option<&StepFacts>,
     changes: Vec<String>,
     last: RunId,
@@ -163,7 +164,7 @@ fn judge(
         None if facts.name.is_empty() => vec!["the task is new".to_owned()],
         None => vec!["its input is new".to_owned()],
     };
-    let was_ok = attempts.iter().any(|attempt| attempt.outcome == "ok");
+    let was_ok = attempts.iter().any(|attempt| attempt.record.outcome.is_ok());
     if !facts.live {
         let why = match task.present {
             true => "no present input or output asks for it; its results come back if one does",
@@ -175,19 +176,21 @@ fn judge(
         return (Verdict::WillRun, born());
     };
     match row.state {
-        "failed" => (Verdict::WillRun, vec!["it failed last time".to_owned()]),
-        "pending" if was_ok => {
+        StepState::Failed => (Verdict::WillRun, vec!["it failed last time".to_owned()]),
+        StepState::Pending if was_ok => {
             (Verdict::WillRun, vec!["its results are gone, or it is to run anew".to_owned()])
         }
-        "pending" => (Verdict::WillRun, vec!["its last attempt did not succeed".to_owned()]),
-        _ if attempt.run != last => (
+        StepState::Pending => {
+            (Verdict::WillRun, vec!["its last attempt did not succeed".to_owned()])
+        }
+        StepState::Done if attempt.run != last => (
             Verdict::DidNotRun(last),
             vec![format!(
                 "recipe and input are as they were in run {}, when it was done",
                 attempt.run
             )],
         ),
-        _ => {
+        StepState::Done => {
             let why = match earlier.last() {
                 // The first one within this run tells why, the others are retries.
                 Some(before) if before.run == attempt.run => {
@@ -209,9 +212,9 @@ fn judge(
 }
 
 /// Why a step that had run ran again in another run.
-fn again(before: &AttemptStatus, attempt: &AttemptStatus, task: &TaskFacts) -> Vec<String> {
+fn again(before: &AttemptOfRun, attempt: &AttemptOfRun, task: &TaskFacts) -> Vec<String> {
     let why = match () {
-        () if before.outcome != "ok" => format!("it had failed in run {}", before.run),
+        () if !before.record.outcome.is_ok() => format!("it had failed in run {}", before.run),
         () if attempt.always => "everything was to run anew (-B)".to_owned(),
         () if !task.cache => "its task has cache = false".to_owned(),
         () => "what it had made was not there any more".to_owned(),

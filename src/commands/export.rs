@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
+use crate::attempt::NamedObject;
 use crate::cli::Export;
-use crate::db::{self, Db, OutputRow};
+use crate::db::{self, Db};
 use crate::error::{Error, OrIo as _, Result, exit};
 use crate::names;
 use crate::object::{ObjectHash, ObjectHasher};
@@ -90,7 +91,7 @@ struct Folder<'a> {
 }
 
 impl Folder<'_> {
-    fn bring_up_to_date(&self, outputs: &[OutputRow]) -> Result<Report> {
+    fn bring_up_to_date(&self, outputs: &[NamedObject]) -> Result<Report> {
         let mut before = self.read_record()?;
         let mut report = Report { files: outputs.len(), ..Report::default() };
         let names = names::distinct(outputs.iter().map(|output| output.name.as_slice()));
@@ -121,14 +122,14 @@ impl Folder<'_> {
         self.to.join(as_path(&names::below(name)))
     }
 
-    fn is_fresh(&self, name: &[u8], left: &Left, output: &OutputRow) -> bool {
+    fn is_fresh(&self, name: &[u8], left: &Left, output: &NamedObject) -> bool {
         left.object == output.object
             && left.executable == output.executable
             && is_as_left(&self.path(name), left)
     }
 
     /// Writes one file beside its place and renames it, checking its hash on the way.
-    fn write(&self, name: &[u8], output: &OutputRow) -> Result<Left> {
+    fn write(&self, name: &[u8], output: &NamedObject) -> Result<Left> {
         let path = self.path(name);
         let folder = path.parent().unwrap_or(self.to);
         fs::create_dir_all(folder).or_io("make the folder", folder)?;

@@ -88,7 +88,10 @@ fn rest(
         // In this order: what a run committed last is seen though it has ended meanwhile.
         let is_running = crate::run::runner(dir) == Some(runner);
         let attempts = db::attempts(&db.lock(), StepId(running.step))?;
-        let attempt = attempts.into_iter().find(|attempt| attempt.number == running.attempt);
+        let attempt = attempts
+            .into_iter()
+            .map(|attempt| attempt.record)
+            .find(|attempt| attempt.number == running.attempt);
         if let Some(attempt) = attempt {
             let Some(log) = attempt.log else { return Ok(None) };
             let (path, mut file) = (store.path(&log), store.open_object(&log)?);

@@ -11,8 +11,9 @@ use std::path::Path;
 
 use rusqlite::Connection;
 
+use crate::attempt::NamedObject;
 use crate::cli::Lineage as Args;
-use crate::db::{self, Db, OutputRow, StepRow, Way};
+use crate::db::{self, Db, StepRow, Way};
 use crate::error::{Error, OrIo as _, Result, exit};
 use crate::ids::StepId;
 use crate::object::{ObjectHash, ObjectHasher};
@@ -31,7 +32,7 @@ const SHORTEST: usize = 6;
 struct Node {
     row: StepRow,
     /// Its first outputs, and how many it has.
-    outputs: (Vec<OutputRow>, usize),
+    outputs: (Vec<NamedObject>, usize),
     /// For a root: the files that it read.
     files: Vec<Vec<u8>>,
 }

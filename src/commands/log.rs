@@ -5,8 +5,9 @@ use std::os::unix::ffi::OsStrExt as _;
 
 use serde_json::json;
 
+use crate::attempt::{AttemptRecord, Outcome, micros};
 use crate::cli::Log;
-use crate::db::{self, AttemptStatus, Db, StepRow};
+use crate::db::{self, Db, StepRow};
 use crate::error::{Error, OrIo as _, Result, exit};
 use crate::object::ObjectHash;
 use crate::store::Store;
@@ -39,12 +40,11 @@ pub(super) fn log(args: &Log) -> Result<u8> {
     }
     let mut chosen = Vec::new();
     for step in steps {
-        let attempts = db::attempts(&db.lock(), step.id)?;
+        let mut attempts =
+            db::attempts(&db.lock(), step.id)?.into_iter().map(|attempt| attempt.record);
         let attempt = match args.attempt {
-            Some(number) => {
-                attempts.into_iter().find(|attempt| attempt.number == i64::from(number.get()))
-            }
-            None => attempts.into_iter().next_back(),
+            Some(number) => attempts.find(|attempt| attempt.number == i64::from(number.get())),
+            None => attempts.next_back(),
         };
         chosen.push((step, attempt));
     }
@@ -78,19 +78,21 @@ pub(super) fn log(args: &Log) -> Result<u8> {
     Ok(exit::OK)
 }
 
-fn head(step: &StepRow, attempt: Option<&AttemptStatus>) -> String {
+fn head(step: &StepRow, attempt: Option<&AttemptRecord>) -> String {
     let name = crate::text::step(step.id.0, &step.task, &step.name);
     match attempt {
-        Some(attempt) => format!("== {name}: attempt {}, {}", attempt.number, outcome(attempt)),
+        Some(attempt) => {
+            format!("== {name}: attempt {}, {}", attempt.number, words(&attempt.outcome))
+        }
         None => format!("== {name}: not run yet"),
     }
 }
 
-fn outcome(attempt: &AttemptStatus) -> String {
-    match (attempt.code, &attempt.detail) {
-        (_, Some(detail)) => format!("{}: {detail}", attempt.outcome),
-        (Some(code), None) => format!("{} {code}", attempt.outcome),
-        (None, None) => attempt.outcome.clone(),
+fn words(outcome: &Outcome) -> String {
+    match (outcome.code(), outcome.detail()) {
+        (_, Some(detail)) => format!("{}: {detail}", outcome.word()),
+        (Some(code), None) => format!("{} {code}", outcome.word()),
+        (None, None) => outcome.word().to_owned(),
     }
 }
 
@@ -114,7 +116,7 @@ fn show(out: &mut dyn Write, log: &[u8]) -> std::io::Result<()> {
 fn as_json(
     store: &Store,
     step: &StepRow,
-    attempt: Option<&AttemptStatus>,
+    attempt: Option<&AttemptRecord>,
 ) -> Result<serde_json::Value> {
     let log = match attempt.and_then(|attempt| attempt.log) {
         Some(log) => String::from_utf8_lossy(&read(store, &log)?).into_owned(),
@@ -124,9 +126,10 @@ fn as_json(
         "step": step.id.0, "task": step.task, "input": printable(&step.name), "object": step.object.hex(),
         "live": step.live, "state": step.state,
         "attempt": attempt.map(|attempt| json!({
-            "number": attempt.number, "outcome": attempt.outcome, "code": attempt.code,
-            "detail": attempt.detail, "started_ms": attempt.started_ms, "wall_us": attempt.wall_us,
-            "user_us": attempt.user_us, "system_us": attempt.system_us, "peak_kib": attempt.peak_kib,
+            "number": attempt.number, "outcome": attempt.outcome.word(), "code": attempt.outcome.code(),
+            "detail": attempt.outcome.detail(), "started_ms": attempt.started_ms,
+            "wall_us": micros(attempt.usage.wall), "user_us": micros(attempt.usage.user),
+            "system_us": micros(attempt.usage.system), "peak_kib": attempt.usage.peak_memory,
         })),
         "log": log,
     }))

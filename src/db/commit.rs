@@ -3,14 +3,15 @@
 
 use rusqlite::{CachedStatement, Connection, OptionalExtension, TransactionBehavior, params};
 
+use crate::attempt::{NamedObject, Output, StepState, Verdict};
 use crate::error::{OrDb, Result};
 use crate::ids::{RunId, StepId, TaskIndex};
 use crate::object::ObjectHash;
 
-use super::completion::{Completion, Effects, OutputRow, Verdict};
+use super::completion::{Completion, Effects};
 use super::flow::{Flow, FlowTask};
 use super::functions::{short_key, step_key};
-use super::value::{Name, NameBytes};
+use super::value::{Name, NameBytes, micros};
 
 const WHAT: &str = "commit steps";
 
@@ -26,7 +27,7 @@ pub fn commit(
     for completion in completions {
         record(&tx, run, completion)?;
         if completion.verdict == Verdict::Done {
-            let outputs = completion.outputs.clone();
+            let outputs = completion.outputs.iter().map(Output::named).collect();
             support(&tx, flow, completion.task, completion.step, outputs, &mut effects)?;
         }
     }
@@ -40,8 +41,8 @@ fn statement<'a>(conn: &'a Connection, sql: &str) -> Result<CachedStatement<'a>>
 }
 
 fn record(conn: &Connection, run: RunId, completion: &Completion) -> Result<()> {
-    let Completion { step, attempt, verdict, outputs, objects, .. } = completion;
-    insert_objects(conn, objects)?;
+    let Completion { step, attempt, verdict, outputs, .. } = completion;
+    insert_objects(conn, completion.objects())?;
     statement(
         conn,
         "INSERT INTO attempt(step, number, run, outcome, code, detail, started_ms, wall_us, user_us,
@@ -52,22 +53,22 @@ fn record(conn: &Connection, run: RunId, completion: &Completion) -> Result<()> 
         step,
         attempt.number,
         run,
-        attempt.outcome,
-        attempt.code,
-        attempt.detail,
+        attempt.outcome.word(),
+        attempt.outcome.code(),
+        attempt.outcome.detail(),
         attempt.started_ms,
-        attempt.wall_us,
-        attempt.user_us,
-        attempt.system_us,
-        attempt.peak_kib,
+        micros(attempt.usage.wall),
+        micros(attempt.usage.user),
+        micros(attempt.usage.system),
+        i64::try_from(attempt.usage.peak_memory).unwrap_or(i64::MAX),
         attempt.log,
         attempt.worker,
     ])
     .or_db(WHAT)?;
     let state = match verdict {
         Verdict::TryAgain => return Ok(()),
-        Verdict::Done => 1,
-        Verdict::Failed => 2,
+        Verdict::Done => StepState::Done,
+        Verdict::Failed => StepState::Failed,
     };
     statement(conn, "UPDATE step SET state = ?2 WHERE id = ?1")?
         .execute(params![step, state])
@@ -87,14 +88,17 @@ fn record(conn: &Connection, run: RunId, completion: &Completion) -> Result<()> 
     Ok(())
 }
 
-pub(super) fn insert_objects(conn: &Connection, objects: &[(ObjectHash, u64)]) -> Result<()> {
+pub(super) fn insert_objects(
+    conn: &Connection,
+    objects: impl IntoIterator<Item = (ObjectHash, u64)>,
+) -> Result<()> {
     let mut insert = statement(
         conn,
         "INSERT INTO object(hash, size) VALUES (?1, ?2) ON CONFLICT(hash) DO UPDATE SET size = ?2
          WHERE size <> ?2",
     )?;
     for (hash, size) in objects {
-        insert.execute(params![hash, i64::try_from(*size).unwrap_or(i64::MAX)]).or_db(WHAT)?;
+        insert.execute(params![hash, i64::try_from(size).unwrap_or(i64::MAX)]).or_db(WHAT)?;
     }
     Ok(())
 }
@@ -102,7 +106,7 @@ pub(super) fn insert_objects(conn: &Connection, objects: &[(ObjectHash, u64)]) -
 /// Commits objects that no step made: input files.
 pub fn put_objects(conn: &mut Connection, objects: &[(ObjectHash, u64)]) -> Result<()> {
     let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate).or_db(WHAT)?;
-    insert_objects(&tx, objects)?;
+    insert_objects(&tx, objects.iter().copied())?;
     tx.commit().or_db(WHAT)
 }
 
@@ -123,7 +127,7 @@ pub(super) fn support(
     flow: &Flow,
     task: TaskIndex,
     step: StepId,
-    outputs: Vec<OutputRow>,
+    outputs: Vec<NamedObject>,
     effects: &mut Effects,
 ) -> Result<()> {
     // A list, not recursion: a chain of revived steps may be as long as the graph.
@@ -164,7 +168,7 @@ fn supported(
     conn: &Connection,
     consumer: &FlowTask,
     producer: StepId,
-    output: &OutputRow,
+    output: &NamedObject,
 ) -> Result<Supported> {
     let (step, supported) = enliven(conn, consumer, output)?;
     statement(conn, "INSERT OR IGNORE INTO step_link(from_step_id, to_step_id) VALUES (?1, ?2)")?
@@ -177,10 +181,10 @@ fn supported(
 pub(super) fn enliven(
     conn: &Connection,
     task: &FlowTask,
-    input: &OutputRow,
+    input: &NamedObject,
 ) -> Result<(StepId, Supported)> {
     let key = short_key(&step_key(&task.recipe_hash, &input.object, &input.name));
-    let known: Option<(StepId, bool, i64)> = statement(
+    let known: Option<(StepId, bool, StepState)> = statement(
         conn,
         "SELECT id, live, state FROM step
          WHERE key = ?1 AND task = ?2 AND recipe = ?3 AND name = ?4 AND object = ?5",
@@ -199,7 +203,14 @@ pub(super) fn enliven(
             )?
             .execute([step])
             .or_db(WHAT)?;
-            Ok((step, if state == 1 { Supported::Revived(step) } else { Supported::Pending }))
+            Ok((
+                step,
+                if state == StepState::Done {
+                    Supported::Revived(step)
+                } else {
+                    Supported::Pending
+                },
+            ))
         }
         None => {
             statement(
@@ -222,13 +233,13 @@ pub(super) fn enliven(
 }
 
 /// The outputs of a step, by name.
-pub(super) fn outputs_of(conn: &Connection, step: StepId) -> Result<Vec<OutputRow>> {
+pub(super) fn outputs_of(conn: &Connection, step: StepId) -> Result<Vec<NamedObject>> {
     let mut select = statement(
         conn,
         "SELECT name, object, executable FROM output WHERE step = ?1 ORDER BY name",
     )?;
     let rows = select.query_map([step], |row| {
-        Ok(OutputRow {
+        Ok(NamedObject {
             name: row.get::<_, NameBytes>(0)?.0,
             object: row.get(1)?,
             executable: row.get(2)?,

@@ -1,57 +1,29 @@
 //! An attempt that is over, as it is handed in, and what its commit made possible.
 
+use crate::attempt::{AttemptRecord, Output, Verdict};
 use crate::ids::{StepId, TaskIndex};
 use crate::object::ObjectHash;
-
-/// What is to be known of an attempt later.
-#[derive(Debug, Clone)]
-pub struct AttemptRow {
-    /// From 1, over all runs.
-    pub number: i64,
-    /// One of the words in the schema.
-    pub outcome: &'static str,
-    /// Exit code or signal number, if not 0.
-    pub code: Option<i32>,
-    pub detail: Option<String>,
-    /// Milliseconds since 1970.
-    pub started_ms: i64,
-    pub wall_us: i64,
-    pub user_us: i64,
-    pub system_us: i64,
-    pub peak_kib: i64,
-    pub log: Option<ObjectHash>,
-    /// From 1; at most as many as scripts at once.
-    pub worker: Option<i64>,
-}
-
-/// A file that a step left.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OutputRow {
-    pub name: Vec<u8>,
-    pub object: ObjectHash,
-    pub executable: bool,
-}
-
-/// Where an attempt leaves its step.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    Done,
-    Failed,
-    /// Failed, but to be tried again within this run.
-    TryAgain,
-}
 
 /// An attempt that is over, ready to be committed.
 #[derive(Debug)]
 pub struct Completion {
     pub step: StepId,
     pub task: TaskIndex,
-    pub attempt: AttemptRow,
+    pub attempt: AttemptRecord,
     pub verdict: Verdict,
-    /// Empty unless done.
-    pub outputs: Vec<OutputRow>,
-    /// (hash, bytes) of the outputs, in their order, then of the log: complete under their names, and durable if need be.
-    pub objects: Vec<(ObjectHash, u64)>,
+    /// Empty unless done. Their objects, like the log's, are complete under their names, and durable if
+    /// that was asked for.
+    pub outputs: Vec<Output>,
+    /// Bytes of the log; 0 without one.
+    pub log_size: u64,
+}
+
+impl Completion {
+    /// Every object that the attempt left, with its size in bytes.
+    pub fn objects(&self) -> impl Iterator<Item = (ObjectHash, u64)> {
+        let outputs = self.outputs.iter().map(|output| (output.object, output.size));
+        outputs.chain(self.attempt.log.map(|log| (log, self.log_size)))
+    }
 }
 
 /// What a commit made possible.

@@ -3,12 +3,13 @@
 
 use rusqlite::{Connection, TransactionBehavior, params};
 
+use crate::attempt::NamedObject;
 use crate::error::{OrDb, Result};
 use crate::ids::{StepId, TaskIndex};
 use crate::object::ObjectHash;
 
 use super::commit::{Supported, enliven, outputs_of, support};
-use super::completion::{Effects, OutputRow};
+use super::completion::Effects;
 use super::flow::Flow;
 use super::value::NameBytes;
 
@@ -28,7 +29,7 @@ pub fn gather_inputs(
     conn: &Connection,
     flow: &Flow,
     index: TaskIndex,
-    see: &mut dyn FnMut(OutputRow),
+    see: &mut dyn FnMut(NamedObject),
 ) -> Result<()> {
     let task = flow.task(index);
     let sql = format!(
@@ -38,7 +39,7 @@ pub fn gather_inputs(
     let mut statement = conn.prepare(&sql).or_db(WHAT)?;
     let mut rows = statement.query([]).or_db(WHAT)?;
     while let Some(row) = rows.next().or_db(WHAT)? {
-        let input = OutputRow {
+        let input = NamedObject {
             name: row.get::<_, NameBytes>(0).or_db(WHAT)?.0,
             object: row.get(1).or_db(WHAT)?,
             executable: row.get(2).or_db(WHAT)?,
@@ -52,7 +53,7 @@ pub fn gather_inputs(
 
 /// A line of the listing, as `sha256sum` writes it: a name with a backslash or a newline is escaped,
 /// and the line says so by a backslash of its own.
-pub fn listing_line(listing: &mut Vec<u8>, input: &OutputRow) {
+pub fn listing_line(listing: &mut Vec<u8>, input: &NamedObject) {
     let escaped = input.name.iter().any(|byte| matches!(byte, b'\\' | b'\n' | b'\r'));
     if escaped {
         listing.push(b'\\');
@@ -88,8 +89,8 @@ pub fn plan_gather(
 ) -> Result<GatherPlan> {
     let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate).or_db(WHAT)?;
     let task = flow.task(index);
-    super::commit::insert_objects(&tx, &[(listing, size)])?;
-    let input = OutputRow { name: Vec::new(), object: listing, executable: false };
+    super::commit::insert_objects(&tx, [(listing, size)])?;
+    let input = NamedObject { name: Vec::new(), object: listing, executable: false };
     let (step, supported) = enliven(&tx, task, &input)?;
     let mut statement = tx
         .prepare(&format!(

@@ -3,12 +3,12 @@
 
 use rusqlite::{Connection, params};
 
+use crate::attempt::NamedObject;
 use crate::error::{OrDb, Result};
 use crate::ids::StepId;
 use crate::object::ObjectHash;
 
 use super::commit::outputs_of;
-use super::completion::OutputRow;
 use super::query::{STEP, StepRow, step_row};
 use super::value::NameBytes;
 
@@ -67,7 +67,7 @@ pub fn first_outputs(
     conn: &Connection,
     step: StepId,
     limit: usize,
-) -> Result<(Vec<OutputRow>, usize)> {
+) -> Result<(Vec<NamedObject>, usize)> {
     if limit == usize::MAX {
         let all = outputs_of(conn, step)?;
         let count = all.len();
@@ -80,13 +80,13 @@ pub fn first_outputs(
         .or_db(WHAT)?;
     let most = i64::try_from(limit).unwrap_or(i64::MAX);
     let rows = statement.query_map(params![step, most], |row| {
-        Ok(OutputRow {
+        Ok(NamedObject {
             name: row.get::<_, NameBytes>(0)?.0,
             object: row.get(1)?,
             executable: row.get(2)?,
         })
     });
-    let outputs: Vec<OutputRow> = rows.and_then(|rows| rows.collect()).or_db(WHAT)?;
+    let outputs: Vec<NamedObject> = rows.and_then(|rows| rows.collect()).or_db(WHAT)?;
     if outputs.len() < limit {
         let count = outputs.len();
         return Ok((outputs, count));

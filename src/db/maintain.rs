@@ -2,12 +2,12 @@
 
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 
+use crate::attempt::NamedObject;
 use crate::error::{OrDb, Result};
 use crate::ids::StepId;
 use crate::object::ObjectHash;
 
 use super::commit::outputs_of;
-use super::completion::OutputRow;
 use super::value::NameBytes;
 
 const WHAT: &str = "look through the database";
@@ -101,7 +101,7 @@ pub struct Producer {
     /// Folder of the manifest of its last attempt, absolute.
     pub dir: Vec<u8>,
     /// All that it made.
-    pub outputs: Vec<OutputRow>,
+    pub outputs: Vec<NamedObject>,
 }
 
 /// The steps whose outputs are recorded as this object, live ones first.

@@ -45,7 +45,7 @@ use crate::error::{Error, OrDb, OrIo, Result};
 
 pub use apply::{Applied, apply};
 pub use commit::{commit, known_object, put_objects};
-pub use completion::{AttemptRow, Completion, Effects, OutputRow, Verdict};
+pub use completion::{Completion, Effects};
 pub use explain::*;
 pub use flow::{Flow, FlowTask};
 pub use functions::{Accepts, step_key};

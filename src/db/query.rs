@@ -1,12 +1,15 @@
 //! Questions that readers ask: `log`, `cat`, `export`. Each is one short read.
 
+use std::time::Duration;
+
+use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use crate::attempt::{AttemptRecord, NamedObject, Outcome, StepState, Usage};
 use crate::error::{Error, OrDb, Result};
 use crate::ids::{RunId, StepId, TaskId};
 use crate::object::ObjectHash;
 
-use super::completion::OutputRow;
 use super::value::{Name, NameBytes};
 
 const WHAT: &str = "read the database";
@@ -39,8 +42,7 @@ pub struct StepRow {
     pub name: Vec<u8>,
     pub object: ObjectHash,
     pub live: bool,
-    /// pending, done, failed
-    pub state: &'static str,
+    pub state: StepState,
 }
 
 pub(super) const STEP: &str = "SELECT s.id, t.name, s.name, s.object, s.live, s.state
@@ -53,11 +55,7 @@ pub(super) fn step_row(row: &Row<'_>) -> rusqlite::Result<StepRow> {
         name: row.get::<_, NameBytes>(2)?.0,
         object: row.get(3)?,
         live: row.get(4)?,
-        state: match row.get::<_, i64>(5)? {
-            0 => "pending",
-            1 => "done",
-            _ => "failed",
-        },
+        state: row.get(5)?,
     })
 }
 
@@ -111,48 +109,52 @@ fn steps_where(
     rows.and_then(|rows| rows.collect()).or_db(WHAT)
 }
 
-/// One attempt at a step.
+/// One attempt at a step, and the run that made it.
 #[derive(Debug, Clone)]
-pub struct AttemptStatus {
-    pub number: i64,
+pub struct AttemptOfRun {
+    pub record: AttemptRecord,
     pub run: RunId,
     /// The run was one with `-B`.
     pub always: bool,
-    pub outcome: String,
-    pub code: Option<i64>,
-    pub detail: Option<String>,
-    pub started_ms: i64,
-    pub wall_us: i64,
-    pub user_us: i64,
-    pub system_us: i64,
-    pub peak_kib: i64,
-    pub log: Option<ObjectHash>,
+}
+
+/// The columns that [`attempt_record`] reads, in its order; `a` is the attempt.
+const ATTEMPT: &str =
+    "a.number, a.outcome, a.code, a.detail, a.started_ms, a.wall_us, a.user_us, a.system_us,
+    a.peak_kib, a.log, a.worker";
+
+fn attempt_record(row: &Row<'_>) -> rusqlite::Result<AttemptRecord> {
+    let micros = |n| row.get::<_, i64>(n).map(|us| Duration::from_micros(us.unsigned_abs()));
+    let word: String = row.get(1)?;
+    let outcome = Outcome::from_parts(&word, row.get(2)?, row.get(3)?).ok_or_else(|| {
+        let unknown = format!("an attempt ended in a way that this build doesn't know: `{word}`");
+        rusqlite::Error::FromSqlConversionFailure(1, Type::Text, unknown.into())
+    })?;
+    Ok(AttemptRecord {
+        number: row.get(0)?,
+        outcome,
+        started_ms: row.get(4)?,
+        usage: Usage {
+            wall: micros(5)?,
+            user: micros(6)?,
+            system: micros(7)?,
+            peak_memory: row.get::<_, i64>(8)?.unsigned_abs(),
+        },
+        log: row.get(9)?,
+        worker: row.get(10)?,
+    })
 }
 
 /// All attempts at a step, oldest first.
-pub fn attempts(conn: &Connection, step: StepId) -> Result<Vec<AttemptStatus>> {
+pub fn attempts(conn: &Connection, step: StepId) -> Result<Vec<AttemptOfRun>> {
     let mut statement = conn
-        .prepare_cached(
-            "SELECT a.number, a.run, r.always, a.outcome, a.code, a.detail, a.started_ms, a.wall_us, a.user_us,
-               a.system_us, a.peak_kib, a.log
-             FROM attempt a JOIN run r ON r.id = a.run WHERE a.step = ?1 ORDER BY a.number",
-        )
+        .prepare_cached(&format!(
+            "SELECT {ATTEMPT}, a.run, r.always
+             FROM attempt a JOIN run r ON r.id = a.run WHERE a.step = ?1 ORDER BY a.number"
+        ))
         .or_db(WHAT)?;
     let rows = statement.query_map([step], |row| {
-        Ok(AttemptStatus {
-            number: row.get(0)?,
-            run: row.get(1)?,
-            always: row.get(2)?,
-            outcome: row.get(3)?,
-            code: row.get(4)?,
-            detail: row.get(5)?,
-            started_ms: row.get(6)?,
-            wall_us: row.get(7)?,
-            user_us: row.get(8)?,
-            system_us: row.get(9)?,
-            peak_kib: row.get(10)?,
-            log: row.get(11)?,
-        })
+        Ok(AttemptOfRun { record: attempt_record(row)?, run: row.get(11)?, always: row.get(12)? })
     });
     rows.and_then(|rows| rows.collect()).or_db(WHAT)
 }
@@ -161,7 +163,7 @@ pub fn attempts(conn: &Connection, step: StepId) -> Result<Vec<AttemptStatus>> {
 pub fn each_live_output(
     conn: &Connection,
     task: TaskId,
-    see: &mut dyn FnMut(OutputRow) -> Result<()>,
+    see: &mut dyn FnMut(NamedObject) -> Result<()>,
 ) -> Result<()> {
     let mut statement = conn
         .prepare(
@@ -171,7 +173,7 @@ pub fn each_live_output(
         .or_db(WHAT)?;
     let mut rows = statement.query([task]).or_db(WHAT)?;
     while let Some(row) = rows.next().or_db(WHAT)? {
-        see(OutputRow {
+        see(NamedObject {
             name: row.get::<_, NameBytes>(0).or_db(WHAT)?.0,
             object: row.get(1).or_db(WHAT)?,
             executable: row.get(2).or_db(WHAT)?,

@@ -4,11 +4,13 @@
 
 use rusqlite::{Connection, params};
 
+use crate::attempt::Verdict;
 use crate::error::{OrDb, Result};
 use crate::ids::{RunId, TaskId};
 
-use super::completion::{Completion, Verdict};
+use super::completion::Completion;
 use super::flow::Flow;
+use super::value::micros;
 
 /// What schema 4 adds.
 pub(super) const MIGRATION: &str = "
@@ -98,18 +100,18 @@ struct Sum {
 
 impl Sum {
     fn add(&mut self, completion: &Completion) {
-        let Completion { attempt, verdict, outputs, objects, .. } = completion;
-        match verdict {
+        match completion.verdict {
             Verdict::Done => self.done += 1,
             Verdict::Failed | Verdict::TryAgain => self.failed += 1,
         }
-        self.outputs += outputs.len() as i64;
-        let bytes: u64 = objects.iter().take(outputs.len()).map(|(_, bytes)| bytes).sum();
+        self.outputs += completion.outputs.len() as i64;
+        let bytes: u64 = completion.outputs.iter().map(|output| output.size).sum();
         self.bytes += i64::try_from(bytes).unwrap_or(i64::MAX);
-        self.wall_us += attempt.wall_us;
-        self.user_us += attempt.user_us;
-        self.system_us += attempt.system_us;
-        self.peak_kib = self.peak_kib.max(attempt.peak_kib);
+        let usage = &completion.attempt.usage;
+        self.wall_us += micros(usage.wall);
+        self.user_us += micros(usage.user);
+        self.system_us += micros(usage.system);
+        self.peak_kib = self.peak_kib.max(i64::try_from(usage.peak_memory).unwrap_or(i64::MAX));
     }
 }
 

@@ -1,8 +1,11 @@
 //! How our types lie in SQLite's columns.
 
+use std::time::Duration;
+
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSqlOutput, ValueRef};
 use rusqlite::{Result, ToSql};
 
+use crate::attempt::StepState;
 use crate::ids::{RecipeId, RunId, StepId, TaskId};
 use crate::object::ObjectHash;
 
@@ -65,4 +68,32 @@ impl FromSql for NameBytes {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
         value.as_bytes().map(|bytes| NameBytes(bytes.to_vec()))
     }
+}
+
+/// The digits stand in many statements, and in the partial index `idx_step_todo`: 0 pending, 1 done, 2 failed.
+impl ToSql for StepState {
+    fn to_sql(&self) -> Result<ToSqlOutput<'_>> {
+        let digit: i64 = match self {
+            StepState::Pending => 0,
+            StepState::Done => 1,
+            StepState::Failed => 2,
+        };
+        Ok(digit.into())
+    }
+}
+
+impl FromSql for StepState {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        match value.as_i64()? {
+            0 => Ok(StepState::Pending),
+            1 => Ok(StepState::Done),
+            2 => Ok(StepState::Failed),
+            other => Err(FromSqlError::OutOfRange(other)),
+        }
+    }
+}
+
+/// A duration as the columns `…_us` have it.
+pub(super) fn micros(time: Duration) -> i64 {
+    i64::try_from(time.as_micros()).unwrap_or(i64::MAX)
 }

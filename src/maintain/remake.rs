@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::attempt::NamedObject;
 use crate::db::{Db, Producer, known_object, step_key};
 use crate::error::{Error, OrIo, Result};
 use crate::object::ObjectHash;
 use crate::recipe::Recipe;
-use crate::step::{self, Attempt, GatherItem, Input, Report, Scratch, Supervisor};
+use crate::step::{self, Attempt, Input, Report, Scratch, Supervisor};
 use crate::store::Store;
 use crate::text::as_path;
 
@@ -70,7 +71,7 @@ impl Workshop<'_> {
             Input::Many(self.listed(&producer.object)?)
         } else {
             let Producer { object, name, executable, .. } = producer.clone();
-            Input::One { object, name, executable }
+            Input::One(NamedObject { name, object, executable })
         };
         let script = self.folder.join(&producer.task);
         std::fs::write(&script, &recipe.script).or_io("write the script", &script)?;
@@ -97,14 +98,14 @@ impl Workshop<'_> {
     }
 
     /// The inputs of a gather step, read back from the listing that it works on.
-    fn listed(&self, listing: &ObjectHash) -> Result<Vec<GatherItem>> {
+    fn listed(&self, listing: &ObjectHash) -> Result<Vec<NamedObject>> {
         let bytes = self.store.read_small(listing, LISTING)?.unwrap_or_default();
         Ok(bytes.split(|&byte| byte == b'\n').filter_map(listed_item).collect())
     }
 }
 
 /// A line as `db::listing_line` writes it. The executable bit is not in it.
-fn listed_item(line: &[u8]) -> Option<GatherItem> {
+fn listed_item(line: &[u8]) -> Option<NamedObject> {
     let (escaped, line) = match line.strip_prefix(b"\\") {
         Some(line) => (true, line),
         None => (false, line),
@@ -112,7 +113,7 @@ fn listed_item(line: &[u8]) -> Option<GatherItem> {
     let (hash, name) = (line.get(..64)?, line.get(66..)?);
     let object = ObjectHash::parse(std::str::from_utf8(hash).ok()?).ok()?;
     let name = if escaped { unescape(name) } else { name.to_vec() };
-    Some(GatherItem { name, object, executable: false })
+    Some(NamedObject { name, object, executable: false })
 }
 
 fn unescape(name: &[u8]) -> Vec<u8> {
@@ -141,14 +142,17 @@ impl Drop for Workshop<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::db::{OutputRow, listing_line};
+    use crate::db::listing_line;
 
     #[test]
     fn a_listing_reads_back_whatever_the_names_are() {
         let names: [&[u8]; 4] = [b"plain", b"new\nline", b"back\\slash\\n", b"\xff\r"];
         for name in names {
-            let row =
-                OutputRow { name: name.to_vec(), object: ObjectHash::of(name), executable: false };
+            let row = NamedObject {
+                name: name.to_vec(),
+                object: ObjectHash::of(name),
+                executable: false,
+            };
             let mut listing = Vec::new();
             listing_line(&mut listing, &row);
             let item = listed_item(listing.strip_suffix(b"\n").unwrap()).unwrap();

@@ -6,10 +6,11 @@ use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::path::Path;
 
+use crate::attempt::Outcome;
 use crate::db::{self, Db, Producer};
 use crate::error::{OrIo, Result};
 use crate::object::ObjectHash;
-use crate::step::{self, Outcome};
+use crate::step;
 use crate::store::{Placed, Store};
 use crate::text::as_path;
 

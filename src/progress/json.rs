@@ -73,7 +73,7 @@ impl Progress for JsonLines {
         let line = Line {
             event: name,
             time_ms: u64::try_from(now.as_millis()).unwrap_or(u64::MAX),
-            elapsed_us: told::micros(self.begun.elapsed()),
+            elapsed_us: crate::attempt::micros(self.begun.elapsed()),
             body,
         };
         self.buffer.clear();

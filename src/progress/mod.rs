@@ -129,7 +129,7 @@ pub struct StepEnded<'a> {
 impl StepEnded<'_> {
     /// How long the script ran.
     pub fn wall(&self) -> Duration {
-        Duration::from_micros(self.completion.attempt.wall_us.unsigned_abs())
+        self.completion.attempt.usage.wall
     }
 }
 

@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
+use crate::attempt::micros;
 use crate::error::Result;
 use crate::text::{path_bytes, printable};
 
@@ -76,15 +77,16 @@ impl Trace {
     fn step(&mut self, ended: &StepEnded<'_>, why: Option<&str>) {
         let name = &ended.name;
         let attempt = &ended.completion.attempt;
+        let usage = &attempt.usage;
         let row = attempt.worker.and_then(|worker| usize::try_from(worker).ok()).unwrap_or(1);
         let args = json!({
             "step": name.step.0, "input": printable(name.input), "attempt": name.attempt,
-            "outcome": attempt.outcome, "why": why, "outputs": ended.completion.outputs.len(),
-            "wall_us": attempt.wall_us, "user_us": attempt.user_us, "system_us": attempt.system_us,
-            "peak_kib": attempt.peak_kib, "log": attempt.log.map(|log| log.hex()),
+            "outcome": attempt.outcome.word(), "why": why, "outputs": ended.completion.outputs.len(),
+            "wall_us": micros(usage.wall), "user_us": micros(usage.user), "system_us": micros(usage.system),
+            "peak_kib": usage.peak_memory, "log": attempt.log.map(|log| log.hex()),
         });
         // One name per task, so that a viewer gives each task a colour and sums it up.
-        self.bar(row, name.task, attempt.outcome, ended.worked, args);
+        self.bar(row, name.task, attempt.outcome.word(), ended.worked, args);
     }
 
     fn commit(&mut self, commit: &Commit) {

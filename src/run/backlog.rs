@@ -3,7 +3,8 @@
 
 use std::collections::{BTreeSet, HashSet, VecDeque};
 
-use crate::db::{self, Db, Flow, Leaf, Verdict};
+use crate::attempt::Verdict;
+use crate::db::{self, Db, Flow, Leaf};
 use crate::error::Result;
 use crate::ids::{StepId, TaskIndex};
 

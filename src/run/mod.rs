@@ -13,7 +13,6 @@ mod forecast;
 mod identity;
 mod ingest;
 mod lock;
-mod outcome;
 mod prepare;
 mod reads;
 mod report;

@@ -1,17 +1,17 @@
 //! From what happened in an attempt to its rows, and to what is said of it.
 
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use crate::db::{AttemptRow, Completion, OutputRow, Verdict};
+use crate::attempt::{AttemptRecord, Outcome, Output, verdict};
+use crate::db::Completion;
 use crate::error::{OrIo, Result};
 use crate::progress::Failure;
-use crate::step::{Outcome, Report};
+use crate::step::Report;
 use crate::store::Placed;
 
 use super::committer::Ready;
 use super::digest::{TAIL_LINES, tail};
-use super::outcome::words;
 use super::shared::{Finish, Job};
 use super::worker::Engine;
 
@@ -19,23 +19,18 @@ use super::worker::Engine;
 const SHOWN_LOG: u64 = 1 << 20;
 
 impl Engine {
-    /// `worked` is from when to when it had its worker.
+    /// `None` if the attempt says nothing about the step. `worked` is from when to when it had its worker.
     pub(super) fn ready(
         &self,
         job: &Job,
         worker: usize,
         worked: (Instant, Instant),
         report: Report,
-    ) -> Result<Ready> {
+    ) -> Result<Option<Ready>> {
         let task = &self.tasks[job.task.0];
-        let (outcome, code, detail) = words(&report.outcome);
-        let verdict = match report.outcome {
-            Outcome::Succeeded => Verdict::Done,
-            _ if job.tried < task.retries && !self.stop.load(Ordering::Acquire) => {
-                Verdict::TryAgain
-            }
-            _ => Verdict::Failed,
-        };
+        let is_stopping = self.stop.load(Ordering::Acquire);
+        let verdict = verdict(&report.outcome, job.tried, task.retries, is_stopping);
+        let Some(verdict) = verdict else { return Ok(None) };
         let failure = match report.outcome {
             Outcome::Succeeded => None,
             ref outcome => Some(self.failure(job, outcome, report.log.as_ref())?),
@@ -44,36 +39,31 @@ impl Engine {
             Some(log) if self.verbose => self.read_log(log)?,
             _ => None,
         };
-        let micros = |time: Duration| i64::try_from(time.as_micros()).unwrap_or(i64::MAX);
-        let attempt = AttemptRow {
+        let attempt = AttemptRecord {
             number: job.leaf.attempt,
-            outcome,
-            code,
-            detail,
+            outcome: report.outcome,
             started_ms: report.started_ms,
-            wall_us: micros(report.usage.wall),
-            user_us: micros(report.usage.user),
-            system_us: micros(report.usage.system),
-            peak_kib: i64::try_from(report.usage.peak_memory).unwrap_or(i64::MAX),
+            usage: report.usage,
             log: report.log.as_ref().map(|log| log.hash),
             worker: i64::try_from(worker).ok(),
         };
         let mut outputs = Vec::with_capacity(report.outputs.len());
         let mut placed: Vec<Placed> = Vec::with_capacity(report.outputs.len() + 1);
         for output in report.outputs {
-            outputs.push(OutputRow {
+            outputs.push(Output {
                 name: output.name,
                 object: output.object.hash,
+                size: output.object.size,
                 executable: output.executable,
             });
             placed.push(output.object);
         }
+        let log_size = report.log.as_ref().map_or(0, |log| log.size);
         placed.extend(report.log);
-        let objects = placed.iter().map(|placed| (placed.hash, placed.size)).collect();
         let finish = Finish { job: job.clone(), worked, failure, warnings: report.warnings, log };
         let completion =
-            Completion { step: job.leaf.step, task: job.task, attempt, verdict, outputs, objects };
-        Ok(Ready { completion, placed, finish, is_urgent: task.is_limited })
+            Completion { step: job.leaf.step, task: job.task, attempt, verdict, outputs, log_size };
+        Ok(Some(Ready { completion, placed, finish, is_urgent: task.is_limited }))
     }
 
     fn failure(&self, job: &Job, outcome: &Outcome, log: Option<&Placed>) -> Result<Failure> {

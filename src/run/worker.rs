@@ -9,12 +9,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::attempt::{NamedObject, Outcome, Verdict, verdict};
 use crate::db::{self, Db, Flow};
 use crate::error::{Error, OrIo, Result};
 use crate::maintain;
 use crate::make::Share;
 use crate::object::ObjectHash;
-use crate::step::{self, Attempt, GatherItem, Input, Outcome, Report, Scratch, Supervisor};
+use crate::step::{self, Attempt, Input, Report, Scratch, Supervisor};
 use crate::store::Store;
 
 use super::committer::{Committer, Ready};
@@ -196,10 +197,7 @@ impl Engine {
             let path = self.scratch.clone();
             return Err(Error::NoSpace { path, free, floor: step::FULL });
         }
-        match report.outcome {
-            Outcome::Cancelled => Ok(None),
-            _ => self.ready(job, slot.number, (began, Instant::now()), report).map(Some),
-        }
+        self.ready(job, slot.number, (began, Instant::now()), report)
     }
 
     /// Nobody else may read what a script has spoilt, this worker's next step least of all; it is got back
@@ -232,8 +230,8 @@ impl Engine {
 
     /// True if an attempt failed and is not followed by another one in this run.
     fn is_final(&self, job: &Job, outcome: &Outcome) -> bool {
-        let failed = !matches!(outcome, Outcome::Succeeded | Outcome::Cancelled);
-        failed && job.tried >= self.tasks[job.task.0].retries
+        let retries = self.tasks[job.task.0].retries;
+        verdict(outcome, job.tried, retries, false) == Some(Verdict::Failed)
     }
 
     fn describe(&self, job: &Job) -> Result<Attempt> {
@@ -242,15 +240,15 @@ impl Engine {
         let input = if task.gather {
             let mut items = Vec::new();
             db::gather_inputs(&self.db.lock(), &self.flow, job.task, &mut |input| {
-                items.push(GatherItem {
-                    name: input.name,
-                    object: input.object,
-                    executable: input.executable,
-                });
+                items.push(input)
             })?;
             Input::Many(items)
         } else {
-            Input::One { object: leaf.object, name: leaf.name.clone(), executable: leaf.executable }
+            Input::One(NamedObject {
+                name: leaf.name.clone(),
+                object: leaf.object,
+                executable: leaf.executable,
+            })
         };
         let key = db::step_key(&self.flow.task(job.task).recipe_hash, &leaf.object, &leaf.name);
         let mut env = task.env.clone();

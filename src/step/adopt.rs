@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-use super::Output;
+use super::PlacedOutput;
 use super::outputs::{Stop, Walk, is_forbidden};
 use super::tree;
 use crate::error::{Error, OrIo};
@@ -63,7 +63,7 @@ impl Walk<'_> {
         };
         let executable = mode.intersects(Mode::XUSR | Mode::XGRP | Mode::XOTH);
         // From here on it counts, so that it goes again if what follows is refused.
-        self.outputs.push(Output { name: self.path.clone(), object: placed, executable });
+        self.outputs.push(PlacedOutput { name: self.path.clone(), object: placed, executable });
         if !adoptable {
             self.check_unchanged(&file, &stat, has_lease)?;
             match rustix::fs::unlinkat(dir, name, AtFlags::empty()) {

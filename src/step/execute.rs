@@ -10,7 +10,8 @@ use super::outputs::{Stop, Walk};
 use super::process::{self, End};
 use super::scratch::Scratch;
 use super::supervisor::{Cause, Supervisor};
-use super::{Attempt, Outcome, Output, Report, Usage};
+use super::{Attempt, PlacedOutput, Report};
+use crate::attempt::{Outcome, Usage};
 use crate::error::Result;
 use crate::store::{IsCommitted, Store};
 use crate::text::printable;
@@ -144,7 +145,7 @@ impl Execution<'_> {
 
     fn outcome(&self, end: &End) -> Outcome {
         match (end.cause, self.attempt.timeout) {
-            (Some(Cause::TimedOut), Some(limit)) => return Outcome::TimedOut(limit),
+            (Some(Cause::TimedOut), Some(limit)) => return Outcome::TimedOut(Some(limit)),
             (Some(_), _) => return Outcome::Cancelled,
             (None, _) => {}
         }
@@ -171,7 +172,7 @@ impl Execution<'_> {
         Ok(())
     }
 
-    fn take_outputs(&mut self) -> Result<Vec<Output>, Stop> {
+    fn take_outputs(&mut self) -> Result<Vec<PlacedOutput>, Stop> {
         let user = self.scratch.user;
         let Scratch { room, buffer, .. } = &mut *self.scratch;
         Walk {

@@ -9,9 +9,9 @@ use std::path::Path;
 
 use rustix::fs::{AtFlags, Mode, OFlags};
 
-use super::GatherItem;
 use super::input::{self, Laid, SMALL};
 use super::scratch::{Room, make_folders};
+use crate::attempt::NamedObject;
 use crate::error::{OrIo, Result};
 use crate::names;
 use crate::store::{Loaded, Store};
@@ -24,7 +24,7 @@ impl Room {
     pub(super) fn lay_many(
         &mut self,
         store: &Store,
-        items: &[GatherItem],
+        items: &[NamedObject],
         buffer: &mut Vec<u8>,
     ) -> Result<Laid> {
         self.set_small_aside().or_io("move aside the input in", &self.path)?;

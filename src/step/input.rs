@@ -16,6 +16,7 @@ use rustix::io::Errno;
 use super::links::Lent;
 use super::scratch::{Room, Scratch};
 use super::{Input, tree};
+use crate::attempt::NamedObject;
 use crate::error::{OrIo, Result};
 use crate::names;
 use crate::object::ObjectHash;
@@ -63,9 +64,7 @@ impl Scratch {
     pub(super) fn lay(&mut self, store: &Store, input: &Input) -> Result<Laid> {
         let (room, buffer) = (&mut self.room, &mut self.buffer);
         match input {
-            Input::One { object, name, executable } => {
-                room.lay_one(store, object, name, *executable, buffer)
-            }
+            Input::One(input) => room.lay_one(store, input, buffer),
             Input::Many(items) => room.lay_many(store, items, buffer),
         }
     }
@@ -75,11 +74,10 @@ impl Room {
     fn lay_one(
         &mut self,
         store: &Store,
-        object: &ObjectHash,
-        name: &[u8],
-        executable: bool,
+        NamedObject { name, object, executable }: &NamedObject,
         buffer: &mut Vec<u8>,
     ) -> Result<Laid> {
+        let executable = *executable;
         let path = names::below(name);
         let base = names::split(&path).1;
         let file = self.input.path.join(OsStr::from_bytes(base));

@@ -26,11 +26,13 @@ mod tests;
 mod tree;
 
 use std::ffi::OsString;
-use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
+use crate::attempt::{NamedObject, Outcome, Usage};
 use crate::error::Result;
 use crate::make::Share;
 use crate::object::ObjectHash;
@@ -43,27 +45,12 @@ pub use supervisor::{GRACE, Supervisor};
 pub use survivors::{end_survivors, remove_scratch};
 
 /// What a step works on.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Input {
-    /// One object under its logical name (empty for the root object).
-    One {
-        object: ObjectHash,
-        name: Vec<u8>,
-        /// INPUT_FILE gets the executable bit.
-        executable: bool,
-    },
+    /// One object.
+    One(NamedObject),
     /// `gather`: all of them, already sorted by (name, hash).
-    Many(Vec<GatherItem>),
-}
-
-/// One of the inputs of a `gather` step.
-#[derive(Debug, Clone)]
-pub struct GatherItem {
-    /// Logical name; several items may have the same.
-    pub name: Vec<u8>,
-    pub object: ObjectHash,
-    /// The file below INPUT_DIR gets the executable bit.
-    pub executable: bool,
+    Many(Vec<NamedObject>),
 }
 
 /// What makes an attempt: [`execute()`], whose place a bench gives to something that takes no time.
@@ -93,64 +80,13 @@ pub struct Attempt {
     pub jobserver: Option<Arc<Share>>,
 }
 
-/// How an attempt ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    /// Exit code 0 and outputs that can be kept.
-    Succeeded,
-    /// Exit code other than 0.
-    Exited(i32),
-    /// Killed by this signal, not by us.
-    Signalled(i32),
-    /// Ended by us at its time limit.
-    TimedOut(Duration),
-    /// Ended by us because the run is to stop: tells nothing of the step.
-    Cancelled,
-    /// Exit code 0, but an output can't be kept; the sentence names the path (escaped) and the cure.
-    Refused(String),
-    /// The interpreter could not be started; the sentence says why.
-    NotStarted(String),
-}
-
-/// What happened, as a user is told.
-impl fmt::Display for Outcome {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Outcome::Succeeded => f.write_str("succeeded"),
-            Outcome::Exited(code) => write!(f, "exit code {code}"),
-            Outcome::Signalled(9) => {
-                f.write_str("killed by signal 9 (SIGKILL), maybe out of memory")
-            }
-            Outcome::Signalled(signal) => match signal_hook::low_level::signal_name(*signal) {
-                Some(name) => write!(f, "killed by signal {signal} ({name})"),
-                None => write!(f, "killed by signal {signal}"),
-            },
-            Outcome::TimedOut(limit) => {
-                write!(f, "timed out after {}", crate::text::span(*limit))
-            }
-            Outcome::Refused(why) | Outcome::NotStarted(why) => f.write_str(why),
-            Outcome::Cancelled => f.write_str("cancelled"),
-        }
-    }
-}
-
 /// An output, complete in the store.
 #[derive(Debug)]
-pub struct Output {
+pub struct PlacedOutput {
     /// Path below OUTPUT_DIR.
     pub name: Vec<u8>,
     pub object: Placed,
     pub executable: bool,
-}
-
-/// What an attempt cost, its waited-for descendants included.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Usage {
-    pub wall: Duration,
-    pub user: Duration,
-    pub system: Duration,
-    /// KiB.
-    pub peak_memory: u64,
 }
 
 /// Everything there is to know of an attempt.
@@ -161,7 +97,7 @@ pub struct Report {
     pub started_ms: i64,
     pub usage: Usage,
     /// Empty unless succeeded; sorted by name.
-    pub outputs: Vec<Output>,
+    pub outputs: Vec<PlacedOutput>,
     /// stdout and stderr in order; `None` if there was nothing.
     pub log: Option<Placed>,
     /// Sentences for the user: processes left behind, mode bits stripped …

@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use rustix::fs::{AtFlags, CWD, FileType, IFlags, Mode};
 use rustix::io::Errno;
 
-use super::Output;
+use super::PlacedOutput;
 use super::input::Small;
 use super::scratch::Folder;
 use super::tree::{self, Entry};
@@ -48,7 +48,7 @@ pub(super) struct Walk<'a> {
     pub(super) prepared: &'a [u8],
     pub(super) buffer: &'a mut Vec<u8>,
     pub(super) warnings: &'a mut Vec<String>,
-    pub(super) outputs: Vec<Output>,
+    pub(super) outputs: Vec<PlacedOutput>,
     /// Path of what is being looked at, below OUTPUT_DIR.
     pub(super) path: Vec<u8>,
 }
@@ -56,7 +56,7 @@ pub(super) struct Walk<'a> {
 impl Walk<'_> {
     /// Takes every output. If it succeeds, nothing is left in OUTPUT_DIR but the prepared folder.
     /// If not, nothing is kept of those that were taken already.
-    pub(super) fn run(mut self) -> Result<Vec<Output>, Stop> {
+    pub(super) fn run(mut self) -> Result<Vec<PlacedOutput>, Stop> {
         check_in_place(self.output)?;
         if let Err(stop) = self.folder(self.output.fd(), 0) {
             for output in self.outputs {

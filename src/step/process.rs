@@ -46,10 +46,10 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{WaitId, WaitIdOptions};
 
-use super::Usage;
 use super::orphans::Leftovers;
 use super::proc::pid;
 use super::supervisor::{Cause, Supervisor};
+use crate::attempt::Usage;
 use crate::error::{Error, OrIo, Result};
 use crate::sys;
 

@@ -5,7 +5,7 @@ use std::io::{Result, Write};
 use serde_json::{Value, json};
 
 use super::{Explanation, InputObject, OfStep, Verdict};
-use crate::db::StepRow;
+use crate::db::{AttemptOfRun, StepRow};
 use crate::text::{self, printable, printable_line, size};
 
 impl Verdict {
@@ -100,10 +100,10 @@ impl Explanation {
             let attempts: Vec<_> = of
                 .attempts
                 .iter()
-                .map(|attempt| {
+                .map(|AttemptOfRun { record, run, .. }| {
                     json!({
-                        "number": attempt.number, "run": attempt.run.0, "outcome": attempt.outcome,
-                        "code": attempt.code, "started_ms": attempt.started_ms,
+                        "number": record.number, "run": run.0, "outcome": record.outcome.word(),
+                        "code": record.outcome.code(), "started_ms": record.started_ms,
                     })
                 })
                 .collect();
@@ -131,14 +131,11 @@ impl Explanation {
 }
 
 fn write_step(step: &OfStep, out: &mut dyn Write) -> Result<()> {
-    for attempt in &step.attempts {
-        let code = attempt.code.map(|code| format!(" {code}")).unwrap_or_default();
-        let begun = crate::run::utc(attempt.started_ms);
-        writeln!(
-            out,
-            "attempt {} in run {}, {begun}: {}{code}",
-            attempt.number, attempt.run, attempt.outcome
-        )?;
+    for AttemptOfRun { record, run, .. } in &step.attempts {
+        let outcome = &record.outcome;
+        let code = outcome.code().map(|code| format!(" {code}")).unwrap_or_default();
+        let begun = crate::run::utc(record.started_ms);
+        writeln!(out, "attempt {} in run {run}, {begun}: {}{code}", record.number, outcome.word())?;
     }
     let shown = |input: &InputObject| {
         let size = input.size.map_or_else(|| "no longer kept".to_owned(), size);

@@ -6,7 +6,8 @@ use std::io::{Result, Write};
 use serde_json::{Value, json};
 
 use super::{Lineage, Node, WIDTH};
-use crate::db::{OutputRow, Way};
+use crate::attempt::{NamedObject, StepState};
+use crate::db::Way;
 use crate::ids::StepId;
 use crate::text::{self, printable, size};
 
@@ -91,7 +92,7 @@ impl Lineage {
     }
 
     pub(super) fn json(&self) -> Value {
-        let output = |output: &OutputRow| json!({ "name": printable(&output.name), "object": output.object.hex() });
+        let output = |output: &NamedObject| json!({ "name": printable(&output.name), "object": output.object.hex() });
         let steps: Vec<_> = self
             .nodes
             .values()
@@ -164,8 +165,8 @@ fn title(Node { row, outputs: (_, count), .. }: &Node) -> String {
     let name = text::step(row.id.0, &row.task, &row.name);
     let history = if row.live { "" } else { ", history" };
     let made = match (row.state, count) {
-        ("done", 1) => ", 1 output".to_owned(),
-        ("done", count) => format!(", {count} outputs"),
+        (StepState::Done, 1) => ", 1 output".to_owned(),
+        (StepState::Done, count) => format!(", {count} outputs"),
         _ => String::new(),
     };
     format!("{name}: {}{made}{history}", row.state)

@@ -2,8 +2,9 @@
 
 use std::borrow::Cow;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use crate::attempt::{Outcome, micros};
 use crate::progress::{Event, StepEnded, StepName};
 use crate::text::{path_bytes, printable};
 
@@ -116,29 +117,32 @@ fn step_ended<'a>(
 ) -> Body<'a> {
     let completion = ended.completion;
     let attempt = &completion.attempt;
-    // The objects are those of the outputs, in the same order, and that of the log.
-    let outputs =
-        completion.outputs.iter().zip(&completion.objects).map(|(output, placed)| Output {
-            name: printable(&output.name),
-            object: output.object.hex(),
-            size: placed.1,
-            executable: output.executable,
-        });
-    let is_exit = matches!(attempt.outcome, "ok" | "exit");
+    let outputs = completion.outputs.iter().map(|output| Output {
+        name: printable(&output.name),
+        object: output.object.hex(),
+        size: output.size,
+        executable: output.executable,
+    });
+    let (exit_code, signal) = match attempt.outcome {
+        Outcome::Succeeded => (Some(0), None),
+        Outcome::Exited(code) => (Some(code), None),
+        Outcome::Signalled(signal) => (None, Some(signal)),
+        _ => (None, None),
+    };
     let end = End {
         worker: attempt.worker,
-        outcome: attempt.outcome,
+        outcome: attempt.outcome.word(),
         again: ended.again,
-        exit_code: is_exit.then(|| attempt.code.unwrap_or(0)),
-        signal: attempt.code.filter(|_| attempt.outcome == "signal"),
+        exit_code,
+        signal,
         why,
         began_us: since(ended.worked.0),
         ended_us: since(ended.worked.1),
         started_ms: attempt.started_ms,
-        wall_us: attempt.wall_us,
-        user_us: attempt.user_us,
-        system_us: attempt.system_us,
-        peak_kib: attempt.peak_kib,
+        wall_us: micros(attempt.usage.wall),
+        user_us: micros(attempt.usage.user),
+        system_us: micros(attempt.usage.system),
+        peak_kib: attempt.usage.peak_memory,
         outputs: outputs.collect(),
         log: attempt.log.map(|log| log.hex()),
     };
@@ -147,10 +151,6 @@ fn step_ended<'a>(
 
 fn path(path: &Path) -> Cow<'_, str> {
     printable(path_bytes(path))
-}
-
-pub(super) fn micros(time: Duration) -> u64 {
-    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 fn host() -> Host {

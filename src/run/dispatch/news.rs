@@ -2,7 +2,8 @@
 
 use std::time::Instant;
 
-use crate::db::{Completion, Effects, Flow, Leaf, Verdict};
+use crate::attempt::Verdict;
+use crate::db::{Completion, Effects, Flow, Leaf};
 use crate::progress::{Event, Failure, StepEnded, StepName, StepStarted};
 
 use super::super::shared::{Finish, Job, Message};

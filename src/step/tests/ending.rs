@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::world::{World, is_alive, pair, wait_until};
-use crate::step::Outcome;
+use crate::attempt::{NamedObject, Outcome};
 use crate::sys;
 
 #[test]
@@ -152,7 +152,7 @@ fn a_time_limit_ends_whatever_a_script_does() {
     ] {
         let start = Instant::now();
         let report = world.run(script);
-        assert_eq!(report.outcome, Outcome::TimedOut(limit), "{script}");
+        assert_eq!(report.outcome, Outcome::TimedOut(Some(limit)), "{script}");
         assert!(start.elapsed() >= limit, "{script}");
         drop(report);
     }
@@ -236,8 +236,11 @@ fn two_workers_lend_the_same_large_object_at_once() {
     std::thread::scope(|scope| {
         for worker in 1..5 {
             let mut attempt = world.attempt(r#"for i in 1 2 3; do cmp "$INPUT_FILE" "$INPUT_FILE"; done; [ $((STEP % 3)) -ne 0 ] || rm -f "$INPUT_FILE""#);
-            attempt.input =
-                crate::step::Input::One { object, name: b"big".to_vec(), executable: false };
+            attempt.input = crate::step::Input::One(NamedObject {
+                name: b"big".to_vec(),
+                object,
+                executable: false,
+            });
             scope.spawn(move || {
                 let mut scratch =
                     crate::step::Scratch::create(&base.join("scratch/run"), worker).unwrap();

@@ -4,9 +4,10 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use super::world::{World, pair};
+use crate::attempt::{NamedObject, Outcome};
 use crate::error::Error;
 use crate::object::ObjectHash;
-use crate::step::{Input, Outcome};
+use crate::step::Input;
 
 /// More than fits in a private copy.
 fn large(seed: u8) -> Vec<u8> {
@@ -105,7 +106,7 @@ fn the_executable_bit_is_as_asked_for() {
     let large = world.object(&large(3));
     for (object, executable) in [(small, true), (small, false), (large, true), (large, false)] {
         let name = b"tool".to_vec();
-        world.input = Input::One { object, name, executable };
+        world.input = Input::One(NamedObject { name, object, executable });
         let test = if executable { r#"[ -x "$INPUT_FILE" ]"# } else { r#"[ ! -x "$INPUT_FILE" ]"# };
         assert!(world.succeed(test).is_empty());
     }
@@ -172,7 +173,7 @@ fn what_only_looks_like_damage_is_none() {
 fn a_missing_or_changed_input_object_is_damage_and_not_the_scripts_fault() {
     let mut world = World::new();
     world.input(b"in", b"precious");
-    let Input::One { object, .. } = world.input else { unreachable!() };
+    let Input::One(NamedObject { object, .. }) = world.input else { unreachable!() };
     let path = world.store.path(&object);
     fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
     fs::write(&path, b"precioUs").unwrap();

@@ -3,7 +3,8 @@
 use std::fs;
 
 use super::world::{World, is_alive, wait_until};
-use crate::step::{Outcome, end_survivors};
+use crate::attempt::Outcome;
+use crate::step::end_survivors;
 
 /// Runs a script that writes the number of a process it leaves behind to `$PIDS`; that process must be
 /// gone afterwards, without having been waited for, and the user must be told.

@@ -4,8 +4,8 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use super::world::{World, pair};
+use crate::attempt::Outcome;
 use crate::object::ObjectHash;
-use crate::step::Outcome;
 
 #[test]
 fn what_is_no_regular_file_is_refused_by_name_with_a_cure() {

@@ -6,8 +6,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::world::{World, pair};
+use crate::attempt::Outcome;
 use crate::object::ObjectHash;
-use crate::step::{Outcome, remove_scratch};
+use crate::step::remove_scratch;
 
 fn large(seed: u8) -> Vec<u8> {
     (0..(1 << 20) + 1000).map(|n: u32| (n % 251) as u8 ^ seed).collect()

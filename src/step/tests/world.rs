@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use crate::attempt::{NamedObject, Outcome};
 use crate::error::Result;
 use crate::object::ObjectHash;
-use crate::step::{Attempt, GatherItem, Input, Outcome, Report, Scratch, Supervisor, execute};
+use crate::step::{Attempt, Input, Report, Scratch, Supervisor, execute};
 use crate::store::Store;
 
 /// Short, since many tests wait for it.
@@ -38,7 +39,11 @@ impl World {
             scratch,
             supervisor: Arc::new(Supervisor::new(GRACE).unwrap()),
             committed: Mutex::default(),
-            input: Input::One { object: ObjectHash::EMPTY, name: Vec::new(), executable: false },
+            input: Input::One(NamedObject {
+                name: Vec::new(),
+                object: ObjectHash::EMPTY,
+                executable: false,
+            }),
             timeout: None,
             env: Vec::new(),
             interpreter: vec!["sh".to_owned(), "-e".to_owned()],
@@ -59,12 +64,12 @@ impl World {
 
     pub(super) fn input(&mut self, name: &[u8], bytes: &[u8]) -> &mut World {
         let object = self.object(bytes);
-        self.input = Input::One { object, name: name.to_owned(), executable: false };
+        self.input = Input::One(NamedObject { name: name.to_owned(), object, executable: false });
         self
     }
 
     pub(super) fn gather(&mut self, inputs: &[(&[u8], &[u8])]) -> &mut World {
-        let item = |(name, bytes): &(&[u8], &[u8])| GatherItem {
+        let item = |(name, bytes): &(&[u8], &[u8])| NamedObject {
             name: name.to_vec(),
             object: self.object(bytes),
             executable: false,

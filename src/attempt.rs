@@ -1,0 +1,267 @@
+//! The vocabulary of an attempt, from the worker that makes it to the table that keeps it and the
+//! screen that shows it. Plain data: unaware of how scripts are started and rows are written.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::object::ObjectHash;
+
+/// Names of the environment variables that the program sets for a script.
+pub mod var {
+    /// Path of the input; for `gather`, of a list of paths.
+    pub const INPUT_FILE: &str = "INPUT_FILE";
+    /// Logical name of the input.
+    pub const INPUT_NAME: &str = "INPUT_NAME";
+    /// `gather` only: the folder of all inputs.
+    pub const INPUT_DIR: &str = "INPUT_DIR";
+    /// Empty folder for the outputs.
+    pub const OUTPUT_DIR: &str = "OUTPUT_DIR";
+    /// Private scratch folder.
+    pub const TMPDIR: &str = "TMPDIR";
+    /// Name of the task.
+    pub const TASK_NAME: &str = "TASK_NAME";
+    /// Number of the step in this database.
+    pub const STEP_ID: &str = "STEP_ID";
+    /// Hash of recipe and input; the same in every run and on every machine.
+    pub const STEP_KEY: &str = "STEP_KEY";
+    /// Number of the attempt, from 1.
+    pub const ATTEMPT: &str = "ATTEMPT";
+}
+
+/// How an attempt ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// Exit code 0 and outputs that can be kept.
+    Succeeded,
+    /// Exit code other than 0.
+    Exited(i32),
+    /// Killed by this signal, not by us.
+    Signalled(i32),
+    /// Ended by us at its time limit. `None` if it was read from a database, which doesn't keep the limit.
+    TimedOut(Option<Duration>),
+    /// Ended by us because the run is stopping: says nothing about the step.
+    Cancelled,
+    /// Exit code 0, but an output can't be kept; the sentence names the path (escaped) and the cure.
+    Refused(String),
+    /// The interpreter could not be started; the sentence says why.
+    NotStarted(String),
+}
+
+impl Outcome {
+    /// The word for it in the table `attempt`, in JSON and in events.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Outcome::Succeeded => "ok",
+            Outcome::Exited(_) => "exit",
+            Outcome::Signalled(_) => "signal",
+            Outcome::TimedOut(_) => "timeout",
+            Outcome::Cancelled => "cancelled",
+            Outcome::Refused(_) => "refused",
+            Outcome::NotStarted(_) => "start",
+        }
+    }
+
+    /// Exit code or signal number, if it ended with one other than 0.
+    pub fn code(&self) -> Option<i32> {
+        match self {
+            Outcome::Exited(code) | Outcome::Signalled(code) => Some(*code),
+            _ => None,
+        }
+    }
+
+    /// The sentence that says why, where there is one.
+    pub fn detail(&self) -> Option<&str> {
+        match self {
+            Outcome::Refused(why) | Outcome::NotStarted(why) => Some(why),
+            _ => None,
+        }
+    }
+
+    /// The outcome whose [`word`](Outcome::word), [`code`](Outcome::code) and [`detail`](Outcome::detail)
+    /// these are; `None` for a word that this build doesn't know.
+    pub fn from_parts(word: &str, code: Option<i32>, detail: Option<String>) -> Option<Outcome> {
+        let (code, detail) = (code.unwrap_or_default(), detail.unwrap_or_default());
+        Some(match word {
+            "ok" => Outcome::Succeeded,
+            "exit" => Outcome::Exited(code),
+            "signal" => Outcome::Signalled(code),
+            "timeout" => Outcome::TimedOut(None),
+            "cancelled" => Outcome::Cancelled,
+            "refused" => Outcome::Refused(detail),
+            "start" => Outcome::NotStarted(detail),
+            _ => return None,
+        })
+    }
+
+    /// True if the script ran to its end and its outputs can be kept.
+    pub fn is_ok(&self) -> bool {
+        *self == Outcome::Succeeded
+    }
+}
+
+/// What happened, as a user is told.
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Outcome::Succeeded => f.write_str("succeeded"),
+            Outcome::Exited(code) => write!(f, "exit code {code}"),
+            Outcome::Signalled(9) => {
+                f.write_str("killed by signal 9 (SIGKILL), maybe out of memory")
+            }
+            Outcome::Signalled(signal) => match signal_hook::low_level::signal_name(*signal) {
+                Some(name) => write!(f, "killed by signal {signal} ({name})"),
+                None => write!(f, "killed by signal {signal}"),
+            },
+            Outcome::TimedOut(Some(limit)) => {
+                write!(f, "timed out after {}", crate::text::span(*limit))
+            }
+            Outcome::TimedOut(None) => f.write_str("timed out"),
+            Outcome::Refused(why) | Outcome::NotStarted(why) => f.write_str(why),
+            Outcome::Cancelled => f.write_str("cancelled"),
+        }
+    }
+}
+
+/// Where a step stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StepState {
+    /// It has to run.
+    Pending,
+    /// Its last attempt succeeded.
+    Done,
+    /// Its last attempt failed; the next run tries it again.
+    Failed,
+}
+
+impl StepState {
+    /// The word for it on the screen and in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            StepState::Pending => "pending",
+            StepState::Done => "done",
+            StepState::Failed => "failed",
+        }
+    }
+}
+
+impl fmt::Display for StepState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// What an attempt means for its step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Verdict {
+    Done,
+    Failed,
+    /// Failed, but to be tried again within this run.
+    TryAgain,
+}
+
+/// The one place that decides whether a step is tried again: `tried` attempts were made in this run before
+/// this one, its task allows `retries`, and a run that `is_stopping` starts nothing more. `None`: the
+/// attempt says nothing about the step, which stays pending.
+pub fn verdict(outcome: &Outcome, tried: u32, retries: u32, is_stopping: bool) -> Option<Verdict> {
+    match outcome {
+        Outcome::Succeeded => Some(Verdict::Done),
+        Outcome::Cancelled => None,
+        _ if tried < retries && !is_stopping => Some(Verdict::TryAgain),
+        _ => Some(Verdict::Failed),
+    }
+}
+
+/// What an attempt cost, including descendants that the script waited for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    pub wall: Duration,
+    pub user: Duration,
+    pub system: Duration,
+    /// KiB.
+    pub peak_memory: u64,
+}
+
+/// A duration in whole microseconds, the unit of every `…_us` column and JSON key.
+pub fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// An attempt that is over: a row of the table `attempt`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttemptRecord {
+    /// From 1, over all runs.
+    pub number: i64,
+    pub outcome: Outcome,
+    /// Wall-clock start, milliseconds since 1970.
+    pub started_ms: i64,
+    pub usage: Usage,
+    /// stdout and stderr in order; `None` if there was nothing.
+    pub log: Option<ObjectHash>,
+    /// From 1; at most as many as scripts at once. `None` if nobody noted it.
+    pub worker: Option<i64>,
+}
+
+/// An object under a name: an input of a step, or an output whose size doesn't matter.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NamedObject {
+    /// Logical name: a relative path, any bytes but NUL; empty for the root object. Several inputs of one
+    /// `gather` step may have the same.
+    pub name: Vec<u8>,
+    pub object: ObjectHash,
+    /// The file has the executable bit.
+    pub executable: bool,
+}
+
+/// A file that a step left in OUTPUT_DIR.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Output {
+    /// Path below OUTPUT_DIR.
+    pub name: Vec<u8>,
+    pub object: ObjectHash,
+    /// Bytes.
+    pub size: u64,
+    pub executable: bool,
+}
+
+impl Output {
+    /// The output as the input that it becomes for others.
+    pub fn named(&self) -> NamedObject {
+        NamedObject { name: self.name.clone(), object: self.object, executable: self.executable }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_outcome_comes_back_from_its_columns() {
+        for outcome in [
+            Outcome::Succeeded,
+            Outcome::Exited(3),
+            Outcome::Signalled(15),
+            Outcome::TimedOut(None),
+            Outcome::Cancelled,
+            Outcome::Refused("no".to_owned()),
+            Outcome::NotStarted("why".to_owned()),
+        ] {
+            let detail = outcome.detail().map(str::to_owned);
+            let back = Outcome::from_parts(outcome.word(), outcome.code(), detail);
+            assert_eq!(back, Some(outcome));
+        }
+        assert_eq!(Outcome::from_parts("lost", None, None), None);
+    }
+
+    #[test]
+    fn a_failure_is_tried_again_as_often_as_allowed_and_never_in_a_run_that_stops() {
+        let failed = Outcome::Exited(1);
+        assert_eq!(verdict(&failed, 0, 1, false), Some(Verdict::TryAgain));
+        assert_eq!(verdict(&failed, 1, 1, false), Some(Verdict::Failed));
+        assert_eq!(verdict(&failed, 0, 1, true), Some(Verdict::Failed));
+        assert_eq!(verdict(&Outcome::Succeeded, 0, 1, true), Some(Verdict::Done));
+        assert_eq!(verdict(&Outcome::Cancelled, 0, 1, false), None);
+    }
+}

@@ -77,7 +77,7 @@ impl Ours {
         Ours {
             store,
             scratch: Scratch::create(&folder.join("scratch"), 0).unwrap(),
-            supervisor: Supervisor::new(GRACE).unwrap(),
+            supervisor: Supervisor::new(GRACE, Arc::default()).unwrap(),
             script: path.into(),
             dir: folder.into(),
             interpreter: ["sh".to_owned(), "-e".to_owned()].into(),

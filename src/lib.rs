@@ -22,6 +22,7 @@ pub mod recipe;
 pub mod report;
 pub mod run;
 pub mod step;
+pub mod stop;
 pub mod store;
 pub mod suggest;
 pub mod sys;

@@ -32,7 +32,7 @@ impl Workshop<'_> {
         step::end_survivors(&root)?;
         let folder = root.join(format!("repair-{}", std::process::id()));
         std::fs::create_dir_all(&folder).or_io("make the scratch folder", &folder)?;
-        let supervisor = Supervisor::new(step::GRACE)?;
+        let supervisor = Supervisor::new(step::GRACE, Arc::default())?;
         let scratch = Scratch::create(&folder, 0)?;
         Ok(Workshop { db, store, folder, supervisor, scratch })
     }

@@ -17,6 +17,7 @@ use crate::db::{self, Durability, Effects};
 use crate::error::{Error, Result};
 use crate::ids::TaskIndex;
 use crate::progress::{Progress, Summary};
+use crate::stop::Stop;
 
 use super::backlog::Backlog;
 use super::delayed;
@@ -37,7 +38,6 @@ pub(super) struct Dispatcher<'a> {
     in_flight: usize,
     /// Height of the task whose step was sent last, which is the farthest from the end.
     last_height: usize,
-    stopping: bool,
     presses: usize,
     trouble: Option<Error>,
     summary: Summary,
@@ -70,7 +70,6 @@ impl<'a> Dispatcher<'a> {
             retry_delay: parts.retry_delay,
             in_flight: 0,
             last_height: 0,
-            stopping: false,
             presses: 0,
             trouble: None,
             summary: Summary::default(),
@@ -82,12 +81,12 @@ impl<'a> Dispatcher<'a> {
     pub(super) fn drive(mut self) -> (Summary, Option<Error>) {
         let mut gathers_may_be_due = true;
         loop {
-            if gathers_may_be_due && !self.stopping {
+            if gathers_may_be_due && self.engine.stop.may_start() {
                 self.plan_gathers();
             }
             self.start_delayed();
             self.fill();
-            if self.in_flight == 0 && (self.stopping || self.delayed.is_empty()) {
+            if self.in_flight == 0 && (self.delayed.is_empty() || !self.engine.stop.may_start()) {
                 break;
             }
             gathers_may_be_due = self.hear();
@@ -108,7 +107,7 @@ impl<'a> Dispatcher<'a> {
 
     /// Sends leaves to the pool until the channel is full or nothing can be started.
     fn fill(&mut self) {
-        while !self.stopping && !self.jobs.is_full() {
+        while self.engine.stop.may_start() && !self.jobs.is_full() {
             match self.backlog.next(&self.engine.db, &self.engine.flow) {
                 Ok(Some((task, leaf))) => self.send(Job { task, leaf, tried: 0 }),
                 Ok(None) => return,
@@ -152,7 +151,7 @@ impl<'a> Dispatcher<'a> {
 
     fn start_delayed(&mut self) {
         let now = Instant::now();
-        while !self.stopping && !self.jobs.is_full() {
+        while self.engine.stop.may_start() && !self.jobs.is_full() {
             let backlog = &self.backlog;
             let Some(job) = self.delayed.pop_due(now, |job| backlog.has_room(job.task)) else {
                 return;
@@ -164,7 +163,7 @@ impl<'a> Dispatcher<'a> {
     /// Waits for news and takes all there is. True if a task may have come to its end.
     fn hear(&mut self) -> bool {
         let first = match self.delayed.next_due() {
-            Some(due) if !self.stopping && due > Instant::now() => {
+            Some(due) if self.engine.stop.may_start() && due > Instant::now() => {
                 self.messages.recv_deadline(due).ok()
             }
             _ => self.messages.recv().ok(),
@@ -179,13 +178,12 @@ impl<'a> Dispatcher<'a> {
 
     fn fail(&mut self, error: Error) {
         self.trouble.get_or_insert(error);
-        self.stop();
+        self.stop(Stop::Drain);
     }
 
     /// Nothing more is started; what no worker has taken yet comes back.
-    fn stop(&mut self) {
-        self.stopping = true;
-        self.engine.start_no_more();
+    fn stop(&mut self, how: Stop) {
+        self.engine.stop.advance(how);
         let back: Vec<Job> = self.taken_back.try_iter().collect();
         for job in back {
             self.put_back(&job);

@@ -1,6 +1,5 @@
 //! From what happened in an attempt to its rows, and to what is said of it.
 
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use crate::attempt::{AttemptRecord, Outcome, Output, verdict};
@@ -28,7 +27,7 @@ impl Engine {
         report: Report,
     ) -> Result<Option<Ready>> {
         let task = &self.tasks[job.task.0];
-        let is_stopping = self.stop.load(Ordering::Acquire);
+        let is_stopping = !self.stop.may_start();
         let verdict = verdict(&report.outcome, job.tried, task.retries, is_stopping);
         let Some(verdict) = verdict else { return Ok(None) };
         let failure = match report.outcome {

@@ -9,6 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use jobserver::{Acquired, Client, HelperThread};
 
 use crate::error::{OrIo, Result};
+use crate::stop::StopSwitch;
 
 /// Nothing to do with a jobserver if there is none: then a token is to be had at once, always.
 pub(super) struct Tokens {
@@ -19,13 +20,13 @@ pub(super) struct Tokens {
 #[derive(Default)]
 struct Shared {
     state: Mutex<State>,
-    /// There is a token, or the end.
+    stop: Arc<StopSwitch>,
+    /// There is a token, or the run stops.
     changed: Condvar,
 }
 
 #[derive(Default)]
 struct State {
-    is_closed: bool,
     /// Our own is in use.
     own_is_taken: bool,
     /// Those that no worker has taken yet.
@@ -54,8 +55,15 @@ enum Kind {
 }
 
 impl Tokens {
-    pub(super) fn new(jobserver: Option<Client>) -> Result<Tokens> {
-        let shared = Arc::new(Shared::default());
+    pub(super) fn new(jobserver: Option<Client>, stop: Arc<StopSwitch>) -> Result<Tokens> {
+        let shared = Arc::new(Shared { stop, ..Shared::default() });
+        // Weak, or the switch and its listener would keep each other for ever.
+        let woken = Arc::downgrade(&shared);
+        shared.stop.listen(move || {
+            if let Some(shared) = woken.upgrade() {
+                shared.let_go();
+            }
+        });
         let asking = match jobserver {
             None => None,
             Some(client) => {
@@ -77,7 +85,7 @@ impl Tokens {
         let mut state = shared.state();
         state.waiting += 1;
         let kind = loop {
-            if state.is_closed {
+            if !shared.stop.may_start() {
                 break None;
             }
             if let Some(kind) = state.pick() {
@@ -96,16 +104,6 @@ impl Tokens {
         drop(surplus);
         kind.map(|kind| Token { shared, kind })
     }
-
-    /// No more is to be started: nobody waits any longer, and nobody gets a token.
-    pub(super) fn close(&self) {
-        let mut state = self.shared.state();
-        state.is_closed = true;
-        let arrived = std::mem::take(&mut state.arrived);
-        drop(state);
-        drop(arrived);
-        self.shared.changed.notify_all();
-    }
 }
 
 impl State {
@@ -123,12 +121,19 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The run stops: nobody waits any longer, and tokens that nobody has taken go back.
+    fn let_go(&self) {
+        let arrived = std::mem::take(&mut self.state().arrived);
+        drop(arrived);
+        self.changed.notify_all();
+    }
+
     /// What came of asking for a token. One that nobody waits for any more goes back at once.
     fn take_in(&self, token: Option<Acquired>) {
         let mut state = self.state();
         state.asked = state.asked.saturating_sub(1);
         state.is_cut_off |= token.is_none();
-        if state.waiting > state.arrived.len() && !state.is_closed {
+        if state.waiting > state.arrived.len() && self.stop.may_start() {
             state.arrived.extend(token);
             self.changed.notify_all();
         } else {

@@ -2,7 +2,6 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use threadpool::ThreadPool;
@@ -13,6 +12,7 @@ use crate::ids::{RunId, TaskIndex};
 use crate::make::{Jobserver, Share};
 use crate::progress::{Event, Progress, Summary};
 use crate::step::{self, Supervisor};
+use crate::stop::StopSwitch;
 use crate::store::Store;
 
 use super::RunOptions;
@@ -58,7 +58,8 @@ impl Work<'_> {
         let scratch = self.make_scratch(&scratch_root)?;
 
         let jobs = self.options.jobs.get();
-        let supervisor = Supervisor::new(step::GRACE)?;
+        let stop = Arc::new(StopSwitch::default());
+        let supervisor = Supervisor::new(step::GRACE, Arc::clone(&stop))?;
         let (jobserver, share) = self.jobserver(progress)?;
         let (send_message, messages) = flume::unbounded();
         // Enough that no worker has to wait for the dispatcher, who hears of a whole group at once.
@@ -84,8 +85,8 @@ impl Work<'_> {
             supervisor,
             slots: Slots::new(jobs),
             floor: Floor::new(self.db_dir, self.options.min_free),
-            tokens: Tokens::new(jobserver.as_ref().map(Jobserver::client))?,
-            stop: AtomicBool::new(false),
+            tokens: Tokens::new(jobserver.as_ref().map(Jobserver::client), Arc::clone(&stop))?,
+            stop,
             messages: send_message.clone(),
             tell_starts: progress.wants_starts(),
             verbose: self.options.verbose,

@@ -5,7 +5,6 @@ use std::collections::HashSet;
 use std::ffi::OsString;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -16,6 +15,7 @@ use crate::maintain;
 use crate::make::Share;
 use crate::object::ObjectHash;
 use crate::step::{self, Attempt, Input, Report, Scratch, Supervisor};
+use crate::stop::{Stop, StopSwitch};
 use crate::store::Store;
 
 use super::committer::{Committer, Ready};
@@ -60,8 +60,7 @@ pub(super) struct Engine {
     pub(super) slots: Slots,
     pub(super) floor: Floor,
     pub(super) tokens: Tokens,
-    /// Nothing more is to be started.
-    pub(super) stop: AtomicBool,
+    pub(super) stop: Arc<StopSwitch>,
     pub(super) messages: flume::Sender<Message>,
     /// Somebody wants to know of starts.
     pub(super) tell_starts: bool,
@@ -116,11 +115,11 @@ impl Engine {
     }
 
     fn run_step(&self, slot: &Slot<'_>, number: usize, scratch: &mut Option<Scratch>, job: Job) {
-        if self.stop.load(Ordering::Acquire) {
+        if !self.stop.may_start() {
             return self.say(Message::Dropped { job });
         }
         if let Err(error) = self.floor.check() {
-            self.start_no_more();
+            self.stop.advance(Stop::Drain);
             return self.say(Message::Broken { job: Some(job), error });
         }
         let attempt = catch_unwind(AssertUnwindSafe(|| self.attempt(slot, number, scratch, &job)));
@@ -143,12 +142,6 @@ impl Engine {
     fn say(&self, message: Message) {
         // The dispatcher outlives every worker, so this can't fail while it matters.
         let _ = self.messages.send(message);
-    }
-
-    /// Nothing more is to be started, nor waited for in order to start.
-    pub(super) fn start_no_more(&self) {
-        self.stop.store(true, Ordering::Release);
-        self.tokens.close();
     }
 
     fn is_committed(&self, hash: &ObjectHash) -> Result<Option<u64>> {
@@ -185,7 +178,7 @@ impl Engine {
             &mut |outcome| {
                 // Before the outputs are looked at, or another script would start after a failure.
                 if self.is_final(job, outcome) && !self.keep_going {
-                    self.start_no_more();
+                    self.stop.advance(Stop::Drain);
                 }
                 drop(token.take());
             },

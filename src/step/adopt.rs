@@ -8,7 +8,7 @@ use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::PlacedOutput;
-use super::outputs::{Stop, Walk, is_forbidden};
+use super::outputs::{Unkept, Walk, is_forbidden};
 use super::tree;
 use crate::error::{Error, OrIo};
 use crate::object::{ObjectHash, ObjectHasher};
@@ -21,7 +21,7 @@ const BUFFER: usize = 256 << 10;
 
 impl Walk<'_> {
     /// Takes the output at `self.path`, which the listing says is a regular file.
-    pub(super) fn file(&mut self, dir: BorrowedFd<'_>, name: &[u8]) -> Result<(), Stop> {
+    pub(super) fn file(&mut self, dir: BorrowedFd<'_>, name: &[u8]) -> Result<(), Unkept> {
         let (file, mode) = self.open(dir, name)?;
         let mut stat = self.stat(&file)?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
@@ -78,7 +78,7 @@ impl Walk<'_> {
 
     /// Opens for reading. If the file forbids that, it is ours to permit; the mode that it had comes
     /// back then.
-    fn open(&self, dir: BorrowedFd<'_>, name: &[u8]) -> Result<(File, Option<Mode>), Stop> {
+    fn open(&self, dir: BorrowedFd<'_>, name: &[u8]) -> Result<(File, Option<Mode>), Unkept> {
         let flags = OFlags::RDONLY | OFlags::NONBLOCK;
         let open = || tree::open_here(dir, name, flags).map(File::from);
         match open() {
@@ -104,7 +104,7 @@ impl Walk<'_> {
     }
 
     /// The hash of as many bytes as the file had when it was looked at.
-    fn hash(&mut self, mut file: &File, stat: &Stat) -> Result<(ObjectHash, u64), Stop> {
+    fn hash(&mut self, mut file: &File, stat: &Stat) -> Result<(ObjectHash, u64), Unkept> {
         let mut left = stat.st_size as u64;
         let mut hasher = ObjectHasher::default();
         let piece = BUFFER.min(usize::try_from(left).unwrap_or(BUFFER));
@@ -136,7 +136,7 @@ impl Walk<'_> {
         (dir, name): (BorrowedFd<'_>, &[u8]),
         hash: ObjectHash,
         size: u64,
-    ) -> Result<Placed, Stop> {
+    ) -> Result<Placed, Unkept> {
         let pinned = (file.as_fd(), stat.st_ino);
         match self.store.place_open(pinned, dir, name, (hash, size), self.is_committed) {
             Ok(Some(placed)) => Ok(placed),
@@ -153,7 +153,7 @@ impl Walk<'_> {
 
     /// What was read must be what there is: a lease broken meanwhile means a writer waits for us to
     /// finish, another size or time that one has been.
-    fn check_unchanged(&self, file: &File, before: &Stat, has_lease: bool) -> Result<(), Stop> {
+    fn check_unchanged(&self, file: &File, before: &Stat, has_lease: bool) -> Result<(), Unkept> {
         let whole = !has_lease
             || sys::has_read_lease(file.as_fd())
                 .or_io("look at an output in", &self.output.path)?;
@@ -167,7 +167,7 @@ impl Walk<'_> {
         Err(self.refuse_changed())
     }
 
-    fn refuse_changed(&self) -> Stop {
+    fn refuse_changed(&self) -> Unkept {
         self.refuse("changed while it was taken; who writes there after the script has ended?")
     }
 }

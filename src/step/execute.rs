@@ -6,13 +6,14 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use super::input::Laid;
 use super::log;
-use super::outputs::{Stop, Walk};
+use super::outputs::{Unkept, Walk};
 use super::process::{self, End};
 use super::scratch::Scratch;
 use super::supervisor::{Cause, Supervisor};
 use super::{Attempt, PlacedOutput, Report};
 use crate::attempt::{Outcome, Usage};
 use crate::error::Result;
+use crate::stop::Stop;
 use crate::store::{IsCommitted, Store};
 use crate::text::printable;
 
@@ -36,7 +37,7 @@ pub fn execute(
 ) -> Result<Report> {
     let mut script_ended = Once(Some(on_exit));
     let mut report = Report::of(Outcome::Cancelled);
-    if supervisor.is_cancelled() {
+    if supervisor.stop() >= Stop::Term {
         return Ok(report);
     }
     let done = Execution { scratch, store, supervisor, attempt, is_committed, report: &mut report }
@@ -131,8 +132,8 @@ impl Execution<'_> {
         if self.report.outcome == Outcome::Succeeded {
             match self.take_outputs() {
                 Ok(outputs) => self.report.outputs = outputs,
-                Err(Stop::Refused(sentence)) => self.report.outcome = Outcome::Refused(sentence),
-                Err(Stop::Failed(err)) => return Err(err),
+                Err(Unkept::Refused(sentence)) => self.report.outcome = Outcome::Refused(sentence),
+                Err(Unkept::Failed(err)) => return Err(err),
             }
         }
         // That it can't be tidied is no failure of the step: the next one gets new folders.
@@ -172,7 +173,7 @@ impl Execution<'_> {
         Ok(())
     }
 
-    fn take_outputs(&mut self) -> Result<Vec<PlacedOutput>, Stop> {
+    fn take_outputs(&mut self) -> Result<Vec<PlacedOutput>, Unkept> {
         let user = self.scratch.user;
         let Scratch { room, buffer, .. } = &mut *self.scratch;
         Walk {

@@ -12,6 +12,7 @@ use rustix::process::{Signal, WaitId, WaitIdOptions};
 
 use super::proc::{Origin, Process, pid, signal_group};
 use super::supervisor::{Ending, Supervisor};
+use crate::stop::Stop;
 
 /// What a script leaves behind has so long to end by itself before it is told to.
 const SETTLE: Duration = Duration::from_millis(50);
@@ -104,7 +105,7 @@ impl Supervisor {
                 break;
             }
             let must_kill =
-                self.is_killing() || term_at.is_some_and(|at| waited(at) >= self.grace());
+                self.stop() == Stop::Kill || term_at.is_some_and(|at| waited(at) >= self.grace());
             if term_at.is_some_and(|at| waited(at) >= 2 * self.grace()) && !orphans.is_empty() {
                 // A process that KILL doesn't end hangs in the kernel. Its folders are never used
                 // again, so it can be left to itself.

@@ -22,16 +22,16 @@ const LONGEST_NAME: usize = 4096;
 const DEEPEST: usize = 64;
 
 /// Why the walk stopped.
-pub(super) enum Stop {
+pub(super) enum Unkept {
     /// The script's doing; the sentence names the output and the cure.
     Refused(String),
     /// Ours.
     Failed(Error),
 }
 
-impl From<Error> for Stop {
-    fn from(error: Error) -> Stop {
-        Stop::Failed(error)
+impl From<Error> for Unkept {
+    fn from(error: Error) -> Unkept {
+        Unkept::Failed(error)
     }
 }
 
@@ -56,19 +56,19 @@ pub(super) struct Walk<'a> {
 impl Walk<'_> {
     /// Takes every output. If it succeeds, nothing is left in OUTPUT_DIR but the prepared folder.
     /// If not, nothing is kept of those that were taken already.
-    pub(super) fn run(mut self) -> Result<Vec<PlacedOutput>, Stop> {
+    pub(super) fn run(mut self) -> Result<Vec<PlacedOutput>, Unkept> {
         check_in_place(self.output)?;
-        if let Err(stop) = self.folder(self.output.fd(), 0) {
+        if let Err(unkept) = self.folder(self.output.fd(), 0) {
             for output in self.outputs {
                 self.store.discard(output.object, self.is_committed)?;
             }
-            return Err(stop);
+            return Err(unkept);
         }
         self.outputs.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         Ok(self.outputs)
     }
 
-    fn folder(&mut self, dir: BorrowedFd<'_>, depth: usize) -> Result<(), Stop> {
+    fn folder(&mut self, dir: BorrowedFd<'_>, depth: usize) -> Result<(), Unkept> {
         let entries = tree::list(dir).or_io("list outputs in", &self.output.path)?;
         let length = self.path.len();
         // First of all what is to be refused, so that little is hashed in vain.
@@ -96,7 +96,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn subfolder(&mut self, dir: BorrowedFd<'_>, name: &[u8], depth: usize) -> Result<(), Stop> {
+    fn subfolder(&mut self, dir: BorrowedFd<'_>, name: &[u8], depth: usize) -> Result<(), Unkept> {
         if depth == DEEPEST {
             return Err(self.refuse(&format!(
                 "lies more than {DEEPEST} folders deep; use fewer, or pack them into an archive"
@@ -139,21 +139,21 @@ impl Walk<'_> {
     }
 
     /// A refusal of what is being looked at.
-    pub(super) fn refuse(&self, why: &str) -> Stop {
-        Stop::Refused(format!("output `{}` {why}", printable(&self.path)))
+    pub(super) fn refuse(&self, why: &str) -> Unkept {
+        Unkept::Refused(format!("output `{}` {why}", printable(&self.path)))
     }
 
-    pub(super) fn refuse_mount(&self) -> Stop {
+    pub(super) fn refuse_mount(&self) -> Unkept {
         self.refuse("is a mount point; unmount it before the script ends")
     }
 
-    pub(super) fn refuse_forbidden(&self) -> Stop {
+    pub(super) fn refuse_forbidden(&self) -> Unkept {
         self.refuse(
             "is immutable or append-only, or its folder is; lift that in the script (chattr -i -a)",
         )
     }
 
-    fn refuse_kind(&self, dir: BorrowedFd<'_>, entry: &Entry) -> Stop {
+    fn refuse_kind(&self, dir: BorrowedFd<'_>, entry: &Entry) -> Unkept {
         let what = match entry.kind {
             FileType::Symlink => {
                 let target = rustix::fs::readlinkat(dir, entry.name.as_slice(), Vec::new());
@@ -175,7 +175,7 @@ impl Walk<'_> {
 }
 
 /// OUTPUT_DIR must still be the folder that the script was given.
-fn check_in_place(output: &Folder) -> Result<(), Stop> {
+fn check_in_place(output: &Folder) -> Result<(), Unkept> {
     let cure = "empty it with rm -rf \"$OUTPUT_DIR\"/* and leave the folder itself";
     let found = match output.look(CWD, &output.path) {
         Ok(None) => "replaced",
@@ -183,7 +183,7 @@ fn check_in_place(output: &Folder) -> Result<(), Stop> {
         found => return Ok(found.map(drop).or_io("look at", &output.path)?),
     };
     let path = printable(output.path.as_os_str().as_bytes());
-    Err(Stop::Refused(format!("OUTPUT_DIR (`{path}`) was {found}; {cure}")))
+    Err(Unkept::Refused(format!("OUTPUT_DIR (`{path}`) was {found}; {cure}")))
 }
 
 /// chattr +i or +a, which only root can have set.

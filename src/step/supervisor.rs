@@ -15,6 +15,7 @@ use rustix::process::{Signal, WaitId, WaitIdOptions};
 use super::orphans::Orphans;
 use super::proc::{pid, signal_group};
 use crate::error::{OrIo, Result};
+use crate::stop::{Stop, StopSwitch};
 use crate::sys;
 
 /// Time between TERM and KILL, unless set otherwise.
@@ -29,6 +30,7 @@ pub struct Supervisor {
 struct Shared {
     register: Mutex<Register>,
     changed: Condvar,
+    stop: Arc<StopSwitch>,
     grace: Duration,
     orphans: Orphans,
 }
@@ -37,19 +39,9 @@ struct Shared {
 struct Register {
     /// By leader, from its start until it is reaped.
     running: HashMap<i32, Running>,
-    stage: Stage,
     /// When the thread looks again by itself.
     wakes_at: Option<Instant>,
     is_closing: bool,
-}
-
-/// What the whole run has come to.
-#[derive(Default, Clone, Copy, PartialEq, Eq, PartialOrd)]
-enum Stage {
-    #[default]
-    Working,
-    Cancelling,
-    Killing,
 }
 
 struct Running {
@@ -74,7 +66,8 @@ pub(super) enum Cause {
 }
 
 impl Supervisor {
-    /// Prepares this process for running scripts: it adopts what they leave behind, its descriptors
+    /// Ends scripts as `stop` says, now with TERM and after the grace with KILL, or at once with KILL. Prepares
+    /// this process for running scripts: it adopts what they leave behind, its descriptors
     /// don't reach them, and signals that the kernel sends to say "somebody wants to write to a file
     /// you look at" or "that file is too long" don't kill it.
     ///
@@ -83,7 +76,7 @@ impl Supervisor {
     ///
     /// # Errors
     /// [`Error::Io`](crate::error::Error::Io) if one of these, or the thread, can't be had.
-    pub fn new(grace: Duration) -> Result<Supervisor> {
+    pub fn new(grace: Duration, stop: Arc<StopSwitch>) -> Result<Supervisor> {
         sys::seal_descriptors().or_io("close inherited files of", "/proc/self")?;
         let adopt = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
         adopt.or_io("adopt orphans as", "/proc/self")?;
@@ -92,8 +85,18 @@ impl Supervisor {
         let shared = Arc::new(Shared {
             register: Mutex::default(),
             changed: Condvar::new(),
+            stop,
             grace,
             orphans: Orphans::open(),
+        });
+        // Weak, or the switch and its listener would keep each other for ever.
+        let woken = Arc::downgrade(&shared);
+        shared.stop.listen(move || {
+            if let Some(shared) = woken.upgrade() {
+                // Under the mutex, or it could come between the thread's last look and its sleep.
+                let _register = shared.register();
+                shared.changed.notify_one();
+            }
         });
         let thread = std::thread::Builder::new().name("supervisor".to_owned());
         let watched = Arc::clone(&shared);
@@ -102,23 +105,9 @@ impl Supervisor {
         Ok(Supervisor { shared, thread: Some(thread) })
     }
 
-    /// Ends every script, now with TERM and after the grace with KILL, and lets none start.
-    pub fn cancel_all(&self) {
-        self.shared.advance(Stage::Cancelling);
-    }
-
-    /// Ends every script at once, with KILL, and lets none start.
-    pub fn kill_all(&self) {
-        self.shared.advance(Stage::Killing);
-    }
-
-    /// Whether the run is to stop.
-    pub fn is_cancelled(&self) -> bool {
-        self.shared.register().stage > Stage::Working
-    }
-
-    pub(super) fn is_killing(&self) -> bool {
-        self.shared.register().stage == Stage::Killing
+    /// How the run goes on.
+    pub(super) fn stop(&self) -> Stop {
+        self.shared.stop.now()
     }
 
     pub(super) fn grace(&self) -> Duration {
@@ -137,12 +126,11 @@ impl Supervisor {
         let mut register = self.shared.register();
         let mut running = Running { deadline, ending: None, is_killed: false, has_ended: false };
         let mut wake = deadline;
-        if register.stage > Stage::Working {
-            running.end(leader, Cause::Cancelled, now);
+        // The thread may have looked through the register for the last time before this script was in it.
+        let stop = self.shared.stop.now();
+        if stop >= Stop::Term {
+            running.stop(leader, stop, now);
             wake = now.checked_add(self.shared.grace);
-            if register.stage == Stage::Killing {
-                running.kill(leader);
-            }
         }
         register.running.insert(leader, running);
         if wake.is_some_and(|wake| register.wakes_at.is_none_or(|at| wake < at)) {
@@ -185,29 +173,17 @@ impl Shared {
         self.register.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn advance(&self, stage: Stage) {
-        let mut register = self.register();
-        if stage <= register.stage {
-            return;
-        }
-        register.stage = stage;
-        let now = Instant::now();
-        for (leader, running) in &mut register.running {
-            running.end(*leader, Cause::Cancelled, now);
-            if stage == Stage::Killing {
-                running.kill(*leader);
-            }
-        }
-        self.changed.notify_one();
-    }
-
-    /// The thread: sleeps until the next deadline, or until there is an earlier one.
+    /// The thread: sleeps until the next deadline, or until there is an earlier one, or the run stops.
     fn watch(&self) {
         let mut register = self.register();
         while !register.is_closing {
             let now = Instant::now();
             let mut next: Option<Instant> = None;
+            let stop = self.stop.now();
             for (leader, running) in &mut register.running {
+                if stop >= Stop::Term {
+                    running.stop(*leader, stop, now);
+                }
                 if let Some(at) = running.next(*leader, now, self.grace) {
                     next = Some(next.map_or(at, |next| next.min(at)));
                 }
@@ -244,6 +220,14 @@ impl Running {
         }
         self.kill(leader);
         None
+    }
+
+    /// Does what a stopping run wants done at once.
+    fn stop(&mut self, leader: i32, stop: Stop, now: Instant) {
+        self.end(leader, Cause::Cancelled, now);
+        if stop == Stop::Kill && !self.is_killed {
+            self.kill(leader);
+        }
     }
 
     /// TERM for the group, unless the leader ended by itself before.

@@ -9,7 +9,7 @@ const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 /// From the ground up. A module may know those of its own layer and below, unless [`STRANGERS`] says
 /// otherwise.
 const LAYERS: &[&[&str]] = &[
-    &["attempt", "object", "ids", "text", "diff", "duration", "names", "suggest", "sys"],
+    &["attempt", "object", "ids", "text", "diff", "duration", "names", "stop", "suggest", "sys"],
     &["make"],
     &["error", "manifest", "graph", "recipe"],
     &["store", "db"],

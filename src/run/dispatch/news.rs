@@ -6,6 +6,8 @@ use crate::attempt::Verdict;
 use crate::db::{Completion, Effects, Flow, Leaf};
 use crate::progress::{Event, Failure, StepEnded, StepName, StepStarted};
 
+use crate::stop::Stop;
+
 use super::super::shared::{Finish, Job, Message};
 use super::Dispatcher;
 
@@ -49,12 +51,7 @@ impl Dispatcher<'_> {
                 self.presses += 1;
                 self.progress.tell(&Event::Interrupted { signal, presses: self.presses });
                 self.summary.interrupted.get_or_insert(signal);
-                self.stop();
-                if self.presses == 1 {
-                    self.engine.supervisor.cancel_all();
-                } else {
-                    self.engine.supervisor.kill_all();
-                }
+                self.stop(if self.presses == 1 { Stop::Term } else { Stop::Kill });
                 false
             }
         }
@@ -123,7 +120,7 @@ impl Dispatcher<'_> {
             self.fail(error);
         }
         if !self.keep_going {
-            self.stop();
+            self.stop(Stop::Drain);
         }
     }
 

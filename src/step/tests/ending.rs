@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::world::{World, is_alive, pair, wait_until};
 use crate::attempt::{NamedObject, Outcome};
+use crate::stop::Stop;
 use crate::sys;
 
 #[test]
@@ -165,7 +166,7 @@ fn a_time_limit_ends_whatever_a_script_does() {
 #[test]
 fn a_stopped_script_need_not_wait_for_the_kill() {
     let mut world = World::new();
-    world.supervisor = Arc::new(crate::step::Supervisor::new(Duration::from_secs(600)).unwrap());
+    world.grace(Duration::from_secs(600));
     world.timeout = Some(Duration::from_millis(50));
     // If it did, this would not come back for ten minutes.
     assert!(matches!(world.run("kill -STOP $$").outcome, Outcome::TimedOut(_)));
@@ -193,16 +194,14 @@ fn cancelling_ends_what_runs_and_lets_nothing_start() {
     let mut world = World::new();
     let pid = world.path("pid");
     world.env = vec![("PID".into(), pid.to_str().unwrap().into())];
-    let supervisor = Arc::clone(&world.supervisor);
+    let stop = Arc::clone(&world.stop);
     let runs = std::thread::spawn(move || {
         let first = world.run(r#"echo $$ > "$PID.new"; mv "$PID.new" "$PID"; sleep 1000"#).outcome;
         let second = world.run("exit 0").outcome;
         (first, second)
     });
     wait_until(|| pid.exists());
-    assert!(!supervisor.is_cancelled());
-    supervisor.cancel_all();
-    assert!(supervisor.is_cancelled());
+    stop.advance(Stop::Term);
     // The folder goes with the thread's world.
     assert_eq!(runs.join().unwrap(), (Outcome::Cancelled, Outcome::Cancelled));
 }
@@ -210,18 +209,18 @@ fn cancelling_ends_what_runs_and_lets_nothing_start() {
 #[test]
 fn killing_doesn_t_wait_for_the_grace() {
     let mut world = World::new();
-    world.supervisor = Arc::new(crate::step::Supervisor::new(Duration::from_secs(600)).unwrap());
+    world.grace(Duration::from_secs(600));
     let pid = world.path("pid");
     world.env = vec![("PID".into(), pid.to_str().unwrap().into())];
-    let supervisor = Arc::clone(&world.supervisor);
+    let stop = Arc::clone(&world.stop);
     let run = std::thread::spawn(move || {
         let report = world.run(r#"trap '' TERM; setsid sh -c 'trap "" TERM; echo $$ > "$PID.new"; mv "$PID.new" "$PID"; while :; do sleep 1000; done'"#);
         (report.outcome, world)
     });
     wait_until(|| pid.exists());
     let number = fs::read_to_string(&pid).unwrap();
-    supervisor.cancel_all();
-    supervisor.kill_all();
+    stop.advance(Stop::Term);
+    stop.advance(Stop::Kill);
     assert_eq!(run.join().unwrap().0, Outcome::Cancelled);
     assert!(!is_alive(&number));
 }

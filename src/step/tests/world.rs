@@ -12,6 +12,7 @@ use crate::attempt::{NamedObject, Outcome};
 use crate::error::Result;
 use crate::object::ObjectHash;
 use crate::step::{Attempt, Input, Report, Scratch, Supervisor, execute};
+use crate::stop::StopSwitch;
 use crate::store::Store;
 
 /// Short, since many tests wait for it.
@@ -20,6 +21,7 @@ const GRACE: Duration = Duration::from_millis(300);
 pub(super) struct World {
     pub(super) dir: TempDir,
     pub(super) store: Store,
+    pub(super) stop: Arc<StopSwitch>,
     pub(super) supervisor: Arc<Supervisor>,
     pub(super) scratch: Scratch,
     pub(super) committed: Mutex<HashMap<ObjectHash, u64>>,
@@ -32,12 +34,14 @@ pub(super) struct World {
 impl World {
     pub(super) fn new() -> World {
         let dir = tempfile::tempdir().unwrap();
+        let stop = Arc::new(StopSwitch::default());
         let store = Store::open(dir.path(), true).unwrap();
         let scratch = Scratch::create(&dir.path().join("scratch/run"), 0).unwrap();
         World {
             store,
             scratch,
-            supervisor: Arc::new(Supervisor::new(GRACE).unwrap()),
+            supervisor: Arc::new(Supervisor::new(GRACE, Arc::clone(&stop)).unwrap()),
+            stop,
             committed: Mutex::default(),
             input: Input::One(NamedObject {
                 name: Vec::new(),
@@ -49,6 +53,11 @@ impl World {
             interpreter: vec!["sh".to_owned(), "-e".to_owned()],
             dir,
         }
+    }
+
+    /// Scripts that have to end get as long as this between TERM and KILL.
+    pub(super) fn grace(&mut self, grace: Duration) {
+        self.supervisor = Arc::new(Supervisor::new(grace, Arc::clone(&self.stop)).unwrap());
     }
 
     pub(super) fn path(&self, name: &str) -> PathBuf {

@@ -20,6 +20,11 @@ const SETTLE: Duration = Duration::from_millis(50);
 /// And so long if it is at work all the time: on a busy machine a `tee` may need long for its last lines.
 const SETTLE_BUSY: Duration = Duration::from_secs(2);
 
+/// For this long a process in the middle of an exec or of its end, whose environment can't be read, is
+/// looked at again before it is taken for somebody else's. An exec takes a fraction of a millisecond, but on
+/// an overloaded machine 300 ms were too few.
+const EXEC_PATIENCE: Duration = Duration::from_secs(5);
+
 /// Pauses between two looks at something that is ending.
 const SHORTEST_PAUSE: Duration = Duration::from_micros(200);
 const LONGEST_PAUSE: Duration = Duration::from_millis(10);
@@ -101,7 +106,7 @@ impl Supervisor {
             let guard = GUARD.lock().unwrap_or_else(PoisonError::into_inner);
             let (mut orphans, all_known) = self.look(leader, scratch);
             let waited = |since: Instant| since.elapsed();
-            if orphans.is_empty() && (all_known || waited(began) >= self.grace()) {
+            if orphans.is_empty() && (all_known || waited(began) >= EXEC_PATIENCE) {
                 break;
             }
             let must_kill =

@@ -106,8 +106,6 @@ struct Inner {
     next_name: AtomicU64,
     /// One barrier at a time; and what the barriers before have cost.
     barrier: Mutex<Barrier>,
-    /// Parts of the barrier that a test leaves out.
-    skip: sync::Skip,
 }
 
 impl Inner {
@@ -179,7 +177,6 @@ impl Store {
             must_look_first: AtomicBool::new(false),
             next_name: AtomicU64::new(0),
             barrier: Mutex::new(Barrier::new()),
-            skip: sync::Skip::from_env(),
         });
         let store = Store { root, inner };
         if create {

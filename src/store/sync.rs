@@ -7,7 +7,6 @@
 //! cheaper of late is taken, and now and then the other one, to see whether it still is dearer.
 
 use std::collections::BTreeSet;
-use std::ffi::OsStr;
 use std::io;
 use std::path::Path;
 use std::sync::PoisonError;
@@ -86,35 +85,6 @@ fn is_at_least(release: &str, version: (u32, u32)) -> bool {
     }
 }
 
-/// Leaves parts of the barrier out, so that the torture suite (`tests/torture`) can show that it would
-/// notice: with it, power cuts lose objects. For nothing else.
-const SKIP_SYNC: &str = "TASK_PIPELINE_TEST_SKIP_SYNC";
-
-/// What [`SKIP_SYNC`] says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) enum Skip {
-    #[default]
-    Nothing,
-    /// `dirs`: the names are not made durable.
-    Folders,
-    /// `files`: the bytes aren't.
-    Files,
-    /// `all`: neither.
-    All,
-}
-
-impl Skip {
-    /// Read once, when a store is opened. Other words mean nothing.
-    pub(super) fn from_env() -> Skip {
-        match std::env::var_os(SKIP_SYNC).as_deref().and_then(OsStr::to_str) {
-            Some("dirs") => Skip::Folders,
-            Some("files") => Skip::Files,
-            Some("all") => Skip::All,
-            _ => Skip::Nothing,
-        }
-    }
-}
-
 impl Store {
     /// The barrier before COMMIT: afterwards the bytes and the names of `placed` survive a power cut.
     /// Nothing to do for objects that were committed before.
@@ -137,10 +107,12 @@ impl Store {
             return Ok(());
         }
         let start = Instant::now();
-        let calls = self.once(&mut barrier, |barrier| match self.inner.skip {
-            Skip::All => Ok(0),
-            Skip::Nothing if !barrier.prefer_each(new.len()) => self.sync_file_system().map(|()| 0),
-            _ => self.sync_each(&new, &mut barrier.has_synced_above),
+        let calls = self.once(&mut barrier, |barrier| {
+            if barrier.prefer_each(new.len()) {
+                self.sync_each(&new, &mut barrier.has_synced_above)
+            } else {
+                self.sync_file_system().map(|()| 0)
+            }
         })?;
         barrier.learn(start.elapsed(), calls);
         for hash in &new {
@@ -176,9 +148,6 @@ impl Store {
     /// # Errors
     /// As for [`Store::sync`].
     pub fn sync_all(&self) -> Result<bool> {
-        if self.inner.skip != Skip::Nothing {
-            return Ok(true);
-        }
         let mut barrier = self.inner.barrier.lock().unwrap_or_else(PoisonError::into_inner);
         self.once(&mut barrier, |_| self.sync_file_system())?;
         Ok(!barrier.syncfs_is_mute)
@@ -190,13 +159,8 @@ impl Store {
         let mut calls = 0;
         let mut shards = BTreeSet::new();
         for hash in new {
-            if self.inner.skip != Skip::Files {
-                self.sync_one(as_path(&Self::name(hash)), OFlags::empty(), &mut calls)?;
-            }
+            self.sync_one(as_path(&Self::name(hash)), OFlags::empty(), &mut calls)?;
             shards.insert(hash.shard());
-        }
-        if self.inner.skip == Skip::Folders {
-            return Ok(calls);
         }
         for shard in shards {
             let folder = format!("{shard:02x}");

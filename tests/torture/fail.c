@@ -6,6 +6,8 @@
  *   FAIL_ERRNO=e     with this errno
  *   FAIL_LOG=path    one line per counted call: its number, its name, "!" if it failed, what it was for
  *
+ *   FAIL_SKIP_SYNC=w these syncs report success and do nothing: `files` in objects/, `dirs` (every directory),
+ *                    `all` of both; what a syncfs would have synced besides is still synced
  *   FAIL_DATASYNC=1  fsync of a database's log is fdatasync, as in most builds of SQLite but ours: when the
  *                    log is overwritten in place, that brings no names of other files along
  *
@@ -17,6 +19,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <spawn.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -38,7 +41,7 @@
 #include <unistd.h>
 
 static atomic_long calls;
-static long fail_at = -1, fail_all, as_fdatasync;
+static long fail_at = -1, fail_all, as_fdatasync, skip_files, skip_dirs;
 static int fail_errno = EIO, log_fd = -1;
 static const char *fail_on;
 static long (*real_syscall)(long, ...);
@@ -52,6 +55,9 @@ __attribute__((constructor)) static void begin(void) {
     fail_on = getenv("FAIL_ON");
     fail_all = getenv("FAIL_ALL") != NULL;
     as_fdatasync = getenv("FAIL_DATASYNC") != NULL;
+    char *skip = getenv("FAIL_SKIP_SYNC");
+    skip_files = skip && (!strcmp(skip, "files") || !strcmp(skip, "all"));
+    skip_dirs = skip && (!strcmp(skip, "dirs") || !strcmp(skip, "all"));
     fail_errno = number ? atoi(number) : EIO;
     if (log) log_fd = real_syscall(SYS_openat, AT_FDCWD, log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     unsetenv("LD_PRELOAD");
@@ -87,9 +93,32 @@ static int hit(const char *name, const char *path, int fd) {
 #define ON_PATH(type, name, params, args, path) \
     type name params { REAL(type, name); if (hit(#name, path, -1)) return -1; return real args; }
 
+/* Whether this sync is one of those that do nothing. */
+static int is_skipped(int fd) {
+    if (!skip_files && !skip_dirs) return 0;
+    struct stat found;
+    char link[64], of[4096];
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    long length = real_syscall(SYS_readlinkat, AT_FDCWD, link, of, sizeof of - 1);
+    if (length < 0 || real_syscall(SYS_fstat, fd, &found)) return 0;
+    of[length] = 0;
+    return S_ISDIR(found.st_mode) ? skip_dirs : skip_files && strstr(of, "/objects/") != NULL;
+}
+
+static int sync_file(const char *path, const struct stat *found, int kind, struct FTW *at) {
+    (void)at;
+    if (kind != FTW_F || !S_ISREG(found->st_mode)) return 0;
+    int fd = real_syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0) return 0;
+    int failed = real_syscall(SYS_fsync, fd);
+    real_syscall(SYS_close, fd);
+    return failed;
+}
+
 int fsync(int fd) {
     REAL(int, fsync);
     if (hit("fsync", NULL, fd)) return -1;
+    if (is_skipped(fd)) return 0;
     if (!as_fdatasync) return real(fd);
     char link[64], of[512];
     snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
@@ -97,8 +126,25 @@ int fsync(int fd) {
     int is_log = length > 4 && !memcmp(of + length - 4, "-wal", 4);
     return is_log ? real_syscall(SYS_fdatasync, fd) : real(fd);
 }
-ON_FD(int, fdatasync, (int fd), (fd), fd)
-ON_FD(int, syncfs, (int fd), (fd), fd)
+int fdatasync(int fd) {
+    REAL(int, fdatasync);
+    if (hit("fdatasync", NULL, fd)) return -1;
+    return is_skipped(fd) ? 0 : real(fd);
+}
+int syncfs(int fd) {
+    REAL(int, syncfs);
+    if (hit("syncfs", NULL, fd)) return -1;
+    if (!skip_files && !skip_dirs) return real(fd);
+    if (skip_files && skip_dirs) return 0;
+    /* The names alone: the journal with the renames is written, the bytes are not. */
+    if (skip_files) return real_syscall(SYS_fsync, fd);
+    char link[64], root[4096];
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    long length = real_syscall(SYS_readlinkat, AT_FDCWD, link, root, sizeof root - 1);
+    if (length < 0) return -1;
+    root[length] = 0;
+    return nftw(root, sync_file, 16, FTW_PHYS);
+}
 ON_FD(ssize_t, pwrite64, (int fd, const void *b, size_t n, off64_t o), (fd, b, n, o), fd)
 ON_FD(ssize_t, pread64, (int fd, void *b, size_t n, off64_t o), (fd, b, n, o), fd)
 ON_FD(ssize_t, read, (int fd, void *b, size_t n), (fd, b, n), fd)

@@ -14,7 +14,7 @@ import subprocess
 import tempfile
 import time
 
-from common import BIN, DAMAGED, FAILED, INTERNAL, IO, LOCKED, NO_SPACE, OK, SKIPPED, USAGE, Box, differences, object_path, until
+from common import BIN, DAMAGED, FAILED, INTERNAL, IO, LOCKED, NO_SPACE, OK, SKIPPED, USAGE, Box, compile_c, differences, object_path, until
 
 DOCUMENTED = {OK, FAILED, USAGE, DAMAGED, NO_SPACE, IO, LOCKED}  # 70 is a bug
 ROOM = os.environ.get("TORTURE_DIR") or ("/dev/shm" if os.path.isdir("/dev/shm") else tempfile.gettempdir())
@@ -37,6 +37,11 @@ def skip(name, why):
     """Says aloud that a part is left out, and once more in the family's result."""
     SKIPPED.append(why)
     print(f"{name}: SKIPPED: {why}", flush=True)
+
+
+def skip_sync(what):
+    """The environment in which the syncs of `files`, `dirs` or `all` of the store report success and do nothing."""
+    return {"LD_PRELOAD": compile_c("fail", "-shared", "-fPIC"), "FAIL_SKIP_SYNC": what} if what else {}
 
 
 class MountBox(Box):

@@ -23,13 +23,13 @@ LONGEST = 0.6  # seconds until a cut
 class Disk:
     """A box on a loop device, life after life."""
 
-    def __init__(self, family, system, mode, want, skip_sync=""):
+    def __init__(self, family, system, mode, want, skipped=""):
         self.family, self.system, self.mode, self.want = family, system, mode, want
-        self.env = {"TASK_PIPELINE_TEST_SKIP_SYNC": skip_sync} if skip_sync else {}
+        self.env = skip_sync(skipped)
         # What is said to be done is so after the cut; and so is all else that is in the database.
         self.is_safe, self.is_all_safe = mode != "off", mode == "batch"
         self.args = ("-j2", "--min-free", "0", "--durability", "batch" if self.is_safe else "off")
-        self.random = random.Random(f"{family.seed} {system} {mode} {skip_sync}")
+        self.random = random.Random(f"{family.seed} {system} {mode} {skipped}")
         self.cuts = self.late = self.lives = self.lost = self.bad = self.again = 0
         self.found = []
 

@@ -36,8 +36,7 @@ PIECE = 4096
 WRITE, FLUSH, MARKED = 1, 2, 3
 
 
-LIBRARY = compile_c("fail", "-shared", "-fPIC")
-DATASYNC = {"LD_PRELOAD": LIBRARY, "FAIL_DATASYNC": "1"}
+DATASYNC = {"LD_PRELOAD": compile_c("fail", "-shared", "-fPIC"), "FAIL_DATASYNC": "1"}
 
 
 def logger():
@@ -271,7 +270,7 @@ def main():
         parts += [System(family, "xfs", xfs // 2, 0, restart, want, env) for env in (None, DATASYNC)]
     most = family.count("control", 60, 300)
     words = ("files", "all", "dirs") if family.is_full else ("files", "all")
-    controls = {word: System(family, "ext4", most, 0, 0, want, DATASYNC | {"TASK_PIPELINE_TEST_SKIP_SYNC": word}) for word in words}
+    controls = {word: System(family, "ext4", most, 0, 0, want, DATASYNC | skip_sync(word)) for word in words}
     threads = [threading.Thread(target=part.run) for part in parts]
     enough = None if family.is_full else 1
     threads += [threading.Thread(target=control.run, args=(enough,)) for control in controls.values()]

@@ -130,7 +130,6 @@ fn flow() -> Flow {
         recipe_hash: ObjectHash::of(&[id as u8]),
         from: from.iter().copied().map(TaskIndex).collect(),
         consumers: consumers.iter().copied().map(TaskIndex).collect(),
-        ancestors: from.iter().copied().map(TaskIndex).collect(),
         accepts: None,
         gather: false,
         cache: true,

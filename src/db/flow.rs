@@ -16,8 +16,6 @@ pub struct FlowTask {
     pub from: Vec<TaskIndex>,
     /// Tasks that consume its outputs.
     pub consumers: Vec<TaskIndex>,
-    /// Everything upstream.
-    pub ancestors: Vec<TaskIndex>,
     /// `match`; `None` takes every output.
     pub accepts: Option<Accepts>,
     pub gather: bool,

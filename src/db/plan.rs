@@ -67,15 +67,25 @@ pub fn plan(conn: &Connection, flow: &Flow, before: &[Before], removed: &[TaskId
             params![task],
         )?;
     }
+    // By place: true if anything upstream is to change or has to run.
+    let mut upstream_unsettled = vec![false; flow.tasks.len()];
+    let has_gather = flow.tasks.iter().any(|task| task.gather);
     for &index in &flow.order {
         let task = flow.task(index);
         let whole = task.forced || before[index.0].wiring != Some(task.wiring);
         match () {
-            () if task.gather => planner.gather(task, whole)?,
+            () if task.gather => planner.gather(task, whole || upstream_unsettled[index.0])?,
             () if whole => planner.whole(index, task)?,
             () => planner.difference(index, task)?,
         }
         planner.rerun(task)?;
+        // Handed on from producer to consumer: a list of everything upstream of each task would be
+        // quadratic in a chain.
+        if has_gather && (upstream_unsettled[index.0] || planner.is_unsettled(task)?) {
+            for consumer in &task.consumers {
+                upstream_unsettled[consumer.0] = true;
+            }
+        }
     }
     let mut plan = Plan { tasks: Vec::new(), retired_with_task: 0 };
     for &task in removed {

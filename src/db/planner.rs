@@ -185,21 +185,7 @@ impl Planner<'_> {
 
     /// The step of a gather task stands for all that is upstream: if anything there is to change, it
     /// is no longer known, and the dispatcher plans it when everything upstream is done.
-    pub(super) fn gather(&self, task: &FlowTask, whole: bool) -> Result<()> {
-        let up = self.flow.ids(&task.ancestors);
-        let unsettled: bool = whole
-            || self
-                .conn
-                .query_row(
-                    &format!(
-                        "SELECT EXISTS (SELECT 1 FROM change WHERE task IN ({up}))
-                         OR EXISTS (SELECT 1 FROM fresh WHERE task IN ({up}))
-                         OR EXISTS (SELECT 1 FROM step WHERE live = 1 AND state <> 1 AND task IN ({up}))"
-                    ),
-                    [],
-                    |row| row.get(0),
-                )
-                .or_db(WHAT)?;
+    pub(super) fn gather(&self, task: &FlowTask, unsettled: bool) -> Result<()> {
         if unsettled {
             self.run(
                 "INSERT OR REPLACE INTO change SELECT id, task, 0, state, state = 1 FROM step
@@ -208,6 +194,18 @@ impl Planner<'_> {
             )?;
         }
         Ok(())
+    }
+
+    /// True if a step of a task is to change, to be made or to run.
+    pub(super) fn is_unsettled(&self, task: &FlowTask) -> Result<bool> {
+        self.conn
+            .prepare_cached(
+                "SELECT EXISTS (SELECT 1 FROM change WHERE task = ?1)
+                 OR EXISTS (SELECT 1 FROM fresh WHERE task = ?1)
+                 OR EXISTS (SELECT 1 FROM step WHERE live = 1 AND state <> 1 AND task = ?1)",
+            )
+            .and_then(|mut statement| statement.query_row([task.id], |row| row.get(0)))
+            .or_db(WHAT)
     }
 
     /// Marks what runs again although it is known (`-B`, `cache = false`), then drops the rows that

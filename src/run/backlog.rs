@@ -36,6 +36,11 @@ struct TaskState {
     after: StepId,
     /// `gather`: its step is made, or there is nothing to gather.
     gathered: bool,
+    /// Producers that are not closed.
+    open_producers: usize,
+    /// Nothing of it has to run or has failed, and its producers are closed: it can't get another
+    /// output in this run.
+    is_closed: bool,
 }
 
 pub(super) struct Backlog {
@@ -44,6 +49,11 @@ pub(super) struct Backlog {
     /// (height, place) of tasks that have something to start.
     startable: BTreeSet<(usize, usize)>,
     held_steps: HashSet<StepId>,
+    /// Gather tasks whose inputs are all there, by their place in the flow's order. Kept up as tasks
+    /// close: looking upstream of each gather task whenever a task ends would be quadratic in a chain.
+    due_gathers: BTreeSet<(usize, TaskIndex)>,
+    /// Place of each task in the flow's order.
+    rank: Vec<usize>,
 }
 
 impl Backlog {
@@ -63,12 +73,27 @@ impl Backlog {
                 ready: VecDeque::new(),
                 after: StepId::default(),
                 gathered: task.gather && db::has_live_step(&conn, task.id)?,
+                open_producers: task.from.len(),
+                is_closed: false,
             });
         }
         let startable = BTreeSet::new();
-        let mut backlog = Backlog { tasks, startable, held_steps: HashSet::new() };
+        let mut rank = vec![0; tasks.len()];
+        for (place, index) in flow.order.iter().enumerate() {
+            rank[index.0] = place;
+        }
+        let mut backlog = Backlog {
+            tasks,
+            startable,
+            held_steps: HashSet::new(),
+            due_gathers: BTreeSet::new(),
+            rank,
+        };
         for n in 0..backlog.tasks.len() {
             backlog.review(n);
+        }
+        for &index in &flow.order {
+            backlog.close(flow, index);
         }
         Ok(backlog)
     }
@@ -137,7 +162,7 @@ impl Backlog {
     }
 
     /// An attempt is over and committed.
-    pub(super) fn ended(&mut self, task: TaskIndex, step: StepId, verdict: Verdict) {
+    pub(super) fn ended(&mut self, flow: &Flow, task: TaskIndex, step: StepId, verdict: Verdict) {
         let state = &mut self.tasks[task.0];
         state.in_flight -= 1;
         if verdict != Verdict::TryAgain {
@@ -149,6 +174,28 @@ impl Backlog {
             state.failed += 1;
         }
         self.review(task.0);
+        self.close(flow, task);
+    }
+
+    /// Closes a task if nothing can come of it any more, and then its consumers.
+    fn close(&mut self, flow: &Flow, task: TaskIndex) {
+        let mut open = vec![task];
+        while let Some(task) = open.pop() {
+            let is_gather = flow.task(task).gather;
+            let state = &mut self.tasks[task.0];
+            if state.is_closed || state.open_producers > 0 {
+                continue;
+            }
+            if is_gather && !state.gathered {
+                self.due_gathers.insert((self.rank[task.0], task));
+            } else if state.pending == 0 && state.failed == 0 {
+                state.is_closed = true;
+                for consumer in &flow.task(task).consumers {
+                    self.tasks[consumer.0].open_producers -= 1;
+                    open.push(*consumer);
+                }
+            }
+        }
     }
 
     /// A leaf came back without a result: it is pending as before.
@@ -184,24 +231,16 @@ impl Backlog {
         self.review(task.0);
     }
 
-    /// True if no step of a task has to run.
-    pub(super) fn is_exhausted(&self, task: TaskIndex) -> bool {
-        self.tasks[task.0].pending == 0
+    /// Takes a gather task that is not planned yet and has everything upstream done: producers before
+    /// their consumers.
+    pub(super) fn pop_due_gather(&mut self) -> Option<TaskIndex> {
+        self.due_gathers.pop_first().map(|(_, task)| task)
     }
 
-    /// True if a gather task is not planned yet, and everything upstream is done.
-    pub(super) fn may_gather(&self, flow: &Flow, index: TaskIndex) -> bool {
-        let task = flow.task(index);
-        let is_settled = |up: &TaskIndex| {
-            let state = &self.tasks[up.0];
-            state.pending == 0 && state.failed == 0 && (!flow.task(*up).gather || state.gathered)
-        };
-        task.gather && !self.tasks[index.0].gathered && task.ancestors.iter().all(is_settled)
-    }
-
-    /// The step of a gather task is made, or there is nothing to gather.
-    pub(super) fn gathered(&mut self, task: TaskIndex) {
+    /// The step of a gather task is made, and [grown](Self::grow) by it, or there is nothing to gather.
+    pub(super) fn gathered(&mut self, flow: &Flow, task: TaskIndex) {
         self.tasks[task.0].gathered = true;
+        self.close(flow, task);
     }
 
     /// Names of gather tasks that are not planned.

@@ -79,17 +79,14 @@ impl<'a> Dispatcher<'a> {
     /// Runs until nothing is left to start and nothing runs. An error of ours comes with the summary
     /// of what was done in spite of it.
     pub(super) fn drive(mut self) -> (Summary, Option<Error>) {
-        let mut gathers_may_be_due = true;
         loop {
-            if gathers_may_be_due && self.engine.stop.may_start() {
-                self.plan_gathers();
-            }
+            self.plan_gathers();
             self.start_delayed();
             self.fill();
             if self.in_flight == 0 && (self.delayed.is_empty() || !self.engine.stop.may_start()) {
                 break;
             }
-            gathers_may_be_due = self.hear();
+            self.hear();
         }
         self.finish()
     }
@@ -160,20 +157,19 @@ impl<'a> Dispatcher<'a> {
         }
     }
 
-    /// Waits for news and takes all there is. True if a task may have come to its end.
-    fn hear(&mut self) -> bool {
+    /// Waits for news and takes all there is.
+    fn hear(&mut self) {
         let first = match self.delayed.next_due() {
             Some(due) if self.engine.stop.may_start() && due > Instant::now() => {
                 self.messages.recv_deadline(due).ok()
             }
             _ => self.messages.recv().ok(),
         };
-        let Some(first) = first else { return false };
-        let mut may_be_due = self.take(first);
+        let Some(first) = first else { return };
+        self.take(first);
         while let Ok(message) = self.messages.try_recv() {
-            may_be_due |= self.take(message);
+            self.take(message);
         }
-        may_be_due
     }
 
     fn fail(&mut self, error: Error) {
@@ -192,14 +188,14 @@ impl<'a> Dispatcher<'a> {
 
     /// Plans every gather task whose inputs are all there.
     fn plan_gathers(&mut self) {
-        for index in self.engine.flow.order.clone() {
-            if !self.backlog.may_gather(&self.engine.flow, index) {
-                continue;
-            }
+        while self.engine.stop.may_start()
+            && let Some(index) = self.backlog.pop_due_gather()
+        {
             match self.plan_gather(index) {
                 Ok(effects) => {
-                    self.backlog.gathered(index);
+                    // First the steps that it makes: without them the task would count as done.
                     self.take_effects(&effects);
+                    self.backlog.gathered(&self.engine.flow, index);
                 }
                 Err(error) => return self.fail(error),
             }

@@ -89,10 +89,20 @@ pub(super) fn forecast(
             is_left_out,
         });
     }
+    // By place: true if anything upstream will change.
+    let mut upstream_changes = vec![false; tasks.len()];
     for &index in &prepared.flow.order {
         if !tasks[index.0].is_left_out {
+            let changes = upstream_changes[index.0];
             let has_inputs = || db::has_inputs(&conn, &prepared.flow, index);
-            tasks[index.0].later = later(prepared, &tasks, &counts, index, has_inputs)?;
+            tasks[index.0].later = later(prepared, &tasks, &counts, index, changes, has_inputs)?;
+        }
+        let task = &tasks[index.0];
+        let changes = task.to_run() > 0 || task.later != Some(0) || task.plan.retired > 0;
+        if changes || upstream_changes[index.0] {
+            for consumer in &prepared.flow.task(index).consumers {
+                upstream_changes[consumer.0] = true;
+            }
         }
     }
     Ok(Forecast { tasks, retired_with_task: plan.retired_with_task })
@@ -103,18 +113,14 @@ fn later(
     tasks: &[TaskForecast],
     counts: &HashMap<TaskId, StepCounts>,
     index: TaskIndex,
+    upstream_changes: bool,
     has_inputs: impl Fn() -> Result<bool>,
 ) -> Result<Option<u64>> {
     let task = prepared.flow.task(index);
     if task.gather {
-        let will_change = |up: &TaskIndex| {
-            let up = &tasks[up.0];
-            up.to_run() > 0 || up.later != Some(0) || up.plan.retired > 0
-        };
         let is_known = tasks[index.0].to_run() > 0;
         let runs = !is_known
-            && (task.ancestors.iter().any(will_change)
-                || tasks[index.0].plan.waits_for_inputs && has_inputs()?);
+            && (upstream_changes || tasks[index.0].plan.waits_for_inputs && has_inputs()?);
         return Ok(Some(u64::from(runs)));
     }
     let mut from = 0;

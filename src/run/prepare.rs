@@ -25,7 +25,7 @@ use crate::text::as_path;
 pub struct Prepared {
     pub manifest: Manifest,
     pub graph: Graph,
-    pub flow: Flow,
+    pub flow: Arc<Flow>,
     pub recipes: Vec<Recipe>,
     pub(super) registrations: Vec<Registration>,
     pub(super) rows: Vec<TaskRow>,
@@ -73,7 +73,7 @@ impl Prepared {
         let rows = db::task_rows(&db.lock(), &registrations)?;
         let scanner = scanner(db, &manifest.dir, db_dir, options, store);
         let sources = sources(&scanner, &manifest, options, progress)?;
-        let flow = flow(&manifest, &graph, &registrations, &rows, &sources, options)?;
+        let flow = Arc::new(flow(&manifest, &graph, &registrations, &rows, &sources, options)?);
         let mut scans = Vec::with_capacity(sources.len());
         let mut sights = Vec::with_capacity(sources.len());
         for (task, sources) in manifest.tasks.iter().zip(&sources) {
@@ -199,7 +199,6 @@ fn flow(
             recipe_hash: registrations[n].recipe_hash,
             from: graph.from[n].clone(),
             consumers: graph.consumers[n].clone(),
-            ancestors: graph.ancestors[n].clone(),
             accepts: accepts(task)?,
             gather: task.gather,
             cache: task.cache || !may_run,

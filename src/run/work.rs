@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use threadpool::ThreadPool;
 
-use crate::db::{Db, Flow};
+use crate::db::Db;
 use crate::error::{Error, OrIo, Result};
 use crate::ids::{RunId, TaskIndex};
 use crate::make::{Jobserver, Share};
@@ -64,7 +64,7 @@ impl Work<'_> {
         let (send_message, messages) = flume::unbounded();
         // Enough that no worker has to wait for the dispatcher, who hears of a whole group at once.
         let (send_job, take_job) = flume::bounded(4 * jobs + 2 * committer::GROUP);
-        let flow: Arc<Flow> = Arc::new(self.prepared.flow.clone());
+        let flow = Arc::clone(&self.prepared.flow);
         let engine = Arc::new(Engine {
             db: Arc::clone(&self.db),
             store: Arc::clone(&self.store),

@@ -15,44 +15,35 @@ use super::Dispatcher;
 const SHOWN_FAILURES: usize = 100;
 
 impl Dispatcher<'_> {
-    pub(super) fn take(&mut self, message: Message) -> bool {
+    pub(super) fn take(&mut self, message: Message) {
         match message {
             Message::Started { job, worker, at } => {
                 let name = name(&self.engine.flow, &job);
                 self.progress.tell(&Event::Started(&StepStarted { name, worker, at }));
-                false
             }
             Message::Committed { ended, effects, commit } => {
                 self.progress.tell(&Event::Committed(&commit));
                 self.take_effects(&effects);
-                let mut may_be_due = false;
                 for (finish, completion) in ended {
-                    may_be_due |= self.take_finish(finish, &completion);
+                    self.take_finish(finish, &completion);
                 }
-                may_be_due
             }
             Message::Spoilt(objects) => {
                 let why = "a script changed it".to_owned();
                 self.summary.spoilt.extend(objects.into_iter().map(|object| (object, why.clone())));
-                false
             }
-            Message::Dropped { job } => {
-                self.put_back(&job);
-                false
-            }
+            Message::Dropped { job } => self.put_back(&job),
             Message::Broken { job, error } => {
                 if let Some(job) = &job {
                     self.put_back(job);
                 }
                 self.fail(error);
-                false
             }
             Message::Signal(signal) => {
                 self.presses += 1;
                 self.progress.tell(&Event::Interrupted { signal, presses: self.presses });
                 self.summary.interrupted.get_or_insert(signal);
                 self.stop(if self.presses == 1 { Stop::Term } else { Stop::Kill });
-                false
             }
         }
     }
@@ -71,12 +62,11 @@ impl Dispatcher<'_> {
         self.make_way_for(effects);
     }
 
-    /// True if that was the task's last step.
-    fn take_finish(&mut self, finish: Finish, completion: &Completion) -> bool {
+    fn take_finish(&mut self, finish: Finish, completion: &Completion) {
         let Finish { job, worked, failure, warnings, log } = finish;
         let verdict = completion.verdict;
         self.in_flight -= 1;
-        self.backlog.ended(job.task, job.leaf.step, verdict);
+        self.backlog.ended(&self.engine.flow, job.task, job.leaf.step, verdict);
         let name = name(&self.engine.flow, &job);
         for warning in &warnings {
             let text = format!("step {} ({}): {warning}", name.step, name.task);
@@ -101,13 +91,11 @@ impl Dispatcher<'_> {
             }
             (_, None) => {}
         }
-        let task = job.task;
         if again {
-            let due = Instant::now() + self.retry_delay[task.0];
+            let due = Instant::now() + self.retry_delay[job.task.0];
             let leaf = Leaf { attempt: job.leaf.attempt + 1, ..job.leaf };
             self.delayed.push(due, Job { leaf, tried: job.tried + 1, ..job });
         }
-        self.backlog.is_exhausted(task)
     }
 
     fn take_failure(&mut self, failure: Failure) {

@@ -4,6 +4,7 @@
 
 mod common;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
@@ -39,7 +40,7 @@ impl Bench {
                  VALUES (0, '', 0, '', 1, '', '');",
             )
             .unwrap();
-        let store = Store::open(&folder, true).unwrap();
+        let store = Store::open(&folder, Arc::new(common::NoRows)).unwrap();
         Bench { db, store, flow: flow(), durability, supply: 1..1 }
     }
 
@@ -55,7 +56,7 @@ impl Bench {
             let bytes = format!("what step {step} made\n");
             let object = ObjectHash::of(bytes.as_bytes());
             if self.durability == Durability::Batch {
-                placed.push(self.store.put(bytes.as_bytes(), &common::none).unwrap());
+                placed.push(self.store.put(bytes.as_bytes()).unwrap());
             }
             completion(step, object, bytes.len() as u64)
         });

@@ -72,8 +72,8 @@ impl Ours {
         let folder = common::folder();
         let path = folder.join("script");
         std::fs::write(&path, script).unwrap();
-        let store = Store::open(&folder, true).unwrap();
-        let input = store.put(b"line\n", &common::none).unwrap().hash;
+        let store = Store::open(&folder, Arc::new(common::NoRows)).unwrap();
+        let input = store.put(b"line\n").unwrap().hash;
         Ours {
             store,
             scratch: Scratch::create(&folder.join("scratch"), 0).unwrap(),
@@ -101,7 +101,7 @@ impl Ours {
             jobserver: None,
         };
         let Ours { store, scratch, supervisor, .. } = self;
-        let report = execute(scratch, store, supervisor, &attempt, &common::none, &mut |_| {});
+        let report = execute(scratch, store, supervisor, &attempt, &mut |_| {});
         let report = report.unwrap();
         assert_eq!((report.outcome, report.outputs.len()), (Outcome::Succeeded, 1));
     }

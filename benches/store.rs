@@ -5,6 +5,7 @@ mod common;
 
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -60,7 +61,7 @@ impl Library {
         let mut bytes = vec![b'x'; size];
         for _ in 0..READ {
             let number = renew(&mut bytes);
-            library.objects.push(store.put(&bytes, &common::none).unwrap().hash);
+            library.objects.push(store.put(&bytes).unwrap().hash);
             library.files.push(folder.join(format!("read{number}")));
             std::fs::write(library.files.last().unwrap(), &bytes).unwrap();
         }
@@ -71,13 +72,13 @@ impl Library {
 fn stores(criterion: &mut Criterion) {
     for (name, size) in SIZES {
         let (db, folder) = (common::folder(), common::folder());
-        let store = Store::open(&db, true).unwrap();
+        let store = Store::open(&db, Arc::new(common::NoRows)).unwrap();
         let library = Library::new(&store, &folder, size);
         let turn = AtomicU64::new(0);
         let next = || turn.fetch_add(1, Ordering::Relaxed) as usize % READ;
         let put = |bytes: &mut [u8]| {
             renew(bytes);
-            store.put(bytes, &common::none).unwrap();
+            store.put(bytes).unwrap();
         };
         let write = |bytes: &mut [u8]| {
             let number = renew(bytes);

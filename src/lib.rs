@@ -18,6 +18,7 @@ pub mod manifest;
 pub mod names;
 pub mod object;
 pub mod progress;
+pub mod proof;
 pub mod recipe;
 pub mod report;
 pub mod run;

@@ -15,9 +15,10 @@ use task_pipeline::db::Durability;
 use task_pipeline::error::{Error, Result};
 use task_pipeline::object::ObjectHash;
 use task_pipeline::progress::Silent;
+use task_pipeline::proof::Proof;
 use task_pipeline::run::{self, RunOptions};
 use task_pipeline::step::{Attempt, Input, PlacedOutput, Report, Scratch, Supervisor};
-use task_pipeline::store::{IsCommitted, Store};
+use task_pipeline::store::Store;
 
 /// Few samples, because every one writes files: more of them measure the disk's patience.
 pub(crate) fn criterion() -> Criterion {
@@ -48,9 +49,13 @@ pub(crate) fn settle() {
     rustix::fs::sync();
 }
 
-/// No object is committed.
-pub(crate) fn none(_: &ObjectHash) -> Result<Option<u64>> {
-    Ok(None)
+/// A database in which no object is committed.
+pub(crate) struct NoRows;
+
+impl Proof for NoRows {
+    fn committed_size(&self, _: &ObjectHash) -> Result<Option<u64>> {
+        Ok(None)
+    }
 }
 
 /// A run on `folder/db` of `folder/pipeline.toml`, whose attempts take no time.
@@ -89,19 +94,18 @@ pub(crate) fn instant(
     store: &Store,
     _: &Supervisor,
     attempt: &Attempt,
-    is_committed: IsCommitted<'_>,
     on_exit: &mut dyn FnMut(&Outcome),
 ) -> Result<Report> {
     on_exit(&Outcome::Succeeded);
     let mut outputs = Vec::new();
     for n in 0..number(attempt, "SAME")? {
-        let object = store.put(b"the same\n", is_committed)?;
+        let object = store.put(b"the same\n")?;
         let name = named(attempt, &format!(".same{n}"));
         outputs.push(PlacedOutput { name, object, executable: false });
     }
     for n in 0..number(attempt, "OWN")? {
         let bytes = format!("{:?} {n}\n", variable(attempt, "STEP_ID"));
-        let object = store.put(bytes.as_bytes(), is_committed)?;
+        let object = store.put(bytes.as_bytes())?;
         let name = named(attempt, &format!(".own{n}"));
         outputs.push(PlacedOutput { name, object, executable: false });
     }

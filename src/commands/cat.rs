@@ -18,7 +18,7 @@ const SHORTEST: usize = 6;
 /// Writes objects to stdout, one after the other.
 pub(super) fn cat(args: &Cat) -> Result<u8> {
     let db = Db::open_read_only(&args.db)?;
-    let store = Store::open(&args.db, false)?;
+    let store = Store::open_read_only(&args.db)?;
     for what in &args.what {
         for hash in objects(&db, what)? {
             let mut object = store.open_object(&hash)?;

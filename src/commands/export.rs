@@ -38,7 +38,7 @@ struct Left {
 /// Writes the results of a task into a folder.
 pub(super) fn export(args: &Export) -> Result<u8> {
     let db = Db::open_read_only(&args.db)?;
-    let store = Store::open(&args.db, false)?;
+    let store = Store::open_read_only(&args.db)?;
     let (complete, outputs) = {
         let conn = db.lock();
         let task = db::find_task(&conn, &args.task)?;

@@ -19,7 +19,7 @@ use super::{answer, complain};
 /// Prints the logs of the steps that are named: of the last attempt, or of `--attempt N`.
 pub(super) fn log(args: &Log) -> Result<u8> {
     let db = Db::open_read_only(&args.db)?;
-    let store = Store::open(&args.db, false)?;
+    let store = Store::open_read_only(&args.db)?;
     let steps = {
         let conn = db.lock();
         match (&args.step, args.failed) {

@@ -23,12 +23,14 @@ use std::io::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use crate::cli::{self, Invocation};
 use crate::db::{Db, Durability};
 use crate::error::{Error, OrIo as _, Result, exit};
 use crate::make;
 use crate::progress::{Lines, Loudness, Paint};
+use crate::proof::Proof;
 use crate::run::{RunLock, explain};
 use crate::store::{self, Store};
 
@@ -94,13 +96,15 @@ fn dispatch(command: Invocation) -> Result<u8> {
 }
 
 /// Opens a database for work on it: with the run lock, which has to be kept as long.
-fn open_to_change(dir: &Path, wait: bool) -> Result<(RunLock, Db, Store)> {
+fn open_to_change(dir: &Path, wait: bool) -> Result<(RunLock, Arc<Db>, Store)> {
     // First for reading, which says what is wrong if there is no database, and makes none.
     drop(Db::open_read_only(dir)?);
     let mut progress = Lines::new(std::io::stderr(), Loudness::Normal, Paint::Plain);
     let lock = RunLock::take(dir, wait, &mut progress)?;
     store::prepare(dir)?;
-    Ok((lock, Db::open(dir, Durability::Batch)?, Store::open(dir, true)?))
+    let db = Arc::new(Db::open(dir, Durability::Batch)?);
+    let store = Store::open(dir, Arc::clone(&db) as Arc<dyn Proof>)?;
+    Ok((lock, db, store))
 }
 
 fn fail(err: &Error) -> ExitCode {

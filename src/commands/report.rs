@@ -16,7 +16,7 @@ use super::answer;
 /// Makes the page.
 pub(super) fn report(args: &Report) -> Result<u8> {
     let db = Db::open_read_only(&args.db)?;
-    let store = Store::open(&args.db, false)?;
+    let store = Store::open_read_only(&args.db)?;
     let page = report::page(&db, &store, &args.db)?;
     if args.output == Path::new("-") {
         answer::write(|out| out.write_all(page.as_bytes()))?;

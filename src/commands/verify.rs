@@ -20,7 +20,7 @@ pub(super) fn verify(args: &Verify) -> Result<u8> {
         // So that each object of it is reported, instead of the folder that is missing.
         std::fs::create_dir(&objects).or_io("make the object store", &objects)?;
     }
-    let store = Store::open(&args.db, false)?;
+    let store = Store::open_read_only(&args.db)?;
     let depth = args.data.map_or(Depth::Sizes, Depth::Data);
     let verified = maintain::verify(&db, &store, depth)?;
     let code = if verified.findings.is_empty() { exit::OK } else { exit::DAMAGED };

@@ -42,6 +42,8 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::error::{Error, OrDb, OrIo, Result};
+use crate::object::ObjectHash;
+use crate::proof::Proof;
 
 pub use apply::{Applied, apply};
 pub use commit::{commit, known_object, put_objects};
@@ -208,6 +210,12 @@ impl Db {
     pub fn close(self) -> Result<()> {
         let conn = self.conn.into_inner().unwrap_or_else(PoisonError::into_inner);
         conn.close().map_err(|(_, source)| source).or_db("close the database")
+    }
+}
+
+impl Proof for Db {
+    fn committed_size(&self, hash: &ObjectHash) -> Result<Option<u64>> {
+        known_object(&self.lock(), hash)
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::attempt::NamedObject;
-use crate::db::{Db, Producer, known_object, step_key};
+use crate::db::{Db, Producer, step_key};
 use crate::error::{Error, OrIo, Result};
 use crate::object::ObjectHash;
 use crate::recipe::Recipe;
@@ -40,15 +40,14 @@ impl Workshop<'_> {
     /// Runs a step's script on its input again. What it leaves is in the store, but committed nowhere.
     pub(super) fn run(&mut self, producer: &Producer) -> Result<Report> {
         let attempt = self.describe(producer)?;
-        let (db, store, supervisor) = (self.db, self.store, &self.supervisor);
+        let (store, supervisor) = (self.store, &self.supervisor);
         let scratch = &mut self.scratch;
         // On a thread of its own, because what scripts leave behind is looked for among the children of
         // the first one.
         std::thread::scope(|scope| {
             let worker = std::thread::Builder::new()
                 .spawn_scoped(scope, move || {
-                    let known = |hash: &ObjectHash| known_object(&db.lock(), hash);
-                    step::execute(scratch, store, supervisor, &attempt, &known, &mut |_| {})
+                    step::execute(scratch, store, supervisor, &attempt, &mut |_| {})
                 })
                 .or_io("start a thread of", "/proc/self")?;
             worker.join().unwrap_or_else(|_| {

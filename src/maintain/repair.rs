@@ -215,7 +215,7 @@ impl Repairer<'_> {
     fn reimport(&self, object: &ObjectHash) -> Result<Option<Repair>> {
         let (db, store) = (self.workshop.db, self.workshop.store);
         if *object == ObjectHash::EMPTY {
-            let placed = store.put(b"", &|_| Ok(None))?;
+            let placed = store.put(b"")?;
             self.commit(&[&placed])?;
             return Ok(Some(Repair::Reimported { path: b"/dev/null".to_vec() }));
         }
@@ -226,7 +226,7 @@ impl Repairer<'_> {
         for path in paths {
             let full = as_path(&dir).join(as_path(&path));
             let Ok(mut file) = File::open(&full) else { continue };
-            let placed = store.put_file(&mut file, &|hash| db::known_object(&db.lock(), hash))?;
+            let placed = store.put_file(&mut file)?;
             if placed.hash == *object {
                 self.commit(&[&placed])?;
                 return Ok(Some(Repair::Reimported { path }));

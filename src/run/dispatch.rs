@@ -211,8 +211,7 @@ impl<'a> Dispatcher<'a> {
         if listing.is_empty() {
             return Ok(Effects::default());
         }
-        let placed =
-            engine.store.put(&listing, &|hash| db::known_object(&engine.db.lock(), hash))?;
+        let placed = engine.store.put(&listing)?;
         if engine.committer.durability == Durability::Batch {
             engine.store.sync(&[&placed])?;
         }

@@ -145,8 +145,7 @@ impl Scanner<'_> {
             let before = stat_of(&file.metadata().or_io("look at input", full)?);
             let (object, placed) = match self.store {
                 Some(store) => {
-                    let placed = store
-                        .put_file(&mut file, &|hash| db::known_object(&self.db.lock(), hash))?;
+                    let placed = store.put_file(&mut file)?;
                     (placed.hash, Some(placed))
                 }
                 None => (hash_file(&mut file).or_io("read input", full)?, None),

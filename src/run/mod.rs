@@ -40,6 +40,7 @@ use crate::maintain;
 use crate::make::Jobserver;
 use crate::manifest::Manifest;
 use crate::progress::{Event, Progress, Registered, Summary};
+use crate::proof::Proof;
 use crate::step;
 use crate::store::{self, Store};
 
@@ -125,9 +126,8 @@ fn locked(
     progress: &mut dyn Progress,
 ) -> Result<Summary> {
     store::prepare(db_dir)?;
-    // The folder before the tables: a reader that finds these looks for objects.
-    let store = Arc::new(Store::open(db_dir, true)?);
     let db = Arc::new(Db::open(db_dir, options.durability)?);
+    let store = Arc::new(Store::open(db_dir, Arc::clone(&db) as Arc<dyn Proof>)?);
 
     progress.tell(&Event::Opened {
         manifest: &options.manifest,

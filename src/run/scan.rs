@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::num::NonZeroUsize;
 use std::path::Path;
 
-use crate::db::{self, Argument, Db, Durability, InputRow, Inputs, Stat};
+use crate::db::{Argument, Db, Durability, InputRow, Inputs, Stat};
 use crate::error::{OrIo, Result};
 use crate::ids::TaskId;
 use crate::object::ObjectHash;
@@ -178,7 +178,7 @@ impl Scanner<'_> {
         if let Some(store) = self.store
             && object == ObjectHash::EMPTY
         {
-            let placed = store.put(b"", &|hash| db::known_object(&self.db.lock(), hash))?;
+            let placed = store.put(b"")?;
             self.keep(&[placed])?;
         }
         let conn = self.db.lock();

@@ -90,7 +90,7 @@ fn take_stdin(scanner: &Scanner<'_>) -> Result<ObjectHash> {
     let Some(store) = scanner.store else {
         return super::ingest::hash_file(&mut stdin).or_io("read standard input", path);
     };
-    let placed = store.put_file(&mut stdin, &|hash| db::known_object(&scanner.db.lock(), hash))?;
+    let placed = store.put_file(&mut stdin)?;
     let object = placed.hash;
     scanner.keep(&[placed])?;
     Ok(object)

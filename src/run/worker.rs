@@ -144,10 +144,6 @@ impl Engine {
         let _ = self.messages.send(message);
     }
 
-    fn is_committed(&self, hash: &ObjectHash) -> Result<Option<u64>> {
-        db::known_object(&self.db.lock(), hash)
-    }
-
     /// Runs one attempt. `None`: it was cancelled, which says nothing about the step.
     fn attempt(
         &self,
@@ -169,20 +165,14 @@ impl Engine {
         if self.tell_starts {
             self.say(Message::Started { job: job.clone(), worker: slot.number, at: began });
         }
-        let report = (self.execute)(
-            scratch,
-            &self.store,
-            &self.supervisor,
-            &attempt,
-            &|hash| self.is_committed(hash),
-            &mut |outcome| {
+        let report =
+            (self.execute)(scratch, &self.store, &self.supervisor, &attempt, &mut |outcome| {
                 // Before the outputs are looked at, or another script would start after a failure.
                 if self.is_final(job, outcome) && !self.keep_going {
                     self.stop.advance(Stop::Drain);
                 }
                 drop(token.take());
-            },
-        );
+            });
         let report = report.or_else(|error| self.excuse(error))?;
         self.set_aside(&report.damaged_inputs)?;
         if let Some(free) = report.full_disk {

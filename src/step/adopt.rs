@@ -59,7 +59,7 @@ impl Walk<'_> {
             self.check_unchanged(&file, &stat, has_lease)?;
             self.place(&file, &stat, (dir, name), hash, size)?
         } else {
-            self.store.put_from(&mut &file, self.is_committed)?
+            self.store.put_from(&mut &file)?
         };
         let executable = mode.intersects(Mode::XUSR | Mode::XGRP | Mode::XOTH);
         // From here on it counts, so that it goes again if what follows is refused.
@@ -138,7 +138,7 @@ impl Walk<'_> {
         size: u64,
     ) -> Result<Placed, Unkept> {
         let pinned = (file.as_fd(), stat.st_ino);
-        match self.store.place_open(pinned, dir, name, (hash, size), self.is_committed) {
+        match self.store.place_open(pinned, dir, name, (hash, size)) {
             Ok(Some(placed)) => Ok(placed),
             Ok(None) => Err(self.refuse_changed()),
             Err(Error::Io { source, .. })

@@ -14,7 +14,7 @@ use super::{Attempt, PlacedOutput, Report};
 use crate::attempt::{Outcome, Usage};
 use crate::error::Result;
 use crate::stop::Stop;
-use crate::store::{IsCommitted, Store};
+use crate::store::Store;
 use crate::text::printable;
 
 /// Makes one attempt and tells all there is to know of it. `on_exit` is called exactly once, at the
@@ -32,7 +32,6 @@ pub fn execute(
     store: &Store,
     supervisor: &Supervisor,
     attempt: &Attempt,
-    is_committed: IsCommitted<'_>,
     on_exit: &mut dyn FnMut(&Outcome),
 ) -> Result<Report> {
     let mut script_ended = Once(Some(on_exit));
@@ -40,7 +39,7 @@ pub fn execute(
     if supervisor.stop() >= Stop::Term {
         return Ok(report);
     }
-    let done = Execution { scratch, store, supervisor, attempt, is_committed, report: &mut report }
+    let done = Execution { scratch, store, supervisor, attempt, report: &mut report }
         .run(&mut script_ended);
     if let Err(err) = done {
         scratch.spoil();
@@ -87,7 +86,6 @@ struct Execution<'a> {
     store: &'a Store,
     supervisor: &'a Supervisor,
     attempt: &'a Attempt,
-    is_committed: IsCommitted<'a>,
     report: &'a mut Report,
 }
 
@@ -128,7 +126,7 @@ impl Execution<'_> {
 
     /// Log and outputs; then everything is tidy for the next step.
     fn take_what_it_left(&mut self) -> Result<()> {
-        self.report.log = self.scratch.keep_log(self.store, self.is_committed, log::CAP)?;
+        self.report.log = self.scratch.keep_log(self.store, log::CAP)?;
         if self.report.outcome == Outcome::Succeeded {
             match self.take_outputs() {
                 Ok(outputs) => self.report.outputs = outputs,
@@ -178,7 +176,6 @@ impl Execution<'_> {
         let Scratch { room, buffer, .. } = &mut *self.scratch;
         Walk {
             store: self.store,
-            is_committed: self.is_committed,
             output: &room.output,
             user,
             small: &mut room.small,

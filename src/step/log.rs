@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 use super::input::SMALL;
 use super::scratch::Scratch;
 use crate::error::{OrIo, Result};
-use crate::store::{IsCommitted, Placed, Store};
+use crate::store::{Placed, Store};
 use crate::text;
 
 /// Longest log that is kept whole, in bytes; of a longer one, half of that from either end.
@@ -32,12 +32,7 @@ impl Read for Part<'_> {
 
 impl Scratch {
     /// Puts the log into the store and empties it for the next step; `None` if nothing was written.
-    pub(super) fn keep_log(
-        &mut self,
-        store: &Store,
-        is_committed: IsCommitted<'_>,
-        cap: u64,
-    ) -> Result<Option<Placed>> {
+    pub(super) fn keep_log(&mut self, store: &Store, cap: u64) -> Result<Option<Placed>> {
         let log = &self.room.log;
         let size = rustix::fs::fstat(log).or_io("read the log in", &self.room.path)?.st_size as u64;
         if size == 0 {
@@ -48,13 +43,13 @@ impl Scratch {
             self.buffer.clear();
             let read = part(0, size).read_to_end(&mut self.buffer);
             read.or_io("read the log in", &self.room.path)?;
-            store.put(&self.buffer, is_committed)?
+            store.put(&self.buffer)?
         } else if size <= cap {
-            store.put_from(&mut part(0, size), is_committed)?
+            store.put_from(&mut part(0, size))?
         } else {
             let cut = format!("\n[… {} cut here …]\n", text::size(size - cap));
             let (head, tail) = (part(0, cap / 2), part(size - (cap - cap / 2), size));
-            store.put_from(&mut head.chain(cut.as_bytes()).chain(tail), is_committed)?
+            store.put_from(&mut head.chain(cut.as_bytes()).chain(tail))?
         };
         self.empty_log()?;
         Ok(Some(placed))

@@ -36,7 +36,7 @@ use crate::attempt::{NamedObject, Outcome, Usage};
 use crate::error::Result;
 use crate::make::Share;
 use crate::object::ObjectHash;
-use crate::store::{IsCommitted, Placed, Store};
+use crate::store::{Placed, Store};
 
 pub use execute::execute;
 pub use running::{Running, running};
@@ -54,14 +54,8 @@ pub enum Input {
 }
 
 /// What makes an attempt: [`execute()`], whose place a bench gives to something that takes no time.
-pub type Execute = fn(
-    &mut Scratch,
-    &Store,
-    &Supervisor,
-    &Attempt,
-    IsCommitted<'_>,
-    &mut dyn FnMut(&Outcome),
-) -> Result<Report>;
+pub type Execute =
+    fn(&mut Scratch, &Store, &Supervisor, &Attempt, &mut dyn FnMut(&Outcome)) -> Result<Report>;
 
 /// One attempt to be made.
 #[derive(Debug, Clone)]

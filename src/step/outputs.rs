@@ -12,7 +12,7 @@ use super::input::Small;
 use super::scratch::Folder;
 use super::tree::{self, Entry};
 use crate::error::{Error, OrIo, Result};
-use crate::store::{IsCommitted, Store};
+use crate::store::Store;
 use crate::text::printable;
 
 /// Longest name of an output, in bytes.
@@ -38,7 +38,6 @@ impl From<Error> for Unkept {
 /// One walk.
 pub(super) struct Walk<'a> {
     pub(super) store: &'a Store,
-    pub(super) is_committed: IsCommitted<'a>,
     pub(super) output: &'a Folder,
     /// Whose files can be adopted: our own effective user.
     pub(super) user: u32,
@@ -60,7 +59,7 @@ impl Walk<'_> {
         check_in_place(self.output)?;
         if let Err(unkept) = self.folder(self.output.fd(), 0) {
             for output in self.outputs {
-                self.store.discard(output.object, self.is_committed)?;
+                self.store.discard(output.object)?;
             }
             return Err(unkept);
         }

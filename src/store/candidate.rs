@@ -9,7 +9,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
 use super::shard::{Hold, State};
-use super::{IsCommitted, Placed, Store};
+use super::{Placed, Store};
 use crate::error::{Error, OrIo, Result};
 use crate::object::ObjectHash;
 
@@ -166,20 +166,14 @@ impl<'a> Temp<'a> {
         }
     }
 
-    pub(super) fn place(
-        mut self,
-        hold: Hold,
-        hash: ObjectHash,
-        size: u64,
-        is_committed: IsCommitted<'_>,
-    ) -> Result<Placed> {
+    pub(super) fn place(mut self, hold: Hold, hash: ObjectHash, size: u64) -> Result<Placed> {
         // The mode it was made with has lost the bits of the umask.
         rustix::fs::fchmod(&self.file, Mode::from_raw_mode(MODE))
             .or_io("make read-only", self.store.path(&hash))?;
         let new = Candidate { dir: self.dir, name: self.name.as_bytes(), size, inode: None };
         let placed = self
             .store
-            .place_candidate(hold, hash, &new, is_committed)?
+            .place_candidate(hold, hash, &new)?
             .ok_or_else(|| Error::Internal(format!("object {hash} was swapped")))?;
         self.is_gone = true;
         Ok(placed)

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::Path;
 
-use super::layout;
+use super::{layout, make_folders};
 use crate::error::{Error, OrIo, Result};
 
 /// The layout of this build: objects at `AB/CDEF…`, the database beside them.
@@ -20,21 +20,23 @@ enum Found {
     Older,
 }
 
-/// Writes the file into a new folder, checks it in an old one, and converts one of an older layout. The
-/// caller holds the run lock.
+/// Writes the file into a new folder, checks it in an old one, and converts one of an older layout. Then makes
+/// the folders of the object store. The caller holds the run lock.
 ///
 /// # Errors
 /// [`Error::Foreign`] for a layout that this build doesn't know.
 pub fn prepare(db_dir: &Path) -> Result<()> {
     let path = db_dir.join("format");
     match look(&path)? {
-        Found::Ours => Ok(()),
-        Found::Nothing => write(db_dir, &path),
+        Found::Ours => {}
+        Found::Nothing => write(db_dir, &path)?,
         Found::Older => {
             layout::convert(db_dir)?;
-            write(db_dir, &path)
+            write(db_dir, &path)?;
         }
     }
+    // Before the tables: a reader that finds these looks for objects.
+    make_folders(db_dir)
 }
 
 /// For those who only read, and so can't convert anything.

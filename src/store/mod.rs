@@ -1,5 +1,5 @@
 //! Objects under their names, in file-locked shards: `objects/AB/CDEF…`. Unaware of steps, tasks
-//! and the database: whether an object is *committed* is something it is told.
+//! and the database: whether an object is *committed* it asks its [`Proof`].
 //!
 //! # A name proves nothing, a row proves an object
 //!
@@ -65,8 +65,9 @@ use std::sync::{Arc, Mutex};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::error::{OrIo, Result};
+use crate::error::{Error, OrIo, Result};
 use crate::object::ObjectHash;
+use crate::proof::Proof;
 use crate::text::as_path;
 use known::Known;
 use lock::LockFile;
@@ -75,6 +76,9 @@ use sync::Barrier;
 
 pub use format::prepare;
 pub(crate) use read::Loaded;
+
+/// Folder of the objects, below the database folder.
+const OBJECTS: &str = "objects";
 
 /// Folder of copies being written, below `objects/`.
 const TMP: &str = ".tmp";
@@ -94,8 +98,10 @@ pub struct Store {
 /// The part that guards refer to.
 struct Inner {
     objects: OwnedFd,
-    /// `None` where the store was opened for reading and never written to.
+    /// `None` where the store was opened for reading and nothing was ever written to it.
     tmp: Option<OwnedFd>,
+    /// `None` where the store was opened for reading.
+    proof: Option<Arc<dyn Proof>>,
     shards: Vec<Shard>,
     known: Known,
     /// `objects/` itself was synced, and no shard's folder was made since.
@@ -130,9 +136,6 @@ pub struct Placed {
     hold: Hold,
 }
 
-/// Whether the database has a committed row for an object: its size in bytes if so.
-pub type IsCommitted<'a> = &'a dyn Fn(&ObjectHash) -> Result<Option<u64>>;
-
 /// A shard that nobody else can place objects in. Dropping it gives the shard back.
 ///
 /// Don't take one while the same process keeps a [`Placed`] of that shard: it would wait for itself.
@@ -148,20 +151,32 @@ impl Drop for ShardExclusive {
 }
 
 impl Store {
-    /// Opens (and, if `create`, makes) `db_dir/objects`. With `create`, what dead processes left in
-    /// `objects/.tmp` is removed.
+    /// Opens `db_dir/objects` to place objects in it, which `proof` knows if they are committed. Makes the
+    /// folder if it is missing, and removes what dead processes left in `objects/.tmp`. The caller has
+    /// called [`prepare`] for this folder.
     ///
     /// # Errors
-    /// [`Error::Io`](crate::error::Error::Io) if the folder is missing or can't be made.
-    pub fn open(db_dir: &Path, create: bool) -> Result<Store> {
-        if !create {
-            format::check(db_dir)?;
-        }
-        let root = std::path::absolute(db_dir).or_io("find the folder", db_dir)?.join("objects");
+    /// [`Error::Io`] if the folder can't be made, opened or cleaned.
+    pub fn open(db_dir: &Path, proof: Arc<dyn Proof>) -> Result<Store> {
+        make_folders(db_dir)?;
+        let store = Store::open_with(db_dir, Some(proof))?;
+        store.remove_stale()?;
+        Ok(store)
+    }
+
+    /// Opens `db_dir/objects` only to read from it. Changes nothing, and needs no lock.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the folder is missing or can't be opened; [`Error::Foreign`] if its layout is not
+    /// of this build.
+    pub fn open_read_only(db_dir: &Path) -> Result<Store> {
+        format::check(db_dir)?;
+        Store::open_with(db_dir, None)
+    }
+
+    fn open_with(db_dir: &Path, proof: Option<Arc<dyn Proof>>) -> Result<Store> {
+        let root = std::path::absolute(db_dir).or_io("find the folder", db_dir)?.join(OBJECTS);
         let tmp = root.join(TMP);
-        if create {
-            std::fs::create_dir_all(&tmp).or_io("make the object store", &tmp)?;
-        }
         let objects = open_dir(&root).or_io("open the object store", &root)?;
         let tmp = match open_dir(&tmp) {
             Ok(fd) => Some(fd),
@@ -171,6 +186,7 @@ impl Store {
         let inner = Arc::new(Inner {
             objects,
             tmp,
+            proof,
             shards: (0..=u8::MAX).map(|_| Shard::default()).collect(),
             known: Known::new(),
             is_durable: AtomicBool::new(false),
@@ -178,11 +194,7 @@ impl Store {
             next_name: AtomicU64::new(0),
             barrier: Mutex::new(Barrier::new()),
         });
-        let store = Store { root, inner };
-        if create {
-            store.remove_stale()?;
-        }
-        Ok(store)
+        Ok(Store { root, inner })
     }
 
     /// `DB/objects`, absolute.
@@ -208,13 +220,23 @@ impl Store {
     /// Waits until nobody places objects in a shard (the first byte of their hashes), and keeps it so.
     ///
     /// # Errors
-    /// [`Error::Io`](crate::error::Error::Io) if the lock file can't be made or locked.
+    /// [`Error::Io`] if the lock file can't be made or locked.
     pub fn lock_shard_exclusive(&self, shard: u8) -> Result<ShardExclusive> {
         let path = || self.root.join(format!("../{}/{shard:02x}", lock::FOLDER));
         // Not the shared lock's open file: flock would turn that one's lock into ours.
         let lock = LockFile::open(self.inner.objects.as_fd(), shard).or_io("open", path())?;
         lock.lock_exclusive().or_io("lock", path())?;
         Ok(ShardExclusive { lock })
+    }
+
+    /// The size in bytes of an object's committed row, if it has one.
+    fn committed_size(&self, hash: &ObjectHash) -> Result<Option<u64>> {
+        match &self.inner.proof {
+            Some(proof) => proof.committed_size(hash),
+            None => Err(Error::Internal(format!(
+                "object {hash} is placed in a store that was opened for reading"
+            ))),
+        }
     }
 
     /// `AB/CDEF…`, below `objects/`.
@@ -244,6 +266,12 @@ impl Store {
         }
         Ok(())
     }
+}
+
+/// Makes the folders of an object store in a database folder.
+fn make_folders(db_dir: &Path) -> Result<()> {
+    let tmp = db_dir.join(OBJECTS).join(TMP);
+    std::fs::create_dir_all(&tmp).or_io("make the object store", &tmp)
 }
 
 fn open_dir(path: impl rustix::path::Arg) -> Result<OwnedFd, Errno> {

@@ -9,7 +9,7 @@ use rustix::io::Errno;
 
 use super::candidate::{Candidate, MODE, Temp};
 use super::shard::Hold;
-use super::{IsCommitted, Placed, Store};
+use super::{Placed, Store};
 use crate::error::{Error, OrIo, Result};
 use crate::object::{ObjectHash, ObjectHasher};
 
@@ -21,21 +21,20 @@ impl Store {
     /// becomes the object: chmod 0444, renamed into the shard; or is removed if the object is known.
     ///
     /// # Errors
-    /// [`Error::Io`] if a system call fails, and what `is_committed` gives.
+    /// [`Error::Io`] if a system call fails, and those of the store's [`Proof`](crate::proof::Proof).
     pub fn place(
         &self,
         dir: BorrowedFd<'_>,
         name: &[u8],
         hash: ObjectHash,
         size: u64,
-        is_committed: IsCommitted<'_>,
     ) -> Result<Placed> {
         rustix::fs::chmodat(dir, name, Mode::from_raw_mode(MODE), AtFlags::empty())
             .or_io("make read-only", self.path(&hash))?;
         let candidate = Candidate { dir, name, size, inode: None };
-        self.place_candidate(Hold::take(self, hash)?, hash, &candidate, is_committed)?.ok_or_else(
-            || Error::Internal(format!("object {hash} was swapped while it was placed")),
-        )
+        self.place_candidate(Hold::take(self, hash)?, hash, &candidate)?.ok_or_else(|| {
+            Error::Internal(format!("object {hash} was swapped while it was placed"))
+        })
     }
 
     /// [`Store::place`] for a file that is still open and that a stranger might swap. `None` if the
@@ -46,28 +45,27 @@ impl Store {
         dir: BorrowedFd<'_>,
         name: &[u8],
         (hash, size): (ObjectHash, u64),
-        is_committed: IsCommitted<'_>,
     ) -> Result<Option<Placed>> {
         rustix::fs::fchmod(file, Mode::from_raw_mode(MODE))
             .or_io("make read-only", self.path(&hash))?;
         let candidate = Candidate { dir, name, size, inode: Some(inode) };
-        self.place_candidate(Hold::take(self, hash)?, hash, &candidate, is_committed)
+        self.place_candidate(Hold::take(self, hash)?, hash, &candidate)
     }
 
     /// Bytes in memory become an object.
     ///
     /// # Errors
     /// As for [`Store::place`].
-    pub fn put(&self, bytes: &[u8], is_committed: IsCommitted<'_>) -> Result<Placed> {
+    pub fn put(&self, bytes: &[u8]) -> Result<Placed> {
         let hash = ObjectHash::of(bytes);
         let size = bytes.len() as u64;
-        let hold = match self.find(Hold::take(self, hash)?, hash, size, is_committed)? {
+        let hold = match self.find(Hold::take(self, hash)?, hash, size)? {
             Ok(placed) => return Ok(placed),
             Err(hold) => hold,
         };
         let mut temp = Temp::create(self)?;
         temp.file.write_all(bytes).or_io("write object", self.path(&hash))?;
-        temp.place(hold, hash, size, is_committed)
+        temp.place(hold, hash, size)
     }
 
     /// Copies all that `from` still gives into the store, streaming, in constant memory. The file may
@@ -75,20 +73,20 @@ impl Store {
     ///
     /// # Errors
     /// As for [`Store::place`]; an error of reading `from` is told without its path.
-    pub fn put_file(&self, from: &mut File, is_committed: IsCommitted<'_>) -> Result<Placed> {
-        self.put_from(from, is_committed)
+    pub fn put_file(&self, from: &mut File) -> Result<Placed> {
+        self.put_from(from)
     }
 
     /// [`Store::put_file`] for any source.
     ///
     /// # Errors
     /// As for [`Store::put_file`].
-    pub fn put_from(&self, from: &mut dyn Read, is_committed: IsCommitted<'_>) -> Result<Placed> {
+    pub fn put_from(&self, from: &mut dyn Read) -> Result<Placed> {
         let copying = "copy into the store";
         let mut buffer = Vec::new();
         from.take(IN_MEMORY as u64 + 1).read_to_end(&mut buffer).or_io(copying, &self.root)?;
         if buffer.len() <= IN_MEMORY {
-            return self.put(&buffer, is_committed);
+            return self.put(&buffer);
         }
         let mut temp = Temp::create(self)?;
         let mut hasher = ObjectHasher::default();
@@ -106,19 +104,22 @@ impl Store {
             };
         }
         let hash = hasher.finish();
-        temp.place(Hold::take(self, hash)?, hash, size, is_committed)
+        temp.place(Hold::take(self, hash)?, hash, size)
     }
 
     /// Takes back an object that will not be committed after all. It stays if anybody else has it.
     ///
     /// # Errors
-    /// [`Error::Io`] if it can't be removed, and what `is_committed` gives.
-    pub fn discard(&self, placed: Placed, is_committed: IsCommitted<'_>) -> Result<()> {
+    /// [`Error::Io`] if it can't be removed, and those of the store's [`Proof`](crate::proof::Proof).
+    pub fn discard(&self, placed: Placed) -> Result<()> {
         let hash = placed.hash;
         let shard = self.inner.shard(&hash);
         let before = shard.state().alone_after(&hash);
         // Asked without the mutex, since the answer may wait for another thread's commit.
-        if before.is_none() || self.inner.known.contains(&hash) || is_committed(&hash)?.is_some() {
+        if before.is_none()
+            || self.inner.known.contains(&hash)
+            || self.committed_size(&hash)?.is_some()
+        {
             return Ok(());
         }
         let state = shard.state();
@@ -148,20 +149,14 @@ impl Store {
 
     /// An object that need not be written, because it is in flight, or committed and good. If there is
     /// none, the guard comes back.
-    fn find(
-        &self,
-        mut hold: Hold,
-        hash: ObjectHash,
-        size: u64,
-        is_committed: IsCommitted<'_>,
-    ) -> Result<Result<Placed, Hold>> {
+    fn find(&self, mut hold: Hold, hash: ObjectHash, size: u64) -> Result<Result<Placed, Hold>> {
         let mut state = self.inner.shard(&hash).state();
         let is_in_flight = state.is_in_flight(&hash);
         if is_in_flight {
             hold.fly(&mut state);
         }
         drop(state);
-        if is_in_flight || self.is_committed_and_good(&hash, size, is_committed)? {
+        if is_in_flight || self.is_committed_and_good(&hash, size)? {
             return Ok(Ok(Placed { hash, size, hold }));
         }
         Ok(Err(hold))
@@ -174,7 +169,6 @@ impl Store {
         mut hold: Hold,
         hash: ObjectHash,
         new: &Candidate<'_>,
-        is_committed: IsCommitted<'_>,
     ) -> Result<Option<Placed>> {
         let size = new.size;
         let shard = self.inner.shard(&hash);
@@ -200,26 +194,21 @@ impl Store {
             stray_at = Some(state.landed);
             // Asked without the mutex, since the answer may wait for another thread's commit.
             drop(state);
-            is_known = self.is_committed_and_good(&hash, size, is_committed)?;
+            is_known = self.is_committed_and_good(&hash, size)?;
         }
         new.remove().or_io("remove the second copy of object", at())?;
         Ok(Some(Placed { hash, size, hold }))
     }
 
     /// True only if there is a committed row *and* a file that can be what the row says.
-    fn is_committed_and_good(
-        &self,
-        hash: &ObjectHash,
-        size: u64,
-        is_committed: IsCommitted<'_>,
-    ) -> Result<bool> {
+    fn is_committed_and_good(&self, hash: &ObjectHash, size: u64) -> Result<bool> {
         if !self.lies_good(hash, size)? {
             return Ok(false);
         }
         if self.inner.known.contains(hash) {
             return Ok(true);
         }
-        let is_committed = is_committed(hash)? == Some(size);
+        let is_committed = self.committed_size(hash)? == Some(size);
         if is_committed {
             self.inner.known.note(hash);
         }

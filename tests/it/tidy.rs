@@ -11,7 +11,7 @@ const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 const LAYERS: &[&[&str]] = &[
     &["attempt", "object", "ids", "text", "diff", "duration", "names", "stop", "suggest", "sys"],
     &["make"],
-    &["error", "manifest", "graph", "recipe"],
+    &["error", "proof", "manifest", "graph", "recipe"],
     &["store", "db"],
     &["step"],
     &["progress", "cli", "watch"],

@@ -84,7 +84,6 @@ fn a_missing_working_directory_is_not_blamed_on_the_interpreter() {
         &world.store,
         &world.supervisor,
         &attempt,
-        &|_| Ok(None),
         &mut |_| {},
     );
     match report.unwrap().outcome {
@@ -250,7 +249,6 @@ fn two_workers_lend_the_same_large_object_at_once() {
                         store,
                         supervisor,
                         &attempt,
-                        &|_| Ok(None),
                         &mut |_| {},
                     )
                     .unwrap();

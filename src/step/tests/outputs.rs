@@ -250,7 +250,7 @@ fn a_huge_log_is_cut_in_the_middle() {
     let bytes: Vec<u8> = (0..3 << 20).map(|n: u32| (n >> 12) as u8).collect();
     std::io::Write::write_all(&mut writer, &bytes).unwrap();
     let cap = 2 << 20;
-    let placed = world.scratch.keep_log(&world.store, &|_| Ok(None), cap).unwrap().unwrap();
+    let placed = world.scratch.keep_log(&world.store, cap).unwrap().unwrap();
     let kept = fs::read(world.store.path(&placed.hash)).unwrap();
     assert!(kept.starts_with(&bytes[..1 << 20]) && kept.ends_with(&bytes[2 << 20..]));
     let middle = String::from_utf8_lossy(&kept[1 << 20..kept.len() - (1 << 20)]).into_owned();

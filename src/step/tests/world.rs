@@ -1,9 +1,8 @@
 //! A store, a supervisor and one worker's scratch in a folder of their own.
 
-use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -11,6 +10,7 @@ use tempfile::TempDir;
 use crate::attempt::{NamedObject, Outcome};
 use crate::error::Result;
 use crate::object::ObjectHash;
+use crate::proof::{Proof, Rows};
 use crate::step::{Attempt, Input, Report, Scratch, Supervisor, execute};
 use crate::stop::StopSwitch;
 use crate::store::Store;
@@ -24,7 +24,7 @@ pub(super) struct World {
     pub(super) stop: Arc<StopSwitch>,
     pub(super) supervisor: Arc<Supervisor>,
     pub(super) scratch: Scratch,
-    pub(super) committed: Mutex<HashMap<ObjectHash, u64>>,
+    pub(super) committed: Arc<Rows>,
     pub(super) input: Input,
     pub(super) timeout: Option<Duration>,
     pub(super) env: Vec<(String, String)>,
@@ -35,14 +35,15 @@ impl World {
     pub(super) fn new() -> World {
         let dir = tempfile::tempdir().unwrap();
         let stop = Arc::new(StopSwitch::default());
-        let store = Store::open(dir.path(), true).unwrap();
+        let committed = Arc::new(Rows::default());
+        let store = Store::open(dir.path(), Arc::clone(&committed) as Arc<dyn Proof>).unwrap();
         let scratch = Scratch::create(&dir.path().join("scratch/run"), 0).unwrap();
         World {
             store,
             scratch,
             supervisor: Arc::new(Supervisor::new(GRACE, Arc::clone(&stop)).unwrap()),
             stop,
-            committed: Mutex::default(),
+            committed,
             input: Input::One(NamedObject {
                 name: Vec::new(),
                 object: ObjectHash::EMPTY,
@@ -66,8 +67,8 @@ impl World {
 
     /// Commits bytes as an object.
     pub(super) fn object(&self, bytes: &[u8]) -> ObjectHash {
-        let placed = self.store.put(bytes, &|_| Ok(None)).unwrap();
-        self.committed.lock().unwrap().insert(placed.hash, placed.size);
+        let placed = self.store.put(bytes).unwrap();
+        self.committed.insert(placed.hash, placed.size);
         placed.hash
     }
 
@@ -104,16 +105,10 @@ impl World {
     pub(super) fn try_run(&mut self, script: &str) -> Result<Report> {
         let attempt = self.attempt(script);
         let mut exits = 0;
-        let is_committed =
-            |hash: &ObjectHash| Ok(self.committed.lock().unwrap().get(hash).copied());
-        let report = execute(
-            &mut self.scratch,
-            &self.store,
-            &self.supervisor,
-            &attempt,
-            &is_committed,
-            &mut |_| exits += 1,
-        );
+        let report =
+            execute(&mut self.scratch, &self.store, &self.supervisor, &attempt, &mut |_| {
+                exits += 1
+            });
         assert_eq!(exits, 1, "on_exit is called once, whatever happens");
         report
     }
@@ -121,11 +116,9 @@ impl World {
     /// Runs a step and commits it.
     pub(super) fn run(&mut self, script: &str) -> Report {
         let report = self.try_run(script).unwrap();
-        let mut committed = self.committed.lock().unwrap();
         for placed in report.outputs.iter().map(|output| &output.object).chain(&report.log) {
-            committed.insert(placed.hash, placed.size);
+            self.committed.insert(placed.hash, placed.size);
         }
-        drop(committed);
         report
     }
 

@@ -75,10 +75,10 @@ fn gc_waits_for_everybody_who_has_placed_something_in_the_shard() {
     assert!(is_locked(&world.store));
     // Another shard is not concerned.
     drop(world.store.lock_shard_exclusive(shard.wrapping_add(1)).unwrap());
-    let store = Arc::new(Store::open(world.dir.path(), false).unwrap());
+    let store = Store::open(world.dir.path(), Arc::new(Rows::default())).unwrap();
     let (sender, receiver) = std::sync::mpsc::channel();
     let waiting = std::thread::spawn(move || {
-        let placed = store.put(b"busy", &|_| Ok(None)).unwrap();
+        let placed = store.put(b"busy").unwrap();
         sender.send(()).unwrap();
         drop(placed);
     });

@@ -4,45 +4,61 @@ mod barrier;
 mod placing;
 mod reading;
 
-use std::collections::HashMap;
 use std::fs;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 
 use tempfile::TempDir;
 
 use super::*;
 use crate::error::Error;
+use crate::proof::Rows;
 
 struct World {
     dir: TempDir,
     store: Store,
-    committed: Mutex<HashMap<ObjectHash, u64>>,
+    database: Arc<Database>,
+}
+
+/// What the store asks.
+#[derive(Default)]
+struct Database {
+    rows: Rows,
     questions: AtomicUsize,
+    /// Done once, after the answer to a question was found and before it is given.
+    meanwhile: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+}
+
+impl Proof for Database {
+    fn committed_size(&self, hash: &ObjectHash) -> Result<Option<u64>> {
+        self.questions.fetch_add(1, Ordering::SeqCst);
+        let answer = self.rows.committed_size(hash);
+        let meanwhile = self.meanwhile.lock().unwrap().take();
+        if let Some(meanwhile) = meanwhile {
+            meanwhile();
+        }
+        answer
+    }
 }
 
 impl World {
     fn new() -> World {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path(), true).unwrap();
-        World { dir, store, committed: Mutex::default(), questions: AtomicUsize::new(0) }
-    }
-
-    fn ask(&self, hash: &ObjectHash) -> Result<Option<u64>> {
-        self.questions.fetch_add(1, Ordering::SeqCst);
-        Ok(self.committed.lock().unwrap().get(hash).copied())
+        let database = Arc::new(Database::default());
+        let store = Store::open(dir.path(), Arc::clone(&database) as Arc<dyn Proof>).unwrap();
+        World { dir, store, database }
     }
 
     fn put(&self, bytes: &[u8]) -> Placed {
-        self.store.put(bytes, &|hash| self.ask(hash)).unwrap()
+        self.store.put(bytes).unwrap()
     }
 
     fn commit(&self, placed: Placed) -> ObjectHash {
         self.store.sync(&[&placed]).unwrap();
-        self.committed.lock().unwrap().insert(placed.hash, placed.size);
+        self.database.rows.insert(placed.hash, placed.size);
         self.store.note_committed(&placed.hash);
         placed.hash
     }
@@ -54,7 +70,7 @@ impl World {
         fs::write(scratch.join("file"), bytes).unwrap();
         let dir = fs::File::open(&scratch).unwrap();
         let (hash, size) = (ObjectHash::of(bytes), bytes.len() as u64);
-        let placed = self.store.place(dir.as_fd(), b"file", hash, size, &|hash| self.ask(hash));
+        let placed = self.store.place(dir.as_fd(), b"file", hash, size);
         assert!(!scratch.join("file").exists());
         placed.unwrap()
     }

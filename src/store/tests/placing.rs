@@ -10,7 +10,7 @@ fn bytes_and_files_become_read_only_objects_under_their_names() {
         let source = world.dir.path().join("source");
         fs::write(&source, bytes).unwrap();
         let mut file = fs::File::open(&source).unwrap();
-        let placed = world.store.put_file(&mut file, &|_| Ok(None)).unwrap();
+        let placed = world.store.put_file(&mut file).unwrap();
         assert_eq!((placed.hash, placed.size), (ObjectHash::of(bytes), bytes.len() as u64));
         let path = world.store.path(&placed.hash);
         let hex = placed.hash.hex();
@@ -47,12 +47,12 @@ fn the_database_is_asked_once_for_the_same_bytes() {
     let world = World::new();
     let hash = world.commit(world.place(b"often"));
     world.store.forget(&hash);
-    world.questions.store(0, Ordering::SeqCst);
+    world.database.questions.store(0, Ordering::SeqCst);
     for _ in 0..10 {
         world.place(b"often");
         world.put(b"often");
     }
-    assert_eq!(world.questions.load(Ordering::SeqCst), 1);
+    assert_eq!(world.database.questions.load(Ordering::SeqCst), 1);
 }
 
 #[test]
@@ -112,7 +112,7 @@ fn an_object_in_flight_is_joined_and_still_has_to_be_synced() {
     let second = world.place(b"same");
     let third = world.put(b"same");
     assert_eq!(world.inode(&first.hash), inode);
-    assert_eq!(world.questions.load(Ordering::SeqCst), 0);
+    assert_eq!(world.database.questions.load(Ordering::SeqCst), 0);
     assert!(!world.is_durable(&second) && !world.is_durable(&third));
     // The first one's step is refused: nothing of it is committed. The others hold the object.
     drop(first);
@@ -128,38 +128,33 @@ fn an_object_in_flight_is_joined_and_still_has_to_be_synced() {
 
 #[test]
 fn a_commit_between_question_and_rename_is_noticed() {
-    let world = World::new();
     for via_put in [true, false] {
-        let bytes = format!("raced {via_put}").into_bytes();
-        let hash = ObjectHash::of(&bytes);
-        let stray = vec![b'x'; bytes.len()];
-        plant(&world.store.path(&hash), &stray);
-        let committed_inode = AtomicUsize::new(0);
+        let world = Arc::new(World::new());
+        let bytes = b"raced";
+        let hash = ObjectHash::of(bytes);
+        plant(&world.store.path(&hash), &[b'x'; 5]);
+        let committed_inode = Arc::new(AtomicUsize::new(0));
         // While the first one asks the database, another one places and commits the very object.
-        let ask = |asked: &ObjectHash| {
-            let answer = world.ask(asked)?;
-            if committed_inode.load(Ordering::SeqCst) == 0 {
-                committed_inode.store(1, Ordering::SeqCst);
-                let placed = world.place(&bytes);
-                world.commit(placed);
-                world.store.forget(&hash);
-                committed_inode.store(world.inode(&hash) as usize, Ordering::SeqCst);
-            }
-            Ok(answer)
-        };
+        let (rival, inode) = (Arc::clone(&world), Arc::clone(&committed_inode));
+        *world.database.meanwhile.lock().unwrap() = Some(Box::new(move || {
+            let placed = rival.place(bytes);
+            rival.commit(placed);
+            rival.store.forget(&hash);
+            inode.store(rival.inode(&hash) as usize, Ordering::SeqCst);
+        }));
         let placed = if via_put {
-            world.store.put(&bytes, &ask).unwrap()
+            world.store.put(bytes).unwrap()
         } else {
             let folder = world.dir.path().join("first");
             fs::create_dir(&folder).unwrap();
-            fs::write(folder.join("x"), &bytes).unwrap();
+            fs::write(folder.join("x"), bytes).unwrap();
             let dir = fs::File::open(&folder).unwrap();
-            world.store.place(dir.as_fd(), b"x", hash, bytes.len() as u64, &ask).unwrap()
+            world.store.place(dir.as_fd(), b"x", hash, bytes.len() as u64).unwrap()
         };
         assert_eq!(world.inode(&hash) as usize, committed_inode.load(Ordering::SeqCst));
         assert!(world.is_durable(&placed));
+        world.assert_tidy();
     }
-    world.assert_tidy();
 }
 
 #[test]
@@ -188,10 +183,8 @@ fn a_swapped_candidate_is_not_taken() {
     fs::rename(world.dir.path().join("other"), &path).unwrap();
     let dir = fs::File::open(world.dir.path()).unwrap();
     let hash = ObjectHash::of(b"hashed");
-    let placed = world
-        .store
-        .place_open((hashed.as_fd(), inode), dir.as_fd(), b"out", (hash, 6), &|_| Ok(None))
-        .unwrap();
+    let placed =
+        world.store.place_open((hashed.as_fd(), inode), dir.as_fd(), b"out", (hash, 6)).unwrap();
     assert!(placed.is_none());
     assert!(!world.store.path(&hash).exists());
     assert!(!world.store.inner.shard(&hash).state().is_in_flight(&hash));
@@ -213,7 +206,7 @@ fn threads_that_place_the_same_objects_agree() {
             });
         }
     });
-    assert_eq!(world.committed.lock().unwrap().len(), 20);
+    assert_eq!(world.database.rows.len(), 20);
     assert!(world.store.inner.shards.iter().all(|shard| shard.state().is_idle()));
     world.assert_tidy();
 }
@@ -221,7 +214,7 @@ fn threads_that_place_the_same_objects_agree() {
 #[test]
 fn what_is_discarded_goes_unless_somebody_else_has_it() {
     let world = World::new();
-    let discard = |placed| world.store.discard(placed, &|hash| world.ask(hash)).unwrap();
+    let discard = |placed| world.store.discard(placed).unwrap();
     let (first, second) = (world.put(b"twice"), world.put(b"twice"));
     let path = world.store.path(&first.hash);
     discard(first);

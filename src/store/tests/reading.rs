@@ -32,11 +32,11 @@ fn opening_removes_what_dead_writers_left_and_nothing_else() {
     for name in ["4194304999-1", "stray-3", &own] {
         fs::write(tmp.join(name), "x").unwrap();
     }
-    drop(Store::open(world.dir.path(), false).unwrap());
+    drop(Store::open_read_only(world.dir.path()).unwrap());
     assert_eq!(fs::read_dir(&tmp).unwrap().count(), 3);
-    drop(Store::open(world.dir.path(), true).unwrap());
+    drop(Store::open(world.dir.path(), Arc::new(Rows::default())).unwrap());
     let left: Vec<_> =
         fs::read_dir(&tmp).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left, [own.as_str()]);
-    assert!(Store::open(&world.dir.path().join("none"), false).is_err());
+    assert!(Store::open_read_only(&world.dir.path().join("none")).is_err());
 }

@@ -28,7 +28,7 @@ use std::sync::Arc;
 use crate::cli::{self, Invocation};
 use crate::db::{Db, Durability};
 use crate::error::{Error, OrIo as _, Result, exit};
-use crate::make;
+use crate::jobserver;
 use crate::progress::{Lines, Loudness, Paint};
 use crate::proof::Proof;
 use crate::run::{RunLock, explain};
@@ -37,7 +37,7 @@ use crate::store::{self, Store};
 /// Runs a command line to its exit code. No panic reaches the user.
 pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     // Before any file is opened, whose number could be that of make's pipe.
-    make::inherited();
+    jobserver::inherited();
     std::panic::set_hook(Box::new(|panic| {
         complain(&format!(
             "internal error: {panic}\nthis is a bug in task-pipeline; nothing that was committed is lost"
@@ -71,7 +71,7 @@ fn dispatch(command: Invocation) -> Result<u8> {
     match command {
         Invocation::Run(args) if args.dry_run => plan::plan(&args, false),
         // Recipe lines with a `+`, which we ask for, are run by `make -n` as well.
-        Invocation::Run(args) if make::inherited().runs_nothing => plan::plan(&args, false),
+        Invocation::Run(args) if jobserver::inherited().runs_nothing => plan::plan(&args, false),
         Invocation::Run(args) if args.watch => watch::watch(&args),
         Invocation::Run(args) => run::run(&args),
         Invocation::Plan(args) => {

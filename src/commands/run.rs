@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::cli::{self, Run};
 use crate::db::Durability;
 use crate::error::{Error, OrIo as _, Result, exit};
-use crate::make;
+use crate::jobserver;
 use crate::progress::{
     Bar, Begun, Event, JsonLines, Lines, Loudness, Paint, Progress as _, Several, Trace,
 };
@@ -120,7 +120,7 @@ pub(super) fn options(args: &Run) -> Result<RunOptions> {
         cli::Durability::Off => Durability::Off,
     };
     let cpus = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-    let make = make::inherited();
+    let make = jobserver::inherited();
     let no_jobserver = make.out_of_reach.filter(|_| args.jobs.is_none());
     // With a jobserver as many as there are tokens: make says how many there are at most. Without one its
     // -j says nothing of others, but that one job is one.

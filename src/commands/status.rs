@@ -8,9 +8,8 @@ use serde_json::{Value, json};
 use crate::cli::Status;
 use crate::db::{self, Db, RunStatus, TaskStatus};
 use crate::error::{Result, exit};
-use crate::run::utc;
 use crate::step::{self, Running};
-use crate::text::{printable, size, span};
+use crate::text::{printable, size, span, utc};
 
 use super::answer;
 

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use crate::text::{printable, printable_line, span};
+use crate::text::{plural, printable, printable_line, span};
 
 use super::{Event, Failure, Paint, Progress, StepName, Summary};
 
@@ -89,10 +89,6 @@ pub(super) fn text(event: &Event<'_>, loudness: Loudness, paint: Paint) -> Optio
         | Event::Committed(_)
         | Event::Exits { .. } => return None,
     })
-}
-
-fn plural(count: u64) -> &'static str {
-    if count == 1 { "" } else { "s" }
 }
 
 pub(super) fn step_text(name: &StepName<'_>) -> String {

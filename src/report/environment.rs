@@ -4,8 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::db::{self, ReportRun};
-use crate::run::utc;
-use crate::text::path_bytes;
+use crate::text::{path_bytes, utc};
 
 use super::facts::Facts;
 use super::html::{count, html, name, text};

@@ -8,8 +8,8 @@ use std::time::SystemTime;
 use crate::db::{self, Db, FailedStep, ReportRun, ReportTask};
 use crate::error::Result;
 use crate::ids::{RunId, TaskId};
-use crate::run::{runner, utc};
-use crate::text::{as_path, path_bytes, printable};
+use crate::run::runner;
+use crate::text::{as_path, path_bytes, printable, utc};
 
 use super::slowest::Slowest;
 use super::spread::Spreads;

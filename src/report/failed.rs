@@ -2,9 +2,8 @@
 
 use crate::db::FailedStep;
 use crate::error::{Error, OrIo as _, Result};
-use crate::run::{TAIL_LINES, tail};
 use crate::store::Store;
-use crate::text::span;
+use crate::text::{TAIL_LINES, span, tail};
 
 use super::facts::Facts;
 use super::html::{count, html, name, text};
@@ -109,7 +108,7 @@ fn lines(step: &FailedStep, store: &Store) -> Result<Vec<Vec<u8>>, Error> {
     let path = store.path(log);
     let mut file = store.open_object(log)?;
     file.metadata().or_io("read the log", &path)?;
-    tail(&mut file, &path, TAIL_LINES)
+    tail(&mut file, TAIL_LINES).or_io("read the log", &path)
 }
 
 fn outcome(step: &FailedStep) -> String {

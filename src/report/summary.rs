@@ -1,8 +1,7 @@
 //! What it comes to: the first screen of the page.
 
 use crate::db::ReportRun;
-use crate::run::utc;
-use crate::text::{printable, size};
+use crate::text::{printable, size, utc};
 
 use super::facts::Facts;
 use super::html::{At, Escaped, count, grouped, html, name, text};

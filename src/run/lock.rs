@@ -87,7 +87,7 @@ impl RunLock {
             "pid {} on {}, since {}\n",
             std::process::id(),
             host.trim(),
-            super::digest::utc(super::now_ms())
+            crate::text::utc(super::now_ms())
         );
         self.file.set_len(0).or_io("sign the lock", path)?;
         self.file.seek(SeekFrom::Start(0)).or_io("sign the lock", path)?;

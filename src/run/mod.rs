@@ -4,7 +4,6 @@
 mod backlog;
 mod committer;
 mod delayed;
-mod digest;
 mod disk;
 mod dispatch;
 mod files;
@@ -36,15 +35,14 @@ use crate::db::{self, Applied, Complete, Db, Durability, RunRow};
 use crate::error::{Error, OrIo, Result};
 use crate::graph::Graph;
 use crate::ids::{RunId, TaskIndex};
+use crate::jobserver::Jobserver;
 use crate::maintain;
-use crate::make::Jobserver;
 use crate::manifest::Manifest;
 use crate::progress::{Event, Progress, Registered, Summary};
 use crate::proof::Proof;
 use crate::step;
 use crate::store::{self, Store};
 
-pub(crate) use digest::{TAIL_LINES, tail, utc};
 pub(crate) use disk::explain;
 pub use forecast::{Forecast, TaskForecast};
 pub use lock::RunLock;

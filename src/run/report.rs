@@ -8,9 +8,9 @@ use crate::error::{OrIo, Result};
 use crate::progress::Failure;
 use crate::step::Report;
 use crate::store::Placed;
+use crate::text::{TAIL_LINES, tail};
 
 use super::committer::Ready;
-use super::digest::{TAIL_LINES, tail};
 use super::shared::{Finish, Job};
 use super::worker::Engine;
 
@@ -69,7 +69,8 @@ impl Engine {
         let mut log_tail = Vec::new();
         if let Some(log) = log {
             let mut file = self.store.open_object(&log.hash)?;
-            log_tail = tail(&mut file, &self.store.path(&log.hash), TAIL_LINES)?;
+            log_tail =
+                tail(&mut file, TAIL_LINES).or_io("read the log", self.store.path(&log.hash))?;
         }
         Ok(Failure {
             step: job.leaf.step,

@@ -9,7 +9,7 @@ use threadpool::ThreadPool;
 use crate::db::Db;
 use crate::error::{Error, OrIo, Result};
 use crate::ids::{RunId, TaskIndex};
-use crate::make::{Jobserver, Share};
+use crate::jobserver::{Jobserver, Share};
 use crate::progress::{Event, Progress, Summary};
 use crate::step::{self, Supervisor};
 use crate::stop::StopSwitch;

@@ -34,7 +34,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::attempt::{NamedObject, Outcome, Usage};
 use crate::error::Result;
-use crate::make::Share;
+use crate::jobserver::Share;
 use crate::object::ObjectHash;
 use crate::store::{Placed, Store};
 

@@ -10,7 +10,7 @@ const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 /// otherwise.
 const LAYERS: &[&[&str]] = &[
     &["attempt", "object", "ids", "text", "diff", "duration", "names", "stop", "suggest", "sys"],
-    &["make"],
+    &["jobserver"],
     &["error", "proof", "manifest", "graph", "recipe"],
     &["store", "db"],
     &["step"],

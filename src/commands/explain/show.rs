@@ -134,7 +134,7 @@ fn write_step(step: &OfStep, out: &mut dyn Write) -> Result<()> {
     for AttemptOfRun { record, run, .. } in &step.attempts {
         let outcome = &record.outcome;
         let code = outcome.code().map(|code| format!(" {code}")).unwrap_or_default();
-        let begun = crate::run::utc(record.started_ms);
+        let begun = crate::text::utc(record.started_ms);
         writeln!(out, "attempt {} in run {run}, {begun}: {}{code}", record.number, outcome.word())?;
     }
     let shown = |input: &InputObject| {

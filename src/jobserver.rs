@@ -36,11 +36,11 @@ pub struct Inherited {
 #[derive(Debug, Clone)]
 pub struct Jobserver {
     client: Client,
-    place: Arc<Place>,
+    address: Arc<Address>,
 }
 
 #[derive(Debug)]
-enum Place {
+enum Address {
     /// Descriptors of this process.
     Pipe(RawFd, RawFd),
     /// Absolute path.
@@ -70,15 +70,15 @@ fn look() -> Inherited {
     let mut inherited =
         Inherited { jobs: jobs(&flags), runs_nothing: runs_nothing(&flags), ..Default::default() };
     let value = found.var.map(|(_, value)| value.to_string_lossy().into_owned());
-    let place = value.as_deref().and_then(auth).and_then(place);
-    match (found.client, place) {
-        (Ok(client), Some(place)) if place.is_sound() => {
-            inherited.jobserver = Some(Jobserver { client, place: Arc::new(place) });
+    let address = value.as_deref().and_then(auth).and_then(address);
+    match (found.client, address) {
+        (Ok(client), Some(address)) if address.is_sound() => {
+            inherited.jobserver = Some(Jobserver { client, address: Arc::new(address) });
         }
         (Err(err), _)
             if matches!(err.kind(), FromEnvErrorKind::NoEnvVar | FromEnvErrorKind::NoJobserver) => {
         }
-        (_, Some(Place::Fifo(_))) => inherited.out_of_reach = Some("its FIFO can't be opened"),
+        (_, Some(Address::Fifo(_))) => inherited.out_of_reach = Some("its FIFO can't be opened"),
         (_, _) => {
             inherited.out_of_reach = Some("begin this line of the recipe with `+`");
         }
@@ -86,12 +86,12 @@ fn look() -> Inherited {
     inherited
 }
 
-impl Place {
+impl Address {
     /// Whether it is what make says: one pipe, one end to read from and one to write to.
     fn is_sound(&self) -> bool {
         match *self {
-            Place::Fifo(_) => true,
-            Place::Pipe(read, write) => match (sys::pipe_of(read), sys::pipe_of(write)) {
+            Address::Fifo(_) => true,
+            Address::Pipe(read, write) => match (sys::pipe_of(read), sys::pipe_of(write)) {
                 (Some(from), Some(to)) => {
                     read > 2 && write > 2 && from.can_read && to.can_write && from.id == to.id
                 }
@@ -108,14 +108,14 @@ fn auth(flags: &str) -> Option<&str> {
     rest.split(' ').next()
 }
 
-fn place(auth: &str) -> Option<Place> {
+fn address(auth: &str) -> Option<Address> {
     if let Some(path) = auth.strip_prefix("fifo:") {
         // A script's working directory is another one.
         let path = std::path::absolute(path).ok()?;
-        return Some(Place::Fifo(path.to_str()?.to_owned()));
+        return Some(Address::Fifo(path.to_str()?.to_owned()));
     }
     let (read, write) = auth.split_once(',')?;
-    Some(Place::Pipe(read.parse().ok()?, write.parse().ok()?))
+    Some(Address::Pipe(read.parse().ok()?, write.parse().ok()?))
 }
 
 /// Jobs that a run can do at once: each is a thread.
@@ -145,9 +145,9 @@ impl Jobserver {
         let mut probe = Command::new("");
         client.configure(&mut probe);
         let flags = probe.get_envs().find_map(|(_, value)| value?.to_str());
-        let place = flags.and_then(auth).and_then(place);
-        let place = place.ok_or_else(|| io::Error::other("the jobserver has no name"))?;
-        Ok(Jobserver { client, place: Arc::new(place) })
+        let address = flags.and_then(auth).and_then(address);
+        let address = address.ok_or_else(|| io::Error::other("the jobserver has no name"))?;
+        Ok(Jobserver { client, address: Arc::new(address) })
     }
 
     /// For taking tokens and giving them back.
@@ -163,35 +163,35 @@ impl Jobserver {
     pub fn share(&self, jobs: usize) -> io::Result<Share> {
         let is_pipe = make_is_older_than_its_fifos();
         let mut open = Vec::new();
-        match &*self.place {
-            Place::Fifo(path) if is_pipe => {
+        match &*self.address {
+            Address::Fifo(path) if is_pipe => {
                 // For both at once, or opening would wait for somebody at the other end.
                 for _ in 0..2 {
                     let file = OpenOptions::new().read(true).write(true).open(path)?;
                     open.push(sys::duplicate_high(file.as_raw_fd())?);
                 }
             }
-            Place::Fifo(_) => {}
+            Address::Fifo(_) => {}
             // High numbers, because a script may have uses of its own for the low ones.
-            Place::Pipe(read, write) => {
+            Address::Pipe(read, write) => {
                 open.push(sys::duplicate_high(*read)?);
                 open.push(sys::duplicate_high(*write)?);
             }
         }
         let numbers: Vec<RawFd> = open.iter().map(AsRawFd::as_raw_fd).collect();
-        let (auth, fds) = match (&*self.place, numbers.as_slice()) {
+        let (auth, fds) = match (&*self.address, numbers.as_slice()) {
             (_, &[read, write]) if is_pipe => {
                 let auth =
                     format!("--jobserver-fds={read},{write} --jobserver-auth={read},{write}");
                 (auth, numbers)
             }
             // The kernel gives a pipe a name too, for as long as we live.
-            (Place::Pipe(..), &[read, _]) => {
+            (Address::Pipe(..), &[read, _]) => {
                 let auth = format!("--jobserver-auth=fifo:/proc/{}/fd/{read}", std::process::id());
                 (auth, Vec::new())
             }
-            (Place::Pipe(..), _) => return Err(io::Error::other("the jobserver is gone")),
-            (Place::Fifo(path), _) => (format!("--jobserver-auth=fifo:{path}"), Vec::new()),
+            (Address::Pipe(..), _) => return Err(io::Error::other("the jobserver is gone")),
+            (Address::Fifo(path), _) => (format!("--jobserver-auth=fifo:{path}"), Vec::new()),
         };
         // As make writes it: the first word, empty here, is for letters.
         let value = format!(" -j{jobs} {auth}");
@@ -228,12 +228,12 @@ mod tests {
 
     #[test]
     fn what_is_no_number_is_no_pipe() {
-        assert!(matches!(place("3,4"), Some(Place::Pipe(3, 4))));
+        assert!(matches!(address("3,4"), Some(Address::Pipe(3, 4))));
         for auth in ["", "3", "3,", ",4", "a,b", "99999999999,4"] {
-            assert!(place(auth).is_none(), "{auth}");
+            assert!(address(auth).is_none(), "{auth}");
         }
-        assert!(!Place::Pipe(-2, -2).is_sound() && !Place::Pipe(1000, 1001).is_sound());
-        assert!(matches!(place("fifo:/a"), Some(Place::Fifo(path)) if path == "/a"));
+        assert!(!Address::Pipe(-2, -2).is_sound() && !Address::Pipe(1000, 1001).is_sound());
+        assert!(matches!(address("fifo:/a"), Some(Address::Fifo(path)) if path == "/a"));
     }
 
     #[test]
@@ -253,8 +253,8 @@ mod tests {
         let (read, write) = io::pipe().unwrap();
         let (other, _) = io::pipe().unwrap();
         let (read, write, other) = (read.as_raw_fd(), write.as_raw_fd(), other.as_raw_fd());
-        assert!(Place::Pipe(read, write).is_sound());
-        assert!(!Place::Pipe(other, write).is_sound(), "two pipes");
-        assert!(!Place::Pipe(write, read).is_sound(), "the wrong ends");
+        assert!(Address::Pipe(read, write).is_sound());
+        assert!(!Address::Pipe(other, write).is_sound(), "two pipes");
+        assert!(!Address::Pipe(write, read).is_sound(), "the wrong ends");
     }
 }

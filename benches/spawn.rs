@@ -4,7 +4,6 @@
 
 mod common;
 
-use std::ffi::OsString;
 use std::fs::File;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -14,8 +13,9 @@ use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use task_pipeline::attempt::{NamedObject, Outcome};
+use task_pipeline::ids::StepId;
 use task_pipeline::object::ObjectHash;
-use task_pipeline::step::{Attempt, GRACE, Input, Scratch, Supervisor, execute};
+use task_pipeline::step::{Attempt, GRACE, Input, Scratch, Script, Supervisor, execute};
 use task_pipeline::store::Store;
 
 const SCRIPTS: [(&str, &str); 2] = [
@@ -39,7 +39,7 @@ impl Bare {
         Bare { folder, log }
     }
 
-    fn run(&self, step: u64) {
+    fn run(&self, step: i64) {
         let status = Command::new("sh")
             .args([Path::new("-e"), &self.folder.join("script")])
             .current_dir(&self.folder)
@@ -61,49 +61,48 @@ struct Ours {
     store: Store,
     scratch: Scratch,
     supervisor: Supervisor,
-    script: Arc<Path>,
-    dir: Arc<Path>,
-    interpreter: Arc<[String]>,
+    script: Arc<Script>,
     input: ObjectHash,
 }
 
 impl Ours {
     fn new(script: &str) -> Ours {
         let folder = common::folder();
-        let path = folder.join("script");
-        std::fs::write(&path, script).unwrap();
         let store = Store::open(&folder, Arc::new(common::NoRows)).unwrap();
         let input = store.put(b"line\n").unwrap().hash;
         Ours {
             store,
             scratch: Scratch::create(&folder.join("scratch"), 0).unwrap(),
             supervisor: Supervisor::new(GRACE, Arc::default()).unwrap(),
-            script: path.into(),
-            dir: folder.into(),
-            interpreter: ["sh".to_owned(), "-e".to_owned()].into(),
+            script: Arc::new(Script {
+                task: "task".to_owned(),
+                interpreter: vec!["sh".to_owned(), "-e".to_owned()],
+                bytes: script.into(),
+                dir: folder.into(),
+                env: Vec::new(),
+                timeout: None,
+                wants_jobserver: false,
+            }),
             input,
         }
     }
 
-    fn run(&mut self, step: u64) {
-        let variable = |name: &str, value: String| (OsString::from(name), OsString::from(value));
+    fn run(&mut self, step: i64) {
         let attempt = Attempt {
+            step: StepId(step),
+            number: 1,
+            key: self.input,
             input: Input::One(NamedObject {
                 name: format!("f{step}").into(),
                 object: self.input,
                 executable: false,
             }),
-            interpreter: Arc::clone(&self.interpreter),
             script: Arc::clone(&self.script),
-            dir: Arc::clone(&self.dir),
-            env: vec![variable("STEP_ID", step.to_string())],
-            timeout: None,
-            jobserver: None,
         };
         let Ours { store, scratch, supervisor, .. } = self;
-        let report = execute(scratch, store, supervisor, &attempt, &mut |_| {});
-        let report = report.unwrap();
-        assert_eq!((report.outcome, report.outputs.len()), (Outcome::Succeeded, 1));
+        let ran = execute(scratch, store, supervisor, None, &attempt, &mut |_| {});
+        let (report, _placed) = ran.unwrap();
+        assert_eq!((report.record.outcome, report.outputs.len()), (Outcome::Succeeded, 1));
     }
 }
 

@@ -10,6 +10,7 @@ pub mod db;
 pub mod diff;
 pub mod duration;
 pub mod error;
+pub mod exec;
 pub mod graph;
 pub mod ids;
 pub mod jobserver;

@@ -5,19 +5,20 @@
 use std::ffi::OsStr;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use criterion::Criterion;
-use task_pipeline::attempt::{Outcome, Usage};
+use task_pipeline::attempt::{Outcome, Output};
 use task_pipeline::db::Durability;
 use task_pipeline::error::{Error, Result};
+use task_pipeline::exec::{Executor, Ground, Ran, Site};
 use task_pipeline::object::ObjectHash;
 use task_pipeline::progress::Silent;
 use task_pipeline::proof::Proof;
 use task_pipeline::run::{self, RunOptions};
-use task_pipeline::step::{Attempt, Input, PlacedOutput, Report, Scratch, Supervisor};
+use task_pipeline::step::{Attempt, Input, Report};
 use task_pipeline::store::Store;
 
 /// Few samples, because every one writes files: more of them measure the disk's patience.
@@ -76,50 +77,57 @@ pub(crate) fn options(folder: &Path, durability: Durability) -> RunOptions {
         verbose: false,
         min_free: 0,
         allow_network_fs: true,
-        execute: instant,
     }
 }
 
 /// Runs it, and insists that nothing failed.
 pub(crate) fn run(options: &RunOptions) -> task_pipeline::progress::Summary {
-    let summary = run::run(options, &mut Silent).unwrap();
+    let summary =
+        run::run_on(options, &|ground| Ok(Box::new(Instant(ground))), &mut Silent).unwrap();
     assert_eq!(summary.failed, 0);
     summary
 }
 
-/// An attempt without a process. The task's `env` says what it leaves: SAME=n, n outputs whose bytes all
-/// steps have, and names of their own; OWN=n, n outputs that no other step has.
-pub(crate) fn instant(
-    _: &mut Scratch,
-    store: &Store,
-    _: &Supervisor,
-    attempt: &Attempt,
-    on_exit: &mut dyn FnMut(&Outcome),
-) -> Result<Report> {
-    on_exit(&Outcome::Succeeded);
-    let mut outputs = Vec::new();
-    for n in 0..number(attempt, "SAME")? {
-        let object = store.put(b"the same\n")?;
-        let name = named(attempt, &format!(".same{n}"));
-        outputs.push(PlacedOutput { name, object, executable: false });
+/// A place where attempts take no time and no process.
+struct Instant(Ground);
+
+impl Site for Instant {
+    fn grow(&self) -> Result<flume::Receiver<Box<dyn Executor>>> {
+        let (send, receive) = flume::unbounded();
+        for _ in 0..self.0.executors {
+            let executor = InstantExecutor(Arc::clone(&self.0.store));
+            send.send(Box::new(executor) as Box<dyn Executor>).unwrap();
+        }
+        Ok(receive)
     }
-    for n in 0..number(attempt, "OWN")? {
-        let bytes = format!("{:?} {n}\n", variable(attempt, "STEP_ID"));
-        let object = store.put(bytes.as_bytes())?;
-        let name = named(attempt, &format!(".own{n}"));
-        outputs.push(PlacedOutput { name, object, executable: false });
+}
+
+/// The task's `env` says what an attempt leaves: SAME=n, n outputs whose bytes all steps have, and names of
+/// their own; OWN=n, n outputs that no other step has.
+struct InstantExecutor(Arc<Store>);
+
+impl Executor for InstantExecutor {
+    fn run(&mut self, attempt: &Attempt, ended: &mut dyn FnMut(&Outcome)) -> Result<Ran> {
+        ended(&Outcome::Succeeded);
+        let mut report = Report::of(attempt, Outcome::Succeeded);
+        let mut placed = Vec::new();
+        let mut leave = |name: Vec<u8>, bytes: &[u8]| -> Result<()> {
+            let object = self.0.put(bytes)?;
+            let (hash, size) = (object.hash, object.size);
+            report.outputs.push(Output { name, object: hash, size, executable: false });
+            placed.push(object);
+            Ok(())
+        };
+        for n in 0..number(attempt, "SAME")? {
+            leave(named(attempt, &format!(".same{n}")), b"the same\n")?;
+        }
+        for n in 0..number(attempt, "OWN")? {
+            let bytes = format!("{} {n}\n", attempt.step);
+            leave(named(attempt, &format!(".own{n}")), bytes.as_bytes())?;
+        }
+        report.outputs.sort_by(|one, other| one.name.cmp(&other.name));
+        Ok(Ran::Report(Box::new(report), placed))
     }
-    outputs.sort_by(|one, other| one.name.cmp(&other.name));
-    Ok(Report {
-        outcome: Outcome::Succeeded,
-        started_ms: 0,
-        usage: Usage::default(),
-        outputs,
-        log: None,
-        warnings: Vec::new(),
-        damaged_inputs: Vec::new(),
-        full_disk: None,
-    })
 }
 
 /// The input's name with something behind it.
@@ -131,7 +139,7 @@ fn named(attempt: &Attempt, end: &str) -> Vec<u8> {
 }
 
 fn variable<'a>(attempt: &'a Attempt, name: &str) -> Option<&'a OsStr> {
-    attempt.env.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_os_str())
+    attempt.script.env.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_os_str())
 }
 
 fn number(attempt: &Attempt, name: &str) -> Result<usize> {

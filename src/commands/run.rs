@@ -13,7 +13,6 @@ use crate::progress::{
     Bar, Begun, Event, JsonLines, Lines, Loudness, Paint, Progress as _, Several, Trace,
 };
 use crate::run::{self, RunOptions};
-use crate::step;
 use crate::text::printable;
 
 /// How often `--wait` looks whether a file of events is free.
@@ -141,7 +140,6 @@ pub(super) fn options(args: &Run) -> Result<RunOptions> {
         verbose: args.verbose,
         min_free: args.min_free,
         allow_network_fs: args.allow_network_fs,
-        execute: step::execute,
     })
 }
 

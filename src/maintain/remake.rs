@@ -8,8 +8,8 @@ use crate::db::{Db, Producer, step_key};
 use crate::error::{Error, OrIo, Result};
 use crate::object::ObjectHash;
 use crate::recipe::Recipe;
-use crate::step::{self, Attempt, Input, Report, Scratch, Supervisor};
-use crate::store::Store;
+use crate::step::{self, Attempt, Input, Report, Scratch, Script, Supervisor};
+use crate::store::{Placed, Store};
 use crate::text::as_path;
 
 /// Largest listing of a gather step that is read into memory.
@@ -38,7 +38,7 @@ impl Workshop<'_> {
     }
 
     /// Runs a step's script on its input again. What it leaves is in the store, but committed nowhere.
-    pub(super) fn run(&mut self, producer: &Producer) -> Result<Report> {
+    pub(super) fn run(&mut self, producer: &Producer) -> Result<(Report, Vec<Placed>)> {
         let attempt = self.describe(producer)?;
         let (store, supervisor) = (self.store, &self.supervisor);
         let scratch = &mut self.scratch;
@@ -47,18 +47,18 @@ impl Workshop<'_> {
         std::thread::scope(|scope| {
             let worker = std::thread::Builder::new()
                 .spawn_scoped(scope, move || {
-                    step::execute(scratch, store, supervisor, &attempt, &mut |_| {})
+                    step::execute(scratch, store, supervisor, None, &attempt, &mut |_| {})
                 })
                 .or_io("start a thread of", "/proc/self")?;
             worker.join().unwrap_or_else(|_| {
                 Err(Error::Internal(format!("running step {} again panicked", producer.step)))
             })
         })
-        .and_then(|report| match report.full_disk {
+        .and_then(|(report, placed)| match report.full_disk {
             Some(free) => {
                 Err(Error::NoSpace { path: self.folder.clone(), free, floor: step::FULL })
             }
-            None => Ok(report),
+            None => Ok((report, placed)),
         })
     }
 
@@ -72,27 +72,22 @@ impl Workshop<'_> {
             let Producer { object, name, executable, .. } = producer.clone();
             Input::One(NamedObject { name, object, executable })
         };
-        let script = self.folder.join(&producer.task);
-        std::fs::write(&script, &recipe.script).or_io("write the script", &script)?;
-        let key = step_key(&producer.recipe_hash, &producer.object, &producer.name);
-        let mut env: Vec<_> =
-            recipe.env.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
-        for (name, value) in [
-            ("TASK_NAME", producer.task.clone()),
-            ("STEP_ID", producer.step.to_string()),
-            ("STEP_KEY", key.hex()),
-            ("ATTEMPT", "1".to_owned()),
-        ] {
-            env.push((name.into(), value.into()));
-        }
-        Ok(Attempt {
-            input,
-            interpreter: recipe.interpreter.into(),
-            script: script.into(),
-            dir: Arc::from(as_path(&producer.dir)),
+        let env = recipe.env.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+        let script = Script {
+            task: producer.task.clone(),
+            interpreter: recipe.interpreter,
+            bytes: recipe.script.into_bytes(),
+            dir: as_path(&producer.dir).into(),
             env,
             timeout: None,
-            jobserver: None,
+            wants_jobserver: false,
+        };
+        Ok(Attempt {
+            step: producer.step,
+            number: 1,
+            key: step_key(&producer.recipe_hash, &producer.object, &producer.name),
+            input,
+            script: Arc::new(script),
         })
     }
 

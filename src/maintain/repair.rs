@@ -6,7 +6,6 @@ use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::path::Path;
 
-use crate::attempt::Outcome;
 use crate::db::{self, Db, Producer};
 use crate::error::{OrIo, Result};
 use crate::object::ObjectHash;
@@ -245,31 +244,27 @@ impl Repairer<'_> {
                 return Ok(Repair::InputGone { step });
             }
         }
-        let report = match self.workshop.run(producer) {
-            Ok(report) => report,
+        let (report, placed) = match self.workshop.run(producer) {
+            Ok(made) => made,
             Err(err @ crate::error::Error::Damaged { .. }) => {
                 return Ok(Repair::Failed { step, why: err.to_string() });
             }
             Err(err) => return Err(err),
         };
-        if report.outcome != Outcome::Succeeded {
-            let why = format!("it failed: {}", report.outcome);
-            return Ok(Repair::Failed { step, why });
+        let outcome = &report.record.outcome;
+        if !outcome.is_ok() {
+            return Ok(Repair::Failed { step, why: format!("it failed: {outcome}") });
         }
         // Other bad objects that came out as they should are good again too.
-        let mut wanted = Vec::new();
-        let mut strays = Vec::new();
-        for output in report.outputs {
-            let is_bad = self.results.contains_key(&output.object.hash);
-            if is_bad { wanted.push(output.object) } else { strays.push(output.object) }
-        }
+        let (wanted, strays): (Vec<_>, Vec<_>) =
+            placed.into_iter().partition(|placed| self.results.contains_key(&placed.hash));
         self.commit(&wanted.iter().collect::<Vec<_>>())?;
         let mut found = false;
         for placed in wanted {
             found |= placed.hash == *object;
             self.results.insert(placed.hash, Some(Repair::Remade { step }));
         }
-        for placed in strays.into_iter().chain(report.log) {
+        for placed in strays {
             self.drop_stray(placed)?;
         }
         Ok(if found { Repair::Remade { step } } else { Repair::NonDeterministic { step } })

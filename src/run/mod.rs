@@ -33,6 +33,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crate::db::{self, Applied, Complete, Db, Durability, RunRow};
 use crate::error::{Error, OrIo, Result};
+use crate::exec::{Ground, Local, Site};
 use crate::graph::Graph;
 use crate::ids::{RunId, TaskIndex};
 use crate::jobserver::Jobserver;
@@ -40,7 +41,6 @@ use crate::maintain;
 use crate::manifest::Manifest;
 use crate::progress::{Event, Progress, Registered, Summary};
 use crate::proof::Proof;
-use crate::step;
 use crate::store::{self, Store};
 
 pub(crate) use disk::explain;
@@ -80,8 +80,6 @@ pub struct RunOptions {
     pub min_free: u64,
     /// The database may lie on a network mount.
     pub allow_network_fs: bool,
-    /// Makes the attempts: [`step::execute`].
-    pub execute: step::Execute,
 }
 
 /// Milliseconds since 1970.
@@ -91,11 +89,26 @@ pub(crate) fn now_ms() -> i64 {
         .map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
-/// Runs a pipeline to its end, or as far as it gets.
+/// Opens the place where a run's attempts are made.
+pub type OpenSite<'a> = &'a dyn Fn(Ground) -> Result<Box<dyn Site>>;
+
+/// Runs a pipeline to its end, or as far as it gets, on this machine.
 ///
 /// # Errors
 /// Whatever kept *us* from doing our part; failed steps are in the [`Summary`].
 pub fn run(options: &RunOptions, progress: &mut dyn Progress) -> Result<Summary> {
+    run_on(options, &|ground| Ok(Box::new(Local::new(ground)?)), progress)
+}
+
+/// As [`run`], with attempts made elsewhere, or by something that takes no time.
+///
+/// # Errors
+/// As for [`run`], and those of opening the place.
+pub fn run_on(
+    options: &RunOptions,
+    open_site: OpenSite<'_>,
+    progress: &mut dyn Progress,
+) -> Result<Summary> {
     let begun = Instant::now();
     let manifest = Manifest::read(&options.manifest)?;
     let graph = Graph::of(&manifest);
@@ -108,14 +121,16 @@ pub fn run(options: &RunOptions, progress: &mut dyn Progress) -> Result<Summary>
         disk::refuse_network(&db_dir)?;
     }
     let lock = RunLock::take(&db_dir, options.wait, progress)?;
-    let run = locked(options, manifest, graph, &only, &db_dir, begun, progress);
+    let run = locked(options, open_site, manifest, graph, &only, &db_dir, begun, progress);
     drop(lock);
     run.map_err(|error| disk::explain(error, &db_dir))
 }
 
 /// The run itself; the caller holds the lock.
+#[expect(clippy::too_many_arguments, reason = "until the acts of a run are apart")]
 fn locked(
     options: &RunOptions,
+    open_site: OpenSite<'_>,
     manifest: Manifest,
     graph: Graph,
     only: &[TaskIndex],
@@ -195,6 +210,7 @@ fn locked(
         prepared: &prepared,
         options,
         only,
+        open_site,
     };
     let (mut summary, trouble) = work.drive(progress)?;
     summary.reused = plan.tasks.iter().map(|task| task.reused).sum::<u64>() + summary.revived;

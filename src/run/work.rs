@@ -2,20 +2,22 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 
 use threadpool::ThreadPool;
 
 use crate::db::Db;
 use crate::error::{Error, OrIo, Result};
+use crate::exec::Ground;
 use crate::ids::{RunId, TaskIndex};
 use crate::jobserver::{Jobserver, Share};
+use crate::manifest::Task;
 use crate::progress::{Event, Progress, Summary};
-use crate::step::{self, Supervisor};
+use crate::recipe::Recipe;
+use crate::step::{self, Script};
 use crate::stop::StopSwitch;
 use crate::store::Store;
 
-use super::RunOptions;
 use super::backlog::{Backlog, Terms};
 use super::committer::{self, Committer};
 use super::disk::Floor;
@@ -25,6 +27,7 @@ use super::signals::Forwarder;
 use super::slots::Slots;
 use super::tokens::Tokens;
 use super::worker::{self, Engine, TaskWork};
+use super::{OpenSite, RunOptions};
 
 /// The pool panics where the system has no more threads: a limit of the user's, which is told as such.
 fn make_pool(threads: usize) -> Result<ThreadPool> {
@@ -46,6 +49,7 @@ pub(super) struct Work<'a> {
     pub(super) options: &'a RunOptions,
     /// `--step`; empty: all.
     pub(super) only: &'a [TaskIndex],
+    pub(super) open_site: OpenSite<'a>,
 }
 
 impl Work<'_> {
@@ -59,7 +63,6 @@ impl Work<'_> {
 
         let jobs = self.options.jobs.get();
         let stop = Arc::new(StopSwitch::default());
-        let supervisor = Supervisor::new(step::GRACE, Arc::clone(&stop))?;
         let (jobserver, share) = self.jobserver(progress)?;
         let (send_message, messages) = flume::unbounded();
         // Enough that no worker has to wait for the dispatcher, who hears of a whole group at once.
@@ -69,11 +72,9 @@ impl Work<'_> {
             db: Arc::clone(&self.db),
             store: Arc::clone(&self.store),
             flow: Arc::clone(&flow),
-            tasks: self.tasks(share.as_ref()),
-            dir: self.prepared.manifest.dir.as_path().into(),
+            tasks: self.tasks(),
             db_dir: self.db_dir.to_owned(),
             spoilt: Mutex::default(),
-            scratch: scratch.clone(),
             committer: Committer::new(
                 Arc::clone(&self.db),
                 Arc::clone(&self.store),
@@ -82,24 +83,30 @@ impl Work<'_> {
                 self.options.durability,
                 send_message.clone(),
             ),
-            supervisor,
             slots: Slots::new(jobs),
             floor: Floor::new(self.db_dir, self.options.min_free),
             tokens: Tokens::new(jobserver.as_ref().map(Jobserver::client), Arc::clone(&stop))?,
-            stop,
+            stop: Arc::clone(&stop),
             messages: send_message.clone(),
             tell_starts: progress.wants_starts(),
             verbose: self.options.verbose,
             keep_going: self.options.keep_going,
-            execute: self.options.execute,
         });
         let forwarder = Forwarder::start(send_message)?;
         // One thread more than scripts at once: see slots.rs.
+        let ground = Ground {
+            store: Arc::clone(&self.store),
+            stop,
+            scratch: scratch.clone(),
+            executors: jobs + 1,
+            share,
+        };
+        let site = (self.open_site)(ground)?;
         let pool = make_pool(jobs + 1)?;
-        for number in 0..=jobs {
+        for mut executor in site.grow()? {
             let engine = Arc::clone(&engine);
             let take_job = take_job.clone();
-            pool.execute(move || worker::work(&engine, number, &take_job));
+            pool.execute(move || worker::work(&engine, &mut *executor, &take_job));
         }
         let dispatcher = Dispatcher::new(Parts {
             engine: Arc::clone(&engine),
@@ -150,26 +157,28 @@ impl Work<'_> {
     /// its own.
     fn make_scratch(&self, root: &Path) -> Result<PathBuf> {
         let scratch = root.join(format!("{}-{}", self.run, std::process::id()));
-        let scripts = scratch.join("scripts");
-        std::fs::create_dir_all(&scripts).or_io("make the scratch folder", &scripts)?;
+        std::fs::create_dir_all(&scratch).or_io("make the scratch folder", &scratch)?;
         Ok(scratch)
     }
 
-    fn tasks(&self, share: Option<&Arc<Share>>) -> Vec<TaskWork> {
+    fn tasks(&self) -> Vec<TaskWork> {
         let manifest = &self.prepared.manifest;
         let tasks = manifest.tasks.iter().zip(&self.prepared.recipes);
+        let script = |task: &Task, recipe: &Recipe| Script {
+            task: task.name.clone(),
+            interpreter: recipe.interpreter.clone(),
+            bytes: task.script.clone().into_bytes(),
+            dir: manifest.dir.clone().into_os_string(),
+            env: task.env.iter().map(|(k, v)| (OsString::from(k), OsString::from(v))).collect(),
+            timeout: task.timeout,
+            wants_jobserver: task.jobserver,
+        };
         tasks
             .map(|(task, recipe)| TaskWork {
-                name: task.name.clone(),
+                script: Arc::new(script(task, recipe)),
                 gather: task.gather,
-                interpreter: recipe.interpreter.clone().into(),
-                script: task.script.clone().into_bytes(),
-                env: task.env.iter().map(|(k, v)| (OsString::from(k), OsString::from(v))).collect(),
-                timeout: task.timeout,
                 retries: task.retries,
-                jobserver: share.filter(|_| task.jobserver).cloned(),
                 is_limited: task.parallel.is_some(),
-                file: OnceLock::new(),
             })
             .collect()
     }

@@ -2,19 +2,18 @@
 //! and a leaf into an attempt; `report` turns what happened into rows. Decides nothing about the run.
 
 use std::collections::HashSet;
-use std::ffi::OsString;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use crate::attempt::{NamedObject, Outcome, Verdict, verdict};
 use crate::db::{self, Db, Flow};
-use crate::error::{Error, OrIo, Result};
-use crate::jobserver::Share;
+use crate::error::{Error, Result};
+use crate::exec::{Executor, Ran};
 use crate::maintain;
 use crate::object::ObjectHash;
-use crate::step::{self, Attempt, Input, Report, Scratch, Supervisor};
+use crate::step::{Attempt, Input, Report, Script};
 use crate::stop::{Stop, StopSwitch};
 use crate::store::Store;
 
@@ -26,20 +25,11 @@ use super::tokens::Tokens;
 
 /// What a worker needs to know of a task.
 pub(super) struct TaskWork {
-    pub(super) name: String,
+    pub(super) script: Arc<Script>,
     pub(super) gather: bool,
-    pub(super) interpreter: Arc<[String]>,
-    pub(super) script: Vec<u8>,
-    pub(super) env: Vec<(OsString, OsString)>,
-    pub(super) timeout: Option<Duration>,
     pub(super) retries: u32,
-    pub(super) jobserver: Option<Arc<Share>>,
     /// It has a `parallel`.
     pub(super) is_limited: bool,
-    /// Where the script's file is, once written. It is run from a file, because an argument can't be
-    /// longer than 128 KiB, and by its interpreter, because executing a file just written meets
-    /// ETXTBSY when another thread forks meanwhile.
-    pub(super) file: OnceLock<Arc<Path>>,
 }
 
 /// All that workers share.
@@ -48,15 +38,10 @@ pub(super) struct Engine {
     pub(super) store: Arc<Store>,
     pub(super) flow: Arc<Flow>,
     pub(super) tasks: Vec<TaskWork>,
-    /// The manifest's folder.
-    pub(super) dir: Arc<Path>,
     pub(super) db_dir: PathBuf,
     /// Objects that scripts have changed in this run.
     pub(super) spoilt: Mutex<HashSet<ObjectHash>>,
-    /// This run's own folder below `DB/scratch`.
-    pub(super) scratch: PathBuf,
     pub(super) committer: Committer,
-    pub(super) supervisor: Supervisor,
     pub(super) slots: Slots,
     pub(super) floor: Floor,
     pub(super) tokens: Tokens,
@@ -67,16 +52,14 @@ pub(super) struct Engine {
     pub(super) verbose: bool,
     /// `-k`.
     pub(super) keep_going: bool,
-    pub(super) execute: step::Execute,
 }
 
 /// Takes steps until there are no more. Never panics: the pool would swallow it, and the dispatcher
 /// would wait for ever.
-pub(super) fn work(engine: &Engine, number: usize, jobs: &flume::Receiver<Job>) {
-    let mut scratch = None;
+pub(super) fn work(engine: &Engine, executor: &mut dyn Executor, jobs: &flume::Receiver<Job>) {
     loop {
         if let Some(slot) = engine.slots.take(|| engine.committer.due()) {
-            let has_ended = engine.run_steps(&slot, number, &mut scratch, jobs);
+            let has_ended = engine.run_steps(&slot, executor, jobs);
             drop(slot);
             if has_ended {
                 return;
@@ -93,8 +76,7 @@ impl Engine {
     fn run_steps(
         &self,
         slot: &Slot<'_>,
-        number: usize,
-        scratch: &mut Option<Scratch>,
+        executor: &mut dyn Executor,
         jobs: &flume::Receiver<Job>,
     ) -> bool {
         loop {
@@ -107,14 +89,14 @@ impl Engine {
                     Err(_) => return true,
                 },
             };
-            self.run_step(slot, number, scratch, job);
+            self.run_step(slot, executor, job);
             if self.committer.due() == Due::Now {
                 return false;
             }
         }
     }
 
-    fn run_step(&self, slot: &Slot<'_>, number: usize, scratch: &mut Option<Scratch>, job: Job) {
+    fn run_step(&self, slot: &Slot<'_>, executor: &mut dyn Executor, job: Job) {
         if !self.stop.may_start() {
             return self.say(Message::Dropped { job });
         }
@@ -122,7 +104,7 @@ impl Engine {
             self.stop.advance(Stop::Drain);
             return self.say(Message::Broken { job: Some(job), error });
         }
-        let attempt = catch_unwind(AssertUnwindSafe(|| self.attempt(slot, number, scratch, &job)));
+        let attempt = catch_unwind(AssertUnwindSafe(|| self.attempt(slot, executor, &job)));
         match attempt {
             Ok(Ok(Some(ready))) => {
                 if self.committer.submit(ready) {
@@ -133,7 +115,6 @@ impl Engine {
             Ok(Err(error)) => self.say(Message::Broken { job: Some(job), error }),
             Err(_) => {
                 let error = Error::Internal(format!("a worker panicked on step {}", job.leaf.step));
-                *scratch = None;
                 self.say(Message::Broken { job: Some(job), error });
             }
         }
@@ -148,8 +129,7 @@ impl Engine {
     fn attempt(
         &self,
         slot: &Slot<'_>,
-        number: usize,
-        scratch: &mut Option<Scratch>,
+        executor: &mut dyn Executor,
         job: &Job,
     ) -> Result<Option<Ready>> {
         let mut token = self.tokens.take();
@@ -158,29 +138,23 @@ impl Engine {
         }
         let began = Instant::now();
         let attempt = self.describe(job)?;
-        let scratch = match scratch {
-            Some(scratch) => scratch,
-            None => scratch.insert(Scratch::create(&self.scratch, number)?),
-        };
         if self.tell_starts {
             self.say(Message::Started { job: job.clone(), worker: slot.number, at: began });
         }
-        let report =
-            (self.execute)(scratch, &self.store, &self.supervisor, &attempt, &mut |outcome| {
-                // Before the outputs are looked at, or another script would start after a failure.
-                if self.is_final(job, outcome) && !self.keep_going {
-                    self.stop.advance(Stop::Drain);
-                }
-                drop(token.take());
-            });
-        let report = report.or_else(|error| self.excuse(error))?;
+        let ran = executor.run(&attempt, &mut |outcome| {
+            // Before the outputs are looked at, or another script would start after a failure.
+            if self.is_final(job, outcome) && !self.keep_going {
+                self.stop.advance(Stop::Drain);
+            }
+            drop(token.take());
+        });
+        let (report, placed) = match ran.or_else(|error| self.excuse(error, &attempt))? {
+            Ran::Report(report, placed) => (*report, placed),
+            // Nobody knows how it ended: it runs again.
+            Ran::Cancelled | Ran::Lost(_) => return Ok(None),
+        };
         self.set_aside(&report.damaged_inputs)?;
-        if let Some(free) = report.full_disk {
-            // It is the disk that has failed: the step stays pending, for the run that finds room.
-            let path = self.scratch.clone();
-            return Err(Error::NoSpace { path, free, floor: step::FULL });
-        }
-        self.ready(job, slot.number, (began, Instant::now()), report)
+        self.ready(job, slot.number, (began, Instant::now()), report, placed)
     }
 
     /// Nobody else may read what a script has spoilt, this worker's next step least of all; it is got back
@@ -202,11 +176,13 @@ impl Engine {
 
     /// An input that another step has spoilt in this run is that step's fault and no damaged database: this
     /// one fails, and the next run has its input again.
-    fn excuse(&self, error: Error) -> Result<Report> {
+    fn excuse(&self, error: Error, attempt: &Attempt) -> Result<Ran> {
         match error {
-            Error::Damaged { object, .. } if self.spoilt().contains(&object) => Ok(Report::of(Outcome::Refused(
-                "another step has changed its input; that is got back when the run is over: run again".to_owned(),
-            ))),
+            Error::Damaged { object, .. } if self.spoilt().contains(&object) => {
+                let why = "another step has changed its input; that is got back when the run is over: run again";
+                let outcome = Outcome::Refused(why.to_owned());
+                Ok(Ran::Report(Box::new(Report::of(attempt, outcome)), Vec::new()))
+            }
             error => Err(error),
         }
     }
@@ -234,39 +210,12 @@ impl Engine {
             })
         };
         let key = db::step_key(&self.flow.task(job.task).recipe_hash, &leaf.object, &leaf.name);
-        let mut env = task.env.clone();
-        for (name, value) in [
-            ("TASK_NAME", task.name.clone()),
-            ("STEP_ID", leaf.step.to_string()),
-            ("STEP_KEY", key.hex()),
-            ("ATTEMPT", leaf.attempt.to_string()),
-        ] {
-            env.push((name.into(), value.into()));
-        }
         Ok(Attempt {
+            step: leaf.step,
+            number: leaf.attempt,
+            key,
             input,
-            interpreter: Arc::clone(&task.interpreter),
-            script: self.script(task)?,
-            dir: Arc::clone(&self.dir),
-            env,
-            timeout: task.timeout,
-            jobserver: task.jobserver.clone(),
+            script: Arc::clone(&task.script),
         })
-    }
-
-    fn script(&self, task: &TaskWork) -> Result<Arc<Path>> {
-        if let Some(file) = task.file.get() {
-            return Ok(Arc::clone(file));
-        }
-        // Under the task's name, because that is what an interpreter prints in its messages.
-        let path = self.scratch.join("scripts").join(&task.name);
-        let draft = self.scratch.join("scripts").join(format!(
-            "{}~{:?}",
-            task.name,
-            std::thread::current().id()
-        ));
-        std::fs::write(&draft, &task.script).or_io("write the script", &draft)?;
-        std::fs::rename(&draft, &path).or_io("write the script", &path)?;
-        Ok(Arc::clone(task.file.get_or_init(|| path.into())))
     }
 }

@@ -18,6 +18,7 @@ use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use rustix::fs::{AtFlags, Stat};
 use rustix::io::Errno;
 
+use super::stamp::Stamp;
 use crate::error::{OrIo, Result};
 use crate::object::ObjectHash;
 use crate::store::Store;
@@ -41,34 +42,14 @@ struct Record {
     first: Option<Stat>,
 }
 
-/// What no write leaves as it was.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Stamp {
-    inode: u64,
-    size: i64,
-    modified: (i64, u64),
-    changed: (i64, u64),
-}
-
-impl Stamp {
-    fn of(stat: &Stat) -> Stamp {
-        Stamp {
-            inode: stat.st_ino,
-            size: stat.st_size,
-            modified: (stat.st_mtime, stat.st_mtime_nsec as u64),
-            changed: (stat.st_ctime, stat.st_ctime_nsec as u64),
-        }
-    }
-}
-
 /// An object lent to one step. Dropping it forgets that it was lent, without a look at it.
-pub(super) struct Lent {
+pub(super) struct LinkedInput {
     pub(super) object: ObjectHash,
     key: Key,
     record: Shared,
 }
 
-impl Lent {
+impl LinkedInput {
     /// Links an object (whose stat was just taken) into a folder. `None` if the file system won't
     /// link it: then it has to be copied.
     pub(super) fn lend(
@@ -76,7 +57,7 @@ impl Lent {
         object: ObjectHash,
         stat: &Stat,
         (dir, name): (BorrowedFd<'_>, &[u8]),
-    ) -> Result<Option<Lent>> {
+    ) -> Result<Option<LinkedInput>> {
         let key = (stat.st_dev, stat.st_ino);
         let record = {
             let mut lent = lock(&LENT);
@@ -84,7 +65,7 @@ impl Lent {
             *count += 1;
             Arc::clone(record)
         };
-        let lent = Lent { object, key, record };
+        let lent = LinkedInput { object, key, record };
         let mut record = lock(&lent.record);
         if record.expected.is_some() {
             lent.look(store, &mut record)?;
@@ -104,12 +85,7 @@ impl Lent {
 
     /// Removes our link, if the script has left it where it was, and tells whether the object is
     /// still what its name says.
-    pub(super) fn take_back(
-        &self,
-        store: &Store,
-        dir: BorrowedFd<'_>,
-        name: &[u8],
-    ) -> Result<bool> {
+    pub(super) fn reclaim(&self, store: &Store, dir: BorrowedFd<'_>, name: &[u8]) -> Result<bool> {
         let mut record = lock(&self.record);
         self.look(store, &mut record)?;
         match rustix::fs::unlinkat(dir, name, AtFlags::empty()) {
@@ -159,7 +135,7 @@ impl Lent {
     }
 }
 
-impl Drop for Lent {
+impl Drop for LinkedInput {
     fn drop(&mut self) {
         let mut lent = lock(&LENT);
         if let Some((_, count)) = lent.get_mut(&self.key) {

@@ -4,8 +4,8 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 
-use super::input::SMALL;
-use super::scratch::Scratch;
+use super::scratch::Workspace;
+use super::stage::SMALL;
 use crate::error::{OrIo, Result};
 use crate::store::{Placed, Store};
 use crate::text;
@@ -30,33 +30,30 @@ impl Read for Part<'_> {
     }
 }
 
-impl Scratch {
-    /// Puts the log into the store and empties it for the next step; `None` if nothing was written.
-    pub(super) fn keep_log(&mut self, store: &Store, cap: u64) -> Result<Option<Placed>> {
-        let log = &self.room.log;
-        let size = rustix::fs::fstat(log).or_io("read the log in", &self.room.path)?.st_size as u64;
-        if size == 0 {
-            return Ok(None);
-        }
-        let part = |from, to| Part { file: log, from, to };
-        let placed = if size <= SMALL.min(cap) {
-            self.buffer.clear();
-            let read = part(0, size).read_to_end(&mut self.buffer);
-            read.or_io("read the log in", &self.room.path)?;
-            store.put(&self.buffer)?
-        } else if size <= cap {
-            store.put_from(&mut part(0, size))?
-        } else {
-            let cut = format!("\n[… {} cut here …]\n", text::size(size - cap));
-            let (head, tail) = (part(0, cap / 2), part(size - (cap - cap / 2), size));
-            store.put_from(&mut head.chain(cut.as_bytes()).chain(tail))?
-        };
-        self.empty_log()?;
-        Ok(Some(placed))
+/// Puts the log into the store and empties it for the next step; `None` if nothing was written.
+pub(super) fn keep(
+    workspace: &Workspace,
+    store: &Store,
+    cap: u64,
+    buffer: &mut Vec<u8>,
+) -> Result<Option<Placed>> {
+    let Workspace { log, path, .. } = workspace;
+    let size = rustix::fs::fstat(log).or_io("read the log in", path)?.st_size as u64;
+    if size == 0 {
+        return Ok(None);
     }
-
-    /// Forgets what was written.
-    pub(super) fn empty_log(&self) -> Result<()> {
-        self.room.log.set_len(0).or_io("empty the log in", &self.room.path)
-    }
+    let part = |from, to| Part { file: log, from, to };
+    let placed = if size <= SMALL.min(cap) {
+        buffer.clear();
+        part(0, size).read_to_end(buffer).or_io("read the log in", path)?;
+        store.put(buffer)?
+    } else if size <= cap {
+        store.put_from(&mut part(0, size))?
+    } else {
+        let cut = format!("\n[… {} cut here …]\n", text::size(size - cap));
+        let (head, tail) = (part(0, cap / 2), part(size - (cap - cap / 2), size));
+        store.put_from(&mut head.chain(cut.as_bytes()).chain(tail))?
+    };
+    log.set_len(0).or_io("empty the log in", path)?;
+    Ok(Some(placed))
 }

@@ -1,24 +1,25 @@
-//! One step from its object to its outcome: scratch, process, outputs. Unaware of tasks, the
-//! database and who asked.
+//! One step from its object to its outcome: scratch, process, outputs. Unaware of tasks, the database and
+//! who asked.
 //!
-//! `execute` is the sequence; `scratch` the folders a worker reuses for every step; `input`, `gather`
-//! and `links` what the script reads; `launch`, `process`, `orphans`, `proc` and `supervisor` the
-//! script's life and end; `outputs`, `adopt` and `log` what it leaves; `tree` lists and clears folders by descriptor;
-//! `survivors` ends what a killed runner left; `running` tells others what runs.
+//! An [`Attempt`] is plain data that could have come over a wire, and so is the [`Report`] of it; only the
+//! [`Placed`] objects beside a report belong to this process. [`execute()`] is the sequence. `scratch` has
+//! the folders that a worker reuses for every step; `script` its file and environment; `stage` and `links`
+//! what the script reads; `launcher`, `process` and `supervisor` its life and end; `outputs` and `log` what
+//! it leaves; `tree` lists and clears folders by descriptor; `survivors` ends what a killed runner left;
+//! `running` tells others what runs.
 
-mod adopt;
-mod execute;
-mod gather;
-mod input;
-mod launch;
+mod folder;
+mod launcher;
 mod links;
 mod log;
-mod orphans;
 mod outputs;
 mod proc;
 mod process;
 mod running;
 mod scratch;
+mod script;
+mod stage;
+mod stamp;
 mod supervisor;
 mod survivors;
 #[cfg(test)]
@@ -26,26 +27,39 @@ mod tests;
 mod tree;
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use crate::attempt::{NamedObject, Outcome, Usage};
+use crate::attempt::{AttemptRecord, NamedObject, Outcome, Output, Usage, var};
 use crate::error::Result;
+use crate::ids::StepId;
 use crate::jobserver::Share;
 use crate::object::ObjectHash;
+use crate::stop::Stop;
 use crate::store::{Placed, Store};
 
-pub use execute::execute;
+use crate::text::printable;
+
+use folder::Folder;
+use outputs::{Unkept, Walk};
+use process::Ended;
+use scratch::Workspace;
+use script::Exec;
+use stage::StagedInput;
+use supervisor::Cause;
+
 pub use running::{Running, running};
 pub use scratch::{FULL, Scratch};
+pub use script::Script;
 pub use supervisor::{GRACE, Supervisor};
 pub use survivors::{end_survivors, remove_scratch};
 
 /// What a step works on.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Input {
     /// One object.
     One(NamedObject),
@@ -53,53 +67,279 @@ pub enum Input {
     Many(Vec<NamedObject>),
 }
 
-/// What makes an attempt: [`execute()`], whose place a bench gives to something that takes no time.
-pub type Execute =
-    fn(&mut Scratch, &Store, &Supervisor, &Attempt, &mut dyn FnMut(&Outcome)) -> Result<Report>;
-
-/// One attempt to be made.
-#[derive(Debug, Clone)]
+/// One attempt to be made, whole: nothing else has to be known in order to make it, but for the bytes of the
+/// objects that it names.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attempt {
+    pub step: StepId,
+    /// From 1, over all runs.
+    pub number: i64,
+    /// STEP_KEY.
+    pub key: ObjectHash,
     pub input: Input,
-    /// Interpreter and its arguments; the path of the script's file is appended.
-    pub interpreter: Arc<[String]>,
-    /// Path of the script's file, already written.
-    pub script: Arc<Path>,
-    /// Working directory: the manifest's folder.
-    pub dir: Arc<Path>,
-    /// Variables besides INPUT_FILE, INPUT_NAME, INPUT_DIR, OUTPUT_DIR and TMPDIR, which are added here.
-    pub env: Vec<(OsString, OsString)>,
-    pub timeout: Option<Duration>,
-    /// Tokens for a make, cargo or ninja in the script.
-    pub jobserver: Option<Arc<Share>>,
+    pub script: Arc<Script>,
 }
 
-/// An output, complete in the store.
-#[derive(Debug)]
-pub struct PlacedOutput {
-    /// Path below OUTPUT_DIR.
-    pub name: Vec<u8>,
-    pub object: Placed,
-    pub executable: bool,
-}
-
-/// Everything there is to know of an attempt.
-#[derive(Debug)]
+/// Everything there is to know of an attempt that was made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
-    pub outcome: Outcome,
-    /// Wall-clock start, milliseconds since 1970.
-    pub started_ms: i64,
-    pub usage: Usage,
+    pub record: AttemptRecord,
     /// Empty unless succeeded; sorted by name.
-    pub outputs: Vec<PlacedOutput>,
-    /// stdout and stderr in order; `None` if there was nothing.
-    pub log: Option<Placed>,
+    pub outputs: Vec<Output>,
+    /// Bytes of the log; 0 without one.
+    pub log_size: u64,
     /// Sentences for the user: processes left behind, mode bits stripped …
     pub warnings: Vec<String>,
-    /// Objects that the script has changed through its INPUT_FILE (checked by hashing them again): they
-    /// must be healed, and forgotten by the store. Empty but for scripts that force a read-only file.
+    /// Objects that the script changed through its INPUT_FILE, as hashing them again has shown: they must be
+    /// healed, and forgotten by the store. Empty but for scripts that force a read-only file.
     pub damaged_inputs: Vec<ObjectHash>,
     /// The script failed, and as it ended there was no room on the disk of its folders: bytes that were
     /// left. Looked at before its files are removed, since it is these that have filled the disk.
     pub full_disk: Option<u64>,
+}
+
+impl Report {
+    /// Of an attempt that did not get as far as its script.
+    pub fn of(attempt: &Attempt, outcome: Outcome) -> Report {
+        Report {
+            record: AttemptRecord {
+                number: attempt.number,
+                outcome,
+                started_ms: now_ms(),
+                usage: Usage::default(),
+                log: None,
+                worker: None,
+            },
+            outputs: Vec::new(),
+            log_size: 0,
+            warnings: Vec::new(),
+            damaged_inputs: Vec::new(),
+            full_disk: None,
+        }
+    }
+}
+
+/// Makes one attempt. `on_exit` is called exactly once, at the latest before this returns: when the script
+/// and all it started have ended, and only bookkeeping is left. It is told the outcome as far as it is known
+/// then: an output may still be refused. Returns the report, and the guards of the objects that it names:
+/// outputs and log.
+///
+/// A script that fails, in whatever way, is an answer ([`AttemptRecord::outcome`]). An error is our own
+/// failure and says nothing about the step; its scratch is replaced before the next one.
+///
+/// # Errors
+/// [`Error::Damaged`](crate::error::Error::Damaged) if an input object is missing or not what its
+/// name says; [`Error::Io`](crate::error::Error::Io) if a system call fails, for want of space say.
+pub fn execute(
+    scratch: &mut Scratch,
+    store: &Store,
+    supervisor: &Supervisor,
+    share: Option<&Share>,
+    attempt: &Attempt,
+    on_exit: &mut dyn FnMut(&Outcome),
+) -> Result<(Report, Vec<Placed>)> {
+    let mut script_ended = Once(Some(on_exit));
+    let mut report = Report::of(attempt, Outcome::Cancelled);
+    let mut placed = Vec::new();
+    if supervisor.stop() >= Stop::Term {
+        return Ok((report, placed));
+    }
+    let execution = Execution {
+        scratch,
+        store,
+        supervisor,
+        share,
+        attempt,
+        report: &mut report,
+        placed: &mut placed,
+    };
+    if let Err(err) = execution.run(&mut script_ended) {
+        scratch.discard();
+        return Err(err);
+    }
+    Ok((report, placed))
+}
+
+/// Calls a function once, at the latest when it is dropped.
+struct Once<'a>(Option<&'a mut dyn FnMut(&Outcome)>);
+
+impl Once<'_> {
+    fn call(&mut self, outcome: &Outcome) {
+        if let Some(function) = self.0.take() {
+            function(outcome);
+        }
+    }
+}
+
+impl Drop for Once<'_> {
+    fn drop(&mut self) {
+        self.call(&Outcome::Cancelled);
+    }
+}
+
+struct Execution<'a> {
+    scratch: &'a mut Scratch,
+    store: &'a Store,
+    supervisor: &'a Supervisor,
+    share: Option<&'a Share>,
+    attempt: &'a Attempt,
+    report: &'a mut Report,
+    placed: &'a mut Vec<Placed>,
+}
+
+impl Execution<'_> {
+    /// Input, script, leftovers, log, outputs, and everything tidy for the next step.
+    fn run(mut self, script_ended: &mut Once<'_>) -> Result<()> {
+        self.scratch.renew()?;
+        let Scratch { workspace, buffer, .. } = &mut *self.scratch;
+        let staged = stage::stage(workspace, self.store, &self.attempt.input, buffer)?;
+        workspace.prepare_output(staged.name.as_encoded_bytes())?;
+        self.report.record.started_ms = now_ms();
+        self.report.record.outcome = self.run_script(&staged)?;
+        let outcome = &self.report.record.outcome;
+        script_ended.call(outcome);
+        if matches!(outcome, Outcome::Exited(_) | Outcome::Signalled(_)) {
+            self.report.full_disk = self.scratch.workspace.lack_of_space();
+        }
+        self.reclaim_inputs(&staged)?;
+        let taken = self.take_what_it_left();
+        for (link, _) in staged.links {
+            link.end(self.store)?;
+        }
+        taken
+    }
+
+    fn run_script(&mut self, staged: &StagedInput) -> Result<Outcome> {
+        let start = Instant::now();
+        let script = &self.attempt.script;
+        let Scratch { launcher, workspace, .. } = &mut *self.scratch;
+        let exec = exec(self.attempt, staged, workspace, self.share)?;
+        let leader = match launcher.launch(&exec)? {
+            Err(sentence) => return Ok(Outcome::NotStarted(sentence)),
+            Ok(leader) => leader,
+        };
+        let (supervisor, path) = (self.supervisor, &workspace.path);
+        let end = process::supervise(supervisor, leader, start, script.timeout, path)?;
+        self.report.record.usage = end.usage;
+        let outcome = outcome(&end, script);
+        self.report.warnings.extend(end.leftovers.warning);
+        if end.leftovers.were_ended {
+            // Whoever was ended may have passed a descriptor on.
+            self.scratch.discard();
+        }
+        Ok(outcome)
+    }
+
+    /// Log and outputs; then everything is tidy for the next step.
+    fn take_what_it_left(&mut self) -> Result<()> {
+        let Scratch { workspace, buffer, .. } = &mut *self.scratch;
+        let log = log::keep(workspace, self.store, log::CAP, buffer)?;
+        self.report.record.log = log.as_ref().map(|log| log.hash);
+        self.report.log_size = log.as_ref().map_or(0, |log| log.size);
+        self.placed.extend(log);
+        if self.report.record.outcome.is_ok() {
+            match self.take_outputs() {
+                Ok(outputs) => self.report.outputs = outputs,
+                Err(Unkept::Refused(why)) => self.report.record.outcome = Outcome::Refused(why),
+                Err(Unkept::Failed(err)) => return Err(err),
+            }
+        }
+        // That it can't be tidied is no failure of the step: the next one gets new folders.
+        let is_taken = self.report.record.outcome.is_ok();
+        if self.scratch.is_discarded() || self.scratch.workspace.tidy(is_taken).is_err() {
+            self.scratch.discard();
+        }
+        Ok(())
+    }
+
+    /// Ends the loan of large inputs, and tells which of them did not come back as they were.
+    fn reclaim_inputs(&mut self, staged: &StagedInput) -> Result<()> {
+        let report = &mut *self.report;
+        for (link, path) in &staged.links {
+            if !link.reclaim(self.store, self.scratch.workspace.input.fd(), path)? {
+                report.damaged_inputs.push(link.object);
+                let name = printable(path);
+                let sentence = format!(
+                    "INPUT_FILE (`{name}`) was modified, and large inputs are not private copies; \
+                     copy it first: cp \"$INPUT_FILE\" \"$TMPDIR\"/ && chmod u+w \"$TMPDIR\"/*"
+                );
+                if report.record.outcome.is_ok() {
+                    report.record.outcome = Outcome::Refused(sentence);
+                } else {
+                    report.warnings.push(sentence);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn take_outputs(&mut self) -> Result<Vec<Output>, Unkept> {
+        let user = self.scratch.user;
+        let Scratch { workspace, buffer, .. } = &mut *self.scratch;
+        let walk = Walk {
+            store: self.store,
+            output: &workspace.output,
+            user,
+            small: &mut workspace.small,
+            prepared: &workspace.prepared,
+            buffer,
+            warnings: &mut self.report.warnings,
+            outputs: Vec::new(),
+            placed: Vec::new(),
+            path: Vec::new(),
+        };
+        let (outputs, placed) = walk.run()?;
+        self.placed.extend(placed);
+        Ok(outputs)
+    }
+}
+
+/// What the launcher is given. Writes the script's file if it isn't there.
+fn exec<'a>(
+    attempt: &'a Attempt,
+    staged: &StagedInput,
+    workspace: &'a mut Workspace,
+    share: Option<&'a Share>,
+) -> Result<Exec<'a>> {
+    let script = &attempt.script;
+    let file = workspace.scripts.file(script)?;
+    let text = |value: String| Some(OsString::from(value));
+    let path = |folder: &Folder| Some(folder.path.clone().into_os_string());
+    let input_dir = if staged.has_dir { path(&workspace.input) } else { None };
+    let vars = [
+        (var::INPUT_FILE, Some(staged.file.clone())),
+        (var::INPUT_NAME, Some(staged.name.clone())),
+        (var::INPUT_DIR, input_dir),
+        (var::OUTPUT_DIR, path(&workspace.output)),
+        (var::TMPDIR, path(&workspace.tmp)),
+        (var::TASK_NAME, text(script.task.clone())),
+        (var::STEP_ID, text(attempt.step.to_string())),
+        (var::STEP_KEY, text(attempt.key.hex())),
+        (var::ATTEMPT, text(attempt.number.to_string())),
+    ];
+    let share = share.filter(|_| script.wants_jobserver);
+    Ok(Exec { script, file, log: &workspace.log, share, vars })
+}
+
+fn outcome(end: &Ended, script: &Script) -> Outcome {
+    match end.cause {
+        Some(Cause::TimedOut) => Outcome::TimedOut(script.timeout),
+        Some(Cause::Cancelled) => Outcome::Cancelled,
+        None => from_status(end.status),
+    }
+}
+
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+fn from_status(status: ExitStatus) -> Outcome {
+    match (status.code(), status.signal()) {
+        (Some(0), _) => Outcome::Succeeded,
+        (Some(code), _) => Outcome::Exited(code),
+        (None, Some(signal)) => Outcome::Signalled(signal),
+        // wait4 gives one of the two.
+        (None, None) => Outcome::Signalled(0),
+    }
 }

@@ -1,10 +1,10 @@
-//! Sees one script out: from its start until nothing of it is left. Unaware of inputs and outputs.
+//! Supervises one script, from its start until nothing of it is left. Unaware of inputs and outputs.
 //!
 //! # Waiting
 //!
 //! The worker blocks in `waitid(P_PID, WEXITED | WNOWAIT)`: it learns that the leader has ended, but the
-//! leader stays a zombie. That zombie is what makes everything after safe, for as long as it is
-//! there, its number names its group and no other. Only when nothing of the step is left, or can be
+//! leader stays a zombie. While the zombie exists its pid cannot be reused, so signalling its group is safe.
+//! Only when nothing of the step is left, or can be
 //! got rid of, is it reaped, with `wait4`, which tells what it cost. Stopped processes are no ended ones:
 //! WSTOPPED is not asked for, and the supervisor sends CONT after TERM.
 //!
@@ -46,15 +46,14 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{WaitId, WaitIdOptions};
 
-use super::orphans::Leftovers;
 use super::proc::pid;
-use super::supervisor::{Cause, Supervisor};
+use super::supervisor::{Cause, Leftovers, Supervisor};
 use crate::attempt::Usage;
 use crate::error::{Error, OrIo, Result};
 use crate::sys;
 
 /// How a script ended.
-pub(super) struct End {
+pub(super) struct Ended {
     pub(super) status: ExitStatus,
     /// Set if we ended it.
     pub(super) cause: Option<Cause>,
@@ -66,13 +65,13 @@ pub(super) struct End {
 ///
 /// # Errors
 /// If the process is not ours to wait for, which is a bug.
-pub(super) fn see_out(
+pub(super) fn supervise(
     supervisor: &Supervisor,
     leader: i32,
     start: Instant,
     timeout: Option<Duration>,
     scratch: &Path,
-) -> Result<End> {
+) -> Result<Ended> {
     supervisor.started(leader, timeout);
     let waited = wait_for_end(leader, scratch);
     let wall = start.elapsed();
@@ -84,7 +83,7 @@ pub(super) fn see_out(
     let usage =
         Usage { wall, user: reaped.user, system: reaped.system, peak_memory: reaped.peak_memory };
     let cause = ending.map(|ending| ending.cause);
-    Ok(End { status: reaped.status, cause, usage, leftovers })
+    Ok(Ended { status: reaped.status, cause, usage, leftovers })
 }
 
 /// Waits until a leader has ended, and leaves it unreaped.

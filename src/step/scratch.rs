@@ -3,49 +3,49 @@
 //! slower after a few thousand. So the input is overwritten in place, the log truncated, the outputs
 //! renamed away; and what can't be vouched for any more is left behind for a new set.
 
-use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, Stat, Timespec, Timestamps};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::input::Small;
-use super::launch::Launcher;
+use super::folder::{Folder, make_folder, make_folders};
+use super::launcher::{Launcher, Spawn};
+use super::script::ScriptFiles;
 use super::tree;
 use crate::error::{OrIo, Result};
 use crate::names;
 
-/// Names of folders in a room.
+/// Names of folders in a workspace.
 const IN: &str = "in";
 const TMP: &str = "tmp";
 
-/// See [`Folder::mark_untouched`]. A second after the epoch, for no clock shows that.
-const UNTOUCHED: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
+/// Where the small file waits while something else is in `in/`.
+pub(super) const SPARE: &[u8] = b"spare";
+
 /// With fewer bytes free than this, a script that fails is taken to have failed for want of space.
 pub const FULL: u64 = 1 << 20;
 
-/// One worker's scratch: `wN/{in,out,tmp}` and `wN/log`, private to this user.
+/// One worker's scratch: `wN/{in,out,tmp,scripts}` and `wN/log`, private to this user.
 pub struct Scratch {
     /// The run's own folder, absolute.
     dir: PathBuf,
     worker: usize,
     /// How many sets of folders this worker has left behind.
     generation: u32,
-    pub(super) room: Room,
-    pub(super) launcher: Launcher,
+    pub(super) workspace: Workspace,
+    pub(super) launcher: Box<dyn Launcher>,
     /// Bytes on their way from one file to another.
     pub(super) buffer: Vec<u8>,
     /// Our effective user, who owns what we make.
     pub(super) user: u32,
-    is_spoiled: bool,
+    is_discarded: bool,
 }
 
 /// One set of folders.
-pub(super) struct Room {
+pub(super) struct Workspace {
     pub(super) path: PathBuf,
     pub(super) root: OwnedFd,
     pub(super) input: Folder,
@@ -54,17 +54,26 @@ pub(super) struct Room {
     /// stdout and stderr of every step; append-only, so that what two processes write stays in order.
     pub(super) log: File,
     /// The file that small inputs are written to.
-    pub(super) small: Option<Small>,
+    pub(super) small: Option<SmallFile>,
+    pub(super) scripts: ScriptFiles,
     /// The folder that already exists in OUTPUT_DIR, for INPUT_NAME's sake.
     pub(super) prepared: Vec<u8>,
 }
 
-/// A folder that scripts may do anything to.
-pub(super) struct Folder {
-    pub(super) path: PathBuf,
-    pub(super) fd: OwnedFd,
-    device: u64,
-    inode: u64,
+/// The file that holds every small input, one after the other.
+pub(super) struct SmallFile {
+    /// Its name in `in/`; `None` while it waits as [`SPARE`].
+    pub(super) name: Option<Vec<u8>>,
+    pub(super) inode: u64,
+    pub(super) mode: Mode,
+    /// Bytes that it has, or a little more than that.
+    pub(super) length: u64,
+}
+
+impl SmallFile {
+    pub(super) fn inode(&self) -> u64 {
+        self.inode
+    }
 }
 
 impl Scratch {
@@ -75,69 +84,48 @@ impl Scratch {
     /// another run left is never used.
     pub fn create(dir: &Path, worker: usize) -> Result<Scratch> {
         let dir = std::path::absolute(dir).or_io("find the folder", dir)?;
-        let room = Room::make(dir.join(format!("w{worker}")))?;
+        let workspace = Workspace::make(dir.join(format!("w{worker}")))?;
         Ok(Scratch {
             dir,
             worker,
             generation: 0,
-            room,
-            launcher: Launcher::default(),
+            workspace,
+            launcher: Box::new(Spawn::default()),
             buffer: Vec::new(),
             user: rustix::process::geteuid().as_raw(),
-            is_spoiled: false,
+            is_discarded: false,
         })
     }
 
     /// The next step gets new folders: in these, something might still be written, or could not be
     /// removed.
-    pub(super) fn spoil(&mut self) {
-        self.is_spoiled = true;
+    pub(super) fn discard(&mut self) {
+        self.is_discarded = true;
     }
 
-    pub(super) fn is_spoiled(&self) -> bool {
-        self.is_spoiled
+    pub(super) fn is_discarded(&self) -> bool {
+        self.is_discarded
     }
 
-    /// After a step: removes what it left, and makes sure that the next one finds what it must find.
-    /// OUTPUT_DIR needs no look if the outputs `are_taken`.
-    ///
-    /// # Errors
-    /// What can't be removed or vouched for; then the scratch has to be spoiled.
-    pub(super) fn tidy(&mut self, are_taken: bool) -> io::Result<()> {
-        let room = &mut self.room;
-        if !are_taken {
-            room.output.look(CWD, &room.output.path)?.ok_or(Errno::STALE)?;
-            tree::clear(room.output.fd())?;
-            room.prepared.clear();
-        }
-        room.input.look(room.root.as_fd(), Path::new(IN))?.ok_or(Errno::STALE)?;
-        let tmp = room.tmp.look(room.root.as_fd(), Path::new(TMP))?.ok_or(Errno::STALE)?;
-        if !is_untouched(&tmp) {
-            tree::clear(room.tmp.fd())?;
-            room.tmp.mark_untouched()?;
-        }
-        room.tidy_input()
-    }
-
-    /// New folders if the old ones are spoiled.
+    /// New folders if the old ones were discarded.
     pub(super) fn renew(&mut self) -> Result<()> {
-        if !self.is_spoiled {
+        if !self.is_discarded {
             return Ok(());
         }
         self.generation += 1;
-        let room = Room::make(self.dir.join(format!("w{}.{}", self.worker, self.generation)))?;
-        let old = std::mem::replace(&mut self.room, room);
-        // It would write to the old log.
-        self.launcher = Launcher::default();
-        self.is_spoiled = false;
+        let workspace =
+            Workspace::make(self.dir.join(format!("w{}.{}", self.worker, self.generation)))?;
+        let old = std::mem::replace(&mut self.workspace, workspace);
+        self.launcher.reset();
+        self.is_discarded = false;
         // What can't be removed now goes with the run's folder.
         let _ = old.remove();
         Ok(())
     }
 }
 
-impl Room {
-    fn make(path: PathBuf) -> Result<Room> {
+impl Workspace {
+    fn make(path: PathBuf) -> Result<Workspace> {
         let parent = path.parent().unwrap_or(Path::new("/"));
         std::fs::create_dir_all(parent).or_io("make", parent)?;
         let root = make_folder(CWD, &path).or_io("make", &path)?;
@@ -146,17 +134,89 @@ impl Room {
             Folder::make(&root, name, path.clone()).or_io("make", path)
         };
         let (input, output, tmp) = (folder(IN)?, folder("out")?, folder(TMP)?);
-        tmp.mark_untouched().or_io("make", &tmp.path)?;
+        tree::mark_untouched(&tmp.fd).or_io("make", &tmp.path)?;
+        let scripts = ScriptFiles::new(folder("scripts")?);
         let flags = OFlags::RDWR | OFlags::APPEND | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let log = rustix::fs::openat(&root, "log", flags, Mode::RUSR | Mode::WUSR)
             .or_io("make", path.join("log"))?;
         let (log, prepared) = (File::from(log), Vec::new());
-        Ok(Room { path, root, input, output, tmp, log, small: None, prepared })
+        Ok(Workspace { path, root, input, output, tmp, log, small: None, scripts, prepared })
+    }
+
+    /// After a step: removes what it left, and makes sure that the next one finds what it must find.
+    /// OUTPUT_DIR needs no look if the outputs `are_taken`.
+    ///
+    /// # Errors
+    /// What can't be removed or vouched for; then it has to be discarded.
+    pub(super) fn tidy(&mut self, are_taken: bool) -> io::Result<()> {
+        if !are_taken {
+            self.output.look(CWD, &self.output.path)?.ok_or(Errno::STALE)?;
+            tree::clear(self.output.fd())?;
+            self.prepared.clear();
+        }
+        self.input.look(self.root.as_fd(), Path::new(IN))?.ok_or(Errno::STALE)?;
+        let tmp = self.tmp.look(self.root.as_fd(), Path::new(TMP))?.ok_or(Errno::STALE)?;
+        if !tree::is_untouched(&tmp) {
+            tree::clear(self.tmp.fd())?;
+            tree::mark_untouched(&self.tmp.fd)?;
+        }
+        if !self.scripts.are_in_place()? {
+            return Err(Errno::STALE.into());
+        }
+        self.tidy_input()
+    }
+
+    /// Makes room in `in/` for something that is not the small file.
+    pub(super) fn set_small_aside(&mut self) -> io::Result<()> {
+        if let Some(small) = &mut self.small
+            && let Some(name) = &small.name
+        {
+            rustix::fs::renameat(self.input.fd(), name.as_slice(), &self.root, SPARE)?;
+            small.name = None;
+        }
+        Ok(())
+    }
+
+    /// After a step: leaves nothing in `in/` but the small file, and keeps that one only if it is
+    /// beyond doubt ours alone: that very inode, under its name, and under no other anywhere.
+    fn tidy_input(&mut self) -> io::Result<()> {
+        let entries = tree::list(self.input.fd())?;
+        let mut expected = 0;
+        if let Some(small) = &mut self.small {
+            let (stat, is_alone) = match &small.name {
+                Some(name) => {
+                    expected = 1;
+                    let flags = AtFlags::SYMLINK_NOFOLLOW;
+                    let stat = rustix::fs::statat(self.input.fd(), name.as_slice(), flags);
+                    (stat, entries.len() == 1 && entries[0].name == *name)
+                }
+                None => (rustix::fs::statat(&self.root, SPARE, AtFlags::SYMLINK_NOFOLLOW), true),
+            };
+            // Its number may have been given to another file since; if that is an ordinary file under
+            // this very name and no other, it serves as well.
+            if let Ok(stat) = stat
+                && is_alone
+                && stat.st_ino == small.inode
+                && stat.st_nlink == 1
+                && FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
+            {
+                small.mode = Mode::from_raw_mode(stat.st_mode);
+                small.length = stat.st_size as u64;
+            } else {
+                self.small = None;
+                expected = 0;
+            }
+        }
+        if entries.len() != expected {
+            self.set_small_aside()?;
+            tree::clear(self.input.fd())?;
+        }
+        Ok(())
     }
 
     /// Removes all of it.
     fn remove(self) -> io::Result<()> {
-        let Room { path, root, .. } = self;
+        let Workspace { path, root, .. } = self;
         tree::clear(root.as_fd())?;
         std::fs::remove_dir(path)
     }
@@ -187,66 +247,4 @@ impl Room {
         let no_inodes = found.f_files > 0 && found.f_favail == 0;
         (no_inodes || free < FULL).then_some(free)
     }
-}
-
-impl Folder {
-    fn make(root: &OwnedFd, name: &str, path: PathBuf) -> Result<Folder, Errno> {
-        let fd = make_folder(root.as_fd(), Path::new(name))?;
-        let stat = rustix::fs::fstat(&fd)?;
-        Ok(Folder { path, fd, device: stat.st_dev, inode: stat.st_ino })
-    }
-
-    pub(super) fn fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
-    }
-
-    /// The folder's stat, if a path from `base` still leads to the folder that we opened. If the script
-    /// has taken permissions away from it, they are given back; only root can have made it immutable.
-    pub(super) fn look(&self, base: BorrowedFd<'_>, path: &Path) -> Result<Option<Stat>, Errno> {
-        let stat = rustix::fs::statat(base, path, AtFlags::SYMLINK_NOFOLLOW)?;
-        if stat.st_dev != self.device || stat.st_ino != self.inode {
-            return Ok(None);
-        }
-        if Mode::from_raw_mode(stat.st_mode) != Mode::RWXU {
-            rustix::fs::fchmod(&self.fd, Mode::RWXU)?;
-        }
-        if rustix::process::geteuid().is_root() {
-            tree::lift_flags(self.fd());
-        }
-        Ok(Some(stat))
-    }
-
-    /// Sets a time of last change that no change leaves as it is, however coarse the clock. One look
-    /// at it is cheaper than listing an empty folder.
-    fn mark_untouched(&self) -> Result<(), Errno> {
-        let times = Timestamps { last_access: UNTOUCHED, last_modification: UNTOUCHED };
-        rustix::fs::futimens(&self.fd, &times)
-    }
-}
-
-/// See [`Folder::mark_untouched`].
-fn is_untouched(stat: &Stat) -> bool {
-    (stat.st_mtime, stat.st_mtime_nsec) == (UNTOUCHED.tv_sec, UNTOUCHED.tv_nsec)
-}
-
-fn make_folder(dir: BorrowedFd<'_>, name: &Path) -> Result<OwnedFd, Errno> {
-    rustix::fs::mkdirat(dir, name, Mode::RWXU)?;
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    rustix::fs::openat(dir, name, flags, Mode::empty())
-}
-
-/// Makes every folder of a path, where it is missing, and opens the last one. By single components, since
-/// a path of 4,096 bytes is too long for one call.
-pub(super) fn make_folders(dir: BorrowedFd<'_>, path: &[u8]) -> Result<OwnedFd, Errno> {
-    let mut folder: Option<OwnedFd> = None;
-    for part in path.split(|byte| *byte == b'/') {
-        let parent = folder.as_ref().map_or(dir, |fd| fd.as_fd());
-        let name = OsStr::from_bytes(part);
-        match rustix::fs::mkdirat(parent, name, Mode::RWXU) {
-            Ok(()) | Err(Errno::EXIST) => {}
-            Err(err) => return Err(err),
-        }
-        folder = Some(tree::open_folder(parent, part)?);
-    }
-    folder.ok_or(Errno::INVAL)
 }

@@ -1,25 +1,51 @@
-//! Ends scripts that run too long, or that the run no longer wants. One thread for all of them, since a
-//! worker that waits for a process can't wait for a deadline as well.
+//! Ends scripts that run too long, or that the run no longer wants, and what scripts leave behind. One thread
+//! for all deadlines, since a worker that waits for a process can't wait for a deadline as well. The essay on
+//! processes is in `process`.
 //!
 //! Groups are signalled only under the mutex of the register, and only those whose leader is in it and
 //! not known to have ended. A worker strikes its leader off under the same mutex before it reaps it. So
 //! the number of a group that is signalled here can't have passed to another one.
 
 use std::collections::HashMap;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Signal, WaitId, WaitIdOptions};
 
-use super::orphans::Orphans;
-use super::proc::{pid, signal_group};
+use super::proc::{Origin, Process, pid, signal_group};
 use crate::error::{OrIo, Result};
 use crate::stop::{Stop, StopSwitch};
 use crate::sys;
 
 /// Time between TERM and KILL, unless set otherwise.
 pub const GRACE: Duration = Duration::from_secs(5);
+
+/// Grace for leftover processes to exit before SIGTERM.
+const SETTLE: Duration = Duration::from_millis(50);
+
+/// The same for those that are at work all the time: on a busy machine a `tee` may need long for its last
+/// lines.
+const SETTLE_BUSY: Duration = Duration::from_secs(2);
+
+/// For this long a process in the middle of an exec or of its end, whose environment can't be read, is
+/// looked at again before it is taken for somebody else's. An exec takes a fraction of a millisecond, but on
+/// an overloaded machine 300 ms were too few.
+const EXEC_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Pauses between two looks at something that is ending.
+const SHORTEST_PAUSE: Duration = Duration::from_micros(200);
+const LONGEST_PAUSE: Duration = Duration::from_millis(10);
+
+/// Names of processes in one warning.
+const NAMES: usize = 5;
+
+/// Held for every look at, signal to, and reaping of an orphan. One for the process, as its children are:
+/// the list of them skips one if another one is reaped while it is read.
+static GUARD: Mutex<()> = Mutex::new(());
 
 /// Knows every script that runs, and ends what is to be ended. One per process: see [`Supervisor::new`].
 pub struct Supervisor {
@@ -38,13 +64,13 @@ struct Shared {
 #[derive(Default)]
 struct Register {
     /// By leader, from its start until it is reaped.
-    running: HashMap<i32, Running>,
+    running: HashMap<i32, RunningScript>,
     /// When the thread looks again by itself.
     wakes_at: Option<Instant>,
     is_closing: bool,
 }
 
-struct Running {
+struct RunningScript {
     deadline: Option<Instant>,
     ending: Option<Ending>,
     is_killed: bool,
@@ -110,21 +136,14 @@ impl Supervisor {
         self.shared.stop.now()
     }
 
-    pub(super) fn grace(&self) -> Duration {
-        self.shared.grace
-    }
-
-    pub(super) fn orphans(&self) -> &Orphans {
-        &self.shared.orphans
-    }
-
     /// A script has started.
     pub(super) fn started(&self, leader: i32, timeout: Option<Duration>) {
         let now = Instant::now();
         // A time limit beyond the clock is none.
         let deadline = timeout.and_then(|timeout| now.checked_add(timeout));
         let mut register = self.shared.register();
-        let mut running = Running { deadline, ending: None, is_killed: false, has_ended: false };
+        let mut running =
+            RunningScript { deadline, ending: None, is_killed: false, has_ended: false };
         let mut wake = deadline;
         // The thread may have looked through the register for the last time before this script was in it.
         let stop = self.shared.stop.now();
@@ -152,8 +171,105 @@ impl Supervisor {
     }
 
     /// Whether a process is a script, and so its worker's to reap.
-    pub(super) fn is_leader(&self, pid: i32) -> bool {
+    fn is_leader(&self, pid: i32) -> bool {
         self.shared.register().running.contains_key(&pid)
+    }
+
+    /// Ends what the script of `leader`, which has ended but is not reaped, has left behind. `scratch` is
+    /// the folder that its OUTPUT_DIR and TMPDIR are in; `ending` tells whether it was told to end.
+    pub(super) fn end_leftovers(
+        &self,
+        leader: i32,
+        scratch: &Path,
+        ending: Option<Ending>,
+    ) -> Leftovers {
+        let mut leftovers = Leftovers::default();
+        if self.shared.orphans.children.is_none() {
+            signal_group(leader, Signal::KILL);
+            return leftovers;
+        }
+        if self.shared.orphans.list().is_empty() {
+            return leftovers;
+        }
+        let began = Instant::now();
+        let mut term_at = ending.map(|ending| ending.since);
+        // Told to end, and what they are called.
+        let mut told: HashMap<i32, String> = HashMap::new();
+        let mut pause = SHORTEST_PAUSE;
+        loop {
+            let guard = GUARD.lock().unwrap_or_else(PoisonError::into_inner);
+            let (mut orphans, all_known) = self.look_for_orphans(leader, scratch);
+            let waited = |since: Instant| since.elapsed();
+            if orphans.is_empty() && (all_known || waited(began) >= EXEC_PATIENCE) {
+                break;
+            }
+            let must_kill = self.shared.stop.now() == Stop::Kill
+                || term_at.is_some_and(|at| waited(at) >= self.shared.grace);
+            if term_at.is_some_and(|at| waited(at) >= 2 * self.shared.grace) && !orphans.is_empty()
+            {
+                // A process that KILL doesn't end hangs in the kernel. Its folders are never used
+                // again, so it can be left to itself.
+                let stuck = list_names(orphans.into_iter().map(|orphan| orphan.name));
+                let warning = format!("could not end what the script had left running: {stuck}");
+                return Leftovers { were_ended: true, warning: Some(warning) };
+            }
+            let is_busy = orphans.iter().any(|orphan| orphan.is_busy);
+            let settle = if is_busy { SETTLE_BUSY } else { SETTLE };
+            if !orphans.is_empty() && (must_kill || term_at.is_some() || waited(began) >= settle) {
+                term_at.get_or_insert_with(Instant::now);
+                leftovers.were_ended = true;
+                if must_kill {
+                    signal(&orphans, leader, &[Signal::KILL]);
+                } else {
+                    orphans.retain(|orphan| !told.contains_key(&orphan.pid));
+                    signal(&orphans, leader, &[Signal::TERM, Signal::CONT]);
+                }
+                told.extend(orphans.into_iter().map(|orphan| (orphan.pid, orphan.name)));
+            }
+            drop(guard);
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+        // After a time limit or a cancelled run it goes without saying.
+        if leftovers.were_ended && ending.is_none() {
+            let names = list_names(told.into_values());
+            leftovers.warning = Some(format!("ended what the script had left running: {names}"));
+        }
+        leftovers
+    }
+
+    /// What is left of one step and alive, and whether that is all. Reaps every orphan that has ended,
+    /// whoever left it.
+    fn look_for_orphans(&self, leader: i32, scratch: &Path) -> (Vec<Orphan>, bool) {
+        loop {
+            let (mut orphans, mut all_known, mut has_reaped) = (Vec::new(), true, false);
+            for pid in self.shared.orphans.list() {
+                if self.is_leader(pid) {
+                    continue;
+                }
+                let Some(process) = Process::read(pid) else { continue };
+                if process.is_zombie && reap(pid) {
+                    has_reaped = true;
+                    continue;
+                }
+                let origin = match process.group == leader {
+                    true => Origin::Here,
+                    false => process.origin(scratch),
+                };
+                match origin {
+                    Origin::Here => {
+                        let Process { group, name, is_busy, .. } = process;
+                        orphans.push(Orphan { pid, group, name, is_busy });
+                    }
+                    Origin::NotYetKnown => all_known = false,
+                    Origin::Elsewhere => {}
+                }
+            }
+            // The children of what was reaped may be ours by now.
+            if !has_reaped {
+                return (orphans, all_known);
+            }
+        }
     }
 }
 
@@ -201,7 +317,7 @@ impl Shared {
     }
 }
 
-impl Running {
+impl RunningScript {
     /// Does what is due, and tells when the next thing will be.
     fn next(&mut self, leader: i32, now: Instant, grace: Duration) -> Option<Instant> {
         if self.has_ended || self.is_killed {
@@ -254,4 +370,81 @@ fn has_exited(leader: i32) -> bool {
     let Some(leader) = pid(leader) else { return true };
     let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
     !matches!(rustix::process::waitid(WaitId::Pid(leader), options), Ok(None))
+}
+
+/// The list of adopted processes.
+struct Orphans {
+    /// Children of the first thread; `None` where the kernel has no such file.
+    children: Option<File>,
+}
+
+/// What was left behind, and what became of it.
+#[derive(Debug, Default)]
+pub(super) struct Leftovers {
+    /// Something was alive when it had to be ended.
+    pub(super) were_ended: bool,
+    /// For the user; empty if nothing need be said.
+    pub(super) warning: Option<String>,
+}
+
+/// A process left behind by one step.
+struct Orphan {
+    pid: i32,
+    group: i32,
+    name: String,
+    is_busy: bool,
+}
+
+impl Orphans {
+    fn open() -> Orphans {
+        let own = std::process::id();
+        let children = File::open(format!("/proc/self/task/{own}/children")).ok();
+        Orphans { children }
+    }
+
+    /// Numbers of all adopted processes, ended ones included.
+    fn list(&self) -> Vec<i32> {
+        let Some(children) = &self.children else { return Vec::new() };
+        let mut text = Vec::new();
+        let mut buffer = [0; 1024];
+        // Should it fail, nothing is found: there is nobody to blame for it.
+        while let Ok(n @ 1..) = children.read_at(&mut buffer, text.len() as u64) {
+            text.extend_from_slice(&buffer[..n]);
+        }
+        let text = String::from_utf8_lossy(&text);
+        text.split_ascii_whitespace().filter_map(|number| number.parse().ok()).collect()
+    }
+}
+
+/// Signals orphans; the caller holds the guard, so that their numbers are still theirs.
+fn signal(orphans: &[Orphan], leader: i32, signals: &[Signal]) {
+    for signal in signals {
+        if orphans.iter().any(|orphan| orphan.group == leader) {
+            signal_group(leader, *signal);
+        }
+        for orphan in orphans.iter().filter(|orphan| orphan.group != leader) {
+            if orphan.group == orphan.pid {
+                signal_group(orphan.pid, *signal);
+            } else if let Some(pid) = pid(orphan.pid) {
+                let _ = rustix::process::kill_process(pid, *signal);
+            }
+        }
+    }
+}
+
+fn reap(child: i32) -> bool {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+    pid(child).is_some_and(|child| {
+        matches!(rustix::process::waitid(WaitId::Pid(child), options), Ok(Some(_)))
+    })
+}
+
+fn list_names(names: impl Iterator<Item = String>) -> String {
+    let mut names: Vec<String> = names.collect();
+    names.sort_unstable();
+    let mut text = names[..names.len().min(NAMES)].join(", ");
+    if names.len() > NAMES {
+        text.push_str(&format!(" and {} more", names.len() - NAMES));
+    }
+    text
 }

@@ -5,11 +5,17 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{AtFlags, FileType, IFlags, Mode, OFlags, RawDir, ResolveFlags, SeekFrom};
+use rustix::fs::{
+    AtFlags, FileType, IFlags, Mode, OFlags, RawDir, ResolveFlags, SeekFrom, Stat, Timespec,
+    Timestamps,
+};
 use rustix::io::Errno;
 
 /// Deeper folders are moved up before they are cleared, so that descriptors don't run out.
 const DEPTH: usize = 16;
+
+/// See [`mark_untouched`]. A second after the epoch, for no clock shows that.
+const UNTOUCHED: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 
 /// One name in a folder.
 pub(super) struct Entry {
@@ -85,6 +91,27 @@ pub(super) fn clear(dir: BorrowedFd<'_>) -> io::Result<()> {
         if moved == before {
             return Ok(());
         }
+    }
+}
+
+/// Sets a time of last change that no change leaves as it is, however coarse the clock. One look at it is
+/// cheaper than listing an empty folder.
+pub(super) fn mark_untouched(file: impl AsFd) -> Result<(), Errno> {
+    let times = Timestamps { last_access: UNTOUCHED, last_modification: UNTOUCHED };
+    rustix::fs::futimens(file, &times)
+}
+
+/// See [`mark_untouched`].
+pub(super) fn is_untouched(stat: &Stat) -> bool {
+    (stat.st_mtime, stat.st_mtime_nsec) == (UNTOUCHED.tv_sec, UNTOUCHED.tv_nsec)
+}
+
+/// Removes whatever has a name: a folder with everything in it, or a file of any kind.
+pub(super) fn remove_entry(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<()> {
+    let stat = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Directory => remove(dir, name),
+        kind => Ok(unlink(dir, name, kind)?),
     }
 }
 

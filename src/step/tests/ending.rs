@@ -6,18 +6,19 @@ use std::time::{Duration, Instant};
 
 use super::world::{World, is_alive, pair, wait_until};
 use crate::attempt::{NamedObject, Outcome};
+use crate::ids::StepId;
 use crate::stop::Stop;
 use crate::sys;
 
 #[test]
 fn exit_codes_and_signals_are_told_apart() {
     let mut world = World::new();
-    assert_eq!(world.run("exit 0").outcome, Outcome::Succeeded);
-    assert_eq!(world.run("exit 3").outcome, Outcome::Exited(3));
-    assert_eq!(world.run("kill -KILL $$").outcome, Outcome::Signalled(9));
-    assert_eq!(world.run("kill -TERM $$").outcome, Outcome::Signalled(15));
+    assert_eq!(world.run("exit 0").record.outcome, Outcome::Succeeded);
+    assert_eq!(world.run("exit 3").record.outcome, Outcome::Exited(3));
+    assert_eq!(world.run("kill -KILL $$").record.outcome, Outcome::Signalled(9));
+    assert_eq!(world.run("kill -TERM $$").record.outcome, Outcome::Signalled(15));
     let report = world.run(r#"echo 1 > "$OUTPUT_DIR/x"; exit 1"#);
-    assert_eq!((report.outcome, report.outputs.len()), (Outcome::Exited(1), 0));
+    assert_eq!((report.record.outcome, report.outputs.len()), (Outcome::Exited(1), 0));
     world.assert_clean();
 }
 
@@ -36,8 +37,8 @@ fn a_parent_that_ignores_ended_children_does_no_harm() {
 #[test]
 fn usage_is_measured() {
     let report = World::new().run("i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done");
-    assert!(report.usage.wall > Duration::ZERO && report.usage.user > Duration::ZERO);
-    assert!(report.usage.peak_memory > 100 && report.started_ms > 1_600_000_000_000);
+    assert!(report.record.usage.wall > Duration::ZERO && report.record.usage.user > Duration::ZERO);
+    assert!(report.record.usage.peak_memory > 100 && report.record.started_ms > 1_600_000_000_000);
 }
 
 #[test]
@@ -59,14 +60,14 @@ fn an_interpreter_that_can_t_be_started_is_told_with_the_reason() {
         ("", "no interpreter"),
     ] {
         world.interpreter = vec![interpreter.to_owned()];
-        match world.run("true").outcome {
+        match world.run("true").record.outcome {
             Outcome::NotStarted(sentence) => assert!(sentence.contains(part), "{sentence}"),
             other => panic!("{interpreter}: {other:?}"),
         }
     }
     world.interpreter = vec!["sh".to_owned()];
     world.env = vec![("BIG".into(), "x".repeat(4 << 20))];
-    match world.run("true").outcome {
+    match world.run("true").record.outcome {
         Outcome::NotStarted(sentence) => assert!(sentence.contains("too long"), "{sentence}"),
         other => panic!("{other:?}"),
     }
@@ -78,15 +79,10 @@ fn an_interpreter_that_can_t_be_started_is_told_with_the_reason() {
 fn a_missing_working_directory_is_not_blamed_on_the_interpreter() {
     let mut world = World::new();
     let mut attempt = world.attempt("true");
-    attempt.dir = world.path("gone").into();
-    let report = crate::step::execute(
-        &mut world.scratch,
-        &world.store,
-        &world.supervisor,
-        &attempt,
-        &mut |_| {},
-    );
-    match report.unwrap().outcome {
+    Arc::make_mut(&mut attempt.script).dir = world.path("gone").into();
+    let World { scratch, store, supervisor, .. } = &mut world;
+    let ran = crate::step::execute(scratch, store, supervisor, None, &attempt, &mut |_| {});
+    match ran.unwrap().0.record.outcome {
         Outcome::NotStarted(sentence) => {
             assert!(sentence.contains("working directory"), "{sentence}")
         }
@@ -134,7 +130,7 @@ fn reading_the_terminal_fails_at_once() {
     let mut world = World::new();
     world.timeout = Some(Duration::from_secs(10));
     let report = world.run("read line < /dev/tty");
-    assert!(matches!(report.outcome, Outcome::Exited(_)), "{:?}", report.outcome);
+    assert!(matches!(report.record.outcome, Outcome::Exited(_)), "{:?}", report.record.outcome);
 }
 
 #[test]
@@ -152,12 +148,11 @@ fn a_time_limit_ends_whatever_a_script_does() {
     ] {
         let start = Instant::now();
         let report = world.run(script);
-        assert_eq!(report.outcome, Outcome::TimedOut(Some(limit)), "{script}");
+        assert_eq!(report.record.outcome, Outcome::TimedOut(Some(limit)), "{script}");
         assert!(start.elapsed() >= limit, "{script}");
-        drop(report);
     }
     world.timeout = Some(Duration::from_secs(1000));
-    assert_eq!(world.run("exit 4").outcome, Outcome::Exited(4));
+    assert_eq!(world.run("exit 4").record.outcome, Outcome::Exited(4));
     world.timeout = None;
     world.assert_clean();
 }
@@ -168,7 +163,7 @@ fn a_stopped_script_need_not_wait_for_the_kill() {
     world.grace(Duration::from_secs(600));
     world.timeout = Some(Duration::from_millis(50));
     // If it did, this would not come back for ten minutes.
-    assert!(matches!(world.run("kill -STOP $$").outcome, Outcome::TimedOut(_)));
+    assert!(matches!(world.run("kill -STOP $$").record.outcome, Outcome::TimedOut(_)));
 }
 
 #[test]
@@ -181,9 +176,9 @@ fn an_earlier_deadline_is_not_missed_behind_a_later_one() {
     let go = first.path("go");
     first.env = vec![("GO".into(), go.to_str().unwrap().into())];
     let waiting = std::thread::spawn(move || {
-        first.run(r#"while [ ! -e "$GO" ]; do sleep 0.01; done"#).outcome
+        first.run(r#"while [ ! -e "$GO" ]; do sleep 0.01; done"#).record.outcome
     });
-    assert!(matches!(second.run("sleep 1000").outcome, Outcome::TimedOut(_)));
+    assert!(matches!(second.run("sleep 1000").record.outcome, Outcome::TimedOut(_)));
     fs::write(go, "").unwrap();
     assert_eq!(waiting.join().unwrap(), Outcome::Succeeded);
 }
@@ -195,8 +190,9 @@ fn cancelling_ends_what_runs_and_lets_nothing_start() {
     world.env = vec![("PID".into(), pid.to_str().unwrap().into())];
     let stop = Arc::clone(&world.stop);
     let runs = std::thread::spawn(move || {
-        let first = world.run(r#"echo $$ > "$PID.new"; mv "$PID.new" "$PID"; sleep 1000"#).outcome;
-        let second = world.run("exit 0").outcome;
+        let first =
+            world.run(r#"echo $$ > "$PID.new"; mv "$PID.new" "$PID"; sleep 1000"#).record.outcome;
+        let second = world.run("exit 0").record.outcome;
         (first, second)
     });
     wait_until(|| pid.exists());
@@ -214,7 +210,7 @@ fn killing_doesn_t_wait_for_the_grace() {
     let stop = Arc::clone(&world.stop);
     let run = std::thread::spawn(move || {
         let report = world.run(r#"trap '' TERM; setsid sh -c 'trap "" TERM; echo $$ > "$PID.new"; mv "$PID.new" "$PID"; while :; do sleep 1000; done'"#);
-        (report.outcome, world)
+        (report.record.outcome, world)
     });
     wait_until(|| pid.exists());
     let number = fs::read_to_string(&pid).unwrap();
@@ -233,7 +229,7 @@ fn two_workers_lend_the_same_large_object_at_once() {
     let base = world.dir.path();
     std::thread::scope(|scope| {
         for worker in 1..5 {
-            let mut attempt = world.attempt(r#"for i in 1 2 3; do cmp "$INPUT_FILE" "$INPUT_FILE"; done; [ $((STEP % 3)) -ne 0 ] || rm -f "$INPUT_FILE""#);
+            let mut attempt = world.attempt(r#"for i in 1 2 3; do cmp "$INPUT_FILE" "$INPUT_FILE"; done; [ $((STEP_ID % 3)) -ne 0 ] || rm -f "$INPUT_FILE""#);
             attempt.input = crate::step::Input::One(NamedObject {
                 name: b"big".to_vec(),
                 object,
@@ -243,16 +239,17 @@ fn two_workers_lend_the_same_large_object_at_once() {
                 let mut scratch =
                     crate::step::Scratch::create(&base.join("scratch/run"), worker).unwrap();
                 for step in 0..20 {
-                    attempt.env = vec![("STEP".into(), step.to_string().into())];
-                    let report = crate::step::execute(
+                    attempt.step = StepId(step);
+                    let (report, _placed) = crate::step::execute(
                         &mut scratch,
                         store,
                         supervisor,
+                        None,
                         &attempt,
                         &mut |_| {},
                     )
                     .unwrap();
-                    assert_eq!(report.outcome, Outcome::Succeeded);
+                    assert_eq!(report.record.outcome, Outcome::Succeeded);
                     assert!(report.damaged_inputs.is_empty());
                 }
             });

@@ -22,7 +22,7 @@ fn a_script_finds_its_world() {
         r#"
         [ "${INPUT_FILE##*/}" = b.txt ]; [ "$INPUT_NAME" = a/b.txt ]; [ "$TASK_NAME" = t ]
         [ -d "$TMPDIR" ]; [ -d "$OUTPUT_DIR/a" ]; [ -z "${INPUT_DIR+set}" ]; [ -z "${MAKEFLAGS+set}" ]
-        [ "$(pwd)" = "${0%/*}" ]; case "$INPUT_FILE$OUTPUT_DIR$TMPDIR" in /*/*/*) ;; *) exit 1; esac
+        [ "${0##*/}" = t ]; case "$INPUT_FILE$OUTPUT_DIR$TMPDIR" in /*/*/*) ;; *) exit 1; esac
         [ -z "$(cat)" ]   # stdin is empty
         cat "$INPUT_FILE" > "$OUTPUT_DIR/$INPUT_NAME"
         "#,
@@ -52,10 +52,9 @@ fn moving_the_input_to_the_outputs_is_the_identity() {
     let hash = world.object(&bytes);
     world.input(b"in", &bytes);
     let report = world.run(r#"mv "$INPUT_FILE" "$OUTPUT_DIR"/x"#);
-    assert_eq!(report.outcome, Outcome::Succeeded);
-    assert_eq!(report.outputs[0].object.hash, hash);
+    assert_eq!(report.record.outcome, Outcome::Succeeded);
+    assert_eq!(report.outputs[0].object, hash);
     assert_eq!(world.store.check(&hash, Some(bytes.len() as u64), true).unwrap(), Ok(()));
-    drop(report);
     world.assert_clean();
 }
 
@@ -92,9 +91,8 @@ fn a_hard_link_of_the_input_in_the_outputs_is_copied() {
     for bytes in [b"small".to_vec(), large(2)] {
         world.input(b"in", &bytes);
         let report = world.run(r#"ln "$INPUT_FILE" "$OUTPUT_DIR"/x"#);
-        assert_eq!(report.outcome, Outcome::Succeeded);
-        assert_eq!(report.outputs[0].object.hash, ObjectHash::of(&bytes));
-        drop(report);
+        assert_eq!(report.record.outcome, Outcome::Succeeded);
+        assert_eq!(report.outputs[0].object, ObjectHash::of(&bytes));
         world.assert_clean();
     }
 }
@@ -123,15 +121,16 @@ fn a_forced_write_to_a_large_input_is_told_and_the_object_named() {
     let report = world
         .run(r#"chmod u+w "$INPUT_FILE"; printf x | dd of="$INPUT_FILE" conv=notrunc 2>/dev/null"#);
     // On a file system with clones the copy is private, and all is well.
-    if report.outcome == Outcome::Succeeded {
+    if report.record.outcome == Outcome::Succeeded {
         assert_eq!(world.store.check(&object, None, true).unwrap(), Ok(()));
         return;
     }
-    let Outcome::Refused(sentence) = &report.outcome else { panic!("{:?}", report.outcome) };
+    let Outcome::Refused(sentence) = &report.record.outcome else {
+        panic!("{:?}", report.record.outcome)
+    };
     assert!(sentence.contains("big.bin") && sentence.contains("cp "), "{sentence}");
     assert_eq!(report.damaged_inputs, [object]);
     assert!(world.store.check(&object, None, true).unwrap().is_err());
-    drop(report);
     world.assert_clean();
 }
 
@@ -141,7 +140,7 @@ fn a_failing_script_that_damages_its_input_is_found_out_too() {
     let object = world.object(&large(5));
     world.input(b"big", &large(5));
     let report = world.run(r#"chmod u+w "$INPUT_FILE"; echo more >> "$INPUT_FILE"; exit 3"#);
-    assert_eq!(report.outcome, Outcome::Exited(3));
+    assert_eq!(report.record.outcome, Outcome::Exited(3));
     if !report.damaged_inputs.is_empty() {
         assert_eq!(report.damaged_inputs, [object]);
         assert!(report.warnings[0].contains("modified"), "{:?}", report.warnings);
@@ -161,7 +160,7 @@ fn what_only_looks_like_damage_is_none() {
     ] {
         world.input(b"big", &large(6));
         let report = world.run(script);
-        assert_eq!(report.outcome, Outcome::Succeeded, "{script}");
+        assert_eq!(report.record.outcome, Outcome::Succeeded, "{script}");
         assert!(report.damaged_inputs.is_empty());
         let mode = fs::metadata(world.store.path(&object)).unwrap().permissions().mode();
         assert_eq!(mode & 0o7777, 0o444, "{script}");
@@ -255,4 +254,42 @@ fn the_folder_of_the_name_is_there_each_time() {
     world.input(b"../evil/x", b"x");
     assert!(world.succeed(r#"[ ! -e "$OUTPUT_DIR/../evil" ]"#).is_empty());
     world.assert_clean();
+}
+
+#[test]
+fn what_a_script_does_to_its_own_file_never_reaches_the_next_step() {
+    let mut world = World::new();
+    for deed in [
+        r#"rm "$0""#,
+        r#"printf 'exit 7\n' > "$0""#,
+        r#"sed -i 's/echo/false/' "$0""#,
+        r#"chmod 0 "$0""#,
+        r#"rm "$0"; mkdir "$0"; touch "$0/x""#,
+        r#"rm "$0"; ln -s /bin/false "$0""#,
+        r#"d=${0%/*}; mv "$d" "$d.old"; mkdir "$d"; echo 'exit 7' > "$0""#,
+    ] {
+        let attempt = world.attempt(&format!("{{ echo said; {deed}; exit; }}"));
+        for round in 0..3 {
+            let World { scratch, store, supervisor, .. } = &mut world;
+            let ran = crate::step::execute(scratch, store, supervisor, None, &attempt, &mut |_| {});
+            let (report, _placed) = ran.unwrap();
+            assert_eq!(report.record.outcome, Outcome::Succeeded, "{deed}, round {round}");
+            assert_eq!(world.log(&report), "said\n", "{deed}, round {round}");
+        }
+    }
+    world.assert_clean();
+}
+
+#[test]
+fn an_attempt_and_its_report_are_data_that_a_wire_can_carry() {
+    let mut world = World::new();
+    world.env = vec![("A".into(), "b".into())];
+    world.timeout = Some(std::time::Duration::from_secs(30));
+    world.input(b"\xff/name", b"some bytes");
+    let attempt = world.attempt("echo x > \"$OUTPUT_DIR/x\"; echo said");
+    let text = serde_json::to_string(&attempt).unwrap();
+    assert_eq!(serde_json::from_str::<crate::step::Attempt>(&text).unwrap(), attempt);
+    let report = world.run("echo x > \"$OUTPUT_DIR/x\"; echo said");
+    let text = serde_json::to_string(&report).unwrap();
+    assert_eq!(serde_json::from_str::<crate::step::Report>(&text).unwrap(), report);
 }

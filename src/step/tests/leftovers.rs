@@ -13,13 +13,12 @@ fn leaves_nothing(world: &mut World, script: &str) -> String {
     let _ = fs::remove_file(&pids);
     world.env = vec![("PIDS".into(), pids.to_str().unwrap().into())];
     let report = world.run(script);
-    assert_eq!(report.outcome, Outcome::Succeeded, "{script}: {}", world.log(&report));
+    assert_eq!(report.record.outcome, Outcome::Succeeded, "{script}: {}", world.log(&report));
     for pid in fs::read_to_string(&pids).unwrap().lines() {
         assert!(!is_alive(pid), "{script}: {pid} lives");
     }
     assert_eq!(report.warnings.len(), 1, "{script}: {:?}", report.warnings);
     let warning = report.warnings[0].clone();
-    drop(report);
     world.assert_clean();
     warning
 }
@@ -94,7 +93,7 @@ fn what_ends_by_itself_at_once_is_neither_cut_off_nor_reported() {
     for _ in 0..20 {
         let report =
             world.run(r#"exec > >(cat > "$OUTPUT_DIR/copy"); i=0; while [ $i -lt 2000 ]; do echo $i; i=$((i+1)); done"#);
-        assert_eq!(report.outcome, Outcome::Succeeded);
+        assert_eq!(report.record.outcome, Outcome::Succeeded);
         assert!(report.warnings.is_empty(), "{:?}", report.warnings);
         assert!(world.contents(&report)[0].1.ends_with("\n1999\n"));
     }
@@ -117,7 +116,7 @@ fn a_process_of_somebody_else_is_left_alone() {
     let report = world.run(
         r#"env -i setsid sh -c 'echo $$ > "$0"; exec sleep 1000' "$PIDS" & while [ ! -s "$PIDS" ]; do :; done"#,
     );
-    assert_eq!(report.outcome, Outcome::Succeeded);
+    assert_eq!(report.record.outcome, Outcome::Succeeded);
     let pid = fs::read_to_string(pids).unwrap();
     assert!(is_alive(&pid));
     world.assert_clean();

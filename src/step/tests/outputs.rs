@@ -52,10 +52,12 @@ fn what_is_no_regular_file_is_refused_by_name_with_a_cure() {
 fn devices_are_refused_unopened() {
     let mut world = World::new();
     let report = world.run(r#"mknod "$OUTPUT_DIR/n" c 1 3 || exit 9"#);
-    if report.outcome == Outcome::Exited(9) {
+    if report.record.outcome == Outcome::Exited(9) {
         return; // Only root can make one.
     }
-    let Outcome::Refused(sentence) = report.outcome else { panic!("{:?}", report.outcome) };
+    let Outcome::Refused(sentence) = report.record.outcome else {
+        panic!("{:?}", report.record.outcome)
+    };
     assert!(sentence.contains("`n` is a device"), "{sentence}");
     world.assert_clean();
 }
@@ -68,7 +70,7 @@ fn odd_names_and_contents_are_kept_exactly() {
            printf 3 > "$(printf 'a\nb')"; printf 4 > "$(printf '\377')"; printf 5 > ...; printf 6 > ' '
            printf 7 > tool; chmod 700 tool; printf 8 > other; chmod 4755 other"#,
     );
-    assert_eq!(report.outcome, Outcome::Succeeded, "{}", world.log(&report));
+    assert_eq!(report.record.outcome, Outcome::Succeeded, "{}", world.log(&report));
     let names: Vec<_> = world.contents(&report);
     assert_eq!(
         names,
@@ -90,11 +92,9 @@ fn odd_names_and_contents_are_kept_exactly() {
     assert_eq!(report.warnings.len(), 1);
     assert!(report.warnings[0].contains("`other` has lost its setuid"), "{:?}", report.warnings);
     for output in &report.outputs {
-        let mode =
-            fs::metadata(world.store.path(&output.object.hash)).unwrap().permissions().mode();
+        let mode = fs::metadata(world.store.path(&output.object)).unwrap().permissions().mode();
         assert_eq!(mode & 0o7777, 0o444);
     }
-    drop(report);
     world.assert_clean();
 }
 
@@ -130,11 +130,11 @@ fn attributes_don_t_get_into_the_store() {
         )
     };
     let report = world.run(&format!(r#"echo 1 > "$OUTPUT_DIR/x"; {} || exit 9"#, set("user.note")));
-    if report.outcome == Outcome::Exited(9) {
+    if report.record.outcome == Outcome::Exited(9) {
         return; // No attributes here.
     }
-    assert_eq!(report.outcome, Outcome::Succeeded);
-    let path = world.store.path(&report.outputs[0].object.hash);
+    assert_eq!(report.record.outcome, Outcome::Succeeded);
+    let path = world.store.path(&report.outputs[0].object);
     let mut list = [0u8; 256];
     let length = rustix::fs::listxattr(&path, &mut list[..]).unwrap();
     assert!(!list[..length].starts_with(b"user."), "{:?}", &list[..length]);
@@ -146,10 +146,12 @@ fn immutable_files_are_refused_and_gone_afterwards() {
     for flag in ["i", "a"] {
         let report = world
             .run(&format!(r#"echo 1 > "$OUTPUT_DIR/x"; chattr +{flag} "$OUTPUT_DIR/x" || exit 9"#));
-        if report.outcome == Outcome::Exited(9) {
+        if report.record.outcome == Outcome::Exited(9) {
             return; // Not root, or a file system without.
         }
-        let Outcome::Refused(sentence) = report.outcome else { panic!("{:?}", report.outcome) };
+        let Outcome::Refused(sentence) = report.record.outcome else {
+            panic!("{:?}", report.record.outcome)
+        };
         assert!(sentence.contains("`x` is immutable") && sentence.contains("chattr"), "{sentence}");
         world.assert_clean();
     }
@@ -159,13 +161,12 @@ fn immutable_files_are_refused_and_gone_afterwards() {
 fn another_users_file_is_copied() {
     let mut world = World::new();
     let report = world.run(r#"echo 1 > "$OUTPUT_DIR/x"; chown 12345 "$OUTPUT_DIR/x" || exit 9"#);
-    if report.outcome == Outcome::Exited(9) {
+    if report.record.outcome == Outcome::Exited(9) {
         return; // Not root.
     }
     assert_eq!(world.contents(&report), [pair("x", "1\n")]);
-    let object = fs::metadata(world.store.path(&report.outputs[0].object.hash)).unwrap();
+    let object = fs::metadata(world.store.path(&report.outputs[0].object)).unwrap();
     assert_ne!(object.uid(), 12345);
-    drop(report);
     world.assert_clean();
 }
 
@@ -173,7 +174,7 @@ fn another_users_file_is_copied() {
 fn a_file_still_open_for_writing_elsewhere_is_refused() {
     let mut world = World::new();
     // This process is the stranger: it opens the output while the script waits for it to do so.
-    let (fifo, out) = (world.path("fifo"), world.scratch.room.output.path.join("x"));
+    let (fifo, out) = (world.path("fifo"), world.scratch.workspace.output.path.join("x"));
     rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::RWXU).unwrap();
     world.env = vec![("FIFO".into(), fifo.to_str().unwrap().into())];
     let stranger = std::thread::spawn(move || {
@@ -218,16 +219,13 @@ fn ten_thousand_outputs_are_kept() {
         r#"cd "$OUTPUT_DIR"; mkdir a b; python3 -c '
 for n in range(10000): open(("a/" if n % 2 else "b/") + str(n), "w").write(str(n // 2))'"#,
     );
-    assert_eq!(report.outcome, Outcome::Succeeded, "{}", world.log(&report));
+    assert_eq!(report.record.outcome, Outcome::Succeeded, "{}", world.log(&report));
     assert_eq!(report.outputs.len(), 10000);
     assert!(report.outputs.is_sorted_by(|a, b| a.name < b.name));
-    let mut hashes: Vec<_> = report.outputs.iter().map(|output| output.object.hash).collect();
+    let mut hashes: Vec<_> = report.outputs.iter().map(|output| output.object).collect();
     hashes.sort();
     hashes.dedup();
     assert_eq!(hashes.len(), 5000);
-    let placed: Vec<_> = report.outputs.iter().map(|output| &output.object).collect();
-    world.store.sync(&placed).unwrap();
-    drop(report);
     world.assert_clean();
 }
 
@@ -235,25 +233,28 @@ for n in range(10000): open(("a/" if n % 2 else "b/") + str(n), "w").write(str(n
 fn the_log_holds_both_streams_in_order_and_is_empty_for_the_next_step() {
     let mut world = World::new();
     let report = world.run("echo 1; echo 2 >&2; echo 3; sh -c 'echo 4 >&2'; exit 5");
-    assert_eq!(report.outcome, Outcome::Exited(5));
+    assert_eq!(report.record.outcome, Outcome::Exited(5));
     assert_eq!(world.log(&report), "1\n2\n3\n4\n");
     let report = world.run("true");
-    assert!(report.log.is_none());
+    assert!(report.record.log.is_none());
     let report = world.run("echo x > /dev/stdout; echo y");
     assert_eq!(world.log(&report), "x\ny\n");
 }
 
 #[test]
 fn a_huge_log_is_cut_in_the_middle() {
-    let mut world = World::new();
-    let mut writer = &world.scratch.room.log;
+    let world = World::new();
+    let mut writer = &world.scratch.workspace.log;
     let bytes: Vec<u8> = (0..3 << 20).map(|n: u32| (n >> 12) as u8).collect();
     std::io::Write::write_all(&mut writer, &bytes).unwrap();
     let cap = 2 << 20;
-    let placed = world.scratch.keep_log(&world.store, cap).unwrap().unwrap();
+    let placed =
+        crate::step::log::keep(&world.scratch.workspace, &world.store, cap, &mut Vec::new())
+            .unwrap()
+            .unwrap();
     let kept = fs::read(world.store.path(&placed.hash)).unwrap();
     assert!(kept.starts_with(&bytes[..1 << 20]) && kept.ends_with(&bytes[2 << 20..]));
     let middle = String::from_utf8_lossy(&kept[1 << 20..kept.len() - (1 << 20)]).into_owned();
     assert_eq!(middle, "\n[… 1.0 MiB cut here …]\n");
-    assert_eq!(world.scratch.room.log.metadata().unwrap().len(), 0);
+    assert_eq!(world.scratch.workspace.log.metadata().unwrap().len(), 0);
 }

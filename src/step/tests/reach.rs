@@ -78,7 +78,7 @@ fn what_root_has_made_immutable_is_undone_or_refused() {
         (r#"cd "$OUTPUT_DIR"; mkdir d; chattr +i d || exit 9"#, Some("`d` is immutable")),
     ] {
         let report = world.input(b"in", b"bytes").run(script);
-        match (&report.outcome, sentence) {
+        match (&report.record.outcome, sentence) {
             // Not root, or a file system without.
             (Outcome::Exited(9), _) => return,
             (Outcome::Refused(said), Some(part)) => assert!(said.contains(part), "{said}"),
@@ -86,7 +86,6 @@ fn what_root_has_made_immutable_is_undone_or_refused() {
                 assert_eq!((outcome, sentence), (&Outcome::Succeeded, None), "{script}");
             }
         }
-        drop(report);
         world.assert_clean();
     }
 }
@@ -109,7 +108,7 @@ fn nothing_is_removed_or_changed_through_a_mount() {
         (r#"mount --bind "$TREE" "$TMPDIR" || exit 9"#, false),
     ] {
         let report = world.run(script);
-        match &report.outcome {
+        match &report.record.outcome {
             // Not root, or not allowed to.
             Outcome::Exited(9) => return,
             Outcome::Refused(said) => {
@@ -117,7 +116,6 @@ fn nothing_is_removed_or_changed_through_a_mount() {
             }
             outcome => assert!(!refused && *outcome == Outcome::Succeeded, "{outcome:?}"),
         }
-        drop(report);
         world.assert_clean();
         assert_eq!(world.succeed(r#"echo 1 > "$OUTPUT_DIR/x""#), [pair("x", "1\n")]);
     }

@@ -9,9 +9,10 @@ use tempfile::TempDir;
 
 use crate::attempt::{NamedObject, Outcome};
 use crate::error::Result;
+use crate::ids::StepId;
 use crate::object::ObjectHash;
 use crate::proof::{Proof, Rows};
-use crate::step::{Attempt, Input, Report, Scratch, Supervisor, execute};
+use crate::step::{Attempt, Input, Report, Scratch, Script, Supervisor, execute};
 use crate::stop::StopSwitch;
 use crate::store::Store;
 
@@ -89,43 +90,50 @@ impl World {
     }
 
     pub(super) fn attempt(&self, script: &str) -> Attempt {
-        let path = self.path("script");
-        fs::write(&path, script).unwrap();
-        Attempt {
-            input: self.input.clone(),
-            interpreter: self.interpreter.clone().into(),
-            script: path.into(),
+        let script = Script {
+            task: "t".to_owned(),
+            interpreter: self.interpreter.clone(),
+            bytes: script.as_bytes().to_vec(),
             dir: self.dir.path().into(),
             env: self.env.iter().map(|(name, value)| (name.into(), value.into())).collect(),
             timeout: self.timeout,
-            jobserver: None,
+            wants_jobserver: false,
+        };
+        Attempt {
+            step: StepId(1),
+            number: 1,
+            key: ObjectHash::EMPTY,
+            input: self.input.clone(),
+            script: Arc::new(script),
         }
     }
 
     pub(super) fn try_run(&mut self, script: &str) -> Result<Report> {
         let attempt = self.attempt(script);
         let mut exits = 0;
-        let report =
-            execute(&mut self.scratch, &self.store, &self.supervisor, &attempt, &mut |_| {
-                exits += 1
-            });
+        let World { scratch, store, supervisor, committed, .. } = self;
+        let ran = execute(scratch, store, supervisor, None, &attempt, &mut |_| exits += 1);
         assert_eq!(exits, 1, "on_exit is called once, whatever happens");
-        report
+        let (report, placed) = ran?;
+        let named = report.outputs.iter().map(|output| output.object).chain(report.record.log);
+        for object in named {
+            assert!(placed.iter().any(|placed| placed.hash == object), "{object} is not kept");
+        }
+        for placed in placed {
+            committed.insert(placed.hash, placed.size);
+        }
+        Ok(report)
     }
 
-    /// Runs a step and commits it.
+    /// Runs a step and commits what it left.
     pub(super) fn run(&mut self, script: &str) -> Report {
-        let report = self.try_run(script).unwrap();
-        for placed in report.outputs.iter().map(|output| &output.object).chain(&report.log) {
-            self.committed.insert(placed.hash, placed.size);
-        }
-        report
+        self.try_run(script).unwrap()
     }
 
     /// Runs a step that must succeed, and gives names and contents of its outputs.
     pub(super) fn succeed(&mut self, script: &str) -> Vec<(String, String)> {
         let report = self.run(script);
-        assert_eq!(report.outcome, Outcome::Succeeded, "log: {}", self.log(&report));
+        assert_eq!(report.record.outcome, Outcome::Succeeded, "log: {}", self.log(&report));
         self.contents(&report)
     }
 
@@ -133,7 +141,7 @@ impl World {
     pub(super) fn refused(&mut self, script: &str) -> String {
         let report = self.run(script);
         assert!(report.outputs.is_empty());
-        match &report.outcome {
+        match &report.record.outcome {
             Outcome::Refused(sentence) => sentence.clone(),
             other => panic!("{other:?}, log: {}", self.log(&report)),
         }
@@ -145,17 +153,18 @@ impl World {
             .outputs
             .iter()
             .map(|output| {
-                let bytes = fs::read(self.store.path(&output.object.hash)).unwrap();
-                assert_eq!(ObjectHash::of(&bytes), output.object.hash);
-                assert_eq!(bytes.len() as u64, output.object.size);
+                let bytes = fs::read(self.store.path(&output.object)).unwrap();
+                assert_eq!(ObjectHash::of(&bytes), output.object);
+                assert_eq!(bytes.len() as u64, output.size);
                 (text(&output.name), String::from_utf8_lossy(&bytes).into_owned())
             })
             .collect()
     }
 
     pub(super) fn log(&self, report: &Report) -> String {
-        let read = |placed: &crate::store::Placed| fs::read(self.store.path(&placed.hash)).unwrap();
-        String::from_utf8_lossy(&report.log.as_ref().map(read).unwrap_or_default()).into_owned()
+        let read = |log: &ObjectHash| fs::read(self.store.path(log)).unwrap();
+        let log = report.record.log.as_ref().map(read).unwrap_or_default();
+        String::from_utf8_lossy(&log).into_owned()
     }
 
     /// The next step must find everything as a first one does.

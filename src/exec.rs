@@ -1,0 +1,113 @@
+//! Where attempts are made: the seam between a run and the places that execute its steps. A slot of any place
+//! is a thread of the run's pool that calls [`Executor::run`] and blocks until the attempt is over; places
+//! differ in nothing else. Unaware of tasks, plans and the database.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::attempt::Outcome;
+use crate::error::{Error, Result};
+use crate::jobserver::Share;
+use crate::step::{self, Attempt, FULL, GRACE, Report, Scratch, Supervisor};
+use crate::stop::StopSwitch;
+use crate::store::{Placed, Store};
+
+/// What became of an attempt.
+#[derive(Debug)]
+pub enum Ran {
+    /// It is over. The guards keep the objects that the report names from gc until its rows are committed.
+    Report(Box<Report>, Vec<Placed>),
+    /// The run is stopping; that says nothing about the step.
+    Cancelled,
+    /// The place is gone, and nobody knows how the attempt ended; a sentence that says why.
+    Lost(String),
+}
+
+/// Makes attempts, one after the other. Belongs to one thread at a time.
+pub trait Executor: Send {
+    /// Makes one attempt. `ended` is called exactly once, at the latest before this returns, when the script
+    /// and all it started are over; it is told the outcome as far as it is known then.
+    ///
+    /// # Errors
+    /// Our own failure, which says nothing about the step.
+    fn run(&mut self, attempt: &Attempt, ended: &mut dyn FnMut(&Outcome)) -> Result<Ran>;
+}
+
+/// A place with executors. It observes the run's [`StopSwitch`] by itself.
+pub trait Site: Send + Sync {
+    /// Its executors, each as soon as it can be used. The channel closes when there will be no more.
+    ///
+    /// # Errors
+    /// If the place can't be used at all.
+    fn grow(&self) -> Result<flume::Receiver<Box<dyn Executor>>>;
+}
+
+/// What a site is given of a run.
+#[derive(Clone)]
+pub struct Ground {
+    pub store: Arc<Store>,
+    pub stop: Arc<StopSwitch>,
+    /// A folder that no other run ever had.
+    pub scratch: PathBuf,
+    /// Executors, all of which may be in use at once.
+    pub executors: usize,
+    /// Tokens for scripts that want them.
+    pub share: Option<Arc<Share>>,
+}
+
+/// This machine: scripts are processes of ours.
+pub struct Local {
+    ground: Ground,
+    supervisor: Arc<Supervisor>,
+}
+
+impl Local {
+    /// # Errors
+    /// As [`Supervisor::new`].
+    pub fn new(ground: Ground) -> Result<Local> {
+        let supervisor = Arc::new(Supervisor::new(GRACE, Arc::clone(&ground.stop))?);
+        Ok(Local { ground, supervisor })
+    }
+}
+
+impl Site for Local {
+    fn grow(&self) -> Result<flume::Receiver<Box<dyn Executor>>> {
+        let (send, receive) = flume::unbounded();
+        for number in 0..self.ground.executors {
+            let (ground, supervisor) = (self.ground.clone(), Arc::clone(&self.supervisor));
+            let executor = Worker { ground, supervisor, number, scratch: None };
+            let _ = send.send(Box::new(executor) as Box<dyn Executor>);
+        }
+        Ok(receive)
+    }
+}
+
+/// An executor of [`Local`].
+struct Worker {
+    ground: Ground,
+    supervisor: Arc<Supervisor>,
+    number: usize,
+    /// Made when it is first needed.
+    scratch: Option<Scratch>,
+}
+
+impl Executor for Worker {
+    fn run(&mut self, attempt: &Attempt, ended: &mut dyn FnMut(&Outcome)) -> Result<Ran> {
+        let Ground { store, scratch: folder, share, .. } = &self.ground;
+        let scratch = match &mut self.scratch {
+            Some(scratch) => scratch,
+            None => self.scratch.insert(Scratch::create(folder, self.number)?),
+        };
+        let share = share.as_deref();
+        let (report, placed) =
+            step::execute(scratch, store, &self.supervisor, share, attempt, ended)?;
+        if let Some(free) = report.full_disk {
+            // It is the disk that has failed: the step stays pending, for the run that finds room.
+            return Err(Error::NoSpace { path: folder.clone(), free, floor: FULL });
+        }
+        match report.record.outcome {
+            Outcome::Cancelled => Ok(Ran::Cancelled),
+            _ => Ok(Ran::Report(Box::new(report), placed)),
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! Starts a script: descriptors, process group, exec. Unaware of how it ends.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+
+use super::script::{Exec, Interpreters, Script};
+use crate::error::{Error, OrIo, Result};
+use crate::text::printable;
+
+/// Held for writing while a program is open for writing, for reading while a script is started: a process
+/// just forked holds every descriptor until it executes something, and what anybody has open for writing
+/// can't be run ("text file busy").
+pub(super) static STARTING: RwLock<()> = RwLock::new(());
+
+/// Keeps programs from being written; hold it while a process is started.
+fn starting() -> RwLockReadGuard<'static, ()> {
+    STARTING.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A way to start scripts. One per worker, so that it may keep what most of a worker's steps have in common.
+pub(super) trait Launcher: Send {
+    /// Starts the script as the leader of a new process group, and as our own child; gives its process number,
+    /// or a sentence that says why it can't be started.
+    ///
+    /// # Errors
+    /// What is our own trouble and not the script's: no memory, no processes, no descriptors.
+    fn launch(&mut self, exec: &Exec<'_>) -> Result<Result<i32, String>>;
+
+    /// The worker has new folders: forget everything about the old ones.
+    fn reset(&mut self);
+}
+
+/// posix_spawn(3), by std. Keeps the last command, since most steps of a worker differ in few variables only.
+#[derive(Default)]
+pub(super) struct Spawn {
+    last: Option<Prepared>,
+    interpreters: Interpreters,
+}
+
+struct Prepared {
+    command: Command,
+    script: Arc<Script>,
+    file: PathBuf,
+}
+
+impl Launcher for Spawn {
+    fn launch(&mut self, exec: &Exec<'_>) -> Result<Result<i32, String>> {
+        if !self.last.as_ref().is_some_and(|last| last.is_for(exec)) {
+            // std looks PATH up in the child, by a slow way, when the environment is not inherited as it
+            // is; and a place found here makes for a better message.
+            match self.interpreters.find(exec) {
+                Ok(program) => self.last = Some(Prepared::new(exec, &program)?),
+                Err(sentence) => return Ok(Err(sentence)),
+            }
+        }
+        let Some(Prepared { command, .. }) = &mut self.last else {
+            return Err(Error::Internal("no command was prepared".to_owned()));
+        };
+        for (name, value) in &exec.vars {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        let starting = starting();
+        let spawned = command.spawn();
+        drop(starting);
+        match spawned {
+            Ok(child) => Ok(Ok(i32::try_from(child.id()).unwrap_or(0))),
+            Err(err) if is_ours(&err) => Err(err).or_io("start", command.get_program()),
+            Err(err) => {
+                let program = PathBuf::from(command.get_program());
+                self.reset();
+                self.interpreters.forget();
+                Ok(Err(sentence(&err, exec.script, &program)))
+            }
+        }
+    }
+
+    fn reset(&mut self) {
+        self.last = None;
+    }
+}
+
+impl Prepared {
+    fn new(exec: &Exec<'_>, program: &Path) -> Result<Prepared> {
+        let Exec { script, file, log, share, .. } = exec;
+        let log = || log.try_clone().or_io("duplicate the log of", file);
+        let null = File::open("/dev/null").or_io("open", "/dev/null")?;
+        let mut command = Command::new(program);
+        command
+            .arg0(&script.interpreter[0])
+            .args(&script.interpreter[1..])
+            .arg(file)
+            .current_dir(script.dir())
+            // Own group, to be signalled as a whole. Price: Ctrl-C no longer reaches it by itself.
+            .process_group(0)
+            .stdin(Stdio::from(null))
+            .stdout(Stdio::from(log()?))
+            .stderr(Stdio::from(log()?))
+            .env_clear()
+            .envs(exec.base_env());
+        if let Some(share) = share
+            && !share.fds.is_empty()
+        {
+            crate::sys::hand_down(&mut command, &share.fds);
+        }
+        Ok(Prepared { command, script: Arc::clone(script), file: file.clone() })
+    }
+
+    /// Whether only values of variables differ.
+    fn is_for(&self, exec: &Exec<'_>) -> bool {
+        Arc::ptr_eq(&self.script, exec.script) && self.file == exec.file
+    }
+}
+
+/// Errors of a start that say nothing about the script.
+fn is_ours(err: &io::Error) -> bool {
+    matches!(
+        err.raw_os_error(),
+        Some(
+            libc::EAGAIN | libc::ENOMEM | libc::EMFILE | libc::ENFILE | libc::EINTR | libc::ENOSYS
+        )
+    )
+}
+
+/// Why a script can't be started. A missing folder and a missing program give the same error, so the folder
+/// is looked at first.
+fn sentence(err: &io::Error, script: &Script, program: &Path) -> String {
+    let named = printable(program.as_os_str().as_bytes());
+    if !script.dir().is_dir() {
+        let dir = printable(script.dir.as_bytes());
+        return format!("the working directory `{dir}` is no longer there");
+    }
+    match err.raw_os_error() {
+        Some(libc::ENOENT) if program.exists() => {
+            format!("the interpreter `{named}` names another one, or a loader, that is missing")
+        }
+        Some(libc::ENOENT | libc::ENOTDIR) => {
+            format!("the interpreter `{named}` is missing; install it, or set `shell`")
+        }
+        Some(libc::EACCES) => format!("the interpreter `{named}` may not be executed by this user"),
+        Some(libc::E2BIG) => "arguments and environment are too long for the system: set fewer or \
+                              shorter variables, or read them from a file"
+            .to_owned(),
+        _ => format!("the interpreter `{named}` could not be started: {err}"),
+    }
+}

@@ -1,0 +1,214 @@
+//! A task's script as its steps run it: the file it is run from, its interpreter, its environment.
+//!
+//! It is run from a *file*, because an argument can't be longer than 128 KiB, and as `INTERPRETER FILE`,
+//! because executing a file just written meets ETXTBSY when another thread forks meanwhile. Each worker has
+//! a file of its own for each task, called like the task, because that is what an interpreter prints in its
+//! messages. A script may do to it what it likes (`trap 'rm -f "$0"' EXIT`, `sed -i`): before the next step
+//! it is looked at, and written anew if it is not as we left it.
+
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags};
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
+
+use super::folder::Folder;
+use super::stamp::Stamp;
+use super::tree;
+use crate::error::{OrIo, Result};
+use crate::jobserver::Share;
+use crate::text::printable;
+
+/// Addressed to the programs that make runs itself: a script that runs make would believe that it has been
+/// given a jobserver. One that asks for it gets a jobserver, and nothing else of make's.
+const MAKES: [&str; 9] = [
+    "MAKEFLAGS",
+    "MAKELEVEL",
+    "MFLAGS",
+    "MAKEOVERRIDES",
+    "GNUMAKEFLAGS",
+    "MAKE_TERMOUT",
+    "MAKE_TERMERR",
+    "MAKEFILES",
+    "CARGO_MAKEFLAGS",
+];
+
+/// Where programs are looked for when PATH is not set, as execvp does.
+const DEFAULT_PATH: &str = "/bin:/usr/bin";
+
+/// Programs whose place one worker remembers; more than a pipeline has shells.
+const PLACES: usize = 16;
+
+/// What a task does, the same for all of its steps.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Script {
+    /// TASK_NAME, and the base name of `$0`.
+    pub task: String,
+    /// Interpreter and its arguments; the path of the script's file is appended.
+    pub interpreter: Vec<String>,
+    pub bytes: Vec<u8>,
+    /// Working directory, absolute: the manifest's folder.
+    pub dir: OsString,
+    /// Variables of the manifest. Those of [`var`] win over them.
+    pub env: Vec<(OsString, OsString)>,
+    pub timeout: Option<Duration>,
+    /// It is given tokens for a make, cargo or ninja in it.
+    pub wants_jobserver: bool,
+}
+
+impl Script {
+    pub(super) fn dir(&self) -> &Path {
+        Path::new(&self.dir)
+    }
+}
+
+/// Everything that a launcher has to know of one attempt.
+pub(super) struct Exec<'a> {
+    pub(super) script: &'a Arc<Script>,
+    /// The script's file.
+    pub(super) file: PathBuf,
+    /// stdout and stderr.
+    pub(super) log: &'a File,
+    pub(super) share: Option<&'a Share>,
+    /// What differs from step to step. `None`: the script must not see such a variable.
+    pub(super) vars: [(&'static str, Option<OsString>); 9],
+}
+
+impl Exec<'_> {
+    /// The environment but for [`Exec::vars`], which win over it; of two of one name the later one counts.
+    pub(super) fn base_env(&self) -> impl Iterator<Item = (&OsStr, &OsStr)> {
+        let inherited =
+            inherited().iter().map(|(name, value)| (name.as_os_str(), value.as_os_str()));
+        let share = self.share.into_iter().flat_map(|share| &share.env);
+        let share = share.map(|(name, value)| (OsStr::new(name), OsStr::new(value)));
+        let own = self.script.env.iter().map(|(name, value)| (name.as_os_str(), value.as_os_str()));
+        inherited.chain(share).chain(own)
+    }
+
+    /// PATH as the script will see it.
+    fn path(&self) -> Option<&OsStr> {
+        let own = self.script.env.iter().rev().find(|(name, _)| name == "PATH");
+        let path = own.or_else(|| inherited().iter().find(|(name, _)| name == "PATH"));
+        path.map(|(_, value)| value.as_os_str())
+    }
+}
+
+/// Our own environment, less what make has put there, as it was at the first step.
+fn inherited() -> &'static [(OsString, OsString)] {
+    static INHERITED: OnceLock<Vec<(OsString, OsString)>> = OnceLock::new();
+    INHERITED.get_or_init(|| {
+        std::env::vars_os().filter(|(name, _)| !MAKES.iter().any(|make| name == make)).collect()
+    })
+}
+
+/// Remembers where interpreters were found.
+#[derive(Default)]
+pub(super) struct Interpreters {
+    /// (program, PATH) and where it was found.
+    places: Vec<((String, Option<OsString>), PathBuf)>,
+}
+
+impl Interpreters {
+    /// Absolute path of the interpreter, looked for with the PATH that the script will see; or a sentence that
+    /// says why there is none.
+    pub(super) fn find(&mut self, exec: &Exec<'_>) -> Result<PathBuf, String> {
+        let script = exec.script;
+        let Some(program) = script.interpreter.first().filter(|program| !program.is_empty()) else {
+            return Err("no interpreter is named; write e.g. shell = \"sh -eu\"".to_owned());
+        };
+        if program.contains('/') {
+            return Ok(script.dir().join(program));
+        }
+        let key = (program.clone(), exec.path().map(OsStr::to_owned));
+        if let Some((_, place)) = self.places.iter().find(|(known, _)| *known == key) {
+            return Ok(place.clone());
+        }
+        let path = key.1.as_deref().unwrap_or(OsStr::new(DEFAULT_PATH));
+        let place = std::env::split_paths(path)
+            .map(|dir| script.dir().join(dir).join(program))
+            .find(|place| is_executable(place))
+            .ok_or_else(|| {
+                let path = printable(path.as_bytes());
+                format!("the interpreter `{program}` is not in PATH ({path}); install it, or set `shell`")
+            })?;
+        self.places.truncate(PLACES - 1);
+        self.places.insert(0, (key, place.clone()));
+        Ok(place)
+    }
+
+    /// One of them was not what it seemed to be.
+    pub(super) fn forget(&mut self) {
+        self.places.clear();
+    }
+}
+
+fn is_executable(path: &Path) -> bool {
+    path.is_file() && rustix::fs::accessat(CWD, path, Access::EXEC_OK, AtFlags::EACCESS).is_ok()
+}
+
+/// The files that one worker's scripts are run from.
+pub(super) struct ScriptFiles {
+    folder: Folder,
+    /// By task.
+    written: HashMap<String, Written>,
+}
+
+struct Written {
+    script: Arc<Script>,
+    path: PathBuf,
+    stamp: Stamp,
+}
+
+impl ScriptFiles {
+    pub(super) fn new(folder: Folder) -> ScriptFiles {
+        ScriptFiles { folder, written: HashMap::new() }
+    }
+
+    /// After a step: whether their folder is still where it was.
+    pub(super) fn are_in_place(&self) -> Result<bool, Errno> {
+        Ok(self.folder.look(CWD, &self.folder.path)?.is_some())
+    }
+
+    /// Path of a script's file, just as it was written.
+    pub(super) fn file(&mut self, script: &Arc<Script>) -> Result<PathBuf> {
+        if let Some(written) = self.written.get(&script.task)
+            && Arc::ptr_eq(&written.script, script)
+            && rustix::fs::lstat(&written.path).is_ok_and(|stat| Stamp::of(&stat) == written.stamp)
+        {
+            return Ok(written.path.clone());
+        }
+        let path = self.folder.path.join(&script.task);
+        let stamp = self.write(script).or_io("write the script", &path)?;
+        let written = Written { script: Arc::clone(script), path: path.clone(), stamp };
+        self.written.insert(script.task.clone(), written);
+        Ok(path)
+    }
+
+    fn write(&self, script: &Script) -> std::io::Result<Stamp> {
+        let name = script.task.as_bytes();
+        let dir = self.folder.fd();
+        if self.folder.look(CWD, &self.folder.path)?.is_none() {
+            return Err(std::io::Error::other(
+                "a script has put something else in the folder's place",
+            ));
+        }
+        // Whatever a script has made of it; with a new inode, because that one may still read the old file.
+        if tree::list(dir)?.iter().any(|entry| entry.name == name) {
+            tree::remove_entry(dir, name)?;
+        }
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mut file = File::from(rustix::fs::openat(dir, name, flags, Mode::RUSR | Mode::WUSR)?);
+        file.write_all(&script.bytes)?;
+        // So that even an edit within the same tick of a coarse clock moves the time of last change.
+        tree::mark_untouched(&file)?;
+        Ok(Stamp::of(&rustix::fs::fstat(&file)?))
+    }
+}

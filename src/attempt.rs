@@ -28,6 +28,12 @@ pub mod var {
     pub const STEP_KEY: &str = "STEP_KEY";
     /// Number of the attempt, from 1.
     pub const ATTEMPT: &str = "ATTEMPT";
+
+    /// All of them: names that a manifest can't give a value.
+    pub const ALL: [&str; 9] = [
+        INPUT_FILE, INPUT_NAME, INPUT_DIR, OUTPUT_DIR, TMPDIR, TASK_NAME, STEP_ID, STEP_KEY,
+        ATTEMPT,
+    ];
 }
 
 /// How an attempt ended.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::manifest::Mistake;
+use crate::diagnostic::Diagnostic;
 use crate::object::ObjectHash;
 
 /// What stopped *us*. A script's failure is no error but an answer: see `step::Outcome`.
@@ -13,7 +13,7 @@ pub enum Error {
     /// A system call failed. `what` is a verb phrase: "read manifest".
     Io { what: &'static str, path: PathBuf, source: io::Error },
     /// The manifest can't be used; all that is wrong with it.
-    Manifest(Vec<Mistake>),
+    Manifest(Vec<Diagnostic>),
     /// The command line or the request can't be used.
     Usage(String),
     /// SQLite refused. `what` is a verb phrase: "commit steps". `path` is empty where it failed, and
@@ -115,12 +115,12 @@ impl fmt::Display for Error {
                 }
                 Ok(())
             }
-            Error::Manifest(mistakes) => {
-                for (n, mistake) in mistakes.iter().enumerate() {
+            Error::Manifest(diagnostics) => {
+                for (n, diagnostic) in diagnostics.iter().enumerate() {
                     if n > 0 {
                         f.write_str("\n")?;
                     }
-                    mistake.fmt(f)?;
+                    diagnostic.fmt(f)?;
                 }
                 Ok(())
             }

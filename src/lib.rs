@@ -7,6 +7,7 @@ pub mod attempt;
 pub mod cli;
 pub mod commands;
 pub mod db;
+pub mod diagnostic;
 pub mod diff;
 pub mod duration;
 pub mod error;

@@ -1,83 +1,38 @@
-//! The manifest: text in, tasks that make sense together out, or every mistake at once.
-//! Unaware of the database and of what is on disk (`inputs` are patterns here, not files).
+//! The manifest: from its text to tasks that are valid by themselves and together, or to a list of every
+//! mistake in it. Unaware of the database and of what is on disk (`inputs` are patterns here, not files).
+//!
+//! `parse` goes from bytes to TOML tables, `task` from a table to a task, `wiring` from the names in `from`
+//! to indices. All of them add what they find to one list of findings, and go on.
 
-mod keys;
-mod lists;
-mod mistake;
+mod findings;
 mod parse;
 mod pattern;
-mod source;
 mod task;
 #[cfg(test)]
 mod tests;
 mod value;
 mod wiring;
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
-use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
+use crate::diagnostic::Diagnostic;
 use crate::error::{Error, OrIo, Result};
 use crate::ids::TaskIndex;
 
-pub use mistake::{Mistake, Place};
 pub use pattern::{fixed_part, glob_set, is_plain};
+pub use task::{KEYS, Key, Task};
 
 /// A manifest without mistakes.
 #[derive(Debug, Clone)]
 pub struct Manifest {
-    /// As it was named on the command line.
+    /// As named on the command line.
     pub path: PathBuf,
-    /// Its folder, absolute: working directory of every script, base of every relative path.
+    /// Its folder, absolute: the working directory of every script and the base of every relative path.
     pub dir: PathBuf,
     /// In the order of the file; [`TaskIndex`] counts here.
     pub tasks: Vec<Task>,
-}
-
-/// One `[[task]]`.
-#[derive(Debug, Clone)]
-pub struct Task {
-    /// `[A-Za-z0-9._-]{1,64}`, unique in the manifest.
-    pub name: String,
-    /// Text of the script, exactly as TOML gives it.
-    pub script: String,
-    /// Globs or plain paths of files on disk, relative to the manifest's folder. Only roots have any.
-    pub inputs: Vec<String>,
-    /// Tasks whose outputs this one consumes, in the order written; empty for a root.
-    pub from: Vec<TaskIndex>,
-    /// Globs on output names (`match`); empty takes every output.
-    pub matches: Vec<String>,
-    /// At most this many steps of the task at once.
-    pub parallel: Option<NonZeroUsize>,
-    /// Wall time after which an attempt is ended.
-    pub timeout: Option<Duration>,
-    /// Further attempts within one run after a failed one.
-    pub retries: u32,
-    /// Pause before each further attempt.
-    pub retry_delay: Duration,
-    /// Added to the environment; part of the recipe.
-    pub env: BTreeMap<String, String>,
-    /// Files the script reads, relative to the manifest's folder; their content is part of the recipe.
-    pub files: Vec<String>,
-    /// Interpreter and its arguments, from `shell`, split at white space with shell-like quotes; a `#!`
-    /// line of the script wins over it (see [`crate::recipe`]). `["sh", "-e"]` by default.
-    pub shell: Vec<String>,
-    /// False: runs anew in every run.
-    pub cache: bool,
-    /// True: one step over all inputs together.
-    pub gather: bool,
-    /// True: a make, cargo or ninja in the script shares the run's `-j`.
-    pub jobserver: bool,
-}
-
-impl Task {
-    /// True if nothing feeds this task but files.
-    pub fn is_root(&self) -> bool {
-        self.from.is_empty()
-    }
 }
 
 impl Manifest {
@@ -87,7 +42,7 @@ impl Manifest {
     /// [`Error::Manifest`] with every mistake found (not a file, not UTF-8, bad TOML, bad values, bad
     /// wiring); [`Error::Io`] if the file can't be read for another reason.
     pub fn read(path: &Path) -> Result<Manifest> {
-        let bytes = read_bytes(path).map_err(|err| mistake::unreadable(path, err))?;
+        let bytes = read_bytes(path).map_err(|err| unreadable(path, err))?;
         let dir = match path.parent() {
             Some(dir) if !dir.as_os_str().is_empty() => dir,
             _ => Path::new("."),
@@ -121,7 +76,7 @@ impl Manifest {
     }
 }
 
-/// A manifest of 10,000 tasks has a few MiB; what has more, such as /dev/zero, is none.
+/// Bytes. A manifest of 10,000 tasks has a few MiB; something larger, such as /dev/zero, is no manifest.
 const LARGEST: u64 = 64 << 20;
 
 fn read_bytes(path: &Path) -> io::Result<Vec<u8>> {
@@ -131,4 +86,21 @@ fn read_bytes(path: &Path) -> io::Result<Vec<u8>> {
         return Err(io::ErrorKind::FileTooLarge.into());
     }
     Ok(bytes)
+}
+
+/// A file that the user can name differently is a mistake; a failing disk is not.
+fn unreadable(path: &Path, source: io::Error) -> Error {
+    let (message, help) = match source.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
+            ("there is no such file", "name the manifest with -manifest FILE")
+        }
+        io::ErrorKind::IsADirectory => {
+            ("this is a folder, not a manifest", "name the file in it, such as pipeline.toml")
+        }
+        io::ErrorKind::FileTooLarge => {
+            ("this is larger than 64 MiB", "name a manifest: a TOML file of tasks")
+        }
+        _ => return Error::Io { what: "read manifest", path: path.to_owned(), source },
+    };
+    Error::Manifest(vec![Diagnostic::of_file(path, message, help)])
 }

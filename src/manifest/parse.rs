@@ -1,5 +1,4 @@
-//! From the bytes of a manifest to its tasks: encoding, TOML, the list of tasks. Each further check
-//! has its own file; all put what they find on one list.
+//! From the bytes of a manifest to its tasks: encoding, TOML, the list of tasks.
 
 use std::ops::Range;
 use std::panic::resume_unwind;
@@ -8,33 +7,34 @@ use std::thread;
 
 use toml::de::{DeTable, DeValue};
 
-use super::mistake::{self, quoted};
-use super::source::{Findings, Source};
-use super::value::{Value, kind};
-use super::{Mistake, Task, task, wiring};
+use super::findings::Findings;
+use super::task::{Draft, Task};
+use super::value::{Value, type_name};
+use super::wiring;
+use crate::diagnostic::{Diagnostic, SourceText, quoted};
 use crate::suggest;
 
-/// The parser bounds the nesting of brackets and the length of dotted keys but not their product:
-/// 80 inline tables with keys of 80 parts make a tree 6,400 deep, whose drop takes over 4 MiB of stack
-/// in a debug build. Pages that aren't touched cost nothing.
+/// Stack of the parser's thread. The parser limits the nesting of brackets and the parts of a dotted key
+/// but not their product: 80 nested inline tables with keys of 80 parts make a tree 6,400 deep, and
+/// dropping that takes over 4 MiB of stack in a debug build. Pages that aren't touched cost nothing.
 const STACK: usize = 64 << 20;
 
-/// Tasks that make sense together, or all mistakes in the order of the text.
-pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<Vec<Task>, Vec<Mistake>> {
+/// The tasks, or all mistakes in the order of the text.
+pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<Vec<Task>, Vec<Diagnostic>> {
     let text = std::str::from_utf8(bytes).map_err(|err| vec![not_utf8(path, bytes, err)])?;
-    // Windows editors begin a file with a mark; without it columns count what one sees.
-    let source = Source::new(path, text.strip_prefix('\u{feff}').unwrap_or(text));
+    // Windows editors begin a file with a byte order mark, which no editor counts as a column.
+    let source = SourceText::new(path, text.strip_prefix('\u{feff}').unwrap_or(text));
     thread::scope(|scope| {
         let parser = thread::Builder::new().stack_size(STACK);
         match parser.spawn_scoped(scope, || tasks(&source)) {
             Ok(parser) => parser.join().unwrap_or_else(|panic| resume_unwind(panic)),
-            // No room for a thread: any sane manifest needs little stack.
+            // No thread to be had: ordinary manifests need little stack.
             Err(_) => tasks(&source),
         }
     })
 }
 
-fn tasks(source: &Source<'_>) -> Result<Vec<Task>, Vec<Mistake>> {
+fn tasks(source: &SourceText<'_>) -> Result<Vec<Task>, Vec<Diagnostic>> {
     let mut found = Findings::new(source);
     let (root, errors) = DeTable::parse_recoverable(source.text());
     for error in &errors {
@@ -48,11 +48,11 @@ fn tasks(source: &Source<'_>) -> Result<Vec<Task>, Vec<Mistake>> {
     let mut drafts = Vec::with_capacity(entries.len());
     for (n, (header, table)) in entries.iter().enumerate() {
         let end = entries.get(n + 1).map_or(source.text().len(), |(next, _)| next.start);
-        drafts.push(task::read(&mut found, table, header, header.start..end));
+        drafts.push(Draft::read(&mut found, table, header, &(header.start..end)));
     }
     let tasks = wiring::wire(&mut found, drafts);
-    let mistakes = found.into_mistakes();
-    if mistakes.is_empty() { Ok(tasks) } else { Err(mistakes) }
+    let diagnostics = found.into_diagnostics();
+    if diagnostics.is_empty() { Ok(tasks) } else { Err(diagnostics) }
 }
 
 /// The tasks' tables with the places of their headers, in the order of the text.
@@ -79,7 +79,7 @@ fn unknown_key(found: &mut Findings<'_>, name: &str, place: &Range<usize>) {
     let help = if ALIASES.contains(&name) || suggest::nearest(name, ["task"]).is_some() {
         "did you mean `task`?"
     } else if found.is_damaged() {
-        // Most likely a key of a task whose header fell to the syntax error.
+        // Probably a key of a task whose header has the syntax error.
         return;
     } else {
         "a manifest consists of [[task]] tables and nothing else"
@@ -100,7 +100,7 @@ fn of_key_task<'r, 'i>(
                 match item.get_ref() {
                     DeValue::Table(table) => entries.push((item.span(), table)),
                     other => {
-                        found.wrong_type(&item.span(), "task", "a table", kind(other), HELP);
+                        found.wrong_type(&item.span(), "task", "a table", type_name(other), HELP);
                     }
                 }
             }
@@ -110,17 +110,17 @@ fn of_key_task<'r, 'i>(
         }
         DeValue::Table(table) => {
             found.add(&key, "`task` must be a list of tables, not one table", "write [[task]]");
-            // Its own mistakes are worth telling all the same, unless it is [task.NAME].
+            // Report its own mistakes too, unless it is [task.NAME].
             if table.contains_key("script") {
                 entries.push((value.span(), table));
             }
         }
-        other => found.wrong_type(&key, "task", "a list of tables", kind(other), HELP),
+        other => found.wrong_type(&key, "task", "a list of tables", type_name(other), HELP),
     }
 }
 
-/// A `"""` without an end takes what follows into its string, headers and all, up to the next `"""` or
-/// to the end of the file; the parser complains only there.
+/// Looks for a `"""` that is never closed: everything up to the next `"""` or to the end of the file is
+/// in its string, headers included, and the parser complains only there.
 fn find_swallowed(found: &mut Findings<'_>, entries: &[(Range<usize>, &DeTable<'_>)]) {
     for value in entries.iter().flat_map(|(_, table)| table.values()) {
         let DeValue::String(text) = value.get_ref() else {
@@ -134,16 +134,16 @@ fn find_swallowed(found: &mut Findings<'_>, entries: &[(Range<usize>, &DeTable<'
     }
 }
 
-fn not_utf8(path: &Path, bytes: &[u8], err: std::str::Utf8Error) -> Mistake {
+fn not_utf8(path: &Path, bytes: &[u8], err: std::str::Utf8Error) -> Diagnostic {
     let at = err.valid_up_to();
     if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
-        let message = "the manifest is UTF-16, not UTF-8".to_owned();
-        return mistake::whole(path, message, "save it as UTF-8: iconv -f UTF-16 -t UTF-8");
+        let message = "the manifest is UTF-16, not UTF-8";
+        return Diagnostic::of_file(path, message, "save it as UTF-8: iconv -f UTF-16 -t UTF-8");
     }
     let byte = bytes.get(at).copied().unwrap_or_default();
     let message = format!("the manifest is not UTF-8: byte 0x{byte:02x} at offset {at}");
     let help = "save it as UTF-8; if it is Latin-1: iconv -f LATIN1 -t UTF-8".to_owned();
-    // What precedes the place is the same in both.
+    // The text before the bad byte is the same, so the offset is right in the repaired text too.
     let text = String::from_utf8_lossy(bytes);
-    Source::new(path, &text).mistake(&(at..at + 1), message, Some(help))
+    SourceText::new(path, &text).diagnostic(&(at..at + 1), message, Some(help))
 }

@@ -1,18 +1,201 @@
 //! One `[[task]]` on its own: its keys, their values, and which of them go together. Unaware of the
-//! other tasks.
+//! other tasks. A new key is a row of [`KEYS`] and a field of [`Task`].
 
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::time::Duration;
 
-use toml::de::{DeTable, DeValue};
+use toml::de::DeTable;
 
-use super::Task;
-use super::mistake::quoted;
-use super::source::Findings;
-use super::value::{self, Value};
-use super::{keys, lists};
+use super::findings::Findings;
+use super::pattern;
+use super::value::Setting;
+use crate::attempt::var;
+use crate::diagnostic::quoted;
+use crate::ids::TaskIndex;
+use crate::suggest;
 
-const NAME_RULE: &str = "a name is 1 to 64 of the characters A-Z a-z 0-9 . _ -";
+/// One `[[task]]`.
+#[derive(Debug, Clone)]
+pub struct Task {
+    /// `[A-Za-z0-9._-]{1,64}`, unique in the manifest.
+    pub name: String,
+    /// Text of the script, exactly as TOML gives it.
+    pub script: String,
+    /// Globs or plain paths of files on disk, relative to the manifest's folder. Only roots have any.
+    pub inputs: Vec<String>,
+    /// Tasks whose outputs this one consumes, in the order written; empty for a root.
+    pub from: Vec<TaskIndex>,
+    /// Globs on output names (`match`); empty takes every output.
+    pub matches: Vec<String>,
+    /// At most this many steps of the task at once.
+    pub parallel: Option<NonZeroUsize>,
+    /// Wall time after which an attempt is ended.
+    pub timeout: Option<Duration>,
+    /// Further attempts within one run after a failed one.
+    pub retries: u32,
+    /// Pause before each further attempt.
+    pub retry_delay: Duration,
+    /// Added to the environment; part of the recipe.
+    pub env: BTreeMap<String, String>,
+    /// Files that the script reads, relative to the manifest's folder; their content is part of the
+    /// recipe.
+    pub files: Vec<String>,
+    /// Interpreter and its arguments, from `shell`, split at white space with shell-like quotes. A `#!`
+    /// line of the script wins over it (see [`crate::recipe`]).
+    pub shell: Vec<String>,
+    /// False: runs anew in every run.
+    pub cache: bool,
+    /// One step over all inputs together.
+    pub gather: bool,
+    /// A make, cargo or ninja in the script shares the run's `-j`.
+    pub jobserver: bool,
+}
+
+impl Task {
+    /// True if it gets its inputs from files and not from other tasks.
+    pub fn is_root(&self) -> bool {
+        self.from.is_empty()
+    }
+
+    /// A task with no key set.
+    fn blank() -> Task {
+        Task {
+            name: String::new(),
+            script: String::new(),
+            inputs: Vec::new(),
+            from: Vec::new(),
+            matches: Vec::new(),
+            parallel: None,
+            timeout: None,
+            retries: 0,
+            retry_delay: Duration::ZERO,
+            env: BTreeMap::new(),
+            files: Vec::new(),
+            shell: vec!["sh".to_owned(), "-e".to_owned()],
+            cache: true,
+            gather: false,
+            jobserver: false,
+        }
+    }
+}
+
+/// A key of `[[task]]`.
+pub struct Key {
+    /// As it is written.
+    pub name: &'static str,
+    /// What it does, in one sentence for the user.
+    pub about: &'static str,
+    /// What other tools call it, and what users therefore try.
+    aliases: &'static [&'static str],
+    /// Checks the value and puts it into the draft.
+    read: fn(&mut Findings<'_>, &mut Draft, Setting<'_, '_>),
+}
+
+/// Every key of a task, in the order in which the documentation lists them.
+pub const KEYS: &[Key] = &[
+    Key {
+        name: "name",
+        about: "Required, unique: 1 to 64 of A-Z a-z 0-9 . _ -.",
+        aliases: &["id"],
+        read: name,
+    },
+    Key {
+        name: "script",
+        about: "Required: what each step of the task runs.",
+        aliases: &["run", "cmd", "command", "code"],
+        read: script,
+    },
+    Key {
+        name: "inputs",
+        about: "Files on disk, as paths or globs relative to the manifest: one step per file.",
+        aliases: &[],
+        read: inputs,
+    },
+    Key {
+        name: "from",
+        about: "Tasks whose outputs it consumes; default: the task above. [] makes a root.",
+        aliases: &["depends", "depends_on", "dependencies", "deps", "needs", "after", "requires"],
+        read: |found, draft, setting| draft.from = Some(setting.strings(found)),
+    },
+    Key {
+        name: "match",
+        about: "Globs on the names of the outputs it consumes; default: every output.",
+        aliases: &["filter", "pattern", "glob"],
+        read: matches,
+    },
+    Key {
+        name: "parallel",
+        about: "At most this many of its steps at once; default: only limited by -j.",
+        aliases: &["jobs", "threads"],
+        read: |found, draft, setting| {
+            let help = "leave `parallel` out for no limit of the task's own";
+            let number = setting.number(found, 1..=usize::MAX, help);
+            draft.task.parallel = number.and_then(NonZeroUsize::new);
+        },
+    },
+    Key {
+        name: "timeout",
+        about: "Time after which a script is ended, such as \"30s\" or \"1h30m\".",
+        aliases: &[],
+        read: timeout,
+    },
+    Key {
+        name: "retries",
+        about: "How often a failed step is tried again within one run; default: 0.",
+        aliases: &["retry"],
+        read: retries,
+    },
+    Key {
+        name: "retry_delay",
+        about: "Pause before each further attempt, such as \"1s\"; default: none.",
+        aliases: &[],
+        read: |found, draft, setting| {
+            draft.task.retry_delay = setting.duration(found).unwrap_or_default();
+        },
+    },
+    Key {
+        name: "env",
+        about: "Variables for the script, such as { LC_ALL = \"C\" }. Part of the recipe.",
+        aliases: &["environment"],
+        read: env,
+    },
+    Key {
+        name: "files",
+        about: "Further files that the script reads. Their content is part of the recipe.",
+        aliases: &[],
+        read: files,
+    },
+    Key {
+        name: "shell",
+        about: "Interpreter and its arguments; default: \"sh -e\". A #! line of the script wins.",
+        aliases: &["interpreter"],
+        read: shell,
+    },
+    Key {
+        name: "cache",
+        about: "false: its steps run anew in every run.",
+        aliases: &[],
+        read: |found, draft, setting| draft.task.cache = setting.boolean(found).unwrap_or(true),
+    },
+    Key {
+        name: "gather",
+        about: "true: one step over all inputs together.",
+        aliases: &[],
+        read: |found, draft, setting| {
+            draft.task.gather = setting.boolean(found).unwrap_or_default()
+        },
+    },
+    Key {
+        name: "jobserver",
+        about: "true: make, cargo and ninja in the script share the run's -j.",
+        aliases: &["make"],
+        read: |found, draft, setting| {
+            draft.task.jobserver = setting.boolean(found).unwrap_or_default()
+        },
+    },
+];
 
 /// A task whose producers are still names.
 pub(super) struct Draft {
@@ -21,181 +204,201 @@ pub(super) struct Draft {
     pub(super) name_place: Option<Range<usize>>,
     /// `from` as written; `None` if it isn't there.
     pub(super) from: Option<Vec<(String, Range<usize>)>>,
-    /// Place of the key `inputs`, if it is there.
-    pub(super) inputs_place: Option<Range<usize>>,
-    /// Place of the key `gather`, if it is on.
-    pub(super) gather_place: Option<Range<usize>>,
-    /// Place of the key `match`, if it is there.
-    pub(super) match_place: Option<Range<usize>>,
-    /// The bytes that belong to the task: from its header to the next one's.
-    pub(super) extent: Range<usize>,
+    /// The keys that the task has, and where.
+    keys: Vec<(&'static str, Range<usize>)>,
 }
 
-/// Reads a task that stands in `extent` and whose header is at `header`.
-pub(super) fn read(
-    found: &mut Findings<'_>,
-    table: &DeTable<'_>,
-    header: &Range<usize>,
-    extent: Range<usize>,
-) -> Draft {
-    let mut draft = Draft {
-        task: blank(),
-        name_place: None,
-        from: None,
-        inputs_place: None,
-        gather_place: None,
-        match_place: None,
-        extent,
-    };
-    for (key, value) in table {
-        read_key(found, &mut draft, key.get_ref(), key.span(), value);
-    }
-    for key in ["name", "script"] {
-        if !table.contains_key(key) && !found.is_damaged_in(&draft.extent) {
-            let message = format!("the task has no `{key}`");
-            found.add(header, message, format!("add {key} = \"…\""));
-        }
-    }
-    check_together(found, &draft, table);
-    draft
-}
-
-fn read_key(
-    found: &mut Findings<'_>,
-    draft: &mut Draft,
-    key: &str,
-    key_place: Range<usize>,
-    value: &Value<'_>,
-) {
-    let task = &mut draft.task;
-    match key {
-        "name" => {
-            draft.name_place = Some(value.span());
-            task.name = value::string(found, key, value).unwrap_or_default().to_owned();
-            if matches!(value.get_ref(), DeValue::String(_)) && !is_name(&task.name) {
-                let message = format!("{} can't be the name of a task", quoted(&task.name));
-                found.add(&value.span(), message, NAME_RULE);
-            }
-        }
-        "script" => {
-            if let Some(script) = value::string(found, key, value) {
-                task.script = script.to_owned();
-                if script.trim().is_empty() {
-                    let help = "write what the task does; `:` does nothing";
-                    found.add(&value.span(), "the script is empty", help);
+impl Draft {
+    /// Reads a task whose header is at `header`, and whose keys are within `extent`.
+    pub(super) fn read(
+        found: &mut Findings<'_>,
+        table: &DeTable<'_>,
+        header: &Range<usize>,
+        extent: &Range<usize>,
+    ) -> Draft {
+        let (task, keys) = (Task::blank(), Vec::with_capacity(table.len()));
+        let mut draft = Draft { task, name_place: None, from: None, keys };
+        for (key, value) in table {
+            let written = key.get_ref().as_ref();
+            match KEYS.iter().find(|key| key.name == written) {
+                Some(known) => {
+                    draft.keys.push((known.name, key.span()));
+                    (known.read)(found, &mut draft, Setting { key: known.name, value });
                 }
+                None => unknown(found, written, &key.span()),
             }
         }
-        "inputs" => {
-            draft.inputs_place = Some(key_place);
-            task.inputs = lists::globs(found, key, value);
-            if is_empty_list(value) {
-                let help = "name at least one file, or leave `inputs` out: a task with from = [] gets \
-                            the files named on the command line";
-                found.add(&value.span(), "`inputs` is empty", help);
+        for key in ["name", "script"] {
+            if draft.place(key).is_none() && !found.is_damaged_in(extent) {
+                let message = format!("the task has no `{key}`");
+                found.add(header, message, format!("add {key} = \"…\""));
             }
         }
-        "match" => {
-            draft.match_place = Some(key_place);
-            task.matches = lists::globs(found, key, value);
-            if is_empty_list(value) {
-                let help = "leave `match` out to take every output";
-                found.add(&value.span(), "`match` is empty and would take no output", help);
+        draft.check_together(found);
+        draft
+    }
+
+    /// Where a key is, if the task has it.
+    pub(super) fn place(&self, key: &str) -> Option<&Range<usize>> {
+        self.keys.iter().find(|(known, _)| *known == key).map(|(_, place)| place)
+    }
+
+    /// Keys that are fine by themselves but not beside each other.
+    fn check_together(&self, found: &mut Findings<'_>) {
+        if let Some(place) = self.place("inputs") {
+            if self.from.as_ref().is_some_and(|from| !from.is_empty()) {
+                let help = "drop one of the two: a task works on files or on other tasks' outputs";
+                found.add(place, "`inputs` can't go together with `from`", help);
+            }
+            if self.task.gather {
+                let help = "gather the outputs of another task that has the `inputs`";
+                found.add(place, "`inputs` can't go together with `gather`", help);
             }
         }
-        "from" => draft.from = Some(lists::strings(found, key, value)),
-        "files" => task.files = lists::files(found, value),
-        "parallel" => task.parallel = value::parallel(found, value),
-        "retries" => task.retries = value::retries(found, value).unwrap_or_default(),
-        "timeout" => {
-            task.timeout = value::span(found, key, value);
-            if task.timeout == Some(Duration::ZERO) {
-                let help = "leave `timeout` out for no limit";
-                found.add(&value.span(), "`timeout` is zero", help);
-            }
+        if let Some(place) = self.place("retry_delay")
+            && self.place("retries").is_none()
+        {
+            let help = "add retries = 2, or drop `retry_delay`";
+            found.add(place, "`retry_delay` does nothing without `retries`", help);
         }
-        "retry_delay" => task.retry_delay = value::span(found, key, value).unwrap_or_default(),
-        "env" => task.env = lists::env(found, value),
-        "shell" => {
-            if let Some(shell) = shell(found, value) {
-                task.shell = shell;
-            }
-        }
-        "cache" => task.cache = value::boolean(found, key, value).unwrap_or(true),
-        "jobserver" => {
-            task.jobserver = value::boolean(found, key, value).unwrap_or_default();
-        }
-        "gather" => {
-            task.gather = value::boolean(found, key, value).unwrap_or_default();
-            draft.gather_place = task.gather.then_some(key_place);
-        }
-        _ => keys::unknown(found, key, &key_place),
     }
 }
 
-/// Keys that are right by themselves but not beside each other.
-fn check_together(found: &mut Findings<'_>, draft: &Draft, table: &DeTable<'_>) {
-    if let Some(place) = &draft.inputs_place {
-        if draft.from.as_ref().is_some_and(|from| !from.is_empty()) {
-            let help = "drop one of the two: a task works on files or on other tasks' outputs";
-            found.add(place, "`inputs` can't go together with `from`", help);
-        }
-        if draft.task.gather {
-            let help = "gather the outputs of another task that has the `inputs`";
-            found.add(place, "`inputs` can't go together with `gather`", help);
-        }
-    }
-    if let Some((key, _)) = table.get_key_value("retry_delay")
-        && !table.contains_key("retries")
-    {
-        let help = "add retries = 2, or drop `retry_delay`";
-        found.add(&key.span(), "`retry_delay` does nothing without `retries`", help);
+/// Reports a key that no task has.
+fn unknown(found: &mut Findings<'_>, written: &str, place: &Range<usize>) {
+    let is_alias = |alias: &&str| alias.eq_ignore_ascii_case(written);
+    let names = || KEYS.iter().map(|key| key.name);
+    let meant = KEYS.iter().find(|key| key.aliases.iter().any(is_alias)).map(|key| key.name);
+    let help = match meant.or_else(|| suggest::nearest(written, names())) {
+        Some(meant) => format!("did you mean `{meant}`?"),
+        None => format!("a task has {}", names().collect::<Vec<_>>().join(", ")),
+    };
+    found.add(place, format!("unknown key {} in a task", quoted(written)), help);
+}
+
+fn name(found: &mut Findings<'_>, draft: &mut Draft, setting: Setting<'_, '_>) {
+    draft.name_place = Some(setting.span());
+    let Some(name) = setting.string(found) else { return };
+    draft.task.name = name.to_owned();
+    let is_fine = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    if !(1..=64).contains(&name.len()) || !name.bytes().all(is_fine) {
+        let help = "a name is 1 to 64 of the characters A-Z a-z 0-9 . _ -";
+        found.add(&setting.span(), format!("{} can't be the name of a task", quoted(name)), help);
     }
 }
 
-/// `shell`, split into words as a shell would.
-fn shell(found: &mut Findings<'_>, value: &Value<'_>) -> Option<Vec<String>> {
-    const HELP: &str = "name an interpreter and its arguments, such as \"bash -euo pipefail\"";
-    let text = value::string(found, "shell", value)?;
+fn script(found: &mut Findings<'_>, draft: &mut Draft, setting: Setting<'_, '_>) {
+    let Some(script) = setting.string(found) else { return };
+    draft.task.script = script.to_owned();
+    if script.trim().is_empty() {
+        let help = "write what the task does; `:` does nothing";
+        found.add(&setting.span(), "the script is empty", help);
+    }
+}
+
+fn inputs(found: &mut Findings<'_>, draft: &mut Draft, setting: Setting<'_, '_>) {
+    draft.task.inputs = globs(found, setting, |_| true);
+    if setting.is_empty_list() {
+        let help = "name at least one file, or leave `inputs` out: a task with from = [] gets \
+                    the files named on the command line";
+        found.add(&setting.span(), "`inputs` is empty", help);
+    }
+}
+
+fn matches(found: &mut Findings<'_>, draft: &mut Draft, setting: Setting<'_, '_>) {
+    // No file below OUTPUT_DIR has an absolute name, or one with `.` or `..`.
+    let could_be_an_output =
+        |glob: &str| !glob.split('/').any(|part| part.is_empty() || part == "." || part == "..");
+    draft.task.matches = globs(found, setting, could_be_an_output);
+    if setting.is_empty_list() {
+        let help = "leave `match` out to take every output";
+        found.add(&setting.span(), "`match` is empty and would take no output", help);
+    }
+}
+
+/// Globs, each of which has to match something that `could_exist`.
+fn globs(
+    found: &mut Findings<'_>,
+    setting: Setting<'_, '_>,
+    could_exist: impl Fn(&str) -> bool,
+) -> Vec<String> {
+    let list = setting.strings(found);
+    for (glob, span) in &list {
+        if let Err(why) = pattern::glob_set([glob.as_str()]) {
+            let help = "put a `\\` before a character that stands for itself (`\\\\` within \"…\")";
+            found.add(span, format!("{} is no glob: {why}", quoted(glob)), help);
+        } else if glob.ends_with('/') {
+            let help = format!("write {} for the files in it", quoted(&format!("{glob}*")));
+            found.add(span, format!("{} names a folder, not files", quoted(glob)), help);
+        } else if !could_exist(glob) {
+            let help =
+                "an output's name is its path below OUTPUT_DIR, such as `x.txt` or `sub/x.txt`";
+            found.add(span, format!("{} matches no output", quoted(glob)), help);
+        }
+    }
+    list.into_iter().map(|(glob, _)| glob).collect()
+}
+
+fn timeout(found: &mut Findings<'_>, draft: &mut Draft, setting: Setting<'_, '_>) {
+    draft.task.timeout = setting.duration(found);
+    if draft.task.timeout == Some(Duration::ZERO) {
+        found.add(&setting.span(), "`timeout` is zero", "leave `timeout` out for no limit");
+    }
+}
+
+fn retries(found: &mut Findings<'_>, draft: &mut Draft, setting: Setting<'_, '_>) {
+    // Nobody means more; the number was probably meant for another key.
+    const MOST: usize = 1000;
+    let help = "write how often a failed step is tried again within one run";
+    let number = setting.number(found, 0..=MOST, help);
+    draft.task.retries = number.and_then(|number| number.try_into().ok()).unwrap_or_default();
+}
+
+/// Names and values that a process can be given.
+fn env(found: &mut Findings<'_>, draft: &mut Draft, setting: Setting<'_, '_>) {
+    for (name, value) in setting.table(found, "{ NAME = \"value\" }").into_iter().flatten() {
+        let place = name.span();
+        let name = name.get_ref().as_ref();
+        if name.is_empty() || name.contains(['=', '\0']) {
+            let message = format!("{} can't be the name of a variable", quoted(name));
+            found.add(&place, message, "use a name that isn't empty, without `=` and NUL");
+        } else if var::ALL.contains(&name) {
+            // The manifest's own value would never reach the script.
+            let message = format!("`{name}` is set by task-pipeline itself, for every step");
+            found.add(&place, message, "use another name");
+        }
+        if let Some(value) = (Setting { key: name, value }).string(found) {
+            draft.task.env.insert(name.to_owned(), value.to_owned());
+        }
+    }
+}
+
+/// Paths, not globs.
+fn files(found: &mut Findings<'_>, draft: &mut Draft, setting: Setting<'_, '_>) {
+    let list = setting.strings(found);
+    for (path, span) in &list {
+        if path.ends_with('/') {
+            let message = format!("{} names a folder, not a file", quoted(path));
+            found.add(span, message, "name each file that the script reads");
+        }
+    }
+    draft.task.files = list.into_iter().map(|(path, _)| path).collect();
+}
+
+/// Split into words as a shell would.
+fn shell(found: &mut Findings<'_>, draft: &mut Draft, setting: Setting<'_, '_>) {
+    let Some(text) = setting.string(found) else { return };
     match shlex::split(text) {
-        Some(words) if words.first().is_some_and(|word| !word.is_empty()) => Some(words),
+        Some(words) if words.first().is_some_and(|word| !word.is_empty()) => {
+            draft.task.shell = words;
+        }
         Some(_) => {
-            found.add(&value.span(), "`shell` is empty", HELP);
-            None
+            let help = "name an interpreter and its arguments, such as \"bash -euo pipefail\"";
+            found.add(&setting.span(), "`shell` is empty", help);
         }
         None => {
             let help = "close every quote, and put something after the last `\\`";
-            found.add(&value.span(), "`shell` can't be split into words", help);
-            None
+            found.add(&setting.span(), "`shell` can't be split into words", help);
         }
-    }
-}
-
-fn is_empty_list(value: &Value<'_>) -> bool {
-    matches!(value.get_ref(), DeValue::Array(items) if items.is_empty())
-}
-
-fn is_name(name: &str) -> bool {
-    (1..=64).contains(&name.len())
-        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
-}
-
-fn blank() -> Task {
-    Task {
-        name: String::new(),
-        script: String::new(),
-        inputs: Vec::new(),
-        from: Vec::new(),
-        matches: Vec::new(),
-        parallel: None,
-        timeout: None,
-        retries: 0,
-        retry_delay: Duration::ZERO,
-        env: Default::default(),
-        files: Vec::new(),
-        shell: vec!["sh".to_owned(), "-e".to_owned()],
-        cache: true,
-        gather: false,
-        jobserver: false,
     }
 }

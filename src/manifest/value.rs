@@ -1,20 +1,174 @@
-//! One plain value of the manifest, from TOML's type to ours, or a mistake that shows how to write it.
+//! One key with its value, from TOML's types to ours; a value of the wrong type becomes a mistake that
+//! shows how to write it. Knows types, and no key in particular.
 
-use std::num::NonZeroUsize;
+use std::ops::{Range, RangeInclusive};
 use std::time::Duration;
 
 use toml::Spanned;
-use toml::de::{DeInteger, DeValue};
+use toml::de::{DeTable, DeValue};
 
-use super::mistake::quoted;
-use super::source::Findings;
+use super::findings::Findings;
+use crate::diagnostic::quoted;
 use crate::duration;
 
-/// A value, and where it stands.
+/// A value, and where it is in the text.
 pub(super) type Value<'i> = Spanned<DeValue<'i>>;
 
+/// A key with its value. The readers return `None`, or what could be read, after a mistake.
+#[derive(Clone, Copy)]
+pub(super) struct Setting<'v, 'i> {
+    pub(super) key: &'v str,
+    pub(super) value: &'v Value<'i>,
+}
+
+impl<'v, 'i> Setting<'v, 'i> {
+    /// Where the value is.
+    pub(super) fn span(self) -> Range<usize> {
+        self.value.span()
+    }
+
+    fn wrong_type(self, found: &mut Findings<'_>, wanted: &str, help: impl Into<String>) {
+        found.wrong_type(&self.span(), self.key, wanted, type_name(self.value.get_ref()), help);
+    }
+
+    /// A string without NUL: no script, path or variable of a process can hold one.
+    pub(super) fn string(self, found: &mut Findings<'_>) -> Option<&'v str> {
+        let DeValue::String(text) = self.value.get_ref() else {
+            let help = match self.value.get_ref() {
+                DeValue::Integer(number) => format!("write \"{number}\""),
+                DeValue::Float(number) => format!("write \"{number}\""),
+                DeValue::Boolean(switch) => format!("write \"{switch}\""),
+                _ => format!("write {} = \"…\"", self.key),
+            };
+            self.wrong_type(found, "a string", help);
+            return None;
+        };
+        if text.contains('\0') {
+            let message = format!("{} contains a NUL byte", quoted(self.key));
+            found.add(&self.span(), message, "remove the `\\u0000`: no process can be given it");
+            return None;
+        }
+        Some(text)
+    }
+
+    /// `true` or `false`.
+    pub(super) fn boolean(self, found: &mut Findings<'_>) -> Option<bool> {
+        if let DeValue::Boolean(switch) = self.value.get_ref() {
+            return Some(*switch);
+        }
+        let key = self.key;
+        let help = format!("write {key} = true or {key} = false, without quotes");
+        self.wrong_type(found, "true or false", help);
+        None
+    }
+
+    /// A whole number within bounds; `help` is for one out of bounds.
+    pub(super) fn number(
+        self,
+        found: &mut Findings<'_>,
+        bounds: RangeInclusive<usize>,
+        help: &str,
+    ) -> Option<usize> {
+        let key = self.key;
+        let DeValue::Integer(number) = self.value.get_ref() else {
+            let help = format!("write {key} = 2, without quotes");
+            self.wrong_type(found, "a whole number", help);
+            return None;
+        };
+        let read = usize::from_str_radix(number.as_str(), number.radix()).ok();
+        let within = read.filter(|number| bounds.contains(number));
+        if within.is_none() {
+            let bounds = match bounds.into_inner() {
+                (least, usize::MAX) => format!("at least {least}"),
+                (least, most) => format!("from {least} to {most}"),
+            };
+            let message = format!("`{key}` is {number}, but must be {bounds}");
+            found.add(&self.span(), message, help);
+        }
+        within
+    }
+
+    /// A duration such as `"1h30m"`.
+    pub(super) fn duration(self, found: &mut Findings<'_>) -> Option<Duration> {
+        let text = match self.value.get_ref() {
+            DeValue::String(text) => text,
+            DeValue::Integer(number) => {
+                let key = self.key;
+                let help = format!("write {key} = \"{number}s\" if seconds are meant");
+                found.wrong_type(&self.span(), key, "a string with a unit", "a bare number", help);
+                return None;
+            }
+            _ => {
+                self.wrong_type(found, "a string", duration::HELP);
+                return None;
+            }
+        };
+        let read = duration::parse(text);
+        if let Err(why) = read {
+            let message = format!("the duration {} {why}", quoted(text));
+            found.add(&self.span(), message, duration::HELP);
+        }
+        read.ok()
+    }
+
+    /// A list of strings, none of them empty or with a NUL, each with its place. A bare string is a
+    /// mistake, but is read as a list of one, so that the rest of the task makes sense.
+    pub(super) fn strings(self, found: &mut Findings<'_>) -> Vec<(String, Range<usize>)> {
+        let key = self.key;
+        let items = match self.value.get_ref() {
+            DeValue::Array(items) => items,
+            DeValue::String(text) => {
+                // As the user wrote it, so that the suggestion can be copied.
+                let written = found.source.text().get(self.span()).unwrap_or_default();
+                let is_short = written.len() <= 80 && !written.contains('\n');
+                let written = if is_short { written } else { "\"…\"" };
+                self.wrong_type(found, "a list of strings", format!("write {key} = [{written}]"));
+                return vec![(text.to_string(), self.span())];
+            }
+            _ => {
+                self.wrong_type(found, "a list of strings", format!("write {key} = [\"…\"]"));
+                return Vec::new();
+            }
+        };
+        let mut list = Vec::with_capacity(items.len());
+        for item in items {
+            match item.get_ref() {
+                DeValue::String(text) if text.contains('\0') => {
+                    let message = format!("an item of `{key}` contains a NUL byte");
+                    found.add(&item.span(), message, "remove the `\\u0000`: no name can hold it");
+                }
+                DeValue::String(text) if text.is_empty() => {
+                    let message = format!("an item of `{key}` is empty");
+                    found.add(&item.span(), message, "remove it");
+                }
+                DeValue::String(text) => list.push((text.to_string(), item.span())),
+                other => {
+                    let what = format!("an item of {key}");
+                    let help = format!("write {key} = [\"…\"]");
+                    found.wrong_type(&item.span(), &what, "a string", type_name(other), help);
+                }
+            }
+        }
+        list
+    }
+
+    /// True for `[]`.
+    pub(super) fn is_empty_list(self) -> bool {
+        matches!(self.value.get_ref(), DeValue::Array(items) if items.is_empty())
+    }
+
+    /// A table of further settings; `example` shows how to write it.
+    pub(super) fn table(self, found: &mut Findings<'_>, example: &str) -> Option<&'v DeTable<'i>> {
+        if let DeValue::Table(table) = self.value.get_ref() {
+            return Some(table);
+        }
+        self.wrong_type(found, "a table", format!("write {} = {example}", self.key));
+        None
+    }
+}
+
 /// A TOML type in a sentence.
-pub(super) fn kind(value: &DeValue<'_>) -> &'static str {
+pub(super) fn type_name(value: &DeValue<'_>) -> &'static str {
     match value {
         DeValue::String(_) => "a string",
         DeValue::Integer(_) => "a whole number",
@@ -23,105 +177,5 @@ pub(super) fn kind(value: &DeValue<'_>) -> &'static str {
         DeValue::Datetime(_) => "a date or time",
         DeValue::Array(_) => "a list",
         DeValue::Table(_) => "a table",
-    }
-}
-
-/// A string without NUL: no script, path or variable of a process can hold one.
-pub(super) fn string<'v>(
-    found: &mut Findings<'_>,
-    key: &str,
-    value: &'v Value<'_>,
-) -> Option<&'v str> {
-    let DeValue::String(text) = value.get_ref() else {
-        let help = match value.get_ref() {
-            DeValue::Integer(number) => format!("write \"{number}\""),
-            DeValue::Float(number) => format!("write \"{number}\""),
-            DeValue::Boolean(switch) => format!("write \"{switch}\""),
-            _ => format!("write {key} = \"…\""),
-        };
-        found.wrong_type(&value.span(), key, "a string", kind(value.get_ref()), help);
-        return None;
-    };
-    if text.contains('\0') {
-        let help = "take the `\\u0000` out: no process could be given it";
-        found.add(&value.span(), format!("{} contains a NUL byte", quoted(key)), help);
-        return None;
-    }
-    Some(text)
-}
-
-/// `true` or `false`.
-pub(super) fn boolean(found: &mut Findings<'_>, key: &str, value: &Value<'_>) -> Option<bool> {
-    if let DeValue::Boolean(switch) = value.get_ref() {
-        return Some(*switch);
-    }
-    let help = format!("write {key} = true or {key} = false, without quotes");
-    found.wrong_type(&value.span(), key, "true or false", kind(value.get_ref()), help);
-    None
-}
-
-fn integer<'v, 'i>(
-    found: &mut Findings<'_>,
-    key: &str,
-    value: &'v Value<'i>,
-) -> Option<&'v DeInteger<'i>> {
-    if let DeValue::Integer(number) = value.get_ref() {
-        return Some(number);
-    }
-    let help = format!("write {key} = 2, without quotes");
-    found.wrong_type(&value.span(), key, "a whole number", kind(value.get_ref()), help);
-    None
-}
-
-/// `parallel`: at least 1.
-pub(super) fn parallel(found: &mut Findings<'_>, value: &Value<'_>) -> Option<NonZeroUsize> {
-    let number = integer(found, "parallel", value)?;
-    let read = usize::from_str_radix(number.as_str(), number.radix()).ok();
-    let parallel = read.and_then(NonZeroUsize::new);
-    if parallel.is_none() {
-        let message = format!("`parallel` is {number}, but must be at least 1");
-        found.add(&value.span(), message, "leave `parallel` out for no limit of the task's own");
-    }
-    parallel
-}
-
-/// `retries`: up to 1000, beyond which it is taken for a slip.
-pub(super) fn retries(found: &mut Findings<'_>, value: &Value<'_>) -> Option<u32> {
-    const MOST: u32 = 1000;
-    let number = integer(found, "retries", value)?;
-    let retries = u32::from_str_radix(number.as_str(), number.radix());
-    let retries = retries.ok().filter(|retries| *retries <= MOST);
-    if retries.is_none() {
-        let message = format!("`retries` is {number}, but must be from 0 to {MOST}");
-        let help = "write how often a failed step is tried again within one run";
-        found.add(&value.span(), message, help);
-    }
-    retries
-}
-
-/// `timeout` and `retry_delay`.
-pub(super) fn span(found: &mut Findings<'_>, key: &str, value: &Value<'_>) -> Option<Duration> {
-    let text = match value.get_ref() {
-        DeValue::String(text) => text,
-        DeValue::Integer(number) => {
-            let help = format!("write {key} = \"{number}s\" if seconds are meant");
-            found.wrong_type(&value.span(), key, "a string with a unit", "a bare number", help);
-            return None;
-        }
-        other => {
-            found.wrong_type(&value.span(), key, "a string", kind(other), duration::HELP);
-            return None;
-        }
-    };
-    match duration::parse(text) {
-        Ok(span) => Some(span),
-        Err(why) => {
-            found.add(
-                &value.span(),
-                format!("the span of time {} {why}", quoted(text)),
-                duration::HELP,
-            );
-            None
-        }
     }
 }

@@ -1,35 +1,37 @@
-//! From names to indices: who consumes whose outputs, by name or by standing below, and that nobody
-//! does so in a circle.
+//! Resolves `from` (explicit, or the task above) to indices, and rejects cycles.
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
-use super::Task;
-use super::mistake::quoted;
-use super::source::Findings;
-use super::task::Draft;
+use super::findings::Findings;
+use super::task::{Draft, Task};
+use crate::diagnostic::quoted;
 use crate::ids::TaskIndex;
 use crate::suggest;
 
-/// Guessing what an unknown name was meant to be compares it with every task; in a manifest of 10,000
-/// tasks and as many slips that would take minutes, so after this many comparisons it isn't done.
-const GUESSES: usize = 200_000;
+/// Comparisons of unknown names with known ones before suggestions stop: with 10,000 tasks and as many
+/// misspelled names they would take minutes.
+const MOST_COMPARISONS: usize = 200_000;
 
-/// A circle longer than this is shown by its two ends.
+/// Tasks shown of a cycle; of a longer one the middle is left out.
 const SHOWN: usize = 50;
 
 /// Checks the names and fills in each task's `from`.
 pub(super) fn wire(found: &mut Findings<'_>, mut drafts: Vec<Draft>) -> Vec<Task> {
     let by_name = names(found, &drafts);
     let known: Vec<&str> = drafts.iter().map(|draft| draft.task.name.as_str()).collect();
-    let mut guesses = GUESSES;
+    let mut comparisons_left = MOST_COMPARISONS;
     let mut wired = Vec::with_capacity(drafts.len());
     for (n, draft) in drafts.iter().enumerate() {
-        let is_default_root = n == 0 || draft.inputs_place.is_some();
+        let is_default_root = n == 0 || draft.place("inputs").is_some();
         let from = match &draft.from {
             Some(from) => resolve(found, from, &by_name, |name| {
-                guesses = guesses.saturating_sub(known.len());
-                if guesses == 0 { None } else { suggest::nearest(name, known.iter().copied()) }
+                comparisons_left = comparisons_left.saturating_sub(known.len());
+                if comparisons_left == 0 {
+                    None
+                } else {
+                    suggest::nearest(name, known.iter().copied())
+                }
             }),
             None if is_default_root => Vec::new(),
             None => vec![TaskIndex(n - 1)],
@@ -43,16 +45,16 @@ pub(super) fn wire(found: &mut Findings<'_>, mut drafts: Vec<Draft>) -> Vec<Task
     for (draft, from) in drafts.iter_mut().zip(wired) {
         draft.task.from = from;
     }
-    // A name that fell to a syntax error would make these tell of circles that aren't there.
+    // A name lost to a syntax error would lead to cycles that aren't there.
     if !found.is_damaged() {
-        for circle in circles(&drafts) {
-            circle.report(found, &drafts);
+        for cycle in cycles(&drafts) {
+            cycle.report(found, &drafts);
         }
     }
     drafts.into_iter().map(|draft| draft.task).collect()
 }
 
-/// Index of each name; of a name used twice, the first.
+/// The index of each name; for a name that is used twice, the first task's.
 fn names<'d>(found: &mut Findings<'_>, drafts: &'d [Draft]) -> HashMap<&'d str, usize> {
     let mut by_name: HashMap<&str, usize> = HashMap::with_capacity(drafts.len());
     for (n, draft) in drafts.iter().enumerate() {
@@ -101,83 +103,84 @@ fn resolve<'k>(
 }
 
 fn check_root(found: &mut Findings<'_>, draft: &Draft) {
-    // Beside `inputs` it is those two that don't go together, and that was told.
-    if let Some(place) = &draft.gather_place
-        && draft.inputs_place.is_none()
+    // That `gather` and `inputs` exclude each other has been reported already.
+    if let Some(place) = draft.place("gather")
+        && draft.task.gather
+        && draft.place("inputs").is_none()
     {
         let help = "a root has no tasks to gather from: drop `gather`, or add from = [\"…\"]";
         found.add(place, "`gather` on a root", help);
     }
-    if let Some(place) = &draft.match_place {
+    if let Some(place) = draft.place("match") {
         let help = "it chooses among other tasks' outputs: drop it, or add from = [\"…\"]";
         found.add(place, "`match` on a root", help);
     }
 }
 
-/// Tasks that consume each other's outputs: each one's producer follows it, the last one's is the first.
-struct Circle {
+/// Tasks that consume each other's outputs: each is followed by its producer, the last by the first.
+struct Cycle {
     tasks: Vec<usize>,
     /// Tasks left out in the middle of `tasks`.
     left_out: usize,
 }
 
-/// One circle for each edge that closes one on the way through the graph. Without recursion, since
-/// 10,000 tasks may stand in one chain.
-fn circles(drafts: &[Draft]) -> Vec<Circle> {
+/// A depth-first search: one cycle for each edge back to a task on the path. Not recursive, since a
+/// chain may have 10,000 tasks.
+fn cycles(drafts: &[Draft]) -> Vec<Cycle> {
     #[derive(Clone, Copy, PartialEq)]
-    enum State {
+    enum Visit {
         Unseen,
-        /// On the path, at this place.
+        /// On the path, at this index.
         Open(usize),
         Done,
     }
-    let mut states = vec![State::Unseen; drafts.len()];
-    let mut circles = Vec::new();
+    let mut states = vec![Visit::Unseen; drafts.len()];
+    let mut cycles = Vec::new();
     for start in 0..drafts.len() {
-        if states[start] != State::Unseen {
+        if states[start] != Visit::Unseen {
             continue;
         }
         // Tasks on the path, each with the number of its producers already followed.
         let mut path = vec![(start, 0)];
-        states[start] = State::Open(0);
+        states[start] = Visit::Open(0);
         while let Some((task, followed)) = path.last_mut() {
             let Some(TaskIndex(producer)) = drafts[*task].task.from.get(*followed).copied() else {
-                states[*task] = State::Done;
+                states[*task] = Visit::Done;
                 path.pop();
                 continue;
             };
             *followed += 1;
             match states[producer] {
-                State::Unseen => {
-                    states[producer] = State::Open(path.len());
+                Visit::Unseen => {
+                    states[producer] = Visit::Open(path.len());
                     path.push((producer, 0));
                 }
-                State::Open(at) => circles.push(Circle::of(&path[at..])),
-                State::Done => {}
+                Visit::Open(at) => cycles.push(Cycle::of(&path[at..])),
+                Visit::Done => {}
             }
         }
     }
-    circles
+    cycles
 }
 
-impl Circle {
-    fn of(path: &[(usize, usize)]) -> Circle {
+impl Cycle {
+    fn of(path: &[(usize, usize)]) -> Cycle {
         let tasks = path.iter().map(|(task, _)| *task);
         if path.len() > SHOWN {
             let (head, tail) = (SHOWN / 2, path.len() - SHOWN / 2);
             let tasks = tasks.clone().take(head).chain(tasks.skip(tail)).collect();
-            return Circle { tasks, left_out: tail - head };
+            return Cycle { tasks, left_out: tail - head };
         }
         let mut tasks: Vec<usize> = tasks.collect();
-        // From its first task in the manifest, wherever the way through the graph came in.
+        // Begin with the first in the manifest, wherever the search entered the cycle.
         let first = tasks.iter().enumerate().min_by_key(|(_, task)| **task).map_or(0, |(n, _)| n);
         tasks.rotate_left(first);
-        Circle { tasks, left_out: 0 }
+        Cycle { tasks, left_out: 0 }
     }
 
     fn report(&self, found: &mut Findings<'_>, drafts: &[Draft]) {
         let name = |task: &usize| drafts[*task].task.name.as_str();
-        // Data flows from producer to consumer: the other way round.
+        // Shown in the direction of the data, from producer to consumer.
         let mut names: Vec<String> = self.tasks.iter().map(|task| name(task).to_owned()).collect();
         names.extend(names.first().cloned());
         if self.left_out > 0 {
@@ -191,7 +194,7 @@ impl Circle {
         };
         let mut place = 0..0;
         let mut help = "take one of them out of a `from`".to_owned();
-        // Last to first, so that the place is that of the first task which names its producer.
+        // From last to first, so that the place is in the first task that names its producer.
         for (n, task) in self.tasks.iter().enumerate().rev() {
             let producer = &self.tasks[(n + 1) % self.tasks.len()];
             match &drafts[*task].from {

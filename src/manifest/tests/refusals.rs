@@ -72,8 +72,8 @@ fn numbers_and_spans_have_bounds() {
         ("retries = -1", "`retries` is -1, but must be from 0 to 1000"),
         ("retries = 1001", "`retries` is 1001, but must be from 0 to 1000"),
         ("timeout = \"0s\"", "`timeout` is zero"),
-        ("timeout = \"\"", "the span of time `` is empty"),
-        ("timeout = \"30\"", "the span of time `30` has no unit"),
+        ("timeout = \"\"", "the duration `` is empty"),
+        ("timeout = \"30\"", "the duration `30` has no unit"),
         ("timeout = \"9999999999h\"", "is longer than 100 years"),
         ("retry_delay = \"1s\"", "`retry_delay` does nothing without `retries`"),
     ];

@@ -1,3 +1,7 @@
+//! What is read, what is refused, and what is said about it.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use super::*;
@@ -26,9 +30,9 @@ fn brief(text: impl AsRef<[u8]>) -> Vec<String> {
     let Err(Error::Manifest(mistakes)) = read(text) else {
         return Vec::new();
     };
-    let brief = |mistake: &Mistake| {
+    let brief = |mistake: &Diagnostic| {
         let help = mistake.help.clone().unwrap_or_default();
-        match &mistake.place {
+        match &mistake.location {
             Some(place) => format!("{}:{}: {}; {help}", place.line, place.column, mistake.message),
             None => format!("{}; {help}", mistake.message),
         }

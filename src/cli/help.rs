@@ -1,11 +1,13 @@
-//! Help texts, made of the comments in `args`. argh would make them too, but leaves out what an
-//! option's value is and knows no exit codes.
+//! Help texts, made of the comments on the options of each command. argh could make them too, but leaves
+//! out the names of values and knows nothing of exit codes.
 
-use argh::{CommandInfoWithArgs, FlagInfo, FlagInfoKind, Optionality, SubCommandInfo};
+use argh::{
+    CommandInfoWithArgs, FlagInfo, FlagInfoKind, Optionality, PositionalInfo, SubCommandInfo,
+};
 
 use crate::error::exit;
 
-/// The programme's name in usage lines.
+/// The program's name in usage lines.
 pub(super) const PROGRAM: &str = "task-pipeline";
 
 const WIDTH: usize = 80;
@@ -57,9 +59,10 @@ pub(super) fn overview(commands: &[SubCommandInfo]) -> String {
 pub(super) fn of(command: &CommandInfoWithArgs) -> String {
     let mut out = wrapped(command.description, 0);
     out.push_str(&format!("\n\nUsage: {}", usage(command)));
-    if !command.positionals.is_empty() {
+    let mut positionals = positionals(command).peekable();
+    if positionals.peek().is_some() {
         out.push_str("\n\nArguments:");
-        for positional in command.positionals {
+        for positional in positionals {
             row(&mut out, positional.name, positional.description);
         }
     }
@@ -84,7 +87,7 @@ pub(super) fn usage(command: &CommandInfoWithArgs) -> String {
     for flag in command.flags.iter().filter(|flag| flag.optionality == Optionality::Required) {
         out.push_str(&format!(" {}", spelled(flag)));
     }
-    for positional in command.positionals {
+    for positional in positionals(command) {
         out.push_str(&match positional.optionality {
             Optionality::Required => format!(" {}", positional.name),
             Optionality::Optional => format!(" [{}]", positional.name),
@@ -100,6 +103,13 @@ pub(super) fn spelled(flag: &FlagInfo<'_>) -> String {
         FlagInfoKind::Switch => flag.long.to_owned(),
         FlagInfoKind::Option { arg_name } => format!("{} {arg_name}", flag.long),
     }
+}
+
+/// The arguments that are documented.
+pub(super) fn positionals(
+    command: &CommandInfoWithArgs,
+) -> impl Iterator<Item = &PositionalInfo<'static>> {
+    command.positionals.iter().filter(|positional| !positional.hidden)
 }
 
 fn flags(out: &mut String, command: &CommandInfoWithArgs) {

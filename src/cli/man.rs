@@ -2,7 +2,7 @@
 
 use argh::{CommandInfoWithArgs, FlagInfo, SubCommandInfo};
 
-use super::help::{ABOUT, CODES, SPELLING, spelled, usage};
+use super::help::{ABOUT, CODES, SPELLING, positionals, spelled, usage};
 
 /// Of the last change that a reader of the manual notices.
 const DATE: &str = "2026-11-24";
@@ -124,7 +124,7 @@ impl Page {
         self.text(command.description);
         self.line(".PP");
         self.line(&format!("\\fB{}\\fR", escaped(&usage(command))));
-        for positional in command.positionals {
+        for positional in positionals(command) {
             self.tagged(&format!("\\fI{}\\fR", escaped(positional.name)), positional.description);
         }
         // argh puts --help first; people look for their own options first.

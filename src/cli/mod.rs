@@ -1,45 +1,30 @@
-//! The command line: from words to what is asked for. Unaware of manifests and databases; what can
-//! be told from the words alone is checked here, and nothing else.
-//!
-//! The types of `args` are the only list of commands and options there is: repairs and help read
-//! it too. A new command is a struct and a variant there.
+//! The command line: from words to a command. This module knows no command itself; the list of
+//! commands, with their options and their help, is derived by argh where they are defined and given to
+//! [`CommandLine::new`]. Parsing, `--help`, the manual page and completions all follow from that list.
 
-mod answers;
-mod args;
-mod care;
-mod check;
-mod color;
 mod complete;
 mod help;
-mod hidden;
 mod man;
-mod report;
-mod start;
-#[cfg(test)]
-mod tests;
-mod values;
+mod token;
+pub(crate) mod values;
 mod words;
 
 use std::ffi::{OsStr, OsString};
 
 use argh::{ArgsInfo, CommandInfoWithArgs, FromArgs, SubCommandInfo};
 
-pub use answers::{Explain, Graph, GraphFormat, Lineage, Log, Plan, Status};
-pub use args::{Cat, Durability, Export, Invocation, Run};
-pub use care::{Gc, Repair, Verify};
-pub use color::Color;
-pub use report::Report;
-pub use start::{Completions, Init, Man, Shell};
+pub use complete::{Shell, TaskSource};
+pub use values::Color;
 
 use crate::error::exit;
 use crate::suggest;
 use words::{Request, Words};
 
-/// `run --watch`
-const WATCH: &str = "watch";
+/// The command that is meant when none is named.
+const DEFAULT: &str = "run";
 
-/// What is printed instead of doing anything: help on stdout, or on stderr what is wrong with the
-/// words.
+/// What is printed instead of running a command: on stdout an answer such as help, on stderr what is
+/// wrong with the words.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EarlyExit {
     /// Without a final newline.
@@ -53,82 +38,117 @@ impl EarlyExit {
         EarlyExit { text, code: exit::OK }
     }
 
-    fn misuse(text: impl Into<String>) -> EarlyExit {
+    /// The words can't be used; `text` says why.
+    pub fn misuse(text: impl Into<String>) -> EarlyExit {
         EarlyExit { text: text.into(), code: exit::USAGE }
     }
 }
 
-/// Reads the words of a command line; the first is the programme's name, as in [`std::env::args_os`].
-///
-/// # Errors
-/// An [`EarlyExit`] if help or the version was asked for, or if the words can't be used.
-pub fn parse(args: impl Iterator<Item = OsString>) -> Result<Invocation, EarlyExit> {
-    let commands = commands();
-    match Words::new(args.skip(1), &commands).request()? {
-        Request::Version => Err(EarlyExit::answer(version())),
-        Request::Help(None) => Err(EarlyExit::answer(help::overview(&commands))),
-        Request::Help(Some(command)) => Err(EarlyExit::answer(help::of(command))),
-        Request::Command(words) => {
-            let words: Vec<&str> = words.iter().map(String::as_str).collect();
-            let top = args::TopLevel::from_args(&[help::PROGRAM], &words).map_err(mend)?;
-            top.command.check().map_err(EarlyExit::misuse)?;
-            Ok(top.command)
+/// A command that is another command with a switch.
+#[derive(Debug, Clone, Copy)]
+pub struct Alias {
+    /// The name of the command.
+    pub name: &'static str,
+    /// The command that it stands for.
+    pub of: &'static str,
+    /// The switch that it adds, with its dashes.
+    pub switch: &'static str,
+    /// As in the help of a command.
+    pub description: &'static str,
+    /// As in the help of a command.
+    pub notes: &'static [&'static str],
+}
+
+/// Every command there is.
+pub struct CommandLine {
+    /// Aliases included, with the options of the command that they stand for.
+    commands: Vec<SubCommandInfo>,
+    aliases: &'static [Alias],
+}
+
+impl CommandLine {
+    /// The commands of `C`, an enum of argh subcommands, and `aliases` for some of them.
+    pub fn new<C: ArgsInfo>(aliases: &'static [Alias]) -> CommandLine {
+        let mut commands = C::get_args_info().commands;
+        for alias in aliases {
+            let known = commands.iter().find(|command| command.name == alias.of);
+            let Some(SubCommandInfo { command: known, .. }) = known else { continue };
+            let command = CommandInfoWithArgs {
+                name: alias.name,
+                description: alias.description,
+                notes: alias.notes,
+                flags: known.flags,
+                positionals: known.positionals,
+                ..Default::default()
+            };
+            commands.push(SubCommandInfo { name: alias.name, command });
+        }
+        CommandLine { commands, aliases }
+    }
+
+    /// Reads the words of a command line; the first is the program's name, as in
+    /// [`std::env::args_os`]. `C` is the enum that [`CommandLine::new`] was given.
+    ///
+    /// # Errors
+    /// An [`EarlyExit`] if help or the version was asked for, or if the words can't be used.
+    pub fn parse<C: FromArgs>(&self, args: impl Iterator<Item = OsString>) -> Result<C, EarlyExit> {
+        match Words::new(args.skip(1), self).request()? {
+            Request::Version => Err(EarlyExit::answer(version())),
+            Request::Help(None) => Err(EarlyExit::answer(help::overview(&self.commands))),
+            Request::Help(Some(command)) => Err(EarlyExit::answer(help::of(command))),
+            Request::Command(name, words) => {
+                let words: Vec<&str> = words.iter().map(String::as_str).collect();
+                C::from_args(&[help::PROGRAM, name], &words).map_err(in_our_words)
+            }
         }
     }
-}
 
-/// Every command there is. `watch` is `run --watch` by another name.
-pub(crate) fn commands() -> Vec<SubCommandInfo> {
-    let mut commands = Invocation::get_args_info().commands;
-    if let Some(run) = commands.iter().position(|command| command.name == "run") {
-        let SubCommandInfo { command: run, .. } = &commands[run];
-        let command = CommandInfoWithArgs {
-            name: WATCH,
-            description: "Run, and run again whenever an input, one of `files` or the manifest changes.",
-            notes: &[
-                "A round that finds nothing to do says nothing. A manifest with mistakes is waited \
-                for: they are shown, and the next change of it is tried. Ctrl-C ends.",
-            ],
-            flags: run.flags,
-            positionals: run.positionals,
-            ..Default::default()
-        };
-        commands.push(SubCommandInfo { name: WATCH, command });
+    fn find(&self, name: impl AsRef<OsStr>) -> Option<&CommandInfoWithArgs> {
+        let name = name.as_ref();
+        self.commands.iter().find(|known| name == known.name).map(|known| &known.command)
     }
-    commands
-}
 
-/// The command that a word which is no input was probably meant to be: `staus`, or a `status` that
-/// came after an option and so was taken for an input.
-pub fn command_like(word: &OsStr) -> Option<&'static str> {
-    let commands = commands();
-    suggest::nearest(word.to_str()?, commands.iter().map(|command| command.name))
-}
+    fn alias(&self, name: &str) -> Option<&'static Alias> {
+        self.aliases.iter().find(|alias| alias.name == name)
+    }
 
-/// What a shell needs to complete command lines.
-pub fn completions(shell: Shell) -> String {
-    complete::script(shell, &commands())
-}
+    /// The command that a word which is no input was probably meant to be: `staus`, or a `status` that
+    /// came after an option and was therefore taken for an input.
+    pub fn command_like(&self, word: &OsStr) -> Option<&'static str> {
+        suggest::nearest(word.to_str()?, self.commands.iter().map(|command| command.name))
+    }
 
-/// The manual page, in roff.
-pub fn manual() -> String {
-    man::page(&commands())
+    /// What a shell's completion script is told about the last of `words`, which leave out the program's
+    /// name. `tasks` finds the names of the tasks.
+    pub fn complete(
+        &self,
+        shell: Shell,
+        words: &[OsString],
+        tasks: impl Fn(&TaskSource) -> Vec<String>,
+    ) -> String {
+        complete::answer(self, shell, words, tasks)
+    }
+
+    /// The manual page, in roff.
+    pub fn manual(&self) -> String {
+        man::page(&self.commands)
+    }
 }
 
 fn version() -> String {
     format!("{} {}", help::PROGRAM, env!("CARGO_PKG_VERSION"))
 }
 
-/// Turns argh's report of a value that can't be read into a sentence of ours; all else is found
-/// before argh sees the words.
-fn mend(report: argh::EarlyExit) -> EarlyExit {
+/// Turns argh's report of a bad value into a sentence of ours; every other mistake is found before argh
+/// sees the words.
+fn in_our_words(report: argh::EarlyExit) -> EarlyExit {
     let text = report.output.trim_end();
     let parts = || {
         let rest = text.strip_prefix("Error parsing ")?;
         let (what, rest) = rest.split_once("' with value '")?;
-        // The reason is ours and has no such thing in it; the value may.
+        // The reason is ours and never holds this separator; the value may.
         let (value, why) = rest.rsplit_once("': ")?;
-        Some((what, hidden::printable(value), why))
+        Some((what, token::printable(value), why))
     };
     let Some((what, value, why)) = parts() else {
         return EarlyExit::misuse(text);

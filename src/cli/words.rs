@@ -1,74 +1,67 @@
-//! Repairs to the words before argh sees them: the command left out, long options with one dash,
-//! `--name=value`, `-j8`, `-kn`, `-`, `--`. What is wrong with them is found here too, since argh
-//! would name neither the command nor the option that was meant.
+//! Brings the words into the form that argh expects: adds the command that was left out, takes long
+//! options with one dash, `--name=value`, `-j8`, `-kn`, `-` and `--`. Mistakes are found here too,
+//! because argh would name neither the command nor the option that was probably meant.
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-use argh::{CommandInfoWithArgs, FlagInfo, FlagInfoKind, Optionality, SubCommandInfo};
+use argh::{CommandInfoWithArgs, FlagInfo, FlagInfoKind, Optionality};
 
-use super::hidden::hide;
-use super::{EarlyExit, WATCH, help};
+use super::token::encode;
+use super::{CommandLine, DEFAULT, EarlyExit, help};
 use crate::suggest;
 use crate::text::printable;
 
 /// Second names of options.
 const ALIASES: [(&str, &str); 1] = [("parallel", "jobs")];
 
-/// Options whose value may be left out, and what it is then. It has to stand in the same word:
-/// `--data=5%`.
+/// Options whose value may be left out, and the value that is meant then. A value that is given has to
+/// be in the same word: `--data=5%`.
 const IMPLIED: [(&str, &str); 1] = [("--data", "100%")];
 
 /// What the words ask for.
 pub(super) enum Request<'c> {
     Version,
-    /// Of one command, or of all.
+    /// The help of one command, or of all.
     Help(Option<&'c CommandInfoWithArgs>),
-    /// Words for argh.
-    Command(Vec<String>),
+    /// A command, and the words for argh.
+    Command(&'c str, Vec<String>),
 }
 
-/// The words, from the first one not yet read.
+/// The words that have not been read yet.
 pub(super) struct Words<'c> {
     words: VecDeque<OsString>,
-    commands: &'c [SubCommandInfo],
+    known: &'c CommandLine,
 }
 
-/// An option as it will be handed on, with its value.
+/// An option with its value, as argh will get it.
 struct Given<'c> {
     flag: &'c FlagInfo<'static>,
     value: Option<OsString>,
 }
 
 impl<'c> Words<'c> {
-    pub(super) fn new(
-        words: impl Iterator<Item = OsString>,
-        commands: &'c [SubCommandInfo],
-    ) -> Words<'c> {
-        Words { words: words.collect(), commands }
+    pub(super) fn new(words: impl Iterator<Item = OsString>, known: &'c CommandLine) -> Words<'c> {
+        Words { words: words.collect(), known }
     }
 
     pub(super) fn request(mut self) -> Result<Request<'c>, EarlyExit> {
         let first = self.words.front().and_then(|word| word.to_str()).unwrap_or_default();
         if matches!(first, "help" | "--help" | "-help" | "-h") {
-            let command = self.words.get(1).and_then(|word| self.command(word));
+            let command = self.words.get(1).and_then(|word| self.known.find(word));
             return Ok(Request::Help(command));
         }
-        match self.words.front().and_then(|word| self.command(word)) {
+        match self.words.front().and_then(|word| self.known.find(word)) {
             Some(command) => {
                 self.words.pop_front();
                 self.of_command(command)
             }
-            None => match self.command(OsStr::new("run")) {
+            None => match self.known.find(DEFAULT) {
                 Some(run) => self.of_command(run),
                 None => Ok(Request::Help(None)),
             },
         }
-    }
-
-    fn command(&self, word: &OsStr) -> Option<&'c CommandInfoWithArgs> {
-        self.commands.iter().find(|known| word == known.name).map(|known| &known.command)
     }
 
     fn of_command(&mut self, command: &'c CommandInfoWithArgs) -> Result<Request<'c>, EarlyExit> {
@@ -85,20 +78,22 @@ impl<'c> Words<'c> {
             }
         }
         check_complete(command, &given, &positionals)?;
-        let mut words = vec![command.name.to_owned()];
-        if command.name == WATCH {
-            words = vec!["run".to_owned(), "--watch".to_owned()];
-            given.retain(|given| given.flag.long != "--watch");
+        let mut words = Vec::new();
+        let mut name = command.name;
+        if let Some(alias) = self.known.alias(name) {
+            name = alias.of;
+            words.push(alias.switch.to_owned());
+            given.retain(|given| given.flag.long != alias.switch);
         }
         for Given { flag, value } in given {
             words.push(flag.long.to_owned());
-            words.extend(value.as_deref().map(hide));
+            words.extend(value.as_deref().map(encode));
         }
-        words.extend(positionals.iter().map(|word| hide(word)));
-        Ok(Request::Command(words))
+        words.extend(positionals.iter().map(|word| encode(word)));
+        Ok(Request::Command(name, words))
     }
 
-    /// The options that one word holds: one by its long name, or several by their letters.
+    /// The options in one word: one long name, or several letters.
     fn options(
         &mut self,
         command: &'c CommandInfoWithArgs,
@@ -116,7 +111,7 @@ impl<'c> Words<'c> {
         if let Some(flag) = by_name(command, name) {
             return self.take(command, flag, value, given);
         }
-        // A letter with its value, `-j8`, unless it looks like a slip in a long name, `-jobz`.
+        // A letter with its value, `-j8`, unless it looks like a misspelt long name, `-jobz`.
         let letters = word.to_str().and_then(|word| word.strip_prefix('-'));
         let letters =
             letters.filter(|letters| !letters.starts_with('-') && guess(command, name).is_none());
@@ -134,8 +129,8 @@ impl<'c> Words<'c> {
         Ok(())
     }
 
-    /// Takes an option with its value, which is the next word if it wasn't in the same one. Of an
-    /// option given twice the later counts, so that a Makefile's can be overruled.
+    /// Takes an option with its value, which is the next word unless it was in the same one. If an option
+    /// is given twice the later one counts, so a user can override what a Makefile says.
     fn take(
         &mut self,
         command: &CommandInfoWithArgs,
@@ -187,7 +182,10 @@ fn check_complete(
     }
 }
 
-fn by_name<'c>(command: &'c CommandInfoWithArgs, name: &str) -> Option<&'c FlagInfo<'static>> {
+pub(super) fn by_name<'c>(
+    command: &'c CommandInfoWithArgs,
+    name: &str,
+) -> Option<&'c FlagInfo<'static>> {
     let alias = ALIASES.iter().find(|(alias, _)| *alias == name);
     let name = alias.map_or(name, |(_, name)| *name);
     command.flags.iter().find(|flag| flag.long.strip_prefix("--") == Some(name))
@@ -197,14 +195,14 @@ fn implied(flag: &FlagInfo<'_>) -> Option<OsString> {
     IMPLIED.iter().find(|(long, _)| *long == flag.long).map(|(_, value)| value.into())
 }
 
-fn takes_value(flag: &FlagInfo<'_>) -> bool {
+pub(super) fn takes_value(flag: &FlagInfo<'_>) -> bool {
     matches!(flag.kind, FlagInfoKind::Option { .. })
 }
 
 /// The option, without its dashes, that was probably meant.
 fn guess(command: &CommandInfoWithArgs, name: &str) -> Option<&'static str> {
     let long = command.flags.iter().filter_map(|flag| flag.long.strip_prefix("--"));
-    // The shortest names are one slip from any pair of letters.
+    // Any two letters are one slip away from the shortest names.
     let known = long.chain(ALIASES.iter().map(|(alias, _)| *alias)).filter(|_| name.len() > 2);
     suggest::nearest(name, known)
 }

@@ -1,31 +1,59 @@
 //! `cat`: the bytes of an object, or of a task's results.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
 
-use crate::cli::Cat;
+use argh::{ArgsInfo, FromArgs};
+
+use crate::cli::values::{bytes, default_db, path};
 use crate::db::{self, Db};
 use crate::error::{Error, Result, exit};
 use crate::object::ObjectHash;
 use crate::store::Store;
 use crate::text::printable;
 
-use super::answer;
+use super::{Command, answer};
 
-/// Shortest beginning of a hash that is taken for one.
+/// A shorter word is never taken for the beginning of a hash.
 const SHORTEST: usize = 6;
 
-/// Writes objects to stdout, one after the other.
-pub(super) fn cat(args: &Cat) -> Result<u8> {
-    let db = Db::open_read_only(&args.db)?;
-    let store = Store::open_read_only(&args.db)?;
-    for what in &args.what {
-        for hash in objects(&db, what)? {
-            let mut object = store.open_object(&hash)?;
-            answer::write(|out| std::io::copy(&mut object, out).map(|_| ()))?;
+/// Write objects or outputs to standard output.
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
+#[argh(subcommand, name = "cat")]
+pub struct CatArgs {
+    /// where results are kept; ./db if not given
+    #[argh(option, arg_name = "DIR", from_str_fn(path), default = "default_db()")]
+    pub db: PathBuf,
+
+    /// what to write, in this order: an object's HASH, TASK, or TASK/OUTPUT_NAME
+    #[argh(positional, arg_name = "WHAT", from_str_fn(bytes))]
+    pub what: Vec<OsString>,
+}
+
+impl Command for CatArgs {
+    fn db(&self) -> &Path {
+        &self.db
+    }
+
+    fn check(&self) -> std::result::Result<(), &'static str> {
+        match self.what.is_empty() {
+            true => Err("name WHAT to write: an object's HASH, TASK or TASK/OUTPUT_NAME"),
+            false => Ok(()),
         }
     }
-    Ok(exit::OK)
+
+    fn execute(&self) -> Result<u8> {
+        let db = Db::open_read_only(&self.db)?;
+        let store = Store::open_read_only(&self.db)?;
+        for what in &self.what {
+            for hash in objects(&db, what)? {
+                let mut object = store.open_object(&hash)?;
+                answer::write(|out| std::io::copy(&mut object, out).map(|_| ()))?;
+            }
+        }
+        Ok(exit::OK)
+    }
 }
 
 /// The objects that a word names: a hash or its beginning, `TASK` or `TASK/OUTPUT_NAME`.

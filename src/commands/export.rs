@@ -1,6 +1,6 @@
-//! `export TASK --to DIR`: the live results of a task as ordinary files. A second export brings the
-//! folder up to date: it writes what changed, removes what an earlier one left that is live no more,
-//! and touches nothing else, so that make sees an old file where nothing changed.
+//! `export TASK --to DIR`: the live results of a task as ordinary files. A second export updates the
+//! folder: it writes what changed, removes files of an earlier export that are no longer live, and
+//! touches nothing else, so that for make a file is old if nothing changed.
 
 use std::collections::HashMap;
 use std::fs::{self, File, Metadata};
@@ -8,10 +8,11 @@ use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use serde_json::json;
+use argh::{ArgsInfo, FromArgs};
+use serde::Serialize;
 
 use crate::attempt::NamedObject;
-use crate::cli::Export;
+use crate::cli::values::{default_db, name, path};
 use crate::db::{self, Db};
 use crate::error::{Error, OrIo as _, Result, exit};
 use crate::names;
@@ -20,11 +21,105 @@ use crate::store::Store;
 use crate::text::printable;
 use crate::text::{as_path, path_bytes};
 
-use super::{answer, complain};
+use super::{Command, answer, complain};
 
 /// In the folder: what the last export put there.
 const RECORD: &str = ".task-pipeline-export";
 const RECORD_HEAD: &[u8] = b"task-pipeline export 1";
+
+/// Copy a task's outputs into a folder, under their names.
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
+#[argh(subcommand, name = "export")]
+#[argh(
+    note = "Files that are as an earlier export left them stay untouched; what one left and is no output any more \
+    is removed. While steps are pending or failed nothing is written, and the exit code is 1, unless \
+    --partial is given."
+)]
+pub struct ExportArgs {
+    /// where results are kept; ./db if not given
+    #[argh(option, arg_name = "DIR", from_str_fn(path), default = "default_db()")]
+    pub db: PathBuf,
+
+    /// the folder, made if missing
+    #[argh(option, arg_name = "DIR", from_str_fn(path))]
+    pub to: PathBuf,
+
+    /// export what there is, even if steps are pending or failed
+    #[argh(switch)]
+    pub partial: bool,
+
+    /// say what was written as JSON
+    #[argh(switch)]
+    pub json: bool,
+
+    /// the task
+    #[argh(positional, arg_name = "TASK", from_str_fn(name))]
+    pub task: String,
+}
+
+impl Command for ExportArgs {
+    fn db(&self) -> &Path {
+        &self.db
+    }
+
+    fn execute(&self) -> Result<u8> {
+        let db = Db::open_read_only(&self.db)?;
+        let store = Store::open_read_only(&self.db)?;
+        let (complete, outputs) = {
+            let conn = db.lock();
+            let task = db::find_task(&conn, &self.task)?;
+            let mut outputs = Vec::new();
+            db::each_live_output(&conn, task, &mut |output| {
+                outputs.push(output);
+                Ok(())
+            })?;
+            (db::is_complete(&conn)?, outputs)
+        };
+        if !complete {
+            let why = "the pipeline is incomplete: steps failed or are still to run (`task-pipeline status`)";
+            if !self.partial {
+                complain(&format!("{why}; run it again, or add --partial to export what there is"));
+                return Ok(exit::STEPS_FAILED);
+            }
+            complain(why);
+        }
+        fs::create_dir_all(&self.to).or_io("make the folder", &self.to)?;
+        let folder = Folder { store: &store, to: &self.to };
+        let changes = folder.bring_up_to_date(&outputs)?;
+        let export = Export { task: &self.task, complete, changes };
+        if self.json {
+            answer::json(&export)?;
+        } else {
+            // No answer: it only confirms what can be seen in the folder.
+            let Changes { files, written, removed } = &export.changes;
+            let to = self.to.display();
+            complain(&format!(
+                "{files} file(s) of {} in {to}: {written} written, {removed} removed",
+                self.task
+            ));
+        }
+        Ok(exit::OK)
+    }
+}
+
+/// The answer.
+#[derive(Serialize)]
+struct Export<'a> {
+    task: &'a str,
+    /// No step has failed or is still to run.
+    complete: bool,
+    #[serde(flatten)]
+    changes: Changes,
+}
+
+/// What was done to the folder, in files.
+#[derive(Default, Serialize)]
+struct Changes {
+    /// That are now there.
+    files: usize,
+    written: usize,
+    removed: usize,
+}
 
 /// A file as this program left it: if size or time differ, somebody else has written it since.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,65 +130,15 @@ struct Left {
     mtime_ns: i128,
 }
 
-/// Writes the results of a task into a folder.
-pub(super) fn export(args: &Export) -> Result<u8> {
-    let db = Db::open_read_only(&args.db)?;
-    let store = Store::open_read_only(&args.db)?;
-    let (complete, outputs) = {
-        let conn = db.lock();
-        let task = db::find_task(&conn, &args.task)?;
-        let mut outputs = Vec::new();
-        db::each_live_output(&conn, task, &mut |output| {
-            outputs.push(output);
-            Ok(())
-        })?;
-        (db::is_complete(&conn)?, outputs)
-    };
-    if !complete {
-        let why =
-            "the pipeline is incomplete: steps failed or are still to run (`task-pipeline status`)";
-        if !args.partial {
-            complain(&format!("{why}; run it again, or add --partial to export what there is"));
-            return Ok(exit::STEPS_FAILED);
-        }
-        complain(why);
-    }
-    fs::create_dir_all(&args.to).or_io("make the folder", &args.to)?;
-    let report = Folder { store: &store, to: &args.to }.bring_up_to_date(&outputs)?;
-    if args.json {
-        answer::json(&json!({
-            "task": args.task, "files": report.files, "written": report.written,
-            "removed": report.removed, "complete": complete,
-        }))?;
-    } else {
-        complain(&format!(
-            "{} file(s) of {} in {}: {} written, {} removed",
-            report.files,
-            args.task,
-            args.to.display(),
-            report.written,
-            report.removed
-        ));
-    }
-    Ok(exit::OK)
-}
-
-#[derive(Default)]
-struct Report {
-    files: usize,
-    written: usize,
-    removed: usize,
-}
-
 struct Folder<'a> {
     store: &'a Store,
     to: &'a Path,
 }
 
 impl Folder<'_> {
-    fn bring_up_to_date(&self, outputs: &[NamedObject]) -> Result<Report> {
+    fn bring_up_to_date(&self, outputs: &[NamedObject]) -> Result<Changes> {
         let mut before = self.read_record()?;
-        let mut report = Report { files: outputs.len(), ..Report::default() };
+        let mut changes = Changes { files: outputs.len(), ..Changes::default() };
         let names = names::distinct(outputs.iter().map(|output| output.name.as_slice()));
         let mut record = RECORD_HEAD.to_vec();
         record.push(0);
@@ -102,20 +147,20 @@ impl Folder<'_> {
             let left = match earlier.filter(|left| self.is_fresh(name, left, output)) {
                 Some(left) => left,
                 None => {
-                    report.written += 1;
+                    changes.written += 1;
                     self.write(name, output)?
                 }
             };
             note(&mut record, name, &left);
         }
         for (name, left) in before {
-            report.removed += usize::from(self.remove(&name, &left)?);
+            changes.removed += usize::from(self.remove(&name, &left)?);
         }
         let path = self.to.join(RECORD);
         let draft = self.to.join(format!("{RECORD}.{}", std::process::id()));
         fs::write(&draft, record).or_io("write", &draft)?;
         fs::rename(&draft, &path).or_io("write", &path)?;
-        Ok(report)
+        Ok(changes)
     }
 
     fn path(&self, name: &[u8]) -> PathBuf {

@@ -1,48 +1,132 @@
 //! `gc`: frees what nothing needs.
 
-use serde_json::json;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use crate::cli::Gc;
+use argh::{ArgsInfo, FromArgs};
+use serde::Serialize;
+
+use crate::cli::values::{default_db, path, time};
 use crate::db::History;
 use crate::error::{Result, exit};
-use crate::maintain::{self, GcOptions};
-use crate::text::path_bytes;
-use crate::text::{printable, size};
+use crate::maintain::{self, Freed, GcOptions};
+use crate::object::ObjectHash;
+use crate::text::{path_bytes, printable, size};
 
-use super::answer;
+use super::Command;
+use super::answer::{self, Answer};
 
-/// Removes garbage, or says what it would remove.
-pub(super) fn gc(args: &Gc) -> Result<u8> {
-    let (_lock, db, store) = super::open_to_change(&args.db, args.wait)?;
-    let history = if args.keep_history { History::All } else { History::Runs(args.history) };
-    let options = GcOptions { dry_run: args.dry_run, grace: args.grace, history };
-    let freed = maintain::gc(&db, &store, options)?;
-    if args.json {
-        let objects: Vec<String> = freed.objects.iter().map(|(hash, _)| hash.hex()).collect();
-        let strays: Vec<_> =
-            freed.strays.iter().map(|(path, _)| printable(path_bytes(path)).into_owned()).collect();
-        answer::json(&json!({
-            "objects": objects, "strays": strays, "bytes": freed.bytes(), "removed": !args.dry_run,
-        }))?;
-        return Ok(exit::OK);
+const DEFAULT_GRACE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Remove objects that nothing needs any more.
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
+#[argh(subcommand, name = "gc")]
+#[argh(
+    note = "Needed is what live steps work on, made or printed. The record of older steps stays; one \
+    that comes alive again runs again if its results are gone."
+)]
+pub struct GcArgs {
+    /// where results are kept; ./db if not given
+    #[argh(option, arg_name = "DIR", from_str_fn(path), default = "default_db()")]
+    pub db: PathBuf,
+
+    /// only say what would be removed
+    #[argh(switch, short = 'n')]
+    pub dry_run: bool,
+
+    /// keep what is younger than this; 24h if not given
+    #[argh(option, arg_name = "TIME", from_str_fn(time), default = "DEFAULT_GRACE")]
+    pub grace: Duration,
+
+    /// old results are needed too: remove only what nothing refers to
+    #[argh(switch)]
+    pub keep_history: bool,
+
+    /// results of the last N runs are needed too; 0 if not given
+    #[argh(option, arg_name = "N", default = "0")]
+    pub history: u32,
+
+    /// if another run holds the database, wait for its end
+    #[argh(switch)]
+    pub wait: bool,
+
+    /// as JSON
+    #[argh(switch)]
+    pub json: bool,
+}
+
+impl Command for GcArgs {
+    fn db(&self) -> &Path {
+        &self.db
     }
-    answer::write(|out| {
-        if args.dry_run {
-            for (hash, bytes) in &freed.objects {
-                writeln!(out, "object {hash}, {}", size(*bytes))?;
+
+    fn check(&self) -> std::result::Result<(), &'static str> {
+        match self.keep_history && self.history > 0 {
+            true => Err("--keep-history keeps the results of all runs: drop --history"),
+            false => Ok(()),
+        }
+    }
+
+    fn execute(&self) -> Result<u8> {
+        let (_lock, db, store) = super::open_to_change(&self.db, self.wait)?;
+        let history = if self.keep_history { History::All } else { History::Runs(self.history) };
+        let options = GcOptions { dry_run: self.dry_run, grace: self.grace, history };
+        let freed = maintain::gc(&db, &store, options)?;
+        answer::give(&Garbage::of(&freed, !self.dry_run), self.json)?;
+        Ok(exit::OK)
+    }
+}
+
+/// The answer.
+#[derive(Serialize)]
+struct Garbage {
+    objects: Vec<ObjectHash>,
+    /// Files in the store that are no objects, made printable.
+    strays: Vec<String>,
+    /// Of objects and strays together.
+    bytes: u64,
+    /// False for `--dry-run`.
+    removed: bool,
+    /// Bytes of each of `objects`.
+    #[serde(skip)]
+    object_sizes: Vec<u64>,
+    /// Bytes of each of `strays`.
+    #[serde(skip)]
+    stray_sizes: Vec<u64>,
+}
+
+impl Garbage {
+    fn of(freed: &Freed, removed: bool) -> Garbage {
+        let stray = |path: &PathBuf| printable(path_bytes(path)).into_owned();
+        Garbage {
+            objects: freed.objects.iter().map(|(object, _)| *object).collect(),
+            strays: freed.strays.iter().map(|(path, _)| stray(path)).collect(),
+            bytes: freed.bytes(),
+            removed,
+            object_sizes: freed.objects.iter().map(|(_, bytes)| *bytes).collect(),
+            stray_sizes: freed.strays.iter().map(|(_, bytes)| *bytes).collect(),
+        }
+    }
+}
+
+impl Answer for Garbage {
+    fn text(&self, out: &mut dyn Write) -> std::io::Result<()> {
+        if !self.removed {
+            for (object, bytes) in self.objects.iter().zip(&self.object_sizes) {
+                writeln!(out, "object {object}, {}", size(*bytes))?;
             }
-            for (path, bytes) in &freed.strays {
-                writeln!(out, "stray {}, {}", printable(path_bytes(path)), size(*bytes))?;
+            for (path, bytes) in self.strays.iter().zip(&self.stray_sizes) {
+                writeln!(out, "stray {path}, {}", size(*bytes))?;
             }
         }
         writeln!(
             out,
             "{} {} objects and {} strays, {}",
-            if args.dry_run { "would remove" } else { "removed" },
-            freed.objects.len(),
-            freed.strays.len(),
-            size(freed.bytes())
+            if self.removed { "removed" } else { "would remove" },
+            self.objects.len(),
+            self.strays.len(),
+            size(self.bytes)
         )
-    })?;
-    Ok(exit::OK)
+    }
 }

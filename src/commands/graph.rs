@@ -1,17 +1,92 @@
-//! `graph`: the tasks, who feeds whom, and how far their steps are.
-
-mod show;
+//! `graph`: the tasks, who feeds whom, and how far their steps are. As text of 80 columns, for Graphviz,
+//! for Mermaid, and as JSON.
 
 use std::collections::HashMap;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use argh::{ArgsInfo, FromArgValue, FromArgs};
+use serde::{Deserialize, Serialize};
 
-use crate::cli::{Graph as Args, GraphFormat};
+use crate::cli::values::{default_db, path};
 use crate::db::{self, Db, TaskStatus};
 use crate::error::{Error, Result, exit};
 use crate::manifest::Manifest;
+use crate::text::dot as quoted;
 
-use super::{answer, complain};
+use super::{Command, answer, complain};
+
+const COLUMNS: usize = 80;
+/// Columns of a name; a longer one is cut there in the text form.
+const NAME: usize = 30;
+
+/// Draw the tasks, who feeds whom, and their steps.
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
+#[argh(subcommand, name = "graph")]
+#[argh(
+    note = "The tasks are those of the last run, or of the manifest that is named, which needs no database."
+)]
+pub struct GraphArgs {
+    /// where results are kept; ./db if not given
+    #[argh(option, arg_name = "DIR", from_str_fn(path), default = "default_db()")]
+    pub db: PathBuf,
+
+    /// the tasks, in TOML; those of the last run if not given
+    #[argh(option, arg_name = "FILE", from_str_fn(path))]
+    pub manifest: Option<PathBuf>,
+
+    /// text, dot, mermaid or json; text if not given
+    #[argh(option, arg_name = "FORMAT", default = "GraphFormat::Text")]
+    pub format: GraphFormat,
+
+    /// as --format json
+    #[argh(switch)]
+    pub json: bool,
+}
+
+/// How a graph is written.
+#[derive(FromArgValue, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GraphFormat {
+    /// For a terminal of 80 columns.
+    Text,
+    /// Graphviz.
+    Dot,
+    /// For Markdown.
+    Mermaid,
+    /// For programs.
+    Json,
+}
+
+impl Command for GraphArgs {
+    fn db(&self) -> &Path {
+        &self.db
+    }
+
+    fn execute(&self) -> Result<u8> {
+        let nodes = match &self.manifest {
+            Some(path) => {
+                let mut nodes = of_manifest(&Manifest::read(path)?);
+                // No database is needed; if there is one, it says how far things are.
+                if Db::file(&self.db).exists() {
+                    let mut known = status(&Db::open_read_only(&self.db)?)?;
+                    for node in &mut nodes {
+                        node.status = known.remove(&node.name);
+                    }
+                }
+                nodes
+            }
+            None => of_database(&Db::open_read_only(&self.db)?)?,
+        };
+        let format = if self.json { GraphFormat::Json } else { self.format };
+        match format {
+            GraphFormat::Text => answer::write(|out| text(&nodes, out))?,
+            GraphFormat::Dot => answer::write(|out| dot(&nodes, out))?,
+            GraphFormat::Mermaid => answer::write(|out| mermaid(&nodes, out))?,
+            GraphFormat::Json => answer::json(&Graph::of(&nodes))?,
+        }
+        Ok(exit::OK)
+    }
+}
 
 /// A task as it is drawn.
 struct Node {
@@ -34,30 +109,54 @@ struct Feeds {
     inputs: Vec<String>,
 }
 
-/// Draws the tasks of the last run, or of a manifest.
-pub(super) fn graph(args: &Args) -> Result<u8> {
-    let nodes = match &args.manifest {
-        Some(path) => {
-            let mut nodes = of_manifest(&Manifest::read(path)?);
-            // It needs no database; if there is one, it tells how far things are.
-            if Db::file(&args.db).exists() {
-                let mut known = status(&Db::open_read_only(&args.db)?)?;
-                for node in &mut nodes {
-                    node.status = known.remove(&node.name);
-                }
-            }
-            nodes
-        }
-        None => of_database(&Db::open_read_only(&args.db)?)?,
-    };
-    let format = if args.json { GraphFormat::Json } else { args.format };
-    match format {
-        GraphFormat::Text => answer::write(|out| show::text(&nodes, out))?,
-        GraphFormat::Dot => answer::write(|out| show::dot(&nodes, out))?,
-        GraphFormat::Mermaid => answer::write(|out| show::mermaid(&nodes, out))?,
-        GraphFormat::Json => answer::json(&show::json(&nodes))?,
+/// The answer as JSON.
+#[derive(Serialize)]
+struct Graph<'a> {
+    tasks: Vec<GraphTask<'a>>,
+}
+
+#[derive(Serialize)]
+struct GraphTask<'a> {
+    task: &'a str,
+    /// Names of the tasks whose outputs it consumes.
+    from: Vec<&'a str>,
+    #[serde(rename = "match")]
+    matches: &'a [String],
+    inputs: &'a [String],
+    gather: bool,
+    /// `None`: no run knows the task.
+    steps: Option<StepNumbers>,
+}
+
+/// Steps of a task, and their outputs.
+#[derive(Serialize)]
+struct StepNumbers {
+    done: u64,
+    pending: u64,
+    failed: u64,
+    retired: u64,
+    outputs: u64,
+}
+
+impl Graph<'_> {
+    fn of(nodes: &[Node]) -> Graph<'_> {
+        let numbers = |status: &TaskStatus| StepNumbers {
+            done: status.done,
+            pending: status.pending,
+            failed: status.failed,
+            retired: status.retired,
+            outputs: status.outputs,
+        };
+        let tasks = nodes.iter().map(|node| GraphTask {
+            task: &node.name,
+            from: node.from.iter().map(|from| nodes[*from].name.as_str()).collect(),
+            matches: &node.matches,
+            inputs: &node.inputs,
+            gather: node.gather,
+            steps: node.status.as_ref().map(numbers),
+        });
+        Graph { tasks: tasks.collect() }
     }
-    Ok(exit::OK)
 }
 
 fn of_manifest(manifest: &Manifest) -> Vec<Node> {
@@ -105,4 +204,132 @@ fn of_database(db: &Db) -> Result<Vec<Node>> {
         });
     }
     Ok(nodes)
+}
+
+/// `12 done, 1 failed`
+fn states(node: &Node) -> String {
+    let Some(TaskStatus { done, pending, failed, .. }) = &node.status else {
+        return "not run yet".to_owned();
+    };
+    let counts = [(done, "done"), (pending, "pending"), (failed, "failed")];
+    let words: Vec<String> = counts
+        .iter()
+        .filter(|(count, _)| **count > 0)
+        .map(|(count, word)| format!("{count} {word}"))
+        .collect();
+    if words.is_empty() { "no steps".to_owned() } else { words.join(", ") }
+}
+
+/// Producers before consumers, with the length of the longest way from a root.
+fn ordered(nodes: &[Node]) -> Vec<(usize, usize)> {
+    let mut depth: Vec<Option<usize>> = vec![None; nodes.len()];
+    let mut order = Vec::with_capacity(nodes.len());
+    // A manifest may name a later task in `from`; each round places at least one.
+    while order.len() < nodes.len() {
+        let before = order.len();
+        for (place, node) in nodes.iter().enumerate() {
+            if depth[place].is_some() {
+                continue;
+            }
+            let above: Option<Vec<usize>> = node.from.iter().map(|from| depth[*from]).collect();
+            if let Some(above) = above {
+                let deep = above.into_iter().max().map_or(0, |above| above + 1);
+                depth[place] = Some(deep);
+                order.push((place, deep));
+            }
+        }
+        if order.len() == before {
+            break;
+        }
+    }
+    order
+}
+
+fn cut(name: &str, width: usize) -> String {
+    match name.char_indices().nth(width.saturating_sub(1)) {
+        Some((at, _)) if name.chars().count() > width => format!("{}…", &name[..at]),
+        _ => name.to_owned(),
+    }
+}
+
+fn text(nodes: &[Node], out: &mut dyn Write) -> std::io::Result<()> {
+    let order = ordered(nodes);
+    // Names below their depth; deep chains don't run out of the page.
+    let indent = |depth: usize| 2 * depth.min(6);
+    let width = order
+        .iter()
+        .map(|(place, depth)| indent(*depth) + nodes[*place].name.chars().count().min(NAME))
+        .max()
+        .unwrap_or(0);
+    for (place, depth) in order {
+        let node = &nodes[place];
+        let name = format!("{:1$}{2}", "", indent(depth), cut(&node.name, NAME));
+        let mut line = format!("{name:width$}  {}", states(node));
+        let gather = if node.gather { "gathers " } else { "" };
+        let sources: Vec<&str> = match node.from.is_empty() {
+            true => node.inputs.iter().map(String::as_str).collect(),
+            false => node.from.iter().map(|from| nodes[*from].name.as_str()).collect(),
+        };
+        if !sources.is_empty() {
+            line += &format!("  <- {gather}{}", list(&sources));
+        }
+        writeln!(out, "{}", cut(&line, COLUMNS))?;
+    }
+    Ok(())
+}
+
+/// A few names, and how many more there are.
+fn list(names: &[&str]) -> String {
+    const SHOWN: usize = 3;
+    let mut text: Vec<String> = names.iter().take(SHOWN).map(|name| cut(name, NAME)).collect();
+    if names.len() > SHOWN {
+        text.push(format!("{} more", names.len() - SHOWN));
+    }
+    crate::text::printable(text.join(", ").as_bytes()).into_owned()
+}
+
+fn dot(nodes: &[Node], out: &mut dyn Write) -> std::io::Result<()> {
+    writeln!(out, "digraph tasks {{\n  rankdir=LR;\n  node [shape=box, style=rounded];")?;
+    for (place, node) in nodes.iter().enumerate() {
+        let failed = node.status.as_ref().is_some_and(|status| status.failed > 0);
+        let color = if failed { ", color=red" } else { "" };
+        let shape = if node.gather { ", shape=house" } else { "" };
+        let label = format!("{}\\n{}", quoted(&node.name), quoted(&states(node)));
+        writeln!(out, "  t{place} [label=\"{label}\"{shape}{color}];")?;
+    }
+    for (place, node) in nodes.iter().enumerate() {
+        for from in &node.from {
+            match node.matches.is_empty() {
+                true => writeln!(out, "  t{from} -> t{place};")?,
+                false => writeln!(
+                    out,
+                    "  t{from} -> t{place} [label=\"{}\"];",
+                    quoted(&node.matches.join(" "))
+                )?,
+            }
+        }
+    }
+    writeln!(out, "}}")
+}
+
+fn mermaid(nodes: &[Node], out: &mut dyn Write) -> std::io::Result<()> {
+    writeln!(out, "flowchart LR")?;
+    for (place, node) in nodes.iter().enumerate() {
+        // Names have no character that Mermaid could take amiss.
+        writeln!(out, "  t{place}[\"{}<br/>{}\"]", node.name, states(node))?;
+    }
+    for (place, node) in nodes.iter().enumerate() {
+        for from in &node.from {
+            writeln!(out, "  t{from} --> t{place}")?;
+        }
+    }
+    let failed = nodes
+        .iter()
+        .enumerate()
+        .filter(|(_, node)| node.status.as_ref().is_some_and(|status| status.failed > 0));
+    let mut failed = failed.peekable();
+    if failed.peek().is_some() {
+        writeln!(out, "  classDef failed stroke:#c00,stroke-width:2px")?;
+    }
+    failed.try_for_each(|(place, _)| writeln!(out, "  class t{place} failed"))
 }

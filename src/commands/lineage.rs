@@ -1,32 +1,97 @@
-//! `lineage`: what something came from, and what came of it.
-
-mod show;
+//! `lineage`: what something came from, and what came of it. As a tree, as JSON, and for Graphviz.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{Read as _, Write};
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use argh::{ArgsInfo, FromArgs};
 use rusqlite::Connection;
+use serde::Serialize;
 
-use crate::attempt::NamedObject;
-use crate::cli::Lineage as Args;
+use crate::attempt::{NamedObject, StepState};
+use crate::cli::values::{bytes, default_db, path};
 use crate::db::{self, Db, StepRow, Way};
 use crate::error::{Error, OrIo as _, Result, exit};
 use crate::ids::StepId;
 use crate::object::{ObjectHash, ObjectHasher};
-use crate::text::printable;
+use crate::text::{self, printable, size};
 
-use super::answer;
+use super::answer::SizedObject;
+use super::{Command, answer};
 
 /// Shown of the producers, consumers and outputs of one step.
 const WIDTH: usize = 10;
 /// Steps that are shown in either direction.
 const MOST: usize = 200;
-/// Shortest beginning of a hash that is taken for one.
+/// A shorter word is never taken for the beginning of a hash.
 const SHORTEST: usize = 6;
+/// A tree is not drawn deeper than this; the JSON has the rest.
+const DEEPEST: usize = 200;
+
+/// Show what something came from and what came of it, as a tree.
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
+#[argh(subcommand, name = "lineage")]
+#[argh(
+    note = "A FILE is found by its bytes, wherever it was exported to. Of many producers or consumers the first \
+    ones are shown, and how many more there are."
+)]
+pub struct LineageArgs {
+    /// where results are kept; ./db if not given
+    #[argh(option, arg_name = "DIR", from_str_fn(path), default = "default_db()")]
+    pub db: PathBuf,
+
+    /// show all, however many
+    #[argh(switch)]
+    pub all: bool,
+
+    /// as JSON
+    #[argh(switch)]
+    pub json: bool,
+
+    /// as a graph in the language of Graphviz
+    #[argh(switch)]
+    pub dot: bool,
+
+    /// a step (its id, or TASK/INPUT_NAME), the HASH of an object, or a FILE
+    #[argh(positional, arg_name = "WHAT", from_str_fn(bytes))]
+    pub what: OsString,
+}
+
+impl Command for LineageArgs {
+    fn db(&self) -> &Path {
+        &self.db
+    }
+
+    fn check(&self) -> std::result::Result<(), &'static str> {
+        match self.json && self.dot {
+            true => Err("--json and --dot contradict each other: drop one of them"),
+            false => Ok(()),
+        }
+    }
+
+    fn execute(&self) -> Result<u8> {
+        let db = Db::open_read_only(&self.db)?;
+        let lineage = {
+            let conn = db.lock();
+            // One moment, though a run may go on.
+            let tx = conn.unchecked_transaction().map_err(|source| Error::Db {
+                what: "read the database",
+                path: Db::file(&self.db),
+                source,
+            })?;
+            Lineage::collect(&tx, find(&tx, &self.what)?, self.all)?
+        };
+        match () {
+            () if self.json => answer::json(&LineageAnswer::of(&lineage))?,
+            () if self.dot => answer::write(|out| lineage.dot(out))?,
+            () => answer::write(|out| lineage.text(out))?,
+        }
+        Ok(exit::OK)
+    }
+}
 
 /// A step that is shown.
 struct Node {
@@ -60,25 +125,88 @@ enum What {
     Object(ObjectHash),
 }
 
-/// Prints the lineage of a step, an object or a file.
-pub(super) fn lineage(args: &Args) -> Result<u8> {
-    let db = Db::open_read_only(&args.db)?;
-    let lineage = {
-        let conn = db.lock();
-        // One moment, though a run may go on.
-        let tx = conn.unchecked_transaction().map_err(|source| Error::Db {
-            what: "read the database",
-            path: Db::file(&args.db),
-            source,
-        })?;
-        Lineage::collect(&tx, find(&tx, &args.what)?, args.all)?
-    };
-    match () {
-        () if args.json => answer::json(&lineage.json())?,
-        () if args.dot => answer::write(|out| lineage.dot(out))?,
-        () => answer::write(|out| lineage.text(out))?,
+/// The answer as JSON.
+#[derive(Serialize)]
+struct LineageAnswer<'a> {
+    /// `None`: a step was asked for.
+    object: Option<SizedObject>,
+    made_by: &'a [StepId],
+    used_by: &'a [StepId],
+    steps: Vec<LineageStep<'a>>,
+    links: Vec<Link>,
+    more_producers: Vec<LeftOut>,
+    more_consumers: Vec<LeftOut>,
+}
+
+#[derive(Serialize)]
+struct LineageStep<'a> {
+    step: StepId,
+    task: &'a str,
+    #[serde(rename = "input", serialize_with = "answer::escaped")]
+    name: &'a [u8],
+    object: ObjectHash,
+    live: bool,
+    state: StepState,
+    outputs: Vec<LineageOutput<'a>>,
+    /// With those that are left out of `outputs`.
+    output_count: usize,
+    /// Input files that a root read.
+    #[serde(serialize_with = "answer::all_escaped")]
+    files: &'a [Vec<u8>],
+}
+
+#[derive(Serialize)]
+struct LineageOutput<'a> {
+    #[serde(serialize_with = "answer::escaped")]
+    name: &'a [u8],
+    object: ObjectHash,
+}
+
+/// `to` works on an output of `from`.
+#[derive(Serialize)]
+struct Link {
+    from: StepId,
+    to: StepId,
+}
+
+/// How many neighbours of a step are not shown.
+#[derive(Serialize)]
+struct LeftOut {
+    step: StepId,
+    count: usize,
+}
+
+impl LineageAnswer<'_> {
+    fn of(lineage: &Lineage) -> LineageAnswer<'_> {
+        let steps = lineage.nodes.values().map(|Node { row, outputs: (outputs, count), files }| {
+            let outputs = outputs
+                .iter()
+                .map(|output| LineageOutput { name: &output.name, object: output.object });
+            LineageStep {
+                step: row.id,
+                task: &row.task,
+                name: &row.name,
+                object: row.object,
+                live: row.live,
+                state: row.state,
+                outputs: outputs.collect(),
+                output_count: *count,
+                files,
+            }
+        });
+        let left_out = |more: &BTreeMap<StepId, usize>| {
+            more.iter().map(|(step, count)| LeftOut { step: *step, count: *count }).collect()
+        };
+        LineageAnswer {
+            object: lineage.object.map(|(object, bytes)| SizedObject { object, bytes }),
+            made_by: &lineage.up_from,
+            used_by: &lineage.down_from,
+            steps: steps.collect(),
+            links: lineage.links().into_iter().map(|(from, to)| Link { from, to }).collect(),
+            more_producers: left_out(&lineage.more_up),
+            more_consumers: left_out(&lineage.more_down),
+        }
     }
-    Ok(exit::OK)
 }
 
 fn find(conn: &Connection, what: &OsStr) -> Result<What> {
@@ -227,5 +355,155 @@ impl Lineage {
             }
         }
         Ok(())
+    }
+
+    /// Steps next to a step, and how many more there are.
+    fn next(&self, step: StepId, way: Way) -> (&[StepId], usize) {
+        let (shown, more) = match way {
+            Way::Up => (&self.up, &self.more_up),
+            Way::Down => (&self.down, &self.more_down),
+        };
+        (shown.get(&step).map_or(&[], Vec::as_slice), more.get(&step).copied().unwrap_or(0))
+    }
+
+    fn text(&self, out: &mut dyn Write) -> std::io::Result<()> {
+        if let Some((object, bytes)) = &self.object {
+            let size = bytes.map_or_else(|| "no longer kept".to_owned(), size);
+            writeln!(out, "object {object} ({size})")?;
+        }
+        let is_step = self.object.is_none();
+        writeln!(out, "{}", if is_step { "came from" } else { "made by" })?;
+        self.forest(&self.up_from, Way::Up, out)?;
+        writeln!(out, "{}", if is_step { "and led to" } else { "used by" })?;
+        self.forest(&self.down_from, Way::Down, out)
+    }
+
+    fn forest(&self, roots: &[StepId], way: Way, out: &mut dyn Write) -> std::io::Result<()> {
+        if roots.is_empty() {
+            writeln!(out, "  nothing")?;
+        }
+        let mut drawn = HashSet::new();
+        roots.iter().try_for_each(|root| self.tree(*root, way, out, &mut drawn))
+    }
+
+    /// Draws a tree without recursion: a chain may be as long as it likes.
+    fn tree(
+        &self,
+        root: StepId,
+        way: Way,
+        out: &mut dyn Write,
+        drawn: &mut HashSet<StepId>,
+    ) -> std::io::Result<()> {
+        // (step, what stands before its line, what stands before those below it)
+        let mut open = vec![(Row::Step(root), "  ".to_owned(), "  ".to_owned(), 0)];
+        while let Some((row, before, below, depth)) = open.pop() {
+            let step = match row {
+                Row::Text(text) => {
+                    writeln!(out, "{before}{text}")?;
+                    continue;
+                }
+                Row::Step(step) => step,
+            };
+            let Some(node) = self.nodes.get(&step) else { continue };
+            let mut rows: Vec<Row> = Vec::new();
+            let mut note = "";
+            if !drawn.insert(step) {
+                note = " (see above)";
+            } else if depth >= DEEPEST {
+                note = " (too deep to be drawn further: see --json)";
+            } else {
+                let (next, more) = self.next(step, way);
+                rows.extend(next.iter().map(|step| Row::Step(*step)));
+                if more > 0 {
+                    let all = if rows.is_empty() { "" } else { "and " };
+                    rows.push(Row::Text(format!("… {all}{more} more (--all)")));
+                }
+                if rows.is_empty() {
+                    rows.extend(ends(node, way));
+                }
+            }
+            writeln!(out, "{before}{}{note}", title(node))?;
+            let last = rows.len().saturating_sub(1);
+            for (n, row) in rows.into_iter().enumerate().rev() {
+                let (branch, trunk) =
+                    if n == last { ("└─ ", "   ") } else { ("├─ ", "│  ") };
+                open.push((row, format!("{below}{branch}"), format!("{below}{trunk}"), depth + 1));
+            }
+        }
+        Ok(())
+    }
+
+    /// (producer, consumer) of all that are shown, each once.
+    fn links(&self) -> Vec<(StepId, StepId)> {
+        let up = self.up.iter().flat_map(|(to, from)| from.iter().map(|from| (*from, *to)));
+        let down = self.down.iter().flat_map(|(from, to)| to.iter().map(|to| (*from, *to)));
+        let mut links: Vec<_> = up.chain(down).collect();
+        links.sort_unstable();
+        links.dedup();
+        links
+    }
+
+    fn dot(&self, out: &mut dyn Write) -> std::io::Result<()> {
+        writeln!(out, "digraph lineage {{\n  rankdir=LR;\n  node [shape=box];")?;
+        for (id, node) in &self.nodes {
+            let asked = self.object.is_none() && self.up_from.contains(id);
+            let bold = if asked { ", style=bold" } else { "" };
+            writeln!(out, "  s{id} [label=\"{}\"{bold}];", text::dot(&title(node)))?;
+        }
+        for (from, to) in self.links() {
+            writeln!(out, "  s{from} -> s{to};")?;
+        }
+        let more = [(&self.more_up, true), (&self.more_down, false)];
+        for (step, count, is_up) in more
+            .iter()
+            .flat_map(|(more, is_up)| more.iter().map(move |(step, count)| (step, count, *is_up)))
+        {
+            let (name, way) = if is_up { ("u", "->") } else { ("d", "->") };
+            writeln!(out, "  {name}{step} [label=\"… {count} more\", style=dashed];")?;
+            match is_up {
+                true => writeln!(out, "  {name}{step} {way} s{step};")?,
+                false => writeln!(out, "  s{step} {way} {name}{step};")?,
+            }
+        }
+        writeln!(out, "}}")
+    }
+}
+
+/// What stands on one line.
+enum Row {
+    Step(StepId),
+    Text(String),
+}
+
+fn title(Node { row, outputs: (_, count), .. }: &Node) -> String {
+    let name = text::step(row.id.0, &row.task, &row.name);
+    let history = if row.live { "" } else { ", history" };
+    let made = match (row.state, count) {
+        (StepState::Done, 1) => ", 1 output".to_owned(),
+        (StepState::Done, count) => format!(", {count} outputs"),
+        _ => String::new(),
+    };
+    format!("{name}: {}{made}{history}", row.state)
+}
+
+/// What is beyond the last step: the files that it read, or its results.
+fn ends(node: &Node, way: Way) -> Vec<Row> {
+    let (outputs, count) = &node.outputs;
+    match way {
+        Way::Up => {
+            let files =
+                node.files.iter().map(|file| Row::Text(format!("file {}", printable(file))));
+            files.collect()
+        }
+        Way::Down => {
+            let shown = outputs.iter().map(|output| {
+                Row::Text(format!("{} {}", printable(&output.name), &output.object.hex()))
+            });
+            let mut rows: Vec<Row> = shown.take(WIDTH.max(outputs.len())).collect();
+            if *count > outputs.len() {
+                rows.push(Row::Text(format!("… and {} more (--all)", count - outputs.len())));
+            }
+            rows
+        }
     }
 }

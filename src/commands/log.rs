@@ -1,81 +1,205 @@
-//! `log STEP`: what a script printed.
+//! `log STEP`: what a script printed, or, with `--follow`, what it prints while it runs.
 
-use std::io::{Read as _, Write};
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{Read as _, Seek as _, SeekFrom, Write};
+use std::num::NonZeroU32;
 use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use serde_json::json;
+use argh::{ArgsInfo, FromArgs};
+use serde::Serialize;
 
-use crate::attempt::{AttemptRecord, Outcome, micros};
-use crate::cli::Log;
+use crate::attempt::{AttemptRecord, Outcome, StepState, micros};
+use crate::cli::values::{attempt, bytes, default_db, path};
 use crate::db::{self, Db, StepRow};
 use crate::error::{Error, OrIo as _, Result, exit};
+use crate::ids::StepId;
 use crate::object::ObjectHash;
+use crate::step::{self, Running};
 use crate::store::Store;
-use crate::text::{printable, printable_line};
+use crate::text::printable_line;
 
-use super::follow::{Followed, follow};
-use super::{answer, complain};
+use super::{Command, answer, complain};
 
-/// Prints the logs of the steps that are named: of the last attempt, or of `--attempt N`.
-pub(super) fn log(args: &Log) -> Result<u8> {
-    let db = Db::open_read_only(&args.db)?;
-    let store = Store::open_read_only(&args.db)?;
-    let steps = {
-        let conn = db.lock();
-        match (&args.step, args.failed) {
-            (Some(step), false) => db::find_steps(&conn, step.as_bytes())?,
-            (None, true) => db::failed_steps(&conn)?,
-            _ => return Err(Error::Usage("log: name a STEP, or give --failed".to_owned())),
-        }
-    };
-    // `TASK/INPUT_NAME` may name history as well; what lives comes first.
-    let only_first = args.step.as_ref().is_some_and(|step| step.as_bytes().contains(&b'/'));
-    let steps = if only_first { &steps[..1] } else { &steps[..] };
-    if args.follow {
-        match follow(&db, &store, &args.db, steps)? {
-            Followed::ToTheEnd => return Ok(exit::OK),
-            // Over already: its log is printed, as without --follow.
-            Followed::NotRunning => {}
-        }
+/// Between two looks at a log that is followed: costs a run nothing that could be measured, and is too
+/// short to be noticed.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Bytes that are read at once while following.
+const CHUNK: u64 = 1 << 20;
+
+/// Print what a step's script printed.
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
+#[argh(subcommand, name = "log")]
+pub struct LogArgs {
+    /// where results are kept; ./db if not given
+    #[argh(option, arg_name = "DIR", from_str_fn(path), default = "default_db()")]
+    pub db: PathBuf,
+
+    /// as JSON
+    #[argh(switch)]
+    pub json: bool,
+
+    /// the N-th attempt, counted from 1; the last one if not given
+    #[argh(option, arg_name = "N", from_str_fn(attempt))]
+    pub attempt: Option<NonZeroU32>,
+
+    /// of a step that runs: go on until it ends
+    #[argh(switch, short = 'f')]
+    pub follow: bool,
+
+    /// of all steps that have failed
+    #[argh(switch)]
+    pub failed: bool,
+
+    /// a step: its id, TASK, or TASK/INPUT_NAME
+    #[argh(positional, arg_name = "STEP", from_str_fn(bytes))]
+    pub step: Option<OsString>,
+}
+
+impl Command for LogArgs {
+    fn db(&self) -> &Path {
+        &self.db
     }
-    let mut chosen = Vec::new();
-    for step in steps {
-        let mut attempts =
-            db::attempts(&db.lock(), step.id)?.into_iter().map(|attempt| attempt.record);
-        let attempt = match args.attempt {
-            Some(number) => attempts.find(|attempt| attempt.number == i64::from(number.get())),
-            None => attempts.next_back(),
-        };
-        chosen.push((step, attempt));
-    }
-    if let ([(step, None)], Some(number)) = (chosen.as_slice(), args.attempt) {
-        return Err(Error::Usage(format!("step {} has no attempt {number}", step.id)));
-    }
-    if let ([(step, None)], None) = (chosen.as_slice(), args.attempt)
-        && !args.json
-    {
-        complain(&format!("step {} has not run yet", step.id));
-    }
-    if args.json {
-        let all: Result<Vec<_>> =
-            chosen.iter().map(|(step, attempt)| as_json(&store, step, attempt.as_ref())).collect();
-        answer::json(&json!(all?))?;
-        return Ok(exit::OK);
-    }
-    for (step, attempt) in &chosen {
-        let head = if chosen.len() > 1 { Some(head(step, attempt.as_ref())) } else { None };
-        let log = match attempt.as_ref().and_then(|attempt| attempt.log) {
-            Some(log) => read(&store, &log)?,
-            None => Vec::new(),
-        };
-        answer::write(|out| {
-            if let Some(head) = head {
-                writeln!(out, "{head}")?;
+
+    fn check(&self) -> std::result::Result<(), &'static str> {
+        match () {
+            () if self.step.is_none() && !self.failed => {
+                Err("name a STEP (its id, TASK or TASK/INPUT_NAME), or add --failed")
             }
-            show(out, &log)
-        })?;
+            () if self.step.is_none() && self.attempt.is_some() => {
+                Err("--attempt goes with a STEP: name one")
+            }
+            () if self.follow && (self.json || self.failed || self.attempt.is_some()) => Err(
+                "--follow shows the attempt that runs, as it is printed: drop --json, --failed or --attempt",
+            ),
+            () => Ok(()),
+        }
     }
-    Ok(exit::OK)
+
+    fn execute(&self) -> Result<u8> {
+        let db = Db::open_read_only(&self.db)?;
+        let store = Store::open_read_only(&self.db)?;
+        let mut steps = {
+            let conn = db.lock();
+            match (&self.step, self.failed) {
+                (Some(step), false) => db::find_steps(&conn, step.as_bytes())?,
+                (None, true) => db::failed_steps(&conn)?,
+                _ => return Err(Error::Usage("log: name a STEP, or give --failed".to_owned())),
+            }
+        };
+        // `TASK/INPUT_NAME` may name history as well; live steps come first.
+        if self.step.as_ref().is_some_and(|step| step.as_bytes().contains(&b'/')) {
+            steps.truncate(1);
+        }
+        if self.follow {
+            match follow(&db, &store, &self.db, &steps)? {
+                Followed::ToTheEnd => return Ok(exit::OK),
+                // It is over already: its log is printed, as without --follow.
+                Followed::NotRunning => {}
+            }
+        }
+        let mut chosen = Vec::new();
+        for step in steps {
+            let mut attempts =
+                db::attempts(&db.lock(), step.id)?.into_iter().map(|attempt| attempt.record);
+            let attempt = match self.attempt {
+                Some(number) => attempts.find(|attempt| attempt.number == i64::from(number.get())),
+                None => attempts.next_back(),
+            };
+            chosen.push((step, attempt));
+        }
+        if let [(step, None)] = chosen.as_slice() {
+            match self.attempt {
+                Some(number) => {
+                    let why = format!("step {} has no attempt {number}", step.id);
+                    return Err(Error::Usage(why));
+                }
+                None if self.json => {}
+                None => complain(&format!("step {} has not run yet", step.id)),
+            }
+        }
+        if self.json {
+            let logs: Result<Vec<StepLog>> = chosen
+                .into_iter()
+                .map(|(step, attempt)| StepLog::read(&store, step, attempt))
+                .collect();
+            answer::json(&logs?)?;
+            return Ok(exit::OK);
+        }
+        // One after the other: together they may not fit into memory.
+        for (step, attempt) in &chosen {
+            let head = if chosen.len() > 1 { Some(head(step, attempt.as_ref())) } else { None };
+            let log = match attempt.as_ref().and_then(|attempt| attempt.log) {
+                Some(log) => read(&store, &log)?,
+                None => Vec::new(),
+            };
+            answer::write(|out| {
+                if let Some(head) = head {
+                    writeln!(out, "{head}")?;
+                }
+                show(out, &log)
+            })?;
+        }
+        Ok(exit::OK)
+    }
+}
+
+/// A step with what one attempt of it printed: `--json` answers with a list of these.
+#[derive(Serialize)]
+struct StepLog {
+    step: StepId,
+    task: String,
+    #[serde(rename = "input", serialize_with = "answer::escaped")]
+    name: Vec<u8>,
+    object: ObjectHash,
+    live: bool,
+    state: StepState,
+    /// `None`: it has not run yet.
+    attempt: Option<Attempt>,
+    /// What isn't UTF-8 is replaced.
+    log: String,
+}
+
+/// One execution of a step's script.
+#[derive(Serialize)]
+struct Attempt {
+    /// From 1.
+    number: i64,
+    outcome: &'static str,
+    code: Option<i32>,
+    detail: Option<String>,
+    /// Milliseconds since 1970.
+    started_ms: i64,
+    wall_us: u64,
+    user_us: u64,
+    system_us: u64,
+    peak_kib: u64,
+}
+
+impl StepLog {
+    fn read(store: &Store, step: StepRow, attempt: Option<AttemptRecord>) -> Result<StepLog> {
+        let log = match attempt.as_ref().and_then(|attempt| attempt.log) {
+            Some(log) => String::from_utf8_lossy(&read(store, &log)?).into_owned(),
+            None => String::new(),
+        };
+        let attempt =
+            attempt.map(|AttemptRecord { number, outcome, started_ms, usage, .. }| Attempt {
+                number,
+                outcome: outcome.word(),
+                code: outcome.code(),
+                detail: outcome.detail().map(str::to_owned),
+                started_ms,
+                wall_us: micros(usage.wall),
+                user_us: micros(usage.user),
+                system_us: micros(usage.system),
+                peak_kib: usage.peak_memory,
+            });
+        let StepRow { id, task, name, object, live, state } = step;
+        Ok(StepLog { step: id, task, name, object, live, state, attempt, log })
+    }
 }
 
 fn head(step: &StepRow, attempt: Option<&AttemptRecord>) -> String {
@@ -113,24 +237,131 @@ fn show(out: &mut dyn Write, log: &[u8]) -> std::io::Result<()> {
     Ok(())
 }
 
-fn as_json(
-    store: &Store,
-    step: &StepRow,
-    attempt: Option<&AttemptRecord>,
-) -> Result<serde_json::Value> {
-    let log = match attempt.and_then(|attempt| attempt.log) {
-        Some(log) => String::from_utf8_lossy(&read(store, &log)?).into_owned(),
-        None => String::new(),
+/// What became of it.
+enum Followed {
+    /// Printed to its end.
+    ToTheEnd,
+    /// No step that was named runs.
+    NotRunning,
+}
+
+/// Prints the log of the one of `steps` that runs, as it grows, until the step ends.
+///
+/// # Errors
+/// [`Error::Usage`] if several of them run.
+fn follow(db: &Db, store: &Store, dir: &Path, steps: &[StepRow]) -> Result<Followed> {
+    let Some(runner) = crate::run::runner(dir) else { return Ok(Followed::NotRunning) };
+    let mut running = step::running(runner, &dir.join("scratch"));
+    running.retain(|running| steps.iter().any(|step| step.id.0 == running.step));
+    let running = match running.as_slice() {
+        [] => return Ok(Followed::NotRunning),
+        [running] => running,
+        several => {
+            let ids: Vec<String> = several.iter().map(|running| running.step.to_string()).collect();
+            return Err(Error::Usage(format!(
+                "--follow shows one step, and several of these run: name one of {}",
+                ids.join(", ")
+            )));
+        }
     };
-    Ok(json!({
-        "step": step.id.0, "task": step.task, "input": printable(&step.name), "object": step.object.hex(),
-        "live": step.live, "state": step.state,
-        "attempt": attempt.map(|attempt| json!({
-            "number": attempt.number, "outcome": attempt.outcome.word(), "code": attempt.outcome.code(),
-            "detail": attempt.outcome.detail(), "started_ms": attempt.started_ms,
-            "wall_us": micros(attempt.usage.wall), "user_us": micros(attempt.usage.user),
-            "system_us": micros(attempt.usage.system), "peak_kib": attempt.usage.peak_memory,
-        })),
-        "log": log,
-    }))
+    let mut screen = Screen { is_terminal: answer::is_terminal(), line: Vec::new() };
+    let mut shown = 0;
+    let Ok(mut log) = File::open(&running.log) else { return Ok(Followed::NotRunning) };
+    loop {
+        let mut bytes = Vec::new();
+        log.seek(SeekFrom::Start(shown)).or_io("read", &running.log)?;
+        std::io::Read::take(&log, CHUNK).read_to_end(&mut bytes).or_io("read", &running.log)?;
+        // The worker empties the log for its next step only when this one is gone, so what was read
+        // while it still ran is its own.
+        if !running.is_alive() {
+            break;
+        }
+        shown += bytes.len() as u64;
+        if !screen.show(&bytes)? {
+            return Ok(Followed::ToTheEnd);
+        }
+        if bytes.is_empty() {
+            std::thread::sleep(PAUSE);
+        }
+    }
+    if let Some(rest) = rest(db, store, dir, running, runner, shown)? {
+        screen.show(&rest)?;
+    }
+    screen.end()?;
+    Ok(Followed::ToTheEnd)
+}
+
+/// What a step that has ended printed beyond `shown`: it is in the store once the attempt is
+/// committed. `None` if the run ended without that.
+fn rest(
+    db: &Db,
+    store: &Store,
+    dir: &Path,
+    running: &Running,
+    runner: u32,
+    shown: u64,
+) -> Result<Option<Vec<u8>>> {
+    loop {
+        // In this order: what a run committed last is seen though it has ended meanwhile.
+        let is_running = crate::run::runner(dir) == Some(runner);
+        let attempts = db::attempts(&db.lock(), StepId(running.step))?;
+        let attempt = attempts
+            .into_iter()
+            .map(|attempt| attempt.record)
+            .find(|attempt| attempt.number == running.attempt);
+        if let Some(attempt) = attempt {
+            let Some(log) = attempt.log else { return Ok(None) };
+            let (path, mut file) = (store.path(&log), store.open_object(&log)?);
+            let mut bytes = Vec::new();
+            file.seek(SeekFrom::Start(shown)).or_io("read the log", &path)?;
+            file.read_to_end(&mut bytes).or_io("read the log", &path)?;
+            return Ok(Some(bytes));
+        }
+        if !is_running {
+            return Ok(None);
+        }
+        std::thread::sleep(PAUSE);
+    }
+}
+
+/// Standard output, in pieces.
+struct Screen {
+    is_terminal: bool,
+    /// The beginning of a line: on a terminal only whole ones are shown, made harmless.
+    line: Vec<u8>,
+}
+
+impl Screen {
+    /// False if nobody reads any more.
+    fn show(&mut self, bytes: &[u8]) -> Result<bool> {
+        if !self.is_terminal {
+            return self.write(bytes);
+        }
+        self.line.extend_from_slice(bytes);
+        let Some(end) = self.line.iter().rposition(|&byte| byte == b'\n') else { return Ok(true) };
+        let rest = self.line.split_off(end + 1);
+        let whole = std::mem::replace(&mut self.line, rest);
+        let mut text = String::new();
+        for line in whole.strip_suffix(b"\n").unwrap_or(&whole).split(|&byte| byte == b'\n') {
+            text.push_str(&printable_line(line));
+            text.push('\n');
+        }
+        self.write(text.as_bytes())
+    }
+
+    fn end(&mut self) -> Result<()> {
+        if !self.line.is_empty() {
+            let line = printable_line(&std::mem::take(&mut self.line));
+            self.write(format!("{line}\n").as_bytes())?;
+        }
+        Ok(())
+    }
+
+    fn write(&self, bytes: &[u8]) -> Result<bool> {
+        let mut out = std::io::stdout().lock();
+        match out.write_all(bytes).and_then(|()| out.flush()) {
+            Err(err) if err.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
+            written => written.or_io("write to", "standard output").map(|()| true),
+        }
+    }
 }

@@ -1,22 +1,27 @@
-//! One file per subcommand. Answers go to stdout, everything else to stderr.
+//! The subcommands, each in a file of its own: its options (whose comments are the help that users read),
+//! its answer, as JSON and as text, and what it does. Answers go to stdout, everything else to stderr.
+//!
+//! A new subcommand is such a file, and its two lines here. Help, the manual page and completions follow
+//! from the list below.
 
 mod answer;
 mod cat;
+mod completions;
 mod explain;
 mod export;
-mod follow;
 mod gc;
 mod graph;
+mod init;
 mod lineage;
 mod log;
-mod plan;
+mod man;
 mod repair;
 mod report;
 mod run;
-mod start;
 mod status;
+#[cfg(test)]
+mod tests;
 mod verify;
-mod watch;
 
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -25,7 +30,9 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use crate::cli::{self, Invocation};
+use argh::{ArgsInfo, FromArgs};
+
+use crate::cli::{Alias, CommandLine, EarlyExit};
 use crate::db::{Db, Durability};
 use crate::error::{Error, OrIo as _, Result, exit};
 use crate::jobserver;
@@ -34,16 +41,90 @@ use crate::proof::Proof;
 use crate::run::{RunLock, explain};
 use crate::store::{self, Store};
 
+/// The words of a subcommand, read.
+trait Command {
+    /// The folder that `--db` names; for a command that has no such option, any errors that name a folder
+    /// name their own.
+    fn db(&self) -> &Path {
+        Path::new(".")
+    }
+
+    /// Refuses words that are each right but make no sense together; the error says what to do.
+    fn check(&self) -> std::result::Result<(), &'static str> {
+        Ok(())
+    }
+
+    /// Does what the command is for, and returns the exit code.
+    fn execute(&self) -> Result<u8>;
+}
+
+/// Makes the enum of all subcommands, which argh reads, and a [`Command`] of each.
+macro_rules! subcommands {
+    ($($name:ident: $args:path,)*) => {
+        /// What is asked for.
+        #[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
+        #[argh(subcommand)]
+        #[allow(missing_docs, reason = "a variant is documented where its arguments are defined")]
+        pub enum Invocation {
+            $($name($args),)*
+        }
+
+        impl Invocation {
+            fn command(&self) -> &dyn Command {
+                match self {
+                    $(Invocation::$name(args) => args,)*
+                }
+            }
+        }
+    };
+}
+
+// In the order of the help.
+subcommands! {
+    Run: run::RunArgs,
+    Plan: run::PlanArgs,
+    Status: status::StatusArgs,
+    Log: log::LogArgs,
+    Explain: explain::ExplainArgs,
+    Lineage: lineage::LineageArgs,
+    Graph: graph::GraphArgs,
+    Cat: cat::CatArgs,
+    Export: export::ExportArgs,
+    Report: report::ReportArgs,
+    Verify: verify::VerifyArgs,
+    Repair: repair::RepairArgs,
+    Gc: gc::GcArgs,
+    Init: init::InitArgs,
+    Completions: completions::CompletionsArgs,
+    Man: man::ManArgs,
+}
+
+const ALIASES: &[Alias] = &[run::WATCH];
+
+fn command_line() -> CommandLine {
+    CommandLine::new::<Invocation>(ALIASES)
+}
+
+/// Reads the words of a command line; the first is the program's name, as in [`std::env::args_os`].
+///
+/// # Errors
+/// An [`EarlyExit`] if help or the version was asked for, or if the words can't be used.
+pub fn parse(args: impl Iterator<Item = OsString>) -> std::result::Result<Invocation, EarlyExit> {
+    let invocation: Invocation = command_line().parse(args)?;
+    invocation.command().check().map_err(EarlyExit::misuse)?;
+    Ok(invocation)
+}
+
 /// Runs a command line to its exit code. No panic reaches the user.
 pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
-    // Before any file is opened, whose number could be that of make's pipe.
+    // Before any file is opened: it could get the number of make's pipe.
     jobserver::inherited();
     std::panic::set_hook(Box::new(|panic| {
         complain(&format!(
             "internal error: {panic}\nthis is a bug in task-pipeline; nothing that was committed is lost"
         ));
     }));
-    let invocation = match cli::parse(args) {
+    let invocation = match parse(args) {
         Ok(invocation) => invocation,
         Err(early) if early.code == exit::OK => {
             let shown = answer::write(|out| writeln!(out, "{}", early.text));
@@ -54,50 +135,22 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(early.code);
         }
     };
-    // From the first write on, which comes long before the first script.
+    // Before the first write, and so long before the first script.
     if let Err(err) = crate::sys::survive_file_signals().or_io("handle signals of", "/proc/self") {
         return fail(&err);
     }
-    let db = invocation.db().to_owned();
-    let done = catch_unwind(AssertUnwindSafe(|| dispatch(invocation)));
-    match done.map(|done| done.map_err(|error| explain(error, &db))) {
+    let command = invocation.command();
+    let done = catch_unwind(AssertUnwindSafe(|| command.execute()));
+    match done.map(|done| done.map_err(|error| explain(error, command.db()))) {
         Ok(Ok(code)) => ExitCode::from(code),
         Ok(Err(err)) => fail(&err),
         Err(_) => ExitCode::from(exit::INTERNAL),
     }
 }
 
-fn dispatch(command: Invocation) -> Result<u8> {
-    match command {
-        Invocation::Run(args) if args.dry_run => plan::plan(&args, false),
-        // Recipe lines with a `+`, which we ask for, are run by `make -n` as well.
-        Invocation::Run(args) if jobserver::inherited().runs_nothing => plan::plan(&args, false),
-        Invocation::Run(args) if args.watch => watch::watch(&args),
-        Invocation::Run(args) => run::run(&args),
-        Invocation::Plan(args) => {
-            let check = args.check;
-            plan::plan(&args.into(), check)
-        }
-        Invocation::Status(args) => status::status(&args),
-        Invocation::Log(args) => log::log(&args),
-        Invocation::Explain(args) => explain::explain(&args),
-        Invocation::Lineage(args) => lineage::lineage(&args),
-        Invocation::Graph(args) => graph::graph(&args),
-        Invocation::Cat(args) => cat::cat(&args),
-        Invocation::Export(args) => export::export(&args),
-        Invocation::Report(args) => report::report(&args),
-        Invocation::Verify(args) => verify::verify(&args),
-        Invocation::Repair(args) => repair::repair(&args),
-        Invocation::Gc(args) => gc::gc(&args),
-        Invocation::Init(args) => start::init(&args),
-        Invocation::Completions(args) => start::completions(&args),
-        Invocation::Man(_) => start::man(),
-    }
-}
-
-/// Opens a database for work on it: with the run lock, which has to be kept as long.
+/// Opens a database to change it: with the run lock, which must be kept until the change is complete.
 fn open_to_change(dir: &Path, wait: bool) -> Result<(RunLock, Arc<Db>, Store)> {
-    // First for reading, which says what is wrong if there is no database, and makes none.
+    // First read-only, which explains what is wrong if there is no database, and creates none.
     drop(Db::open_read_only(dir)?);
     let mut progress = Lines::new(std::io::stderr(), Loudness::Normal, Paint::Plain);
     let lock = RunLock::take(dir, wait, &mut progress)?;
@@ -112,7 +165,7 @@ fn fail(err: &Error) -> ExitCode {
     ExitCode::from(err.exit_code())
 }
 
-/// One message of ours on stderr; it must not matter whether anybody reads it.
+/// One message of ours on stderr; whether anybody reads it must not matter.
 fn complain(text: &str) {
     let _ = std::io::stderr().write_all(format!("task-pipeline: {text}\n").as_bytes());
 }

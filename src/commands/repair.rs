@@ -1,47 +1,106 @@
 //! `repair`: gets damaged objects back.
 
-use serde_json::json;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 
-use crate::cli;
+use argh::{ArgsInfo, FromArgs};
+use serde::Serialize;
+
+use crate::cli::values::{default_db, path};
 use crate::error::{OrIo as _, Result, exit};
 use crate::maintain::{self, Depth};
+use crate::object::ObjectHash;
 
-use super::answer;
+use super::Command;
+use super::answer::{self, Answer};
 
-/// Prints what became of each damaged object.
-pub(super) fn repair(args: &cli::Repair) -> Result<u8> {
-    crate::sys::ignore_tty_stops().or_io("set up", "signals")?;
-    let (_lock, db, store) = super::open_to_change(&args.db, args.wait)?;
-    let depth = if args.quick { Depth::Sizes } else { Depth::Data(1.0) };
-    let db_dir = args.db.canonicalize().or_io("find the folder", &args.db)?;
-    let report = maintain::repair(&db, &store, &db_dir, depth)?;
-    let lost = report.objects.iter().filter(|(_, _, repair)| !repair.is_good()).count();
-    let code = if lost == 0 && report.database.is_empty() { exit::OK } else { exit::DAMAGED };
-    if args.json {
-        let objects: Vec<_> = report
-            .objects
-            .iter()
-            .map(|(object, why, repair)| {
-                json!({
-                    "object": object.hex(), "why": why, "repaired": repair.is_good(), "how": repair.to_string(),
-                })
-            })
-            .collect();
-        answer::json(&json!({ "objects": objects, "database": report.database }))?;
-        return Ok(code);
+/// Get damaged or missing objects back: from their input files, or by running their steps again.
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
+#[argh(subcommand, name = "repair")]
+#[argh(
+    note = "Bad bytes are kept in DB/quarantine. A step that makes something else this time is reported and \
+    changes nothing. The exit code is 65 if anything could not be got back."
+)]
+pub struct RepairArgs {
+    /// where results are kept; ./db if not given
+    #[argh(option, arg_name = "DIR", from_str_fn(path), default = "default_db()")]
+    pub db: PathBuf,
+
+    /// look for missing objects and wrong sizes only, without hashing all bytes
+    #[argh(switch)]
+    pub quick: bool,
+
+    /// if another run holds the database, wait for its end
+    #[argh(switch)]
+    pub wait: bool,
+
+    /// as JSON
+    #[argh(switch)]
+    pub json: bool,
+}
+
+impl Command for RepairArgs {
+    fn db(&self) -> &Path {
+        &self.db
     }
-    answer::write(|out| {
-        for why in &report.database {
+
+    fn execute(&self) -> Result<u8> {
+        crate::sys::ignore_tty_stops().or_io("set up", "signals")?;
+        let (_lock, db, store) = super::open_to_change(&self.db, self.wait)?;
+        let depth = if self.quick { Depth::Sizes } else { Depth::Data(1.0) };
+        let dir = self.db.canonicalize().or_io("find the folder", &self.db)?;
+        let report = maintain::repair(&db, &store, &dir, depth)?;
+        let objects = report.objects.iter().map(|(object, why, repair)| Damaged {
+            object: *object,
+            why: why.clone(),
+            repaired: repair.is_good(),
+            how: repair.to_string(),
+        });
+        let repairs = Repairs { objects: objects.collect(), database: report.database };
+        answer::give(&repairs, self.json)?;
+        let is_whole = repairs.lost() == 0 && repairs.database.is_empty();
+        Ok(if is_whole { exit::OK } else { exit::DAMAGED })
+    }
+}
+
+/// The answer.
+#[derive(Serialize)]
+struct Repairs {
+    objects: Vec<Damaged>,
+    /// What is wrong with the database itself, which can't be repaired.
+    database: Vec<String>,
+}
+
+/// An object that was damaged or missing.
+#[derive(Serialize)]
+struct Damaged {
+    object: ObjectHash,
+    /// What was wrong with it.
+    why: String,
+    repaired: bool,
+    /// What was done, or why it could not be.
+    how: String,
+}
+
+impl Repairs {
+    /// Objects that could not be repaired.
+    fn lost(&self) -> usize {
+        self.objects.iter().filter(|object| !object.repaired).count()
+    }
+}
+
+impl Answer for Repairs {
+    fn text(&self, out: &mut dyn Write) -> std::io::Result<()> {
+        for why in &self.database {
             writeln!(
                 out,
                 "database: {why}; restore it from a backup, or start anew with another --db"
             )?;
         }
-        for (object, why, repair) in &report.objects {
-            writeln!(out, "object {object}: {why}: {repair}")?;
+        for Damaged { object, why, how, .. } in &self.objects {
+            writeln!(out, "object {object}: {why}: {how}")?;
         }
-        let good = report.objects.len() - lost;
-        writeln!(out, "{} damaged, {good} repaired, {lost} left", report.objects.len())
-    })?;
-    Ok(code)
+        let (all, lost) = (self.objects.len(), self.lost());
+        writeln!(out, "{all} damaged, {} repaired, {lost} left", all - lost)
+    }
 }

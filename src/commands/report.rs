@@ -2,37 +2,66 @@
 
 use std::fs::{self, File};
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use crate::cli::Report;
+use argh::{ArgsInfo, FromArgs};
+
+use crate::cli::values::{default_db, path};
 use crate::db::Db;
 use crate::error::{Error, OrIo as _, Result, exit};
 use crate::report;
 use crate::store::Store;
 use crate::text::path_bytes;
 
-use super::answer;
+use super::{Command, answer};
 
-/// Makes the page.
-pub(super) fn report(args: &Report) -> Result<u8> {
-    let db = Db::open_read_only(&args.db)?;
-    let store = Store::open_read_only(&args.db)?;
-    let page = report::page(&db, &store, &args.db)?;
-    if args.output == Path::new("-") {
-        answer::write(|out| out.write_all(page.as_bytes()))?;
-    } else {
-        replace(&args.output, &page)?;
-    }
-    Ok(exit::OK)
+/// Write a page about where things stand, how the last run went and why steps failed.
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
+#[argh(subcommand, name = "report")]
+#[argh(
+    note = "It is one HTML file that needs neither a network nor scripts, and stays small however many steps there \
+    are. Works during a run too."
+)]
+pub struct ReportArgs {
+    /// where results are kept, only read; ./db if not given
+    #[argh(option, arg_name = "DIR", from_str_fn(path), default = "default_db()")]
+    pub db: PathBuf,
+
+    /// the page; - is standard output; report.html if not given
+    #[argh(option, short = 'o', arg_name = "FILE", from_str_fn(path), default = "default_page()")]
+    pub output: PathBuf,
 }
 
-/// A browser, or a reader in a build, sees the old page or the new one, never half of one.
+impl Command for ReportArgs {
+    fn db(&self) -> &Path {
+        &self.db
+    }
+
+    fn execute(&self) -> Result<u8> {
+        let db = Db::open_read_only(&self.db)?;
+        let store = Store::open_read_only(&self.db)?;
+        let page = report::page(&db, &store, &self.db)?;
+        if self.output == Path::new("-") {
+            answer::write(|out| out.write_all(page.as_bytes()))?;
+        } else {
+            replace(&self.output, &page)?;
+        }
+        Ok(exit::OK)
+    }
+}
+
+fn default_page() -> PathBuf {
+    PathBuf::from("report.html")
+}
+
+/// Writes the page so that a browser, or a reader in a build, sees the old one or the new one, never half
+/// of one.
 fn replace(path: &Path, page: &str) -> Result<()> {
     let Some(name) = path.file_name() else {
         let shown = crate::text::printable(path_bytes(path)).into_owned();
         return Err(Error::Usage(format!("`{shown}` is no file; name one with -o FILE")));
     };
-    // What is no regular file, /dev/null for one, must not be replaced by one.
+    // A regular file must not replace something else, such as /dev/null.
     if fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir()) {
         return fs::write(path, page).or_io("write", path);
     }

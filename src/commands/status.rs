@@ -1,99 +1,184 @@
 //! `status`: where the pipeline stands, also during a run.
 
 use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use argh::{ArgsInfo, FromArgs};
+use serde::Serialize;
 
-use crate::cli::Status;
+use crate::cli::values::{default_db, path};
 use crate::db::{self, Db, RunStatus, TaskStatus};
 use crate::error::{Result, exit};
-use crate::step::{self, Running};
+use crate::step;
 use crate::text::{printable, size, span, utc};
 
-use super::answer;
+use super::Command;
+use super::answer::{self, Answer};
 
-/// Running steps that a person is shown.
+/// How many running steps the text form lists.
 const SHOWN: usize = 20;
 
-/// All that is told.
-struct Answer {
-    tasks: Vec<TaskStatus>,
-    runs: Vec<RunStatus>,
-    /// The process that works on the database just now.
-    runner: Option<u32>,
-    running: Vec<Running>,
+/// Say where the pipeline stands: steps of each task, what runs just now, the last runs.
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
+#[argh(subcommand, name = "status")]
+pub struct StatusArgs {
+    /// where results are kept; ./db if not given
+    #[argh(option, arg_name = "DIR", from_str_fn(path), default = "default_db()")]
+    pub db: PathBuf,
+
+    /// how many of the last runs are listed; 5 if not given
+    #[argh(option, arg_name = "N", default = "5")]
+    pub runs: usize,
+
+    /// as JSON
+    #[argh(switch)]
+    pub json: bool,
 }
 
-/// Prints a line per task, what runs, and the last runs.
-pub(super) fn status(args: &Status) -> Result<u8> {
-    let db = Db::open_read_only(&args.db)?;
-    // First who runs: what has ended meanwhile is told by the database.
-    let runner = crate::run::runner(&args.db);
-    let running =
-        runner.map(|pid| step::running(pid, &args.db.join("scratch"))).unwrap_or_default();
-    let (tasks, runs) = {
-        let conn = db.lock();
-        (db::status(&conn)?, db::last_runs(&conn, args.runs.max(1))?)
-    };
-    let answer = Answer { tasks, runs, runner, running };
-    if args.json {
-        answer::json(&answer.json())?;
-    } else {
-        answer::write(|out| answer.write(out))?;
+impl Command for StatusArgs {
+    fn db(&self) -> &Path {
+        &self.db
     }
-    Ok(exit::OK)
+
+    fn execute(&self) -> Result<u8> {
+        let db = Db::open_read_only(&self.db)?;
+        // Who runs comes first: the database has the result of any step that ends after this.
+        let runner = crate::run::runner(&self.db);
+        let running =
+            runner.map(|pid| step::running(pid, &self.db.join("scratch"))).unwrap_or_default();
+        let (tasks, runs) = {
+            let conn = db.lock();
+            (db::status(&conn)?, db::last_runs(&conn, self.runs.max(1))?)
+        };
+        answer::give(&Status::of(tasks, runs, runner, running), self.json)?;
+        Ok(exit::OK)
+    }
 }
 
-impl Answer {
-    fn is_under_way(&self, run: &RunStatus) -> bool {
-        run.ended_ms.is_none() && self.runner.map(i64::from) == Some(run.pid)
-    }
+/// The answer.
+#[derive(Serialize)]
+struct Status {
+    tasks: Vec<Task>,
+    running: Vec<RunningStep>,
+    last_run: Option<Run>,
+    /// The last ones, newest first.
+    runs: Vec<Run>,
+}
 
-    fn json(&self) -> Value {
-        let tasks: Vec<_> = self.tasks.iter().map(|task| {
-            let running = self.running.iter().filter(|step| step.task == task.name).count();
-            json!({
-                "task": task.name, "done": task.done, "pending": task.pending, "running": running,
-                "failed": task.failed, "retired": task.retired, "outputs": task.outputs,
-                "bytes": task.bytes, "attempts": task.attempts, "wall_us": task.wall_us,
-                "peak_kib": task.peak_kib,
-            })
-        }).collect();
-        let running: Vec<_> = self
-            .running
-            .iter()
-            .map(|step| {
-                json!({
-                    "step": step.step, "task": step.task, "input": printable(&step.input),
-                    "attempt": step.attempt, "pid": step.pid,
-                    "elapsed_ms": u64::try_from(step.elapsed.as_millis()).unwrap_or(u64::MAX),
-                })
-            })
-            .collect();
-        let runs: Vec<_> = self
-            .runs
-            .iter()
-            .map(|run| {
-                json!({
-                    "id": run.id, "started_ms": run.started_ms, "ended_ms": run.ended_ms,
-                    "result": run.result, "under_way": self.is_under_way(run), "done": run.done,
-                    "failed": run.failed, "pid": run.pid, "manifest": printable(&run.manifest),
-                })
-            })
-            .collect();
-        json!({ "tasks": tasks, "running": running, "last_run": runs.first(), "runs": runs })
-    }
+/// A task of the last manifest. Steps are counted unless a field says otherwise.
+#[derive(Serialize)]
+struct Task {
+    task: String,
+    done: u64,
+    /// Still to run, or running.
+    pending: u64,
+    running: usize,
+    failed: u64,
+    /// History.
+    retired: u64,
+    /// Live outputs.
+    outputs: u64,
+    /// Of these outputs.
+    bytes: u64,
+    /// In all runs.
+    attempts: u64,
+    /// Sum over all attempts, microseconds.
+    wall_us: u64,
+    /// Highest of all attempts.
+    peak_kib: u64,
+}
 
-    fn write(&self, out: &mut dyn Write) -> std::io::Result<()> {
-        let width = self.tasks.iter().map(|task| task.name.len()).max().unwrap_or(0).max(4);
+/// A script that runs just now.
+#[derive(Serialize)]
+struct RunningStep {
+    step: i64,
+    task: String,
+    #[serde(rename = "input", serialize_with = "answer::escaped")]
+    name: Vec<u8>,
+    attempt: i64,
+    pid: u32,
+    elapsed_ms: u64,
+}
+
+/// A run, over or not.
+#[derive(Clone, Serialize)]
+struct Run {
+    id: i64,
+    /// Milliseconds since 1970, like the next.
+    started_ms: i64,
+    /// `None`: it is under way, or it was killed.
+    ended_ms: Option<i64>,
+    /// `None` as above.
+    result: Option<String>,
+    under_way: bool,
+    /// Steps.
+    done: i64,
+    failed: i64,
+    pid: i64,
+    /// As it was named, made printable.
+    manifest: String,
+}
+
+impl Status {
+    fn of(
+        tasks: Vec<TaskStatus>,
+        runs: Vec<RunStatus>,
+        runner: Option<u32>,
+        running: Vec<step::Running>,
+    ) -> Status {
+        let task = |task: TaskStatus| Task {
+            running: running.iter().filter(|step| step.task == task.name).count(),
+            task: task.name,
+            done: task.done,
+            pending: task.pending,
+            failed: task.failed,
+            retired: task.retired,
+            outputs: task.outputs,
+            bytes: task.bytes,
+            attempts: task.attempts,
+            wall_us: task.wall_us,
+            peak_kib: task.peak_kib,
+        };
+        let run = |run: RunStatus| Run {
+            under_way: run.ended_ms.is_none() && runner.map(i64::from) == Some(run.pid),
+            id: run.id,
+            started_ms: run.started_ms,
+            ended_ms: run.ended_ms,
+            result: run.result,
+            done: run.done,
+            failed: run.failed,
+            pid: run.pid,
+            manifest: printable(&run.manifest).into_owned(),
+        };
+        let step = |step: &step::Running| RunningStep {
+            step: step.step,
+            task: step.task.clone(),
+            name: step.input.clone(),
+            attempt: step.attempt,
+            pid: step.pid,
+            elapsed_ms: u64::try_from(step.elapsed.as_millis()).unwrap_or(u64::MAX),
+        };
+        let runs: Vec<Run> = runs.into_iter().map(run).collect();
+        Status {
+            tasks: tasks.into_iter().map(task).collect(),
+            running: running.iter().map(step).collect(),
+            last_run: runs.first().cloned(),
+            runs,
+        }
+    }
+}
+
+impl Answer for Status {
+    fn text(&self, out: &mut dyn Write) -> std::io::Result<()> {
+        let width = self.tasks.iter().map(|task| task.task.len()).max().unwrap_or(0).max(4);
         writeln!(
             out,
             "{:width$}  {:>8}  {:>8}  {:>8}  {:>8}  {:>8}  {:>10}  {:>12}  {:>10}",
             "task", "done", "pending", "failed", "retired", "outputs", "bytes", "time", "peak"
         )?;
         for task in &self.tasks {
-            let TaskStatus { name, done, pending, failed, retired, outputs, .. } = task;
+            let Task { task: name, done, pending, failed, retired, outputs, .. } = task;
             let (bytes, peak) = (size(task.bytes), size(task.peak_kib * 1024));
             let time = span(Duration::from_micros(task.wall_us));
             writeln!(
@@ -105,12 +190,12 @@ impl Answer {
             writeln!(out, "running: {}", self.running.len())?;
         }
         for step in self.running.iter().take(SHOWN) {
-            let name = crate::text::step(step.step, &step.task, &step.input);
+            let name = crate::text::step(step.step, &step.task, &step.name);
             let again = match step.attempt {
                 1 => String::new(),
                 n => format!(", attempt {n}"),
             };
-            writeln!(out, "  {name}: {}{again}", span(step.elapsed))?;
+            writeln!(out, "  {name}: {}{again}", span(Duration::from_millis(step.elapsed_ms)))?;
         }
         if self.running.len() > SHOWN {
             writeln!(out, "  … and {} more", self.running.len() - SHOWN)?;
@@ -118,26 +203,25 @@ impl Answer {
         if self.runs.is_empty() {
             writeln!(out, "no run yet")?;
         }
-        self.runs.iter().try_for_each(|run| writeln!(out, "{}", self.run_text(run)))
+        self.runs.iter().try_for_each(|run| writeln!(out, "{}", run.sentence()))
     }
+}
 
-    fn run_text(&self, run: &RunStatus) -> String {
-        let begun = format!(
-            "run {} of {}, started {}",
-            run.id,
-            printable(&run.manifest),
-            utc(run.started_ms)
-        );
-        let work = match (run.done, run.failed) {
+impl Run {
+    /// `run 3 of pipeline.toml, started …: ok after 2 s; 12 done`
+    fn sentence(&self) -> String {
+        let begun =
+            format!("run {} of {}, started {}", self.id, self.manifest, utc(self.started_ms));
+        let work = match (self.done, self.failed) {
             (done, 0) => format!("{done} done"),
             (done, failed) => format!("{done} done, {failed} failed"),
         };
-        match (&run.result, run.ended_ms) {
+        match (&self.result, self.ended_ms) {
             (Some(result), Some(ended)) => {
-                let took = u64::try_from(ended - run.started_ms).unwrap_or(0);
+                let took = u64::try_from(ended - self.started_ms).unwrap_or(0);
                 format!("{begun}: {result} after {}; {work}", span(Duration::from_millis(took)))
             }
-            _ if self.is_under_way(run) => format!("{begun}: under way, pid {}; {work}", run.pid),
+            _ if self.under_way => format!("{begun}: under way, pid {}; {work}", self.pid),
             _ => format!("{begun}: killed, or stopped by an error; {work}"),
         }
     }

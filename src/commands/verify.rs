@@ -1,62 +1,115 @@
 //! `verify`: is everything there, and is it what its name says?
 
-use serde_json::json;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 
-use crate::cli::Verify;
+use argh::{ArgsInfo, FromArgs};
+use serde::Serialize;
+
+use crate::cli::values::{default_db, path, share};
 use crate::db::Db;
 use crate::error::{OrIo as _, Result, exit};
-use crate::maintain::{self, Depth, Finding};
+use crate::maintain::{self, Depth, Finding, Verified};
 use crate::object::ObjectHash;
 use crate::store::Store;
 use crate::text::size;
 
-use super::answer;
+use super::Command;
+use super::answer::{self, Answer};
 
-/// Prints what is wrong, and how much was looked at.
-pub(super) fn verify(args: &Verify) -> Result<u8> {
-    let db = Db::open_read_only(&args.db)?;
-    let objects = args.db.join("objects");
-    if !objects.try_exists().or_io("look for", &objects)? {
-        // So that each object of it is reported, instead of the folder that is missing.
-        std::fs::create_dir(&objects).or_io("make the object store", &objects)?;
+/// Find damage: missing objects, changed bytes, a broken database.
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
+#[argh(subcommand, name = "verify")]
+#[argh(
+    note = "The exit code is 65 if anything is wrong; `task-pipeline repair` undoes what it can."
+)]
+pub struct VerifyArgs {
+    /// where results are kept; ./db if not given
+    #[argh(option, arg_name = "DIR", from_str_fn(path), default = "default_db()")]
+    pub db: PathBuf,
+
+    /// hash the bytes too, of all objects or of a random part of them: --data or --data=5%
+    #[argh(option, arg_name = "SHARE", from_str_fn(share))]
+    pub data: Option<f64>,
+
+    /// as JSON
+    #[argh(switch)]
+    pub json: bool,
+}
+
+impl Command for VerifyArgs {
+    fn db(&self) -> &Path {
+        &self.db
     }
-    let store = Store::open_read_only(&args.db)?;
-    let depth = args.data.map_or(Depth::Sizes, Depth::Data);
-    let verified = maintain::verify(&db, &store, depth)?;
-    let code = if verified.findings.is_empty() { exit::OK } else { exit::DAMAGED };
-    if args.json {
-        let findings: Vec<_> = verified
-            .findings
-            .iter()
-            .map(|Finding { object, why, .. }| json!({ "object": object.map(|o| o.hex()), "why": why }))
-            .collect();
-        answer::json(&json!({
-            "objects": verified.objects, "bytes": verified.bytes, "hashed": verified.hashed,
-            "findings": findings,
-        }))?;
-        return Ok(code);
+
+    fn execute(&self) -> Result<u8> {
+        let db = Db::open_read_only(&self.db)?;
+        let objects = self.db.join("objects");
+        if !objects.try_exists().or_io("look for", &objects)? {
+            // So that every object is reported as missing, not just the folder.
+            std::fs::create_dir(&objects).or_io("make the object store", &objects)?;
+        }
+        let store = Store::open_read_only(&self.db)?;
+        let depth = self.data.map_or(Depth::Sizes, Depth::Data);
+        let verification = Verification::of(maintain::verify(&db, &store, depth)?);
+        answer::give(&verification, self.json)?;
+        Ok(if verification.findings.is_empty() { exit::OK } else { exit::DAMAGED })
     }
-    answer::write(|out| {
-        for Finding { object, why, .. } in &verified.findings {
-            writeln!(out, "{}: {why}", object.map_or_else(|| "database".to_owned(), name))?;
+}
+
+/// The answer.
+#[derive(Serialize)]
+struct Verification {
+    /// Objects that were checked.
+    objects: u64,
+    /// Of these objects.
+    bytes: u64,
+    /// How many of them were hashed.
+    hashed: u64,
+    findings: Vec<Damage>,
+}
+
+/// Something that is wrong.
+#[derive(Serialize)]
+struct Damage {
+    /// `None`: the database itself.
+    object: Option<ObjectHash>,
+    why: String,
+}
+
+impl Verification {
+    fn of(verified: Verified) -> Verification {
+        let damage = |Finding { object, why, .. }| Damage { object, why };
+        Verification {
+            objects: verified.objects,
+            bytes: verified.bytes,
+            hashed: verified.hashed,
+            findings: verified.findings.into_iter().map(damage).collect(),
+        }
+    }
+}
+
+impl Answer for Verification {
+    fn text(&self, out: &mut dyn Write) -> std::io::Result<()> {
+        for Damage { object, why } in &self.findings {
+            writeln!(
+                out,
+                "{}: {why}",
+                object.map_or_else(|| "database".to_owned(), |object| format!("object {object}"))
+            )?;
         }
         writeln!(
             out,
             "{} objects, {}; {} hashed; {} damaged{}",
-            verified.objects,
-            size(verified.bytes),
-            verified.hashed,
-            verified.findings.len(),
-            if verified.findings.is_empty() {
+            self.objects,
+            size(self.bytes),
+            self.hashed,
+            self.findings.len(),
+            if self.findings.is_empty() {
                 ""
             } else {
                 ": `task-pipeline repair` undoes what it can"
             }
         )
-    })?;
-    Ok(code)
-}
-
-fn name(object: ObjectHash) -> String {
-    format!("object {object}")
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::process::{Command, Stdio};
 
-use crate::harness::{Project, Ran};
+use crate::harness::Project;
 
 /// (command, its help)
 fn commands(p: &Project) -> Vec<(String, String)> {
@@ -76,27 +76,48 @@ fn the_manual_is_roff_without_a_warning() {
     );
 }
 
+/// What is told to the script of a shell: the words that may stand for the last one of `line`.
+#[track_caller]
+fn told(p: &Project, shell: &str, line: &[&str]) -> Vec<String> {
+    let ran = p.call(["completions", "--words", shell, "--"].iter().chain(line)).ok();
+    let word = |line: &str| line.split('\t').next().unwrap().to_owned();
+    ran.stdout.lines().map(word).collect()
+}
+
 #[test]
 fn every_shell_is_given_every_command_and_option() {
     let p = Project::new();
-    for (shell, script) in
-        ["bash", "zsh", "fish"].map(|shell| (shell, p.call(["completions", shell]).ok().stdout))
-    {
+    for shell in ["bash", "zsh", "fish"] {
+        let first = told(&p, shell, &[""]);
         for (name, help) in commands(&p) {
-            assert!(script.contains(&name), "{shell}: {name}");
-            // Help is left out of no command, so it may be told once for all.
+            assert!(first.contains(&name), "{shell}: {name}");
+            let given = told(&p, shell, &[&name, "-"]);
             for option in options(&help).into_iter().filter(|option| *option != "-h") {
-                let bare = option.trim_start_matches('-');
-                let told = match shell {
-                    "fish" if option.starts_with("--") => format!("-l {bare} "),
-                    "fish" => format!("-s {bare} "),
-                    _ => option.to_owned(),
-                };
-                assert!(script.contains(&told), "{shell}: {name} {option}");
+                assert!(given.iter().any(|word| word == option), "{shell}: {name} {option}");
             }
         }
     }
     p.call(["completions", "tcsh"]).fails(2).says("bash");
+    p.call(["completions", "bash", "extra"]).fails(2).says("one SHELL");
+}
+
+#[test]
+fn completions_depend_on_the_words_before_the_cursor() {
+    let p = with_tasks();
+    let told = |line: &[&str]| told(&p, "fish", line);
+    let tasks = ["fetch", "sum-up"];
+    assert_eq!(told(&["export", "--partial", ""]), tasks);
+    assert_eq!(told(&["export", "--to", ""]), [":folders"]);
+    assert_eq!(told(&["--events=x", "--trace", ""]), [":files"]);
+    assert_eq!(told(&["-j8", "-kj", ""]), [""; 0]);
+    assert_eq!(told(&["-j8", "x", ""]), [":files"]);
+    assert_eq!(told(&["--color="]), ["--color=auto", "--color=always", "--color=never"]);
+    assert_eq!(told(&["graph", "-format", ""]), ["text", "dot", "mermaid", "json"]);
+    assert_eq!(told(&["--step", "--step", "log", "--", "-"]), [":files"]);
+    assert_eq!(told(&["completions", ""]), ["bash", "zsh", "fish"]);
+    assert!(told(&["status", "-j"]).contains(&"-json".to_owned()));
+    assert!(!told(&["completions", "--"]).contains(&"--words".to_owned()));
+    assert!(told(&["--no-such", "--"]).contains(&"--keep-going".to_owned()));
 }
 
 #[test]
@@ -150,13 +171,37 @@ fn zsh_and_fish_take_their_completions() {
 }
 
 #[test]
+fn zsh_asks_for_the_words_and_offers_them() {
+    let p = with_tasks().file("my input.txt", "");
+    p.file("_task-pipeline", p.call(["completions", "zsh"]).ok().stdout);
+    // What would be shown, without a terminal: the functions that show it are replaced.
+    let complete = |line: &str, current: usize| {
+        let script = format!(
+            "_call_program() {{ shift; eval $* }}; _describe() {{ print -rl -- ${{(P)@[-1]}} }}; \
+             _files() {{ print files $* }}; compset() {{ true }}; \
+             words=({line}); CURRENT={current}; source ./_task-pipeline || true"
+        );
+        let said = shell(&p, &["zsh", "-f", "-c", &script]);
+        said.lines().map(|line| line.split(':').next().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(complete("task-pipeline export ''", 3), ["fetch", "sum-up"]);
+    assert_eq!(complete("task-pipeline --color ''", 3), ["auto", "always", "never"]);
+    assert_eq!(complete("task-pipeline export --to ''", 4), ["files -/"]);
+    assert!(complete("task-pipeline st", 2).contains(&"status".to_owned()));
+    assert!(complete("task-pipeline log -", 3).contains(&"--follow".to_owned()));
+    p.file("my pipeline.toml", p.read("pipeline.toml")).remove("pipeline.toml");
+    let named = r"task-pipeline -manifest 'my\ pipeline.toml' --step ''";
+    assert_eq!(complete(named, 5), ["fetch", "sum-up"]);
+}
+
+#[test]
 fn the_names_of_tasks_are_those_of_the_manifest_or_nothing() {
     let p = with_tasks();
-    let told = |ran: Ran| ran.ok().stdout;
-    assert_eq!(told(p.call(["completions", "tasks"])), "fetch\nsum-up");
+    let tasks = |words: &[&str]| told(&p, "zsh", &[&["run"], words, &["--step", ""]].concat());
+    assert_eq!(tasks(&[]), ["fetch", "sum-up"]);
     p.file("broken.toml", "[[task]").file("other.toml", "[[task]]\nname = 'x'\nscript = 'true'");
-    assert_eq!(told(p.call(["completions", "tasks", "-manifest", "other.toml"])), "x");
-    assert_eq!(told(p.call(["completions", "tasks", "-manifest", "broken.toml"])), "");
+    assert_eq!(tasks(&["-manifest", "other.toml"]), ["x"]);
+    assert_eq!(tasks(&["-manifest", "broken.toml"]), [""; 0]);
     assert!(!p.path("db").exists());
 }
 

@@ -1,74 +1,248 @@
-//! Completions for shells, made of the definitions that help is made of.
+//! Completions. What a shell loads is a few fixed lines that send the words of the command line back to
+//! us, as `completions --words SHELL -- WORD…` with the word at the cursor last. The answer comes from
+//! the same list of commands as the help, so a new option is completed without anybody loading anything
+//! anew.
+//!
+//! The answer has a line for each candidate: the word, a tab, and what it means. The lines `:files` and
+//! `:folders` ask the shell to complete paths itself, because each has its own way to quote them.
 
-mod bash;
-mod fish;
-mod zsh;
+use std::ffi::OsString;
+use std::path::PathBuf;
 
-use argh::{CommandInfoWithArgs, FlagInfo, FlagInfoKind, SubCommandInfo};
+use argh::{CommandInfoWithArgs, FlagInfo, FlagInfoKind, FromArgValue};
 
-use super::start::Shell;
+use super::words::{by_name, takes_value};
+use super::{CommandLine, DEFAULT};
+
+const FILES: &str = ":files";
+const FOLDERS: &str = ":folders";
+
+/// A shell that can be given completions.
+#[derive(FromArgValue, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shell {
+    Bash,
+    Zsh,
+    Fish,
+}
+
+impl Shell {
+    /// What the shell loads.
+    pub fn script(self) -> &'static str {
+        match self {
+            Shell::Bash => include_str!("task-pipeline.bash"),
+            Shell::Zsh => include_str!("task-pipeline.zsh"),
+            Shell::Fish => include_str!("task-pipeline.fish"),
+        }
+    }
+}
+
+/// Where the names of tasks come from, as far as the words so far say.
+#[derive(Debug, Default)]
+pub struct TaskSource {
+    /// The value of `--manifest`.
+    pub manifest: Option<PathBuf>,
+    /// The value of `--db`.
+    pub db: Option<PathBuf>,
+}
 
 /// What a value is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 enum Takes {
     File,
     Folder,
     Task,
     /// One of these words.
-    Words(&'static str),
+    OneOf(&'static [&'static str]),
     /// Something that can't be guessed.
     Other,
 }
 
-/// By the name that help gives a value.
-fn takes(arg_name: &str) -> Takes {
-    match arg_name {
-        "FILE" | "INPUT" => Takes::File,
-        "DIR" => Takes::Folder,
-        "NAME" | "TASK" | "STEP" | "WHAT" => Takes::Task,
-        "WHEN" => Takes::Words("auto always never"),
-        "MODE" => Takes::Words("batch off"),
-        "SHELL" => Takes::Words("bash zsh fish tasks"),
-        _ => Takes::Other,
+impl Takes {
+    /// By the name that help gives the value.
+    fn of(arg_name: &str) -> Takes {
+        match arg_name {
+            "FILE" | "INPUT" => Takes::File,
+            "DIR" => Takes::Folder,
+            "NAME" | "TASK" | "STEP" | "WHAT" => Takes::Task,
+            "WHEN" => Takes::OneOf(&["auto", "always", "never"]),
+            "MODE" => Takes::OneOf(&["batch", "off"]),
+            "FORMAT" => Takes::OneOf(&["text", "dot", "mermaid", "json"]),
+            "SHELL" => Takes::OneOf(&["bash", "zsh", "fish"]),
+            _ => Takes::Other,
+        }
     }
 }
 
-/// The name of an option's value and what it is; `None` for a switch.
-fn value<'a>(flag: &FlagInfo<'a>) -> Option<(&'a str, Takes)> {
+/// The words before the cursor, understood as far as they can be.
+#[derive(Default)]
+struct Typed<'c> {
+    /// The option whose value comes next.
+    pending: Option<&'c FlagInfo<'static>>,
+    /// Arguments that are no options.
+    positionals: usize,
+    /// After `--` nothing is an option.
+    only_positionals: bool,
+    tasks: TaskSource,
+}
+
+/// Candidates for the last of `words`, which leave out the program's name.
+pub(super) fn answer(
+    known: &CommandLine,
+    shell: Shell,
+    words: &[OsString],
+    tasks: impl Fn(&TaskSource) -> Vec<String>,
+) -> String {
+    let words: Vec<_> = words.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+    let mut words: Vec<&str> = words.iter().map(String::as_str).collect();
+    if shell == Shell::Bash {
+        join_values(&mut words);
+    }
+    let current = words.pop().unwrap_or_default();
+    let named = words.first().and_then(|first| known.find(first));
+    let Some(command) = named.or_else(|| known.find(DEFAULT)) else { return String::new() };
+    let typed = Typed::read(command, &words[usize::from(named.is_some())..]);
+
+    let mut lines = Vec::new();
+    let mut value = |takes, prefix: &str| match takes {
+        Takes::File => lines.push(FILES.to_owned()),
+        Takes::Folder => lines.push(FOLDERS.to_owned()),
+        Takes::Task => {
+            lines.extend(tasks(&typed.tasks).iter().map(|task| format!("{prefix}{task}\t")));
+        }
+        Takes::OneOf(words) => {
+            lines.extend(words.iter().map(|word| format!("{prefix}{word}\t")));
+        }
+        Takes::Other => {}
+    };
+    if let Some(flag) = typed.pending {
+        value(takes(flag), "");
+    } else if !typed.only_positionals && current.starts_with('-') {
+        match current.split_once('=') {
+            Some((name, _)) => {
+                let flag = by_name(command, name.trim_start_matches('-'));
+                value(flag.map_or(Takes::Other, takes), &format!("{name}="));
+            }
+            None => options(command, current, &mut lines),
+        }
+    } else {
+        let places: Vec<_> = command.positionals.iter().filter(|place| !place.hidden).collect();
+        // The last place may be taken by any number of words.
+        if let Some(place) = places.get(typed.positionals).or(places.last()) {
+            value(Takes::of(place.name), "");
+        }
+        // The first word is a command, or already belongs to the default one.
+        if words.is_empty() {
+            lines.extend(
+                known
+                    .commands
+                    .iter()
+                    .map(|known| format!("{}\t{}", known.name, known.command.description)),
+            );
+        }
+    }
+    lines.iter().map(|line| format!("{line}\n")).collect()
+}
+
+impl<'c> Typed<'c> {
+    fn read(command: &'c CommandInfoWithArgs, words: &[&str]) -> Typed<'c> {
+        let mut typed = Typed::default();
+        for word in words {
+            if let Some(flag) = typed.pending.take() {
+                typed.note(flag, word);
+            } else if typed.only_positionals || *word == "-" || !word.starts_with('-') {
+                typed.positionals += 1;
+            } else if *word == "--" {
+                typed.only_positionals = true;
+            } else {
+                typed.option(command, word);
+            }
+        }
+        typed
+    }
+
+    fn option(&mut self, command: &'c CommandInfoWithArgs, word: &str) {
+        let name = word.strip_prefix("--").unwrap_or(&word[1..]);
+        let (name, value) =
+            name.split_once('=').map_or((name, None), |(name, value)| (name, Some(value)));
+        if let Some(flag) = by_name(command, name) {
+            match value {
+                Some(value) => self.note(flag, value),
+                None => self.pending = Some(flag).filter(|flag| takes_value(flag)),
+            }
+        } else if !word.starts_with("--") {
+            // `-kj` needs a value, `-j8` has it.
+            let flag = |letter| command.flags.iter().find(|flag| flag.short == Some(letter));
+            let letter = name.char_indices().find_map(|(at, letter)| {
+                flag(letter).filter(|flag| takes_value(flag)).map(|flag| (at + 1, flag))
+            });
+            self.pending = letter.filter(|(at, _)| *at == name.len()).map(|(_, flag)| flag);
+        }
+    }
+
+    fn note(&mut self, flag: &FlagInfo<'_>, value: &str) {
+        match flag.long {
+            "--manifest" => self.tasks.manifest = Some(expanded(value)),
+            "--db" => self.tasks.db = Some(expanded(value)),
+            _ => {}
+        }
+    }
+}
+
+/// bash splits words at `=`: `--color=al` comes as three words. Without the `=` they mean the same.
+fn join_values(words: &mut Vec<&str>) {
+    for at in (1..words.len()).rev() {
+        if words[at] == "=" && words[at - 1].starts_with('-') {
+            // At the cursor, the `=` stands for a value that is still empty.
+            if at + 1 == words.len() {
+                words[at] = "";
+            } else {
+                words.remove(at);
+            }
+        }
+    }
+}
+
+/// A path as the shell would pass it: shells send words as they were typed.
+fn expanded(path: &str) -> PathBuf {
+    match (path.strip_prefix("~/"), std::env::var_os("HOME")) {
+        (Some(rest), Some(home)) => PathBuf::from(home).join(rest),
+        _ => PathBuf::from(path),
+    }
+}
+
+fn takes(flag: &FlagInfo<'_>) -> Takes {
     match flag.kind {
-        FlagInfoKind::Switch => None,
-        FlagInfoKind::Option { arg_name } => Some((arg_name, takes(arg_name))),
+        FlagInfoKind::Switch => Takes::Other,
+        FlagInfoKind::Option { arg_name } => Takes::of(arg_name),
     }
 }
 
-/// The options of a command that are told of.
-fn options(command: &CommandInfoWithArgs) -> impl Iterator<Item = &FlagInfo<'static>> {
-    command.flags.iter().filter(|flag| !flag.hidden)
+/// The options of a command, with as many dashes as were typed.
+fn options(command: &CommandInfoWithArgs, current: &str, lines: &mut Vec<String>) {
+    let has_one_dash = current.len() > 1 && !current.starts_with("--");
+    for flag in command.flags.iter().filter(|flag| !flag.hidden) {
+        let long = if has_one_dash { &flag.long[1..] } else { flag.long };
+        let about = summary(flag);
+        lines.push(format!("{long}\t{about}"));
+        if let Some(letter) = flag.short {
+            lines.push(format!("-{letter}\t{about}"));
+        }
+    }
 }
 
-/// What fits beside a word of an option's description: the part before the first semicolon.
-fn short<'a>(flag: &FlagInfo<'a>) -> &'a str {
+/// What fits beside an option: its description up to the first semicolon outside parentheses.
+fn summary<'a>(flag: &FlagInfo<'a>) -> &'a str {
     if flag.long == "--help" {
         return "print help";
     }
     let mut depth = 0;
-    for (at, c) in flag.description.char_indices() {
+    let end = flag.description.char_indices().find(|(_, c)| {
         match c {
             '(' => depth += 1,
             ')' => depth -= 1,
-            ';' if depth == 0 => return &flag.description[..at],
             _ => {}
         }
-    }
-    flag.description
-}
-
-/// The script for a shell. Empty for [`Shell::Tasks`], who is told names instead.
-pub(super) fn script(shell: Shell, commands: &[SubCommandInfo]) -> String {
-    match shell {
-        Shell::Bash => bash::script(commands),
-        Shell::Zsh => zsh::script(commands),
-        Shell::Fish => fish::script(commands),
-        Shell::Tasks => String::new(),
-    }
+        *c == ';' && depth == 0
+    });
+    end.map_or(flag.description, |(at, _)| &flag.description[..at])
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use argh::ArgsInfo as _;
 use serde_json::Value;
-use task_pipeline::cli::Invocation;
+use task_pipeline::commands::Invocation;
 
 /// Where they lie, `NAME.json` each.
 pub(crate) fn folder() -> PathBuf {

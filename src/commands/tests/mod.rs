@@ -1,6 +1,12 @@
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::{Path, PathBuf};
+//! The command line as users type it.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
+
+use super::cat::CatArgs;
+use super::run::RunArgs;
+use super::status::StatusArgs;
 use super::*;
 
 /// What the words of a line ask for, the programme's name left out.
@@ -9,7 +15,7 @@ fn asked(line: &str) -> Result<Invocation, EarlyExit> {
     parse(std::iter::once("task-pipeline".into()).chain(words))
 }
 
-fn run(line: &str) -> Run {
+fn run(line: &str) -> RunArgs {
     match asked(line) {
         Ok(Invocation::Run(run)) => run,
         other => panic!("{line}: {other:?}"),

@@ -1,5 +1,6 @@
-//! Words that argh must not look at: it takes only UTF-8, takes what begins with `-` for an option
-//! and the word `help` for a request. Such a word goes through it as a token that spells the bytes.
+//! Words that argh must not see: it accepts only UTF-8, takes anything that begins with `-` for an
+//! option, and the word `help` for a request. Such a word travels through argh as a token that spells
+//! its bytes.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
@@ -7,12 +8,12 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use crate::text;
 
-/// First character of a token, from Unicode's private area. A word that really begins with it becomes
-/// a token too, so that no word is taken for one.
+/// First character of a token, from Unicode's private use area. A word that really begins with it
+/// becomes a token too, so no word is mistaken for one.
 const MARK: char = '\u{f8ff}';
 
-/// A word as argh may see it.
-pub(super) fn hide(word: &OsStr) -> String {
+/// The word in a form that is safe to pass to argh.
+pub(super) fn encode(word: &OsStr) -> String {
     match word.to_str() {
         Some(text) if text != "help" && !text.starts_with(['-', MARK]) => text.to_owned(),
         _ => {
@@ -25,8 +26,8 @@ pub(super) fn hide(word: &OsStr) -> String {
     }
 }
 
-/// The word that was hidden.
-pub(super) fn reveal(word: &str) -> OsString {
+/// The word that [`encode`] was given.
+pub(super) fn decode(word: &str) -> OsString {
     let Some(digits) = word.strip_prefix(MARK) else {
         return word.into();
     };
@@ -35,7 +36,7 @@ pub(super) fn reveal(word: &str) -> OsString {
     OsString::from_vec(pairs.map(|pair| nibble(pair[0]) << 4 | nibble(pair[1])).collect())
 }
 
-/// The word that was hidden, for a message.
+/// The word that [`encode`] was given, escaped for a message.
 pub(super) fn printable(word: &str) -> String {
-    text::printable(reveal(word).as_bytes()).into_owned()
+    text::printable(decode(word).as_bytes()).into_owned()
 }

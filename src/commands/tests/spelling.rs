@@ -91,16 +91,16 @@ fn words_that_are_not_utf8_survive() {
 fn every_command_is_read() {
     let plan = asked("plan -manifest M --json -B in");
     let Ok(Invocation::Plan(plan)) = plan else { panic!("{plan:?}") };
-    let run = Run::from(plan);
+    let run = plan.as_run();
     assert!(run.dry_run && run.json && run.always);
     assert_eq!(run.inputs, paths(&["in"]));
-    let status = Status { db: "D".into(), runs: 2, json: true };
+    let status = StatusArgs { db: "D".into(), runs: 2, json: true };
     assert_eq!(asked("status -db D -json -runs=2"), Ok(Invocation::Status(status)));
     let log = asked("log -attempt 2 count/a.txt");
     let Ok(Invocation::Log(log)) = log else { panic!("{log:?}") };
     assert_eq!((log.attempt.map(|n| n.get()), log.step), (Some(2), Some("count/a.txt".into())));
     assert!(asked("log --failed").is_ok());
-    let cat = Cat { db: "./db".into(), what: vec!["total".into(), "-x/y".into()] };
+    let cat = CatArgs { db: "./db".into(), what: vec!["total".into(), "-x/y".into()] };
     assert_eq!(asked("cat total -- -x/y"), Ok(Invocation::Cat(cat)));
     let export = asked("export total --to out --partial");
     let Ok(Invocation::Export(export)) = export else { panic!("{export:?}") };

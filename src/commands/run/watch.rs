@@ -1,23 +1,36 @@
-//! `watch`: runs, and runs again when something that a run reads has changed.
+//! `watch`, which is `run --watch`: runs, and runs again whenever something that a run reads changes.
 
-use crate::cli::Run;
+use crate::cli::Alias;
 use crate::error::{Error, OrIo as _, Result};
 use crate::progress::{Event, Hush, Lines, Loudness, Paint, Progress as _};
 use crate::run;
 use crate::watch::Watcher;
 
-/// Runs until it is ended.
-pub(super) fn watch(args: &Run) -> Result<u8> {
+use super::RunArgs;
+
+pub(in crate::commands) const WATCH: Alias = Alias {
+    name: "watch",
+    of: "run",
+    switch: "--watch",
+    description: "Run, and run again whenever an input, one of `files` or the manifest changes.",
+    notes: &[
+        "A round that finds nothing to do says nothing. A manifest with mistakes is waited for: they are \
+         shown, and the next change of it is tried. Ctrl-C ends.",
+    ],
+};
+
+/// Runs until a signal, or an error that no change of a file can cure.
+pub(super) fn watch(args: &RunArgs) -> Result<u8> {
     crate::sys::ignore_tty_stops().or_io("set up", "signals")?;
     run::die_when_idle()?;
-    let mut options = super::run::options(args)?;
+    let mut options = args.options()?;
     let mut cause = None;
     let mut was_trouble = false;
     loop {
         let is_first = cause.is_none();
         // Before anything is read, so that what changes meanwhile is not missed.
         let mut watcher = Watcher::new(run::reads(&options))?;
-        let mut progress = Hush::new(Box::new(super::run::audience(args)?), cause.take());
+        let mut progress = Hush::new(Box::new(args.audience()?), cause.take());
         if std::mem::take(&mut was_trouble) {
             // That it is over is news, even if there is nothing to do.
             progress.speak();
@@ -39,11 +52,11 @@ pub(super) fn watch(args: &Run) -> Result<u8> {
                 options.always = false;
             }
             Err(error) if is_final(&error, is_first) => {
-                return Err(super::run::hint(error, &options.inputs));
+                return Err(super::hint(error, &options.inputs));
             }
             Err(error) => {
                 was_trouble = true;
-                super::complain(&error.to_string());
+                super::super::complain(&error.to_string());
             }
         }
         if has_spoken {

@@ -1,0 +1,67 @@
+//! `completions`: what a shell loads to complete command lines, and what that asks for afterwards.
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use argh::{ArgsInfo, FromArgs};
+
+use crate::cli::values::{bytes, default_db};
+use crate::cli::{Shell, TaskSource};
+use crate::db::{self, Db};
+use crate::error::{Result, exit};
+use crate::manifest::Manifest;
+
+use super::run::DEFAULT_MANIFEST;
+use super::{Command, answer, command_line};
+
+/// Print what a shell needs to complete the words of a command line.
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
+#[argh(subcommand, name = "completions")]
+#[argh(
+    note = "bash: source <(task-pipeline completions bash), for instance in ~/.bashrc. zsh: into a file _task-pipeline \
+    in a folder of $fpath. fish: into ~/.config/fish/completions/task-pipeline.fish."
+)]
+pub struct CompletionsArgs {
+    /// complete the WORDs instead, for the script of the shell
+    #[argh(switch, hidden_help)]
+    pub words: bool,
+
+    /// bash, zsh or fish
+    #[argh(positional, arg_name = "SHELL")]
+    pub shell: Shell,
+
+    /// the words of a command line without the program's name; the last one is at the cursor
+    #[argh(positional, arg_name = "WORD", from_str_fn(bytes), hidden_help)]
+    pub line: Vec<OsString>,
+}
+
+impl Command for CompletionsArgs {
+    fn check(&self) -> std::result::Result<(), &'static str> {
+        match self.words || self.line.is_empty() {
+            true => Ok(()),
+            false => Err("`completions` takes one SHELL"),
+        }
+    }
+
+    fn execute(&self) -> Result<u8> {
+        if self.words {
+            let told = command_line().complete(self.shell, &self.line, tasks);
+            answer::write(|out| out.write_all(told.as_bytes()))?;
+        } else {
+            answer::write(|out| out.write_all(self.shell.script().as_bytes()))?;
+        }
+        Ok(exit::OK)
+    }
+}
+
+/// The names of the tasks, as far as they can be found: somebody is typing, and an error would not help.
+fn tasks(source: &TaskSource) -> Vec<String> {
+    let manifest = source.manifest.as_deref().unwrap_or(Path::new(DEFAULT_MANIFEST));
+    if let Ok(manifest) = Manifest::read(manifest) {
+        return manifest.tasks.into_iter().map(|task| task.name).collect();
+    }
+    let db = source.db.clone().unwrap_or_else(default_db);
+    let known = Db::open_read_only(&db).and_then(|db| db::known_tasks(&db.lock()));
+    let present = known.unwrap_or_default().into_iter().filter(|task| task.present);
+    present.map(|task| task.name).collect()
+}

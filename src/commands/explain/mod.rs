@@ -1,0 +1,527 @@
+//! `explain`: why a step ran, will run or didn't, and what differs from the time before.
+
+mod differences;
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use argh::{ArgsInfo, FromArgs};
+use rusqlite::Connection;
+use serde::Serialize;
+
+use crate::attempt::StepState;
+use crate::cli::values::{bytes, default_db, path};
+use crate::db::{self, AttemptOfRun, Db, StepFacts, StepRow, TaskFacts};
+use crate::error::{Result, exit};
+use crate::ids::{RecipeId, RunId, StepId};
+use crate::recipe::Recipe;
+use crate::text::{self, printable, printable_line, size};
+
+use super::answer::SizedObject;
+use super::{Command, answer};
+use differences::{Field, Present};
+
+/// Steps that made an input and are named.
+const MAKERS: usize = 5;
+
+/// Say why a step ran, didn't run, or will run: what differs from the time before.
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
+#[argh(subcommand, name = "explain")]
+#[argh(
+    note = "With --manifest, what is recorded is compared with the manifest as it is now as well."
+)]
+pub struct ExplainArgs {
+    /// where results are kept; ./db if not given
+    #[argh(option, arg_name = "DIR", from_str_fn(path), default = "default_db()")]
+    pub db: PathBuf,
+
+    /// the tasks as they are now, in TOML; none if not given
+    #[argh(option, arg_name = "FILE", from_str_fn(path))]
+    pub manifest: Option<PathBuf>,
+
+    /// as JSON
+    #[argh(switch)]
+    pub json: bool,
+
+    /// a step: its id or TASK/INPUT_NAME; or a TASK
+    #[argh(positional, arg_name = "STEP", from_str_fn(bytes))]
+    pub step: OsString,
+}
+
+impl Command for ExplainArgs {
+    fn db(&self) -> &Path {
+        &self.db
+    }
+
+    fn execute(&self) -> Result<u8> {
+        let db = Db::open_read_only(&self.db)?;
+        let conn = db.lock();
+        let word = self.step.as_bytes();
+        let is_task = !word.contains(&b'/') && !word.iter().all(u8::is_ascii_digit);
+        let mut explanation = if is_task {
+            of_task(&conn, &String::from_utf8_lossy(word))?
+        } else {
+            // Of several steps of one name the live one comes first, then the newest.
+            let step = db::find_steps(&conn, word)?.swap_remove(0);
+            of_step(&conn, step)?
+        };
+        if let Some(manifest) = &self.manifest {
+            let recorded = explanation.recorded(&conn)?;
+            explanation.present =
+                Some(Present::read(manifest, &explanation.task, recorded.as_ref())?);
+        }
+        drop(conn);
+        if self.json {
+            answer::json(&ExplanationAnswer::of(&explanation))?;
+        } else {
+            answer::write(|out| explanation.text(out))?;
+        }
+        Ok(exit::OK)
+    }
+}
+
+/// What came of the question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Ran(RunId),
+    WillRun,
+    /// In the last run.
+    DidNotRun(RunId),
+    /// It belongs to an earlier manifest or to earlier inputs.
+    IsHistory,
+}
+
+impl Verdict {
+    fn word(self) -> &'static str {
+        match self {
+            Verdict::Ran(_) => "ran",
+            Verdict::WillRun => "will run",
+            Verdict::DidNotRun(_) => "did not run",
+            Verdict::IsHistory => "history",
+        }
+    }
+
+    fn run(self) -> Option<RunId> {
+        match self {
+            Verdict::Ran(run) | Verdict::DidNotRun(run) => Some(run),
+            Verdict::WillRun | Verdict::IsHistory => None,
+        }
+    }
+}
+
+/// What only a step has, not a task.
+struct OfStep {
+    row: StepRow,
+    attempts: Vec<AttemptOfRun>,
+    /// The step that it is compared with: the same one, or the one that it replaced.
+    before: Option<StepRow>,
+    now: SizedObject,
+    was: Option<SizedObject>,
+    makers: Vec<StepRow>,
+    /// Makers that are not named.
+    more_makers: usize,
+    files: Vec<Vec<u8>>,
+}
+
+/// The answer.
+struct Explanation {
+    task: String,
+    step: Option<OfStep>,
+    verdict: Verdict,
+    because: Vec<String>,
+    /// All but the script.
+    fields: Vec<Field>,
+    script_diff: String,
+    present: Option<Present>,
+}
+
+impl Explanation {
+    /// The recipe that the step, or the task, is recorded with.
+    fn recorded(&self, conn: &Connection) -> Result<Option<Recipe>> {
+        let recipe = match &self.step {
+            Some(step) => db::step_facts(conn, step.row.id)?.recipe,
+            None => db::task_facts(conn, db::find_task(conn, &self.task)?)?.recipe,
+        };
+        differences::recipe(conn, recipe)
+    }
+
+    /// `ran in run 3 because script changed`
+    fn sentence(&self) -> String {
+        let because = self.because.join(", and ");
+        match self.verdict {
+            Verdict::Ran(run) => format!("ran in run {run} because {because}"),
+            Verdict::WillRun => format!("will run because {because}"),
+            Verdict::DidNotRun(run) => format!("did not run in run {run} because {because}"),
+            Verdict::IsHistory => format!("is history because {because}"),
+        }
+    }
+
+    fn text(&self, out: &mut dyn Write) -> std::io::Result<()> {
+        let name = match &self.step {
+            Some(OfStep { row, .. }) => text::step(row.id.0, &row.task, &row.name),
+            None => format!("task {}", self.task),
+        };
+        writeln!(out, "{name} {}", self.sentence())?;
+        if let Some(step) = &self.step {
+            write_step(step, out)?;
+        }
+        for field in &self.fields {
+            let name = printable(field.name.as_bytes());
+            let shown = |value: &Option<String>| match value {
+                Some(value) => printable(value.as_bytes()).into_owned(),
+                None => "(none)".to_owned(),
+            };
+            match field.is_changed() {
+                false => writeln!(out, "{name}: {}", shown(&field.now))?,
+                true => writeln!(out, "{name}: {} -> {}", shown(&field.before), shown(&field.now))?,
+            }
+        }
+        match self.script_diff.is_empty() {
+            true => writeln!(out, "script: unchanged")?,
+            false => write_diff("script", &self.script_diff, out)?,
+        }
+        let Some(present) = &self.present else { return Ok(()) };
+        let manifest = printable(present.manifest.as_bytes());
+        if !present.has_task {
+            return writeln!(out, "{manifest} has no such task: its steps retire");
+        }
+        if present.changes.is_empty() {
+            return writeln!(out, "{manifest} has the same recipe");
+        }
+        let changes = present.changes.join(", ");
+        let next = match self.verdict {
+            Verdict::IsHistory => "",
+            _ => ", so the next run makes new steps",
+        };
+        writeln!(out, "{manifest} has another recipe: {changes}{next}")?;
+        match present.script_diff.is_empty() {
+            true => Ok(()),
+            false => write_diff("script in the manifest", &present.script_diff, out),
+        }
+    }
+}
+
+/// The answer as JSON.
+#[derive(Serialize)]
+struct ExplanationAnswer<'a> {
+    task: &'a str,
+    /// `None`: a task was asked for.
+    of_step: Option<StepAnswer<'a>>,
+    verdict: &'static str,
+    run: Option<RunId>,
+    because: &'a [String],
+    sentence: String,
+    recipe: Vec<FieldAnswer<'a>>,
+    script_diff: &'a str,
+    /// `None`: no manifest was named.
+    manifest: Option<ManifestAnswer<'a>>,
+}
+
+#[derive(Serialize)]
+struct StepAnswer<'a> {
+    step: StepId,
+    #[serde(rename = "input", serialize_with = "answer::escaped")]
+    name: &'a [u8],
+    state: StepState,
+    live: bool,
+    attempts: Vec<AttemptAnswer>,
+    compared_with: Option<NamedStep<'a>>,
+    works_on: SizedObject,
+    worked_on: Option<SizedObject>,
+    made_by: Vec<NamedStep<'a>>,
+    made_by_more: usize,
+    #[serde(serialize_with = "answer::all_escaped")]
+    files: &'a [Vec<u8>],
+}
+
+#[derive(Serialize)]
+struct AttemptAnswer {
+    number: i64,
+    run: RunId,
+    outcome: &'static str,
+    code: Option<i32>,
+    /// Milliseconds since 1970.
+    started_ms: i64,
+}
+
+#[derive(Serialize)]
+struct NamedStep<'a> {
+    step: StepId,
+    task: &'a str,
+    #[serde(rename = "input", serialize_with = "answer::escaped")]
+    name: &'a [u8],
+}
+
+#[derive(Serialize)]
+struct FieldAnswer<'a> {
+    field: &'a str,
+    before: Option<&'a str>,
+    now: Option<&'a str>,
+    changed: bool,
+}
+
+#[derive(Serialize)]
+struct ManifestAnswer<'a> {
+    /// Its path, made printable.
+    manifest: String,
+    has_task: bool,
+    changes: &'a [String],
+    script_diff: &'a str,
+}
+
+impl ExplanationAnswer<'_> {
+    fn of(explanation: &Explanation) -> ExplanationAnswer<'_> {
+        let fields = explanation.fields.iter().map(|field| FieldAnswer {
+            field: &field.name,
+            before: field.before.as_deref(),
+            now: field.now.as_deref(),
+            changed: field.is_changed(),
+        });
+        let manifest = explanation.present.as_ref().map(|present| ManifestAnswer {
+            manifest: printable(present.manifest.as_bytes()).into_owned(),
+            has_task: present.has_task,
+            changes: &present.changes,
+            script_diff: &present.script_diff,
+        });
+        ExplanationAnswer {
+            task: &explanation.task,
+            of_step: explanation.step.as_ref().map(StepAnswer::of),
+            verdict: explanation.verdict.word(),
+            run: explanation.verdict.run(),
+            because: &explanation.because,
+            sentence: explanation.sentence(),
+            recipe: fields.collect(),
+            script_diff: &explanation.script_diff,
+            manifest,
+        }
+    }
+}
+
+impl StepAnswer<'_> {
+    fn of(step: &OfStep) -> StepAnswer<'_> {
+        let attempts = step.attempts.iter().map(|AttemptOfRun { record, run, .. }| AttemptAnswer {
+            number: record.number,
+            run: *run,
+            outcome: record.outcome.word(),
+            code: record.outcome.code(),
+            started_ms: record.started_ms,
+        });
+        StepAnswer {
+            step: step.row.id,
+            name: &step.row.name,
+            state: step.row.state,
+            live: step.row.live,
+            attempts: attempts.collect(),
+            compared_with: step.before.as_ref().map(NamedStep::of),
+            works_on: step.now,
+            worked_on: step.was,
+            made_by: step.makers.iter().map(NamedStep::of).collect(),
+            made_by_more: step.more_makers,
+            files: &step.files,
+        }
+    }
+}
+
+impl NamedStep<'_> {
+    fn of(step: &StepRow) -> NamedStep<'_> {
+        NamedStep { step: step.id, task: &step.task, name: &step.name }
+    }
+}
+
+/// Explains all steps of a task together.
+fn of_task(conn: &Connection, name: &str) -> Result<Explanation> {
+    let task = db::find_task(conn, name)?;
+    let facts = db::task_facts(conn, task)?;
+    let counts = db::step_counts(conn)?.get(&task).copied().unwrap_or_default();
+    let last = db::last_run(conn)?.unwrap_or_default();
+    let changes = match facts.before {
+        Some(before) => differences::changes(conn, before, facts.recipe)?,
+        None => Vec::new(),
+    };
+    let to_run = counts.pending + counts.failed;
+    let (ok, failed) = facts.last;
+    let verdict = match () {
+        () if !facts.present => Verdict::IsHistory,
+        () if to_run > 0 => Verdict::WillRun,
+        () if ok + failed > 0 => Verdict::Ran(last),
+        () => Verdict::DidNotRun(last),
+    };
+    let is_first = facts.since.is_none() || facts.since == Some(last);
+    let mut because = match verdict {
+        Verdict::IsHistory => vec!["it is no longer in the manifest".to_owned()],
+        Verdict::DidNotRun(_) if counts.live() == 0 => vec!["it has no inputs".to_owned()],
+        Verdict::DidNotRun(_) => vec!["neither its recipe nor its inputs changed".to_owned()],
+        _ if is_first && !changes.is_empty() => changes,
+        _ if is_first && facts.before.is_none() => vec!["the task is new".to_owned()],
+        _ => vec!["some of its inputs are new or changed, or steps of it had failed".to_owned()],
+    };
+    if counts.failed > 0 {
+        because.push(format!("{} of its steps failed last time", counts.failed));
+    }
+    let (fields, script_diff) = differences::fields(conn, facts.before, facts.recipe)?;
+    Ok(Explanation {
+        task: name.to_owned(),
+        step: None,
+        verdict,
+        because,
+        fields,
+        script_diff,
+        present: None,
+    })
+}
+
+fn of_step(conn: &Connection, row: StepRow) -> Result<Explanation> {
+    let facts = db::step_facts(conn, row.id)?;
+    let task = db::task_facts(conn, facts.task)?;
+    let attempts = db::attempts(conn, row.id)?;
+    let born_ms = attempts.first().map_or(i64::MAX, |attempt| attempt.record.started_ms);
+    let before = db::predecessor(conn, &facts, born_ms)?;
+    let changes = match &before {
+        Some(before) => differences::changes(conn, before.recipe, facts.recipe)?,
+        None => Vec::new(),
+    };
+    let last = db::last_run(conn)?.unwrap_or_default();
+    let (verdict, because) = judge(&facts, &task, &row, &attempts, before.as_ref(), changes, last);
+    let object = |object| -> Result<SizedObject> {
+        Ok(SizedObject { object, bytes: db::known_object(conn, &object)? })
+    };
+    let (makers, count) = db::neighbours(conn, row.id, db::Way::Up, MAKERS)?;
+    let files = match makers.is_empty() {
+        true => db::files_of(conn, facts.task, &facts.object)?,
+        false => Vec::new(),
+    };
+    let recipes: (Option<RecipeId>, RecipeId) =
+        (before.as_ref().map(|before| before.recipe), facts.recipe);
+    let (fields, script_diff) = differences::fields(conn, recipes.0, recipes.1)?;
+    let was = before.as_ref().map(|before| object(before.object)).transpose()?;
+    let before = match before {
+        Some(before) => {
+            Some(db::find_steps(conn, before.id.to_string().as_bytes())?.swap_remove(0))
+        }
+        None => None,
+    };
+    let more_makers = count - makers.len();
+    let now = object(facts.object)?;
+    Ok(Explanation {
+        task: row.task.clone(),
+        step: Some(OfStep { row, attempts, before, now, was, makers, more_makers, files }),
+        verdict,
+        because,
+        fields,
+        script_diff,
+        present: None,
+    })
+}
+
+/// The verdict on a step, and its reasons.
+fn judge(
+    facts: &StepFacts,
+    task: &TaskFacts,
+    row: &StepRow,
+    attempts: &[AttemptOfRun],
+    before: Option<&StepFacts>,
+    changes: Vec<String>,
+    last: RunId,
+) -> (Verdict, Vec<String>) {
+    // Why there is such a step at all.
+    let born = || match before {
+        _ if !changes.is_empty() => changes.clone(),
+        Some(before) if before.object != facts.object => vec!["its input changed".to_owned()],
+        Some(_) => vec!["nothing like it was kept".to_owned()],
+        None if facts.name.is_empty() => vec!["the task is new".to_owned()],
+        None => vec!["its input is new".to_owned()],
+    };
+    let was_ok = attempts.iter().any(|attempt| attempt.record.outcome.is_ok());
+    if !facts.live {
+        let why = match task.present {
+            true => "no present input or output asks for it; its results come back if one does",
+            false => "its task is no longer in the manifest",
+        };
+        return (Verdict::IsHistory, vec![why.to_owned()]);
+    }
+    let Some((attempt, earlier)) = attempts.split_last() else {
+        return (Verdict::WillRun, born());
+    };
+    match row.state {
+        StepState::Failed => (Verdict::WillRun, vec!["it failed last time".to_owned()]),
+        StepState::Pending if was_ok => {
+            (Verdict::WillRun, vec!["its results are gone, or it is to run anew".to_owned()])
+        }
+        StepState::Pending => {
+            (Verdict::WillRun, vec!["its last attempt did not succeed".to_owned()])
+        }
+        StepState::Done if attempt.run != last => (
+            Verdict::DidNotRun(last),
+            vec![format!(
+                "recipe and input are as they were in run {}, when it was done",
+                attempt.run
+            )],
+        ),
+        StepState::Done => {
+            let why = match earlier.last() {
+                // The first one within this run tells why, the others are retries.
+                Some(before) if before.run == attempt.run => {
+                    let first = attempts.iter().find(|other| other.run == attempt.run);
+                    let before = attempts.iter().rfind(|other| other.run != attempt.run);
+                    let mut why = match (first, before) {
+                        (Some(_), Some(before)) => again(before, attempt, task),
+                        _ => born(),
+                    };
+                    why.push("an attempt failed, and was made again".to_owned());
+                    why
+                }
+                Some(before) => again(before, attempt, task),
+                None => born(),
+            };
+            (Verdict::Ran(attempt.run), why)
+        }
+    }
+}
+
+/// Why a step that had run ran again in another run.
+fn again(before: &AttemptOfRun, attempt: &AttemptOfRun, task: &TaskFacts) -> Vec<String> {
+    let why = match () {
+        () if !before.record.outcome.is_ok() => format!("it had failed in run {}", before.run),
+        () if attempt.always => "everything was to run anew (-B)".to_owned(),
+        () if !task.cache => "its task has cache = false".to_owned(),
+        () => "what it had made was not there any more".to_owned(),
+    };
+    vec![why]
+}
+
+fn write_step(step: &OfStep, out: &mut dyn Write) -> std::io::Result<()> {
+    for AttemptOfRun { record, run, .. } in &step.attempts {
+        let outcome = &record.outcome;
+        let code = outcome.code().map(|code| format!(" {code}")).unwrap_or_default();
+        let begun = crate::text::utc(record.started_ms);
+        writeln!(out, "attempt {} in run {run}, {begun}: {}{code}", record.number, outcome.word())?;
+    }
+    let shown = |input: &SizedObject| {
+        let size = input.bytes.map_or_else(|| "no longer kept".to_owned(), size);
+        format!("{} ({size})", input.object)
+    };
+    if let Some(before) = &step.before {
+        writeln!(out, "before: {}", text::step(before.id.0, &before.task, &before.name))?;
+    }
+    match &step.was {
+        Some(was) if was.object != step.now.object => {
+            writeln!(out, "input: {}\n  was: {}", shown(&step.now), shown(was))?;
+        }
+        _ => writeln!(out, "input: {}", shown(&step.now))?,
+    }
+    for maker in &step.makers {
+        writeln!(out, "made by {}", text::step(maker.id.0, &maker.task, &maker.name))?;
+    }
+    if step.more_makers > 0 {
+        writeln!(out, "and by {} more", step.more_makers)?;
+    }
+    step.files.iter().try_for_each(|file| writeln!(out, "from the file {}", printable(file)))
+}
+
+fn write_diff(what: &str, diff: &str, out: &mut dyn Write) -> std::io::Result<()> {
+    writeln!(out, "--- {what} before\n+++ {what} now")?;
+    // A script may hold anything; a terminal must not obey it.
+    diff.lines().try_for_each(|line| writeln!(out, "{}", printable_line(line.as_bytes())))
+}

@@ -1,0 +1,65 @@
+//! `init`: a manifest to begin with.
+
+use std::borrow::Cow;
+use std::fs::{self, File};
+use std::io::{ErrorKind, Write as _};
+use std::path::{Path, PathBuf};
+
+use argh::{ArgsInfo, FromArgs};
+
+use crate::cli::values::path;
+use crate::error::{Error, OrIo as _, Result, exit};
+use crate::progress::{Event, Lines, Loudness, Paint, Progress as _};
+use crate::text::{path_bytes, printable};
+
+use super::Command;
+use super::run::DEFAULT_MANIFEST;
+
+/// Runs as it is, and shows what a manifest can say.
+const STARTER: &str = include_str!("starter.toml");
+
+/// Write a manifest to begin with: pipeline.toml, which runs as it is.
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
+#[argh(subcommand, name = "init")]
+pub struct InitArgs {
+    /// where to, made if missing; this folder if not given
+    #[argh(positional, arg_name = "DIR", from_str_fn(path))]
+    pub dir: Option<PathBuf>,
+}
+
+impl Command for InitArgs {
+    fn execute(&self) -> Result<u8> {
+        let dir = self.dir.as_deref().unwrap_or(Path::new("."));
+        fs::create_dir_all(dir).or_io("make the folder", dir)?;
+        let path = match &self.dir {
+            Some(dir) => dir.join(DEFAULT_MANIFEST),
+            None => DEFAULT_MANIFEST.into(),
+        };
+        let shown = printable(path_bytes(&path)).into_owned();
+        let mut file = match File::create_new(&path) {
+            Err(err) if err.kind() == ErrorKind::AlreadyExists => {
+                return Err(Error::Usage(format!(
+                    "`{shown}` is there already and stays as it is; remove it first, or name another folder: \
+                     task-pipeline init DIR"
+                )));
+            }
+            file => file.or_io("make", &path)?,
+        };
+        if let Err(err) = file.write_all(STARTER.as_bytes()) {
+            // Half a manifest would be in the way of the next try.
+            let _ = fs::remove_file(&path);
+            return Err(err).or_io("write", &path);
+        }
+        let how = match &self.dir {
+            Some(dir) => {
+                let dir = printable(path_bytes(dir));
+                let dir = shlex::try_quote(&dir).unwrap_or(Cow::Borrowed(&dir));
+                format!("cd {dir} && task-pipeline")
+            }
+            None => "task-pipeline".to_owned(),
+        };
+        let said = format!("wrote {shown}; run it with: {how}");
+        Lines::new(std::io::stderr(), Loudness::Normal, Paint::Plain).tell(&Event::Note(&said));
+        Ok(exit::OK)
+    }
+}

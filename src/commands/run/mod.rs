@@ -1,0 +1,325 @@
+//! `run`, which is also what is meant when no command is named; and the two commands that are a way to run:
+//! `plan`, which only says what a run would do, and `watch`.
+
+mod plan;
+mod watch;
+
+use std::io::IsTerminal as _;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use argh::{ArgsInfo, FromArgs};
+
+use crate::cli::Color;
+use crate::cli::values::{bytes_of_size, default_db, jobs, name, path};
+use crate::db::Durability;
+use crate::error::{Error, OrIo as _, Result, exit};
+use crate::jobserver;
+use crate::progress::{
+    Bar, Begun, Event, JsonLines, Lines, Loudness, Paint, Progress as _, Several, Trace,
+};
+use crate::run::{self, RunOptions};
+use crate::text::printable;
+
+use super::{Command, command_line};
+pub(super) use plan::PlanArgs;
+pub(super) use watch::WATCH;
+
+/// Bytes that a run leaves free: room to report that space is short, and to go on afterwards.
+const DEFAULT_MIN_FREE: u64 = 64 << 20;
+
+/// How often `--wait` checks whether a file for events is free.
+const POLL: Duration = Duration::from_millis(100);
+
+/// The manifest, if none is named.
+pub(super) const DEFAULT_MANIFEST: &str = "pipeline.toml";
+
+/// Run what has to be run, and keep the results.
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
+#[argh(subcommand, name = "run")]
+#[argh(
+    note = "Without INPUT, a root task that has no `inputs` gets the files of the last run on this database, or, if \
+    there never were any, runs once on an empty file. Steps whose task and input are as before \
+    are not run again."
+)]
+#[argh(example = "task-pipeline -manifest workflow.toml -db ./my-pipeline-db")]
+#[argh(example = "task-pipeline -j8 -k data/*.csv")]
+pub struct RunArgs {
+    /// the tasks, in TOML; pipeline.toml in this folder if not given
+    #[argh(option, arg_name = "FILE", from_str_fn(path))]
+    pub manifest: Option<PathBuf>,
+
+    /// where results are kept, made if missing; ./db if not given
+    #[argh(option, arg_name = "DIR", from_str_fn(path), default = "default_db()")]
+    pub db: PathBuf,
+
+    /// steps to run at once, also --parallel; if not given, the number of CPUs, or, under a make that
+    /// shares its -j, as many as make lets
+    #[argh(option, short = 'j', arg_name = "N", from_str_fn(jobs))]
+    pub jobs: Option<NonZeroUsize>,
+
+    /// after a failure, go on with all that doesn't depend on it
+    #[argh(switch, short = 'k')]
+    pub keep_going: bool,
+
+    /// only say what would be run, and why
+    #[argh(switch, short = 'n')]
+    pub dry_run: bool,
+
+    /// run again whenever an input, one of `files` or the manifest changes, until Ctrl-C
+    #[argh(switch)]
+    pub watch: bool,
+
+    /// run everything anew, even what has not changed
+    #[argh(switch, short = 'B')]
+    pub always: bool,
+
+    /// say nothing but failures
+    #[argh(switch, short = 'q')]
+    pub quiet: bool,
+
+    /// show what the scripts print
+    #[argh(switch, short = 'v')]
+    pub verbose: bool,
+
+    /// run steps of this task only; may be given again
+    #[argh(option, arg_name = "NAME", from_str_fn(name))]
+    pub step: Vec<String>,
+
+    /// forget the files of earlier runs, and use none
+    #[argh(switch)]
+    pub no_inputs: bool,
+
+    /// if another run holds the database or the file for events, wait for its end
+    #[argh(switch)]
+    pub wait: bool,
+
+    /// what survives a power cut: batch (all that was reported done) or off (faster; a kill still
+    /// loses nothing); batch if not given
+    #[argh(option, arg_name = "MODE", from_str_fn(durability), default = "Durability::Batch")]
+    pub durability: Durability,
+
+    /// start no step when less than this is free (512M, 10G); 64M if not given
+    #[argh(option, arg_name = "SIZE", from_str_fn(bytes_of_size), default = "DEFAULT_MIN_FREE")]
+    pub min_free: u64,
+
+    /// allow a database on a network mount, where locks may not hold and a crash may corrupt it
+    #[argh(switch)]
+    pub allow_network_fs: bool,
+
+    /// tell every event as a line of JSON; - is standard output
+    #[argh(option, arg_name = "FILE", from_str_fn(path))]
+    pub events: Option<PathBuf>,
+
+    /// draw what ran when on which worker, for ui.perfetto.dev
+    #[argh(option, arg_name = "FILE", from_str_fn(path))]
+    pub trace: Option<PathBuf>,
+
+    /// colours: auto, always or never; auto if not given
+    #[argh(option, arg_name = "WHEN", default = "Color::Auto")]
+    pub color: Color,
+
+    /// with -n: the plan as JSON
+    #[argh(switch)]
+    pub json: bool,
+
+    /// files for the root tasks, one step each; - is standard input
+    #[argh(positional, arg_name = "INPUT", from_str_fn(path))]
+    pub inputs: Vec<PathBuf>,
+}
+
+impl Command for RunArgs {
+    fn db(&self) -> &Path {
+        &self.db
+    }
+
+    fn check(&self) -> std::result::Result<(), &'static str> {
+        check_inputs(&self.inputs, self.no_inputs)?;
+        let has_event_file = self.events.is_some() || self.trace.is_some();
+        match () {
+            () if self.quiet && self.verbose => {
+                Err("--quiet and --verbose contradict each other: drop one of them")
+            }
+            () if self.watch && self.dry_run => {
+                Err("--watch and --dry-run contradict each other: drop one of them")
+            }
+            () if self.watch && has_event_file => {
+                Err("--events and --trace tell of one run: drop them, or --watch")
+            }
+            () if self.watch && self.inputs.iter().any(|input| input == "-") => {
+                Err("standard input (-) can't be watched: name files")
+            }
+            () if self.json && !self.dry_run => {
+                Err("--json goes with --dry-run: add -n, or ask `status --json` after the run")
+            }
+            () if self.dry_run && has_event_file => {
+                Err("--events and --trace tell of a run: drop them, or --dry-run")
+            }
+            () if self.events.is_some() && self.events == self.trace => {
+                Err("--events and --trace can't share a file: name another one")
+            }
+            () => Ok(()),
+        }
+    }
+
+    fn execute(&self) -> Result<u8> {
+        match () {
+            () if self.dry_run => plan::plan(self, false),
+            // `make -n` runs recipe lines with a `+` too, and we ask for the `+`.
+            () if jobserver::inherited().runs_nothing => plan::plan(self, false),
+            () if self.watch => watch::watch(self),
+            () => run(self),
+        }
+    }
+}
+
+impl RunArgs {
+    /// Who hears of events: the screen, and the files that were asked for.
+    fn audience(&self) -> Result<Several> {
+        let mut audience = Several::default();
+        let stderr = std::io::stderr();
+        let is_terminal = stderr.is_terminal();
+        let has_color = self.color.decide(is_terminal, |name| std::env::var_os(name));
+        let paint = if has_color { Paint::Colored } else { Paint::Plain };
+        let can_draw = is_terminal && std::env::var_os("TERM").is_some_and(|term| term != "dumb");
+        match () {
+            () if self.quiet => audience.add(Lines::new(stderr, Loudness::Quiet, paint)),
+            () if can_draw && !self.verbose => audience.add(Bar::start(paint)?),
+            () => audience.add(Lines::new(stderr, Loudness::Normal, paint)),
+        }
+        if let Some(path) = &self.events {
+            let lines = when_free(self, &mut audience, || JsonLines::open(path))?;
+            audience.add(lines);
+        }
+        if let Some(path) = &self.trace {
+            let trace = when_free(self, &mut audience, || Trace::open(path))?;
+            audience.add(trace);
+        }
+        Ok(audience)
+    }
+
+    /// What the words mean to a run, together with what make says.
+    fn options(&self) -> Result<RunOptions> {
+        let manifest = match &self.manifest {
+            Some(manifest) => manifest.clone(),
+            None => default_manifest()?,
+        };
+        let cpus = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        let make = jobserver::inherited();
+        let no_jobserver = make.out_of_reach.filter(|_| self.jobs.is_none());
+        // With a jobserver there are as many jobs as tokens, and make says how many there are at most. Without
+        // one, only -j1 tells anything: one job is all that may run.
+        let tokens = make.jobs.filter(|jobs| make.jobserver.is_some() || jobs.get() == 1);
+        Ok(RunOptions {
+            manifest,
+            db: self.db.clone(),
+            jobs: self.jobs.or(tokens).unwrap_or(cpus),
+            jobserver: make.jobserver.clone(),
+            no_jobserver: no_jobserver.map(|cure| format!("make's -j is not shared: {cure}")),
+            keep_going: self.keep_going,
+            always: self.always,
+            only: self.step.clone(),
+            inputs: self.inputs.clone(),
+            no_inputs: self.no_inputs,
+            wait: self.wait,
+            durability: self.durability,
+            verbose: self.verbose,
+            min_free: self.min_free,
+            allow_network_fs: self.allow_network_fs,
+        })
+    }
+}
+
+/// What is wrong with the inputs of a run or of a plan.
+fn check_inputs(inputs: &[PathBuf], no_inputs: bool) -> std::result::Result<(), &'static str> {
+    if no_inputs && !inputs.is_empty() {
+        return Err("--no-inputs and an INPUT contradict each other: drop one of them");
+    }
+    if inputs.iter().filter(|input| input.as_os_str() == "-").count() > 1 {
+        return Err("standard input (-) can be read only once: drop all but one `-`");
+    }
+    Ok(())
+}
+
+fn durability(word: &str) -> std::result::Result<Durability, String> {
+    let known = [Durability::Batch, Durability::Off].into_iter();
+    let mut known = known.filter(|durability| durability.as_str() == word);
+    known.next().ok_or_else(|| r#"expected "batch" or "off""#.to_owned())
+}
+
+/// Runs the pipeline once.
+fn run(args: &RunArgs) -> Result<u8> {
+    crate::sys::ignore_tty_stops().or_io("set up", "signals")?;
+    let options = args.options()?;
+    let mut audience = args.audience()?;
+    audience.tell(&Event::Begun(&Begun {
+        manifest: &options.manifest,
+        db: &options.db,
+        jobs: options.jobs.get(),
+        durability: options.durability.as_str(),
+    }));
+    let end = run::run(&options, &mut audience).map_err(|err| hint(err, &options.inputs));
+    let (code, signal) = match &end {
+        Ok(summary) if summary.failed > 0 => (exit::STEPS_FAILED, summary.interrupted),
+        // All results are kept, but an event file or a trace is incomplete.
+        Ok(summary) if audience.has_complained() => (exit::IO, summary.interrupted),
+        Ok(summary) => (exit::OK, summary.interrupted),
+        Err(error) => (error.exit_code(), None),
+    };
+    let error = end.as_ref().err().map(ToString::to_string);
+    audience.tell(&Event::Exits { code, signal, error: error.as_deref() });
+    drop(audience);
+    end?;
+    if let Some(signal) = signal {
+        // Dying of the signal, not merely exiting, tells a calling shell or make to stop too.
+        let _ = signal_hook::low_level::emulate_default_handler(signal);
+    }
+    Ok(code)
+}
+
+/// Opens a file for events; with `--wait` as soon as no other run writes to it.
+fn when_free<T>(args: &RunArgs, audience: &mut Several, open: impl Fn() -> Result<T>) -> Result<T> {
+    let mut told = false;
+    loop {
+        match open() {
+            Err(Error::Taken { path }) if args.wait => {
+                if !told {
+                    let path = printable(path.as_os_str().as_encoded_bytes());
+                    audience
+                        .tell(&Event::Note(&format!("waiting: another run writes to `{path}`")));
+                    told = true;
+                }
+                std::thread::sleep(POLL);
+            }
+            other => return other,
+        }
+    }
+}
+
+/// Adds a suggestion if an input that does not exist looks like a command: one that is misspelt, or that
+/// comes too late on the line.
+fn hint(error: Error, inputs: &[PathBuf]) -> Error {
+    let known = command_line();
+    let command = inputs
+        .iter()
+        .filter(|input| !input.exists())
+        .find_map(|input| known.command_like(input.as_os_str()));
+    match (error, command) {
+        (Error::Usage(text), Some(command)) => {
+            Error::Usage(format!("{text}\ndid you mean the command `{command}`? it comes first"))
+        }
+        (error, _) => error,
+    }
+}
+
+fn default_manifest() -> Result<PathBuf> {
+    let path = Path::new(DEFAULT_MANIFEST);
+    if path.try_exists().or_io("look for", path)? {
+        return Ok(path.to_owned());
+    }
+    Err(Error::Usage(format!(
+        "no manifest: name one with -manifest FILE, or call it `{DEFAULT_MANIFEST}` in this folder; \
+         `task-pipeline init` writes one to begin with"
+    )))
+}

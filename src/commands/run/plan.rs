@@ -1,0 +1,249 @@
+//! `plan`, also `-n`: what a run would do, and why. Changes nothing.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use argh::{ArgsInfo, FromArgs};
+use serde::Serialize;
+
+use crate::cli::Color;
+use crate::cli::values::{default_db, name, path};
+use crate::db::{Durability, Why};
+use crate::error::{Result, exit};
+use crate::progress::{Lines, Loudness, Paint};
+use crate::run::{self, Forecast, TaskForecast};
+
+use super::super::Command;
+use super::super::answer::{self, Answer};
+use super::{RunArgs, check_inputs};
+
+/// Say what a run would do and why, without doing it.
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
+#[argh(subcommand, name = "plan")]
+pub struct PlanArgs {
+    /// the tasks, in TOML; pipeline.toml in this folder if not given
+    #[argh(option, arg_name = "FILE", from_str_fn(path))]
+    pub manifest: Option<PathBuf>,
+
+    /// where results are kept, only read; ./db if not given
+    #[argh(option, arg_name = "DIR", from_str_fn(path), default = "default_db()")]
+    pub db: PathBuf,
+
+    /// as if everything had to be run anew
+    #[argh(switch, short = 'B')]
+    pub always: bool,
+
+    /// plan steps of this task only; may be given again
+    #[argh(option, arg_name = "NAME", from_str_fn(name))]
+    pub step: Vec<String>,
+
+    /// as if there had been no files in earlier runs
+    #[argh(switch)]
+    pub no_inputs: bool,
+
+    /// exit with 3 if there is anything to run
+    #[argh(switch)]
+    pub check: bool,
+
+    /// as JSON
+    #[argh(switch)]
+    pub json: bool,
+
+    /// files for the root tasks, one step each; - is standard input
+    #[argh(positional, arg_name = "INPUT", from_str_fn(path))]
+    pub inputs: Vec<PathBuf>,
+}
+
+impl Command for PlanArgs {
+    fn db(&self) -> &Path {
+        &self.db
+    }
+
+    fn check(&self) -> std::result::Result<(), &'static str> {
+        check_inputs(&self.inputs, self.no_inputs)
+    }
+
+    fn execute(&self) -> Result<u8> {
+        plan(&self.as_run(), self.check)
+    }
+}
+
+impl PlanArgs {
+    /// The run that is asked about.
+    pub(in crate::commands) fn as_run(&self) -> RunArgs {
+        RunArgs {
+            manifest: self.manifest.clone(),
+            db: self.db.clone(),
+            jobs: None,
+            keep_going: false,
+            dry_run: true,
+            watch: false,
+            always: self.always,
+            quiet: false,
+            verbose: false,
+            step: self.step.clone(),
+            no_inputs: self.no_inputs,
+            wait: false,
+            durability: Durability::Batch,
+            min_free: 0,
+            allow_network_fs: true,
+            events: None,
+            trace: None,
+            color: Color::Auto,
+            json: self.json,
+            inputs: self.inputs.clone(),
+        }
+    }
+}
+
+/// Prints what a run would do. With `check`, the exit code tells whether there is anything to do.
+///
+/// # Errors
+/// Those of planning: a manifest with mistakes, a database that can't be read.
+pub(super) fn plan(args: &RunArgs, check: bool) -> Result<u8> {
+    let options = args.options()?;
+    let loudness = if args.quiet { Loudness::Quiet } else { Loudness::Normal };
+    let mut progress = Lines::new(std::io::stderr(), loudness, Paint::Plain);
+    let forecast = run::dry_run(&options, &mut progress)?;
+    answer::give(&Plan::of(&forecast), args.json)?;
+    Ok(if check && !forecast.is_settled() { exit::TO_DO } else { exit::OK })
+}
+
+/// The answer.
+#[derive(Serialize)]
+struct Plan<'a> {
+    tasks: Vec<PlannedTask>,
+    to_run: u64,
+    later: Option<u64>,
+    retired_with_task: u64,
+    settled: bool,
+    #[serde(skip)]
+    forecast: &'a Forecast,
+}
+
+/// Steps of one task.
+#[derive(Serialize)]
+struct PlannedTask {
+    task: String,
+    new: u64,
+    again: u64,
+    reused: u64,
+    retired: u64,
+    reasons: Vec<Reason>,
+    changes: Vec<String>,
+    later: Option<u64>,
+    waits_for_inputs: bool,
+    left_out: bool,
+}
+
+/// Why steps have to run.
+#[derive(Serialize)]
+struct Reason {
+    why: &'static str,
+    steps: u64,
+}
+
+impl Plan<'_> {
+    fn of(forecast: &Forecast) -> Plan<'_> {
+        let task = |task: &TaskForecast| {
+            let reasons =
+                task.reasons.iter().map(|(why, steps)| Reason { why: why.word(), steps: *steps });
+            PlannedTask {
+                task: task.name.clone(),
+                new: task.plan.fresh,
+                again: task.plan.again,
+                reused: task.plan.reused,
+                retired: task.plan.retired,
+                reasons: reasons.collect(),
+                changes: task.changes.clone(),
+                later: task.later,
+                waits_for_inputs: task.plan.waits_for_inputs,
+                left_out: task.is_left_out,
+            }
+        };
+        Plan {
+            tasks: forecast.tasks.iter().map(task).collect(),
+            to_run: forecast.to_run(),
+            later: forecast.later(),
+            retired_with_task: forecast.retired_with_task,
+            settled: forecast.is_settled(),
+            forecast,
+        }
+    }
+}
+
+impl Answer for Plan<'_> {
+    fn text(&self, out: &mut dyn Write) -> std::io::Result<()> {
+        let width =
+            self.forecast.tasks.iter().map(|task| task.name.len()).max().unwrap_or(0).max(4);
+        writeln!(out, "{:width$}  {:>9}  {:>9}  {:>9}  why", "task", "run", "reused", "retired")?;
+        for task in &self.forecast.tasks {
+            let run = match (task.to_run(), task.later) {
+                (known, Some(0)) => known.to_string(),
+                (known, Some(later)) => format!("~{}", known + later),
+                (0, None) => "?".to_owned(),
+                (known, None) => format!("{known} + ?"),
+            };
+            let line = format!(
+                "{:width$}  {run:>9}  {:>9}  {:>9}  {}",
+                task.name,
+                task.plan.reused,
+                task.plan.retired,
+                why(task)
+            );
+            writeln!(out, "{}", line.trim_end())?;
+        }
+        if self.forecast.retired_with_task > 0 {
+            writeln!(
+                out,
+                "{} steps of tasks that are no longer in the manifest retire",
+                self.forecast.retired_with_task
+            )?;
+        }
+        let known = self.forecast.to_run();
+        match self.forecast.later() {
+            Some(0) if self.forecast.is_settled() => {
+                writeln!(out, "0 steps to run: all is up to date")
+            }
+            Some(0) => writeln!(out, "{known} steps to run"),
+            Some(later) => writeln!(out, "{known} steps to run, and ~{later} that come of them"),
+            None => writeln!(out, "{known} steps to run, and what comes of them"),
+        }
+    }
+}
+
+/// `2 new, 1 input changed`
+fn why(task: &TaskForecast) -> String {
+    if task.is_left_out {
+        return "left out by --step".to_owned();
+    }
+    let mut words: Vec<String> = task
+        .reasons
+        .iter()
+        .map(|(why, steps)| match why {
+            Why::New => format!("{steps} new"),
+            Why::Recipe if task.changes.is_empty() => format!("{steps} recipe changed"),
+            Why::Recipe => format!("{steps} {}", task.changes.join(", ")),
+            Why::Input => format!("{steps} input changed"),
+            Why::Failed => format!("{steps} failed last time"),
+            Why::Pending => format!("{steps} pending"),
+            Why::Gone => format!("{steps} results gone"),
+            Why::Forced => format!("{steps} forced"),
+            Why::Uncached => format!("{steps} with cache = false"),
+        })
+        .collect();
+    // Where no step can be named yet, at least what will make them run.
+    let is_named = task.reasons.iter().any(|(why, _)| *why == Why::Recipe);
+    if !is_named && task.later != Some(0) {
+        words.extend(task.changes.iter().cloned());
+    }
+    match task.later {
+        Some(0) => {}
+        _ if task.plan.waits_for_inputs => {
+            words.push("when all that it gathers is done".to_owned())
+        }
+        Some(later) => words.push(format!("~{later} that come of earlier tasks")),
+        None => words.push("what comes of earlier tasks".to_owned()),
+    }
+    words.join(", ")
+}

@@ -1,29 +1,34 @@
-//! What is left to do, by task: numbers, and the leaves read from the database but not yet with a
-//! worker. Unaware of workers, processes and the screen.
+//! What is left to do, by task: numbers, leaves that were read from the database, jobs that are with a worker,
+//! jobs that wait for another try. The one place that counts what is in flight. Unaware of workers, processes
+//! and the screen.
 
-use std::collections::{BTreeSet, HashSet, VecDeque};
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, BinaryHeap, HashSet, VecDeque};
+use std::time::Instant;
 
 use crate::attempt::Verdict;
 use crate::db::{self, Db, Flow, Leaf};
 use crate::error::Result;
 use crate::ids::{StepId, TaskIndex};
 
+use super::message::Job;
+
 /// Leaves read at once.
 const BATCH: usize = 256;
 
-/// What the manifest and the command line say of a task.
+/// What the manifest and the command line allow a task.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Terms {
+pub(super) struct TaskLimits {
     /// Edges to the end of the graph: the lower, the sooner.
     pub(super) height: usize,
     /// At most this many steps at once.
-    pub(super) limit: usize,
+    pub(super) parallel: usize,
     /// Not to be started in this run.
     pub(super) excluded: bool,
 }
 
 struct TaskState {
-    terms: Terms,
+    limits: TaskLimits,
     /// Live steps that have to run, wherever they are.
     pending: u64,
     /// Of these, read from the database: ready, with a worker, or waiting for another try.
@@ -54,18 +59,44 @@ pub(super) struct Backlog {
     due_gathers: BTreeSet<(usize, TaskIndex)>,
     /// Place of each task in the flow's order.
     rank: Vec<usize>,
+    /// Jobs handed out that did not come back.
+    in_flight: usize,
+    /// Jobs that wait for another try, the next one due first.
+    delayed: BinaryHeap<Reverse<Delayed>>,
+    /// Height of the task whose job was handed out last, which is the farthest from the end.
+    last_height: usize,
 }
+
+/// A job that waits for another try, and until when.
+struct Delayed(Instant, Job);
+
+impl Ord for Delayed {
+    fn cmp(&self, other: &Delayed) -> std::cmp::Ordering {
+        (self.0, self.1.leaf.step).cmp(&(other.0, other.1.leaf.step))
+    }
+}
+impl PartialOrd for Delayed {
+    fn partial_cmp(&self, other: &Delayed) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl PartialEq for Delayed {
+    fn eq(&self, other: &Delayed) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+impl Eq for Delayed {}
 
 impl Backlog {
     /// Reads what is left to do: costs as much as there is.
-    pub(super) fn read(db: &Db, flow: &Flow, terms: Vec<Terms>) -> Result<Backlog> {
+    pub(super) fn read(db: &Db, flow: &Flow, limits: Vec<TaskLimits>) -> Result<Backlog> {
         let conn = db.lock();
         let todo = db::todo(&conn)?;
-        let mut tasks = Vec::with_capacity(terms.len());
-        for (task, terms) in flow.tasks.iter().zip(terms) {
+        let mut tasks = Vec::with_capacity(limits.len());
+        for (task, limits) in flow.tasks.iter().zip(limits) {
             let left = todo.get(&task.id).copied().unwrap_or_default();
             tasks.push(TaskState {
-                terms,
+                limits,
                 pending: left.pending,
                 held: 0,
                 in_flight: 0,
@@ -88,6 +119,9 @@ impl Backlog {
             held_steps: HashSet::new(),
             due_gathers: BTreeSet::new(),
             rank,
+            in_flight: 0,
+            delayed: BinaryHeap::new(),
+            last_height: 0,
         };
         for n in 0..backlog.tasks.len() {
             backlog.review(n);
@@ -100,28 +134,71 @@ impl Backlog {
 
     /// Keeps the list of startable tasks true, after every change of a task's numbers.
     fn review(&mut self, n: usize) {
-        let TaskState { terms, pending, held, in_flight, ready, .. } = &self.tasks[n];
+        let TaskState { limits, pending, held, in_flight, ready, .. } = &self.tasks[n];
         let elsewhere = held - ready.len() as u64;
-        if !terms.excluded && *in_flight < terms.limit && *pending > elsewhere {
-            self.startable.insert((terms.height, n));
+        if !limits.excluded && *in_flight < limits.parallel && *pending > elsewhere {
+            self.startable.insert((limits.height, n));
         } else {
-            self.startable.remove(&(terms.height, n));
+            self.startable.remove(&(limits.height, n));
         }
     }
 
-    /// The next leaf to start: of the task nearest to the end of the graph.
-    pub(super) fn next(&mut self, db: &Db, flow: &Flow) -> Result<Option<(TaskIndex, Leaf)>> {
+    /// Hands out the next job to start, if there is one: a retry that is due, or else a leaf of the task nearest
+    /// to the end of the graph.
+    pub(super) fn next(&mut self, db: &Db, flow: &Flow) -> Result<Option<Job>> {
+        let job = match self.pop_due(Instant::now()) {
+            Some(job) => Some(job),
+            None => self.next_leaf(db, flow)?,
+        };
+        if let Some(job) = &job {
+            self.mark_in_flight(job.task);
+        }
+        Ok(job)
+    }
+
+    fn pop_due(&mut self, now: Instant) -> Option<Job> {
+        let Reverse(Delayed(due, job)) = self.delayed.peek()?;
+        let task = &self.tasks[job.task.0];
+        if *due > now || task.in_flight >= task.limits.parallel {
+            return None;
+        }
+        self.delayed.pop().map(|Reverse(Delayed(_, job))| job)
+    }
+
+    fn next_leaf(&mut self, db: &Db, flow: &Flow) -> Result<Option<Job>> {
         while let Some(&(height, n)) = self.startable.first() {
             if self.tasks[n].ready.is_empty() {
                 self.read_leaves(db, flow, n)?;
             }
             if let Some(leaf) = self.tasks[n].ready.pop_front() {
-                return Ok(Some((TaskIndex(n), leaf)));
+                return Ok(Some(Job { task: TaskIndex(n), leaf, tried: 0 }));
             }
             // Its numbers promised a leaf that the database doesn't have: don't ask for ever.
             self.startable.remove(&(height, n));
         }
         Ok(None)
+    }
+
+    fn mark_in_flight(&mut self, task: TaskIndex) {
+        self.in_flight += 1;
+        self.last_height = self.tasks[task.0].limits.height;
+        self.tasks[task.0].in_flight += 1;
+        self.review(task.0);
+    }
+
+    fn mark_back(&mut self, task: TaskIndex) {
+        self.in_flight -= 1;
+        self.tasks[task.0].in_flight -= 1;
+    }
+
+    /// Jobs that were handed out and did not come back.
+    pub(super) fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    /// When the next retry is due, if one waits.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        self.delayed.peek().map(|Reverse(Delayed(due, _))| *due)
     }
 
     fn read_leaves(&mut self, db: &Db, flow: &Flow, n: usize) -> Result<()> {
@@ -149,26 +226,19 @@ impl Backlog {
         }
     }
 
-    /// True if another step of a task may be started.
-    pub(super) fn has_room(&self, task: TaskIndex) -> bool {
-        let task = &self.tasks[task.0];
-        task.in_flight < task.terms.limit
-    }
-
-    /// A leaf went to the workers.
-    pub(super) fn started(&mut self, task: TaskIndex) {
-        self.tasks[task.0].in_flight += 1;
-        self.review(task.0);
-    }
-
-    /// An attempt is over and committed.
-    pub(super) fn ended(&mut self, flow: &Flow, task: TaskIndex, step: StepId, verdict: Verdict) {
+    /// A job came back, and its attempt is committed. One that is tried again waits until `due`.
+    pub(super) fn settle(&mut self, flow: &Flow, job: Job, verdict: Verdict, due: Instant) {
+        let task = job.task;
+        self.mark_back(task);
         let state = &mut self.tasks[task.0];
-        state.in_flight -= 1;
-        if verdict != Verdict::TryAgain {
+        if verdict == Verdict::TryAgain {
+            let leaf = Leaf { attempt: job.leaf.attempt + 1, ..job.leaf };
+            let again = Job { task, leaf, tried: job.tried + 1 };
+            self.delayed.push(Reverse(Delayed(due, again)));
+        } else {
             state.pending -= 1;
             state.held -= 1;
-            self.held_steps.remove(&step);
+            self.held_steps.remove(&job.leaf.step);
         }
         if verdict == Verdict::Failed {
             state.failed += 1;
@@ -198,31 +268,33 @@ impl Backlog {
         }
     }
 
-    /// A leaf came back without a result: it is pending as before.
-    pub(super) fn put_back(&mut self, task: TaskIndex, step: StepId) {
-        let state = &mut self.tasks[task.0];
-        state.in_flight -= 1;
+    /// A job came back without a result: its step is pending as before.
+    pub(super) fn put_back(&mut self, job: &Job) {
+        self.mark_back(job.task);
+        let state = &mut self.tasks[job.task.0];
         state.held -= 1;
         state.after = StepId::default();
-        self.held_steps.remove(&step);
-        self.review(task.0);
+        self.held_steps.remove(&job.leaf.step);
+        self.review(job.task.0);
     }
 
-    /// A leaf came back that no worker had taken yet: it is the next one of its task.
-    pub(super) fn recall(&mut self, task: TaskIndex, leaf: Leaf) {
-        self.tasks[task.0].ready.push_front(leaf);
-        self.unsend(task);
+    /// True if one of these tasks is nearer to the end of the graph than the job handed out last.
+    pub(super) fn is_nearer(&self, mut tasks: impl Iterator<Item = TaskIndex>) -> bool {
+        tasks.any(|task| self.tasks[task.0].limits.height < self.last_height)
     }
 
-    /// A leaf came back, and whoever asks keeps it.
-    pub(super) fn unsend(&mut self, task: TaskIndex) {
-        self.tasks[task.0].in_flight -= 1;
-        self.review(task.0);
-    }
-
-    /// Edges from a task to the end of the graph.
-    pub(super) fn height(&self, task: TaskIndex) -> usize {
-        self.tasks[task.0].terms.height
+    /// Jobs came back, in the order in which they were handed out, that no worker had taken yet: they are the
+    /// next ones of their tasks.
+    pub(super) fn recall(&mut self, jobs: Vec<Job>) {
+        for job in jobs.into_iter().rev() {
+            let task = job.task.0;
+            self.mark_back(job.task);
+            match job.tried {
+                0 => self.tasks[task].ready.push_front(job.leaf),
+                _ => self.delayed.push(Reverse(Delayed(Instant::now(), job))),
+            }
+            self.review(task);
+        }
     }
 
     /// More steps of a task have to run.

@@ -19,8 +19,8 @@ use crate::ids::RunId;
 use crate::progress::Commit;
 use crate::store::{Placed, Store};
 
-use super::shared::{Finish, Message};
-use super::slots::Due;
+use super::message::{AttemptReport, Message};
+use super::permits::Due;
 
 /// Completions that are enough for a commit. Each holds a shard's lock, an open file that every script
 /// closes when it is started; so not many more.
@@ -32,18 +32,18 @@ pub(super) const GROUP: usize = 64;
 const PATIENCE: Duration = Duration::from_millis(25);
 
 /// An attempt on its way to the database.
-pub(super) struct Ready {
+pub(super) struct PendingCommit {
     pub(super) completion: Completion,
     /// Keep the objects from gc and in the barrier until the rows are committed.
     pub(super) placed: Vec<Placed>,
-    pub(super) finish: Finish,
+    pub(super) report: AttemptReport,
     /// The task has a limit of steps at once, and this one counts until it is committed.
     pub(super) is_urgent: bool,
 }
 
 #[derive(Default)]
 struct Queue {
-    ready: Vec<Ready>,
+    ready: Vec<PendingCommit>,
     /// When the first of them came.
     since: Option<Instant>,
     /// Something waits for one of them: the next step of a task that runs so many at once, no more.
@@ -86,7 +86,7 @@ impl Committer {
     }
 
     /// Hands in a completion. True if it is the first one that waits.
-    pub(super) fn submit(&self, ready: Ready) -> bool {
+    pub(super) fn submit(&self, ready: PendingCommit) -> bool {
         let mut queue = self.queue();
         queue.is_urgent |= ready.is_urgent;
         queue.ready.push(ready);
@@ -141,19 +141,19 @@ impl Committer {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn commit(&self, group: Vec<Ready>) {
+    fn commit(&self, group: Vec<PendingCommit>) {
         let mut completions = Vec::with_capacity(group.len());
         let mut placed = Vec::new();
-        let mut finishes = Vec::with_capacity(group.len());
+        let mut reports = Vec::with_capacity(group.len());
         let began = Instant::now();
         for ready in group {
             completions.push(ready.completion);
             placed.extend(ready.placed);
-            finishes.push(ready.finish);
+            reports.push(ready.report);
         }
         if self.broken.load(Ordering::Acquire) {
-            for finish in finishes {
-                self.say(Message::Dropped { job: finish.job });
+            for report in reports {
+                self.say(Message::Dropped { job: report.job });
             }
             return;
         }
@@ -164,16 +164,16 @@ impl Committer {
                 }
                 // The objects' guards go now: rows prove them.
                 drop(placed);
-                let steps = finishes.len();
+                let steps = reports.len();
                 let commit = Commit { steps, began, synced, ended: Instant::now() };
-                let ended = finishes.into_iter().zip(completions).collect();
+                let ended = reports.into_iter().zip(completions).collect();
                 self.say(Message::Committed { ended, effects, commit });
             }
             Err(error) => {
                 self.broken.store(true, Ordering::Release);
                 self.say(Message::Broken { job: None, error });
-                for finish in finishes {
-                    self.say(Message::Dropped { job: finish.job });
+                for report in reports {
+                    self.say(Message::Dropped { job: report.job });
                 }
             }
         }

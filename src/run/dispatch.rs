@@ -1,89 +1,63 @@
 //! The dispatcher: the one owner of a run's truth.
 //!
 //! It reads leaf steps out of the database into a bounded channel, nearest to the end of the graph
-//! first, and hears of their ends on an unbounded one (a worker must never wait to report). Only it
-//! decides: what is started, what is tried again, when a gather task may be planned, when to stop.
-//! Only committed steps reach it as done, so what it shows is as durable as was asked for.
+//! first, and hears of their ends on an unbounded one (a worker must never wait to report). It alone decides
+//! what is started next and when a gather task may be planned. Whether a failed attempt is tried again is the
+//! verdict of `attempt::verdict`, which a worker passes before the attempt is committed; whether anything is
+//! started at all is up to the run's `StopSwitch`, which a failure, a signal or a full disk moves on,
+//! wherever it is seen first. Only committed steps reach the dispatcher as done, so what it shows is as
+//! durable as was asked for.
 //!
 //! In the loop nothing returns early: leaving it would abandon running scripts and the ends they are
 //! about to report. Trouble is noted, nothing more is started, and what runs is finished.
 
-mod news;
-
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use crate::db::{self, Durability, Effects};
+use crate::attempt::Verdict;
+use crate::db::{self, Completion, Durability, Effects, Flow};
 use crate::error::{Error, Result};
 use crate::ids::TaskIndex;
-use crate::progress::{Progress, Summary};
+use crate::progress::{Event, Failure, Progress, StepEnded, StepName, StepStarted, Summary};
 use crate::stop::Stop;
 
 use super::backlog::Backlog;
-use super::delayed;
-use super::shared::{Job, Message};
+use super::message::{AttemptReport, Job, Message};
 use super::worker::Engine;
 
-pub(super) struct Dispatcher<'a> {
-    engine: Arc<Engine>,
-    jobs: flume::Sender<Job>,
-    /// The other end of the same channel: to take back what no worker has taken yet.
-    taken_back: flume::Receiver<Job>,
-    messages: flume::Receiver<Message>,
-    progress: &'a mut dyn Progress,
-    keep_going: bool,
-    backlog: Backlog,
-    delayed: delayed::Queue,
-    retry_delay: Vec<Duration>,
-    in_flight: usize,
-    /// Height of the task whose step was sent last, which is the farthest from the end.
-    last_height: usize,
-    presses: usize,
-    trouble: Option<Error>,
-    summary: Summary,
-}
+/// Failures shown again at the end.
+const SHOWN_FAILURES: usize = 100;
 
-/// Everything a dispatcher is made of.
-pub(super) struct Parts<'a> {
+pub(super) struct Dispatcher<'a> {
     pub(super) engine: Arc<Engine>,
     pub(super) jobs: flume::Sender<Job>,
+    /// The other end of the same channel: to take back what no worker has taken yet.
     pub(super) taken_back: flume::Receiver<Job>,
     pub(super) messages: flume::Receiver<Message>,
     pub(super) progress: &'a mut dyn Progress,
-    pub(super) keep_going: bool,
     pub(super) backlog: Backlog,
-    /// By place in the manifest.
-    pub(super) retry_delay: Vec<Duration>,
+    pub(super) outcome: RunOutcome,
 }
 
-impl<'a> Dispatcher<'a> {
-    pub(super) fn new(parts: Parts<'a>) -> Dispatcher<'a> {
-        Dispatcher {
-            engine: parts.engine,
-            jobs: parts.jobs,
-            taken_back: parts.taken_back,
-            messages: parts.messages,
-            progress: parts.progress,
-            keep_going: parts.keep_going,
-            backlog: parts.backlog,
-            delayed: delayed::Queue::default(),
-            retry_delay: parts.retry_delay,
-            in_flight: 0,
-            last_height: 0,
-            presses: 0,
-            trouble: None,
-            summary: Summary::default(),
-        }
-    }
+/// What a dispatcher has heard of so far.
+#[derive(Default)]
+pub(super) struct RunOutcome {
+    pub(super) summary: Summary,
+    /// What stopped us, if it was no failure of a script.
+    pub(super) trouble: Option<Error>,
+    /// Signals that arrived.
+    presses: usize,
+}
 
+impl Dispatcher<'_> {
     /// Runs until nothing is left to start and nothing runs. An error of ours comes with the summary
     /// of what was done in spite of it.
-    pub(super) fn drive(mut self) -> (Summary, Option<Error>) {
+    pub(super) fn drive(mut self) -> RunOutcome {
         loop {
             self.plan_gathers();
-            self.start_delayed();
             self.fill();
-            if self.in_flight == 0 && (self.delayed.is_empty() || !self.engine.stop.may_start()) {
+            let may_retry = self.backlog.next_due().is_some() && self.engine.stop.may_start();
+            if self.backlog.in_flight() == 0 && !may_retry {
                 break;
             }
             self.hear();
@@ -91,22 +65,23 @@ impl<'a> Dispatcher<'a> {
         self.finish()
     }
 
-    fn finish(mut self) -> (Summary, Option<Error>) {
-        self.summary.left = self.backlog.pending();
-        self.summary.waiting = self.backlog.waiting(&self.engine.flow);
-        self.summary.complete = self.summary.left == 0
+    fn finish(self) -> RunOutcome {
+        let RunOutcome { mut summary, trouble, presses } = self.outcome;
+        summary.left = self.backlog.pending();
+        summary.waiting = self.backlog.waiting(&self.engine.flow);
+        summary.complete = summary.left == 0
             && self.backlog.failed() == 0
-            && self.summary.waiting.is_empty()
-            && self.summary.interrupted.is_none()
-            && self.trouble.is_none();
-        (self.summary, self.trouble)
+            && summary.waiting.is_empty()
+            && summary.interrupted.is_none()
+            && trouble.is_none();
+        RunOutcome { summary, trouble, presses }
     }
 
-    /// Sends leaves to the pool until the channel is full or nothing can be started.
+    /// Sends jobs to the pool until the channel is full or nothing can be started.
     fn fill(&mut self) {
         while self.engine.stop.may_start() && !self.jobs.is_full() {
             match self.backlog.next(&self.engine.db, &self.engine.flow) {
-                Ok(Some((task, leaf))) => self.send(Job { task, leaf, tried: 0 }),
+                Ok(Some(job)) => self.send(job),
                 Ok(None) => return,
                 Err(error) => return self.fail(error),
             }
@@ -114,12 +89,9 @@ impl<'a> Dispatcher<'a> {
     }
 
     fn send(&mut self, job: Job) {
-        self.in_flight += 1;
-        self.last_height = self.backlog.height(job.task);
-        self.backlog.started(job.task);
-        if self.jobs.send(job).is_err() {
+        if let Err(flume::SendError(job)) = self.jobs.send(job) {
             // Every worker is gone, which only a bug can do.
-            self.in_flight -= 1;
+            self.backlog.put_back(&job);
             self.fail(Error::Internal("the pool has gone".to_owned()));
         }
     }
@@ -128,38 +100,15 @@ impl<'a> Dispatcher<'a> {
     /// The channel holds enough for a group of commits, so without this a pipeline would be worked
     /// off in broad layers instead of to its end.
     fn make_way_for(&mut self, effects: &Effects) {
-        let heights = effects.pending.iter().map(|&(task, _)| self.backlog.height(task));
-        if heights.min().is_none_or(|nearest| nearest >= self.last_height) {
-            return;
-        }
-        let back: Vec<Job> = self.taken_back.try_iter().collect();
-        let (first_tries, retries): (Vec<Job>, Vec<Job>) =
-            back.into_iter().partition(|job| job.tried == 0);
-        for job in first_tries.into_iter().rev() {
-            self.in_flight -= 1;
-            self.backlog.recall(job.task, job.leaf);
-        }
-        for job in retries {
-            self.in_flight -= 1;
-            self.backlog.unsend(job.task);
-            self.send(job);
+        if self.backlog.is_nearer(effects.pending.iter().map(|&(task, _)| task)) {
+            self.backlog.recall(self.taken_back.try_iter().collect());
         }
     }
 
-    fn start_delayed(&mut self) {
-        let now = Instant::now();
-        while self.engine.stop.may_start() && !self.jobs.is_full() {
-            let backlog = &self.backlog;
-            let Some(job) = self.delayed.pop_due(now, |job| backlog.has_room(job.task)) else {
-                return;
-            };
-            self.send(job);
-        }
-    }
-
-    /// Waits for news and takes all there is.
+    /// Blocks for one message, or until a retry is due, then drains the channel.
     fn hear(&mut self) {
-        let first = match self.delayed.next_due() {
+        let first = match self.backlog.next_due() {
+            // One that is due already waits for room, which only a message can bring.
             Some(due) if self.engine.stop.may_start() && due > Instant::now() => {
                 self.messages.recv_deadline(due).ok()
             }
@@ -173,7 +122,7 @@ impl<'a> Dispatcher<'a> {
     }
 
     fn fail(&mut self, error: Error) {
-        self.trouble.get_or_insert(error);
+        self.outcome.trouble.get_or_insert(error);
         self.stop(Stop::Drain);
     }
 
@@ -218,5 +167,119 @@ impl<'a> Dispatcher<'a> {
         let plan =
             db::plan_gather(&mut engine.db.lock(), &engine.flow, index, placed.hash, placed.size)?;
         Ok(plan.effects)
+    }
+
+    fn take(&mut self, message: Message) {
+        match message {
+            Message::Started { job, worker, at } => {
+                let name = name(&self.engine.flow, &job);
+                self.progress.tell(&Event::Started(&StepStarted { name, worker, at }));
+            }
+            Message::Committed { ended, effects, commit } => {
+                self.progress.tell(&Event::Committed(&commit));
+                self.take_effects(&effects);
+                for (report, completion) in ended {
+                    self.take_attempt(report, &completion);
+                }
+            }
+            Message::Spoilt(objects) => {
+                let why = "a script changed it".to_owned();
+                self.outcome
+                    .summary
+                    .spoilt
+                    .extend(objects.into_iter().map(|object| (object, why.clone())));
+            }
+            Message::Dropped { job } => self.put_back(&job),
+            Message::Broken { job, error } => {
+                if let Some(job) = &job {
+                    self.put_back(job);
+                }
+                self.fail(error);
+            }
+            Message::Signal(signal) => {
+                self.outcome.presses += 1;
+                self.progress.tell(&Event::Interrupted { signal, presses: self.outcome.presses });
+                self.outcome.summary.interrupted.get_or_insert(signal);
+                self.stop(if self.outcome.presses == 1 { Stop::Term } else { Stop::Kill });
+            }
+        }
+    }
+
+    fn take_effects(&mut self, effects: &Effects) {
+        for &(task, pending) in &effects.pending {
+            self.backlog.grow(task, pending);
+            let name = &self.engine.flow.task(task).name;
+            self.progress.tell(&Event::Grown { task, name, pending, revived: 0 });
+        }
+        for &(task, revived) in &effects.revived {
+            self.outcome.summary.revived += revived;
+            let name = &self.engine.flow.task(task).name;
+            self.progress.tell(&Event::Grown { task, name, pending: 0, revived });
+        }
+        self.make_way_for(effects);
+    }
+
+    fn take_attempt(&mut self, report: AttemptReport, completion: &Completion) {
+        let AttemptReport { job, worked, failure, warnings, log } = report;
+        let verdict = completion.verdict;
+        let name = name(&self.engine.flow, &job);
+        for warning in &warnings {
+            let text = format!("step {} ({}): {warning}", name.step, name.task);
+            self.progress.tell(&Event::Warning(&text));
+        }
+        if let Some(log) = &log {
+            self.progress.tell(&Event::Log { step: &name, log });
+        }
+        let again = verdict == Verdict::TryAgain;
+        let ended = StepEnded { name, completion, worked, again };
+        match (verdict, failure) {
+            (Verdict::Done, _) => {
+                self.outcome.summary.done += 1;
+                self.outcome.summary.outputs += completion.outputs.len() as u64;
+                self.progress.tell(&Event::Done(&ended));
+            }
+            (_, Some(failure)) => {
+                self.progress.tell(&Event::Failed(&ended, &failure));
+                if !again {
+                    self.take_failure(failure);
+                }
+            }
+            (_, None) => {}
+        }
+        let due = Instant::now() + self.engine.manifest.tasks[job.task.0].retry_delay;
+        self.backlog.settle(&self.engine.flow, job, verdict, due);
+    }
+
+    fn take_failure(&mut self, failure: Failure) {
+        self.outcome.summary.failed += 1;
+        if self.outcome.summary.failures.len() < SHOWN_FAILURES {
+            self.outcome.summary.failures.push(failure);
+        }
+        // On a full disk it is the disk that failed.
+        if let Err(error) = self.engine.floor.check_now() {
+            self.fail(error);
+        }
+        if !self.engine.keep_going {
+            self.stop(Stop::Drain);
+        }
+    }
+
+    /// A job that ended without a result is pending as before.
+    fn put_back(&mut self, job: &Job) {
+        self.backlog.put_back(job);
+        self.progress.tell(&Event::Dropped(&name(&self.engine.flow, job)));
+    }
+}
+
+fn name<'a>(flow: &'a Flow, job: &'a Job) -> StepName<'a> {
+    let task = flow.task(job.task);
+    StepName {
+        step: job.leaf.step,
+        index: job.task,
+        task: &task.name,
+        input: &job.leaf.name,
+        object: &job.leaf.object,
+        recipe: &task.recipe_hash,
+        attempt: job.leaf.attempt,
     }
 }

@@ -60,12 +60,7 @@ impl Forecast {
 }
 
 /// Adds reasons and guesses to a plan that was just made on this database.
-pub(super) fn forecast(
-    db: &Db,
-    prepared: &Prepared,
-    plan: &Plan,
-    only: &[TaskIndex],
-) -> Result<Forecast> {
+pub(super) fn forecast(db: &Db, prepared: &Prepared, plan: &Plan) -> Result<Forecast> {
     let conn = db.lock();
     let counts = db::step_counts(&conn)?;
     let mut tasks = Vec::with_capacity(plan.tasks.len());
@@ -79,7 +74,7 @@ pub(super) fn forecast(
                 serde_json::from_str(&fields).map_err(|err| Error::Internal(err.to_string()))?;
             changes = prepared.recipes[n].changes(&before);
         }
-        let is_left_out = !only.is_empty() && !only.contains(&TaskIndex(n));
+        let is_left_out = !prepared.only.is_empty() && !prepared.only.contains(&TaskIndex(n));
         tasks.push(TaskForecast {
             name: task.name.clone(),
             plan: *plan,

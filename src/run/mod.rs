@@ -1,29 +1,30 @@
 //! A run, from the manifest to the exit code: the one place that knows tasks, steps, the store, the
-//! database and the screen. Plan, then work.
+//! database and the screen.
+//!
+//! [`run`] has four acts: open, plan, work, close. `prepare` and `scan` find out what there is, `preflight` what
+//! is missing; `session` sets up the threads of the third act: the dispatcher's loop (`dispatch`, with the
+//! `backlog` of what is left to do) and the workers' (`worker`, with the `committer` that writes down what they
+//! did). `permits` limits how many scripts run at once. `forecast` and `reads` answer for a run that doesn't take
+//! place.
 
 mod backlog;
+mod boot_and_mount;
 mod committer;
-mod delayed;
 mod disk;
 mod dispatch;
-mod files;
 mod fingerprint;
 mod forecast;
-mod identity;
-mod ingest;
 mod lock;
+mod message;
+mod permits;
+mod preflight;
 mod prepare;
 mod reads;
-mod report;
-mod revisit;
 mod scan;
-mod shared;
+mod session;
 mod signals;
-mod slots;
 mod sources;
-mod tokens;
 mod walk;
-mod work;
 mod worker;
 
 use std::num::NonZeroUsize;
@@ -31,7 +32,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use crate::db::{self, Applied, Complete, Db, Durability, RunRow};
+use crate::db::{self, Applied, Complete, Db, Durability, Plan, RunRow};
 use crate::error::{Error, OrIo, Result};
 use crate::exec::{Ground, Local, Site};
 use crate::graph::Graph;
@@ -42,6 +43,9 @@ use crate::manifest::Manifest;
 use crate::progress::{Event, Progress, Registered, Summary};
 use crate::proof::Proof;
 use crate::store::{self, Store};
+
+use dispatch::RunOutcome;
+use session::Session;
 
 pub(crate) use disk::explain;
 pub use forecast::{Forecast, TaskForecast};
@@ -100,7 +104,7 @@ pub fn run(options: &RunOptions, progress: &mut dyn Progress) -> Result<Summary>
     run_on(options, &|ground| Ok(Box::new(Local::new(ground)?)), progress)
 }
 
-/// As [`run`], with attempts made elsewhere, or by something that takes no time.
+/// Runs a pipeline as [`run`] does, with attempts made elsewhere, or by something that takes no time.
 ///
 /// # Errors
 /// As for [`run`], and those of opening the place.
@@ -110,69 +114,132 @@ pub fn run_on(
     progress: &mut dyn Progress,
 ) -> Result<Summary> {
     let begun = Instant::now();
-    let manifest = Manifest::read(&options.manifest)?;
-    let graph = Graph::of(&manifest);
-    let only = only(&manifest, &options.only)?;
-    files::check(&manifest, &options.inputs)?;
-
+    let asked = Asked::read(options)?;
     std::fs::create_dir_all(&options.db).or_io("make the database folder", &options.db)?;
-    let db_dir = options.db.canonicalize().or_io("find the database folder", &options.db)?;
-    if !options.allow_network_fs {
-        disk::refuse_network(&db_dir)?;
-    }
-    let lock = RunLock::take(&db_dir, options.wait, progress)?;
-    let run = locked(options, open_site, manifest, graph, &only, &db_dir, begun, progress);
-    drop(lock);
-    run.map_err(|error| disk::explain(error, &db_dir))
+    let dir = options.db.canonicalize().or_io("find the database folder", &options.db)?;
+    let result = run_in(&dir, options, asked, open_site, begun, progress);
+    result.map_err(|error| disk::explain(error, &dir))
 }
 
-/// The run itself; the caller holds the lock.
-#[expect(clippy::too_many_arguments, reason = "until the acts of a run are apart")]
-fn locked(
+/// The four acts of a run: open, plan, work, close.
+fn run_in(
+    dir: &Path,
     options: &RunOptions,
+    asked: Asked,
     open_site: OpenSite<'_>,
-    manifest: Manifest,
-    graph: Graph,
-    only: &[TaskIndex],
-    db_dir: &Path,
     begun: Instant,
     progress: &mut dyn Progress,
 ) -> Result<Summary> {
-    store::prepare(db_dir)?;
-    let db = Arc::new(Db::open(db_dir, options.durability)?);
-    let store = Arc::new(Store::open(db_dir, Arc::clone(&db) as Arc<dyn Proof>)?);
+    let opened = open(dir, options, &asked.manifest, progress)?;
+    let (prepared, plan, run) = match plan(&opened, options, asked, progress)? {
+        Planned::NothingToDo { steps } => {
+            let (reused, wall) = (steps, begun.elapsed());
+            let summary = Summary { reused, wall, complete: true, ..Summary::default() };
+            progress.tell(&Event::Ended(&summary));
+            return Ok(summary);
+        }
+        Planned::Work { prepared, plan, run } => (prepared, plan, run),
+    };
+    let session = Session { opened: &opened, prepared: &prepared, run, options, open_site };
+    let mut outcome = session.drive(progress)?;
+    let summary = &mut outcome.summary;
+    summary.reused = plan.tasks.iter().map(|task| task.reused).sum::<u64>() + summary.revived;
+    summary.wall = begun.elapsed();
+    close(&opened, &prepared, run, outcome, progress)
+}
 
+/// What the command line and the manifest ask for, without a look at the database.
+struct Asked {
+    manifest: Manifest,
+    graph: Graph,
+    /// `--step`; empty: all.
+    only: Vec<TaskIndex>,
+}
+
+impl Asked {
+    /// Reports every mistake that can be found before anything is made.
+    fn read(options: &RunOptions) -> Result<Asked> {
+        let manifest = Manifest::read(&options.manifest)?;
+        let graph = Graph::of(&manifest);
+        let only = only(&manifest, &options.only)?;
+        preflight::check(&manifest, &options.inputs)?;
+        Ok(Asked { manifest, graph, only })
+    }
+}
+
+/// A database folder that belongs to this run.
+struct Opened {
+    db: Arc<Db>,
+    store: Arc<Store>,
+    /// `DB`, absolute.
+    dir: PathBuf,
+    /// Boot and mount: see `boot_and_mount`.
+    boot: String,
+    /// Given back last.
+    _lock: RunLock,
+}
+
+/// First act: the folder is ours, converted if it has to be, and whatever a power cut took is known.
+fn open(
+    dir: &Path,
+    options: &RunOptions,
+    manifest: &Manifest,
+    progress: &mut dyn Progress,
+) -> Result<Opened> {
+    if !options.allow_network_fs {
+        disk::refuse_network(dir)?;
+    }
+    let lock = RunLock::take(dir, options.wait, progress)?;
+    store::prepare(dir)?;
+    let db = Arc::new(Db::open(dir, options.durability)?);
+    let store = Arc::new(Store::open(dir, Arc::clone(&db) as Arc<dyn Proof>)?);
     progress.tell(&Event::Opened {
         manifest: &options.manifest,
         tasks: manifest.tasks.len(),
         db: &options.db,
     });
-    let boot = identity::identity(db_dir)?;
+    let boot = boot_and_mount::boot_and_mount(dir)?;
     let bad = maintain::recover(&db, &store, &boot, options.durability)?;
     if bad > 0 {
         progress.tell(&Event::Warning(&format!(
             "{bad} object(s) did not survive a power cut; what made them runs again"
         )));
     }
-    let mut prepared =
-        Prepared::new(&db, manifest, graph, db_dir, options, Some(&store), progress)?;
+    Ok(Opened { db, store, dir: dir.to_owned(), boot, _lock: lock })
+}
+
+/// What the second act comes to.
+enum Planned {
+    /// All is as the last complete run left it: so many steps.
+    NothingToDo {
+        steps: u64,
+    },
+    Work {
+        prepared: Box<Prepared>,
+        plan: Plan,
+        run: RunId,
+    },
+}
+
+/// Second act: what has to run, written down.
+fn plan(
+    opened: &Opened,
+    options: &RunOptions,
+    asked: Asked,
+    progress: &mut dyn Progress,
+) -> Result<Planned> {
+    let Opened { db, store, dir, boot, .. } = opened;
+    let mut prepared = Prepared::new(db, asked, dir, options, Some(store), progress)?;
     if !options.always
         && let Some(last) = db::complete(&db.lock())?
         && prepared.fingerprint == Some(last.fingerprint)
     {
-        let summary = Summary {
-            reused: last.steps,
-            wall: begun.elapsed(),
-            complete: true,
-            ..Summary::default()
-        };
-        progress.tell(&Event::Ended(&summary));
-        return Ok(summary);
+        return Ok(Planned::NothingToDo { steps: last.steps });
     }
-    let plan = prepared.plan(&db, options, Some(&store))?;
+    let plan = prepared.plan(db, options, Some(store))?;
     let row = RunRow {
         started_ms: now_ms(),
-        boot,
+        boot: boot.clone(),
         pid: std::process::id(),
         durability: options.durability.as_str(),
         manifest: crate::text::path_bytes(&options.manifest).to_vec(),
@@ -202,30 +269,29 @@ fn locked(
         history: &history,
         limits: &limits,
     }));
-    let work = work::Work {
-        db: Arc::clone(&db),
-        store: Arc::clone(&store),
-        db_dir,
-        run,
-        prepared: &prepared,
-        options,
-        only,
-        open_site,
-    };
-    let (mut summary, trouble) = work.drive(progress)?;
-    summary.reused = plan.tasks.iter().map(|task| task.reused).sum::<u64>() + summary.revived;
-    summary.wall = begun.elapsed();
+    Ok(Planned::Work { prepared: Box::new(prepared), plan, run })
+}
+
+/// Fourth act: the run's row says how it ended, and what scripts spoilt is got back.
+fn close(
+    opened: &Opened,
+    prepared: &Prepared,
+    run: RunId,
+    outcome: RunOutcome,
+    progress: &mut dyn Progress,
+) -> Result<Summary> {
+    let RunOutcome { summary, trouble, .. } = outcome;
     let result = match &trouble {
         // After a failed write or fsync a second one may lie: the run stays open, like a killed one.
         Some(Error::Io { .. } | Error::Db { .. }) => None,
         Some(_) => Some("stopped"),
         None if summary.complete => Some("complete"),
         None if summary.interrupted.is_some() => Some("stopped"),
-        None if summary.failed == 0 && !only.is_empty() => Some("partial"),
+        None if summary.failed == 0 && !prepared.only.is_empty() => Some("partial"),
         None => Some("failed"),
     };
-    let closed = result.map_or(Ok(()), |result| close(&db, run, &prepared, &summary, result));
-    let healed = heal(&db, &store, db_dir, &summary, progress);
+    let closed = result.map_or(Ok(()), |result| end_run(opened, run, prepared, &summary, result));
+    let healed = heal(opened, &summary, progress);
     let trouble = trouble.or(closed.err()).or(healed.err());
     progress.tell(&Event::Ended(&summary));
     match trouble {
@@ -235,17 +301,13 @@ fn locked(
 }
 
 /// Gets back what scripts have spoilt through their large inputs.
-fn heal(
-    db: &Db,
-    store: &Store,
-    db_dir: &Path,
-    summary: &Summary,
-    progress: &mut dyn Progress,
-) -> Result<()> {
+fn heal(opened: &Opened, summary: &Summary, progress: &mut dyn Progress) -> Result<()> {
     if summary.spoilt.is_empty() {
         return Ok(());
     }
-    for (object, _, repair) in maintain::get_back(db, store, db_dir, &summary.spoilt)? {
+    for (object, _, repair) in
+        maintain::get_back(&opened.db, &opened.store, &opened.dir, &summary.spoilt)?
+    {
         let text =
             format!("object {object} was spoilt by a script that changed its input: {repair}");
         progress.tell(&Event::Warning(&text));
@@ -253,8 +315,14 @@ fn heal(
     Ok(())
 }
 
-fn close(db: &Db, run: RunId, prepared: &Prepared, summary: &Summary, result: &str) -> Result<()> {
-    let mut conn = db.lock();
+fn end_run(
+    opened: &Opened,
+    run: RunId,
+    prepared: &Prepared,
+    summary: &Summary,
+    result: &str,
+) -> Result<()> {
+    let mut conn = opened.db.lock();
     let complete = match prepared.fingerprint {
         Some(fingerprint) if summary.complete => {
             Some(Complete { fingerprint, steps: db::live_steps(&conn)? })
@@ -267,15 +335,12 @@ fn close(db: &Db, run: RunId, prepared: &Prepared, summary: &Summary, result: &s
 /// Plans without changing anything: the database is opened for reading only, or is one in memory if
 /// there is none.
 pub fn dry_run(options: &RunOptions, progress: &mut dyn Progress) -> Result<Forecast> {
-    let manifest = Manifest::read(&options.manifest)?;
-    let graph = Graph::of(&manifest);
-    let only = only(&manifest, &options.only)?;
-    files::check(&manifest, &options.inputs)?;
+    let asked = Asked::read(options)?;
     let db = Db::open_for_plan(&options.db)?;
     let db_dir = options.db.canonicalize().unwrap_or_else(|_| options.db.clone());
-    let mut prepared = Prepared::new(&db, manifest, graph, &db_dir, options, None, progress)?;
+    let mut prepared = Prepared::new(&db, asked, &db_dir, options, None, progress)?;
     let plan = prepared.plan(&db, options, None)?;
-    forecast::forecast(&db, &prepared, &plan, &only)
+    forecast::forecast(&db, &prepared, &plan)
 }
 
 /// Checks the names of `--step`.

@@ -7,24 +7,25 @@ use std::sync::Arc;
 use crate::db::{self, Accepts, Before, Db, Flow, FlowTask, Inputs, Plan, Registration, TaskRow};
 use crate::error::{Error, Result};
 use crate::graph::Graph;
-use crate::ids::TaskId;
+use crate::ids::{TaskId, TaskIndex};
 use crate::manifest::{Manifest, Task, glob_set};
 use crate::object::{FieldHasher, ObjectHash};
 use crate::progress::{Event, Progress};
 use crate::recipe::Recipe;
 use crate::store::Store;
 
-use super::RunOptions;
-use super::ingest::hash_listed_file;
-use super::scan::{Scanner, Sight, Source};
+use super::scan::{ScanSummary, Scanner, Source, hash_listed_file};
 use super::sources::sources;
+use super::{Asked, RunOptions};
 use crate::text::as_path;
 
 /// A manifest with its rows, its inputs' fingerprints and its wiring: all that decides whether there
 /// is anything to do.
 pub struct Prepared {
-    pub manifest: Manifest,
+    pub manifest: Arc<Manifest>,
     pub graph: Graph,
+    /// `--step`; empty: all.
+    pub(super) only: Vec<TaskIndex>,
     pub flow: Arc<Flow>,
     pub recipes: Vec<Recipe>,
     pub(super) registrations: Vec<Registration>,
@@ -32,7 +33,7 @@ pub struct Prepared {
     /// By place: what each root reads.
     sources: Vec<Vec<Source>>,
     /// By place: what was seen of that; empty once the plan is made.
-    sights: Vec<Sight>,
+    summaries: Vec<ScanSummary>,
     /// By place: fingerprint of the files; `None` if it can't be trusted.
     pub(super) scans: Vec<Option<ObjectHash>>,
     /// Of everything; `None` if a run is due whatever it is.
@@ -45,13 +46,13 @@ impl Prepared {
     /// Looks at everything, changes nothing but the remembered INPUTs. `store` is `None` for a dry run.
     pub(super) fn new(
         db: &Db,
-        manifest: Manifest,
-        graph: Graph,
+        asked: Asked,
         db_dir: &Path,
         options: &RunOptions,
         store: Option<&Store>,
         progress: &mut dyn Progress,
     ) -> Result<Prepared> {
+        let Asked { manifest, graph, only } = asked;
         Inputs::begin(&db.lock())?;
         let mut recipes = Vec::with_capacity(manifest.tasks.len());
         for task in &manifest.tasks {
@@ -75,10 +76,10 @@ impl Prepared {
         let sources = sources(&scanner, &manifest, options, progress)?;
         let flow = Arc::new(flow(&manifest, &graph, &registrations, &rows, &sources, options)?);
         let mut scans = Vec::with_capacity(sources.len());
-        let mut sights = Vec::with_capacity(sources.len());
+        let mut summaries = Vec::with_capacity(sources.len());
         for (task, sources) in manifest.tasks.iter().zip(&sources) {
-            let sight = scanner.look(sources)?;
-            let unmatched = sight.unmatched;
+            let summary = scanner.stat_pass(sources)?;
+            let unmatched = summary.unmatched;
             if unmatched > 0 {
                 let text = format!(
                     "task `{}`: {unmatched} of its `inputs` patterns matched no file",
@@ -86,8 +87,8 @@ impl Prepared {
                 );
                 progress.tell(&Event::Warning(&text));
             }
-            scans.push(Some(sight.fingerprint));
-            sights.push(sight);
+            scans.push(Some(summary.fingerprint));
+            summaries.push(summary);
         }
         let present: HashSet<TaskId> = rows.iter().map(|row| row.id).collect();
         let removed = db::known_tasks(&db.lock())?
@@ -96,14 +97,15 @@ impl Prepared {
             .map(|task| task.id)
             .collect();
         let mut prepared = Prepared {
-            manifest,
+            manifest: Arc::new(manifest),
             graph,
+            only,
             flow,
             recipes,
             registrations,
             rows,
             sources,
-            sights,
+            summaries,
             scans,
             fingerprint: None,
             removed,
@@ -147,15 +149,15 @@ impl Prepared {
         store: Option<&Store>,
     ) -> Result<Plan> {
         let scanner = scanner(db, &self.manifest.dir, &self.db_dir, options, store);
-        let sights = std::mem::take(&mut self.sights);
-        for (n, sight) in sights.iter().enumerate() {
+        let summaries = std::mem::take(&mut self.summaries);
+        for (n, summary) in summaries.iter().enumerate() {
             let (task, row) = (&self.flow.tasks[n], &self.rows[n]);
             let before = row.known.as_ref().and_then(|known| known.scan);
             if task.is_root() && (before.is_none() || before != self.scans[n]) {
-                self.scans[n] = scanner.compare(task.id, &self.sources[n], sight)?;
+                self.scans[n] = scanner.hash_pass(task.id, &self.sources[n], summary)?;
             }
         }
-        drop(sights);
+        drop(summaries);
         self.fingerprint = self.sum();
         // What a task was last planned with counts only while it stays in the manifest: when it left,
         // its steps stopped being live.

@@ -8,7 +8,7 @@ use crate::text::as_path;
 use crate::watch::{Reads, Tree};
 
 use super::RunOptions;
-use super::files::STDIN;
+use super::preflight::STDIN;
 use super::walk::split;
 
 /// A folder with this file is what an export has left.

@@ -1,22 +1,23 @@
-//! What became of the input files since they were last planned. Two passes: the first only looks at
-//! inodes and sums a fingerprint, in 16 bytes a file, and is all that happens when nothing changed; the
-//! second compares with the database and hashes what is new or changed. If no file is new, it need not
-//! look at the disk again: see `revisit`.
+//! What became of the input files since they were last planned. Two passes: the first only takes each file's
+//! stat and sums a fingerprint, in 16 bytes a file, and is all that happens when nothing changed; the second
+//! compares with the database, and hashes, stores and commits what is new or changed. If no file is new, it
+//! need not look at the disk again.
 
 use std::collections::HashSet;
+use std::fs::File;
 use std::num::NonZeroUsize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use crate::db::{Argument, Db, Durability, InputRow, Inputs, Stat};
-use crate::error::{OrIo, Result};
+use crate::db::{self, Argument, Db, Durability, InputRow, Inputs, Stat};
+use crate::error::{Error, OrDb, OrIo, Result};
 use crate::ids::TaskId;
-use crate::object::ObjectHash;
-use crate::store::Store;
-
-use super::fingerprint::{Digest, Fingerprint};
-use super::ingest::{Intake, Suspect};
-use super::walk::{Found, stat_of, walk};
+use crate::object::{ObjectHash, ObjectHasher};
+use crate::store::{Placed, Store};
 use crate::text::{as_path, path_bytes};
+
+use super::boot_and_mount::boot_and_mount;
+use super::fingerprint::{Digest, Fingerprint};
+use super::walk::{Found, stat_of, walk};
 
 /// Where a root's steps come from.
 #[derive(Debug, Clone)]
@@ -43,7 +44,7 @@ pub(super) struct Scanner<'a> {
 }
 
 /// What the first pass saw.
-pub(super) struct Sight {
+pub(super) struct ScanSummary {
     pub(super) fingerprint: ObjectHash,
     /// Patterns that matched no file.
     pub(super) unmatched: u64,
@@ -87,7 +88,7 @@ impl Scanner<'_> {
     }
 
     /// First pass: what a root reads, as far as inodes tell.
-    pub(super) fn look(&self, sources: &[Source]) -> Result<Sight> {
+    pub(super) fn stat_pass(&self, sources: &[Source]) -> Result<ScanSummary> {
         let mut fingerprint = Fingerprint::default();
         let mut files = Vec::new();
         let unmatched = self.each(sources, &mut |path, name, stat, object| {
@@ -98,19 +99,19 @@ impl Scanner<'_> {
             Ok(())
         })?;
         files.sort_unstable();
-        Ok(Sight { fingerprint: fingerprint.finish(), unmatched, files })
+        Ok(ScanSummary { fingerprint: fingerprint.finish(), unmatched, files })
     }
 
     /// Second pass: leaves in the temporary tables what is new, changed or gone. Returns the
     /// fingerprint of what was seen, if no file was too fresh to be trusted.
-    pub(super) fn compare(
+    pub(super) fn hash_pass(
         &self,
         task: TaskId,
         sources: &[Source],
-        sight: &Sight,
+        summary: &ScanSummary,
     ) -> Result<Option<ObjectHash>> {
-        match self.revisit(task, sources, sight)? {
-            Some(trusted) => Ok(trusted.then_some(sight.fingerprint)),
+        match self.revisit(task, sources, summary)? {
+            Some(trusted) => Ok(trusted.then_some(summary.fingerprint)),
             None => self.compare_all(task, sources),
         }
     }
@@ -119,7 +120,7 @@ impl Scanner<'_> {
         let mut fingerprint = Fingerprint::default();
         let mut seen: HashSet<Digest> = HashSet::new();
         let mut known_and_seen = 0;
-        let mut intake = Intake::new(self, task);
+        let mut ingest = Ingest::new(self, task);
         self.each(sources, &mut |path, name, stat, object| {
             fingerprint.add(path, name, &stat);
             if let Some(object) = object {
@@ -142,14 +143,14 @@ impl Scanner<'_> {
                 return Ok(());
             }
             let full = self.dir.join(as_path(path));
-            intake.add(Suspect {
+            ingest.add(ChangedFile {
                 path: path.to_vec(),
                 name: name.to_vec(),
                 full,
                 was_known: known.is_some(),
             })
         })?;
-        let trusted = intake.finish()?;
+        let trusted = ingest.finish()?;
         if known_and_seen < Inputs::count(&self.db.lock(), task)? {
             let conn = self.db.lock();
             let mut vanished = Vec::new();
@@ -187,4 +188,254 @@ impl Scanner<'_> {
         }
         Inputs::found(&conn, task, path, &InputRow { name: name.to_vec(), stat, object })
     }
+
+    /// The second look at input files when none of them is new: then the database knows every path, and the
+    /// disk is asked only for those whose inode the first pass did not see as it was. One changed file of a
+    /// hundred thousand costs a walk over them and a walk over their rows, instead of two and a query each.
+    ///
+    /// As the whole comparison, where that can be spared: whether all files could be trusted. `None`, and
+    /// nothing done, if there are new files, or anything but files.
+    fn revisit(
+        &self,
+        task: TaskId,
+        sources: &[Source],
+        summary: &ScanSummary,
+    ) -> Result<Option<bool>> {
+        if !sources.iter().all(|source| matches!(source, Source::Pattern(_))) {
+            return Ok(None);
+        }
+        let has = |digest| summary.files.binary_search(&digest).is_ok();
+        let mut unknown = summary.files.len();
+        let mut lost: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+        Inputs::each(&self.db.lock(), task, &mut |path: &[u8], row: InputRow| {
+            if has(Digest::of(path, &row.name, &row.stat)) {
+                unknown = unknown.saturating_sub(1);
+            } else {
+                lost.push((path.to_vec(), row.name));
+            }
+        })?;
+        // More new files than there are changed ones in any case.
+        if unknown > lost.len() {
+            return Ok(None);
+        }
+        let (mut changed, mut gone) = (Vec::new(), Vec::new());
+        for (path, name) in lost {
+            let full = self.dir.join(as_path(&path));
+            let stat = std::fs::metadata(&full).ok().map(|metadata| stat_of(&metadata));
+            if stat.is_some_and(|stat| has(Digest::of(&path, &name, &stat))) {
+                unknown = unknown.saturating_sub(1);
+                changed.push(ChangedFile { path, name, full, was_known: true });
+            } else {
+                gone.push(path);
+            }
+        }
+        if unknown > 0 {
+            return Ok(None);
+        }
+        for path in gone {
+            Inputs::gone(&self.db.lock(), task, &path)?;
+        }
+        let mut ingest = Ingest::new(self, task);
+        for file in changed {
+            ingest.add(file)?;
+        }
+        ingest.finish().map(Some)
+    }
+
+    /// Makes objects durable and commits them.
+    pub(super) fn keep(&self, placed: &[Placed]) -> Result<()> {
+        let Some(store) = self.store else { return Ok(()) };
+        match self.durability {
+            Durability::Batch => store.sync(&placed.iter().collect::<Vec<_>>())?,
+            Durability::Off => db::note_unsynced(&self.db.lock(), &boot_and_mount(self.db_dir)?)?,
+        }
+        let objects: Vec<(ObjectHash, u64)> = placed.iter().map(|p| (p.hash, p.size)).collect();
+        db::put_objects(&mut self.db.lock(), &objects)?;
+        for placed in placed {
+            store.note_committed(&placed.hash);
+        }
+        Ok(())
+    }
+
+    /// Hashes and stores changed, several at a time, and meanwhile commits those of the call before:
+    /// the one keeps the processors busy, the other the disk.
+    fn take_all(
+        &self,
+        task: TaskId,
+        changed: Vec<ChangedFile>,
+        before: Vec<(ChangedFile, HashedFile)>,
+    ) -> Result<Vec<(ChangedFile, HashedFile)>> {
+        let share = changed.len().div_ceil(self.jobs.get()).max(1);
+        let taken: Result<Vec<Vec<HashedFile>>> = std::thread::scope(|scope| {
+            let threads: Vec<_> = changed
+                .chunks(share)
+                .map(|part| {
+                    std::thread::Builder::new().spawn_scoped(scope, move || {
+                        part.iter().map(|file| self.hash(&file.full)).collect()
+                    })
+                })
+                .collect();
+            self.note_all(task, before)?;
+            threads
+                .into_iter()
+                .map(|thread| {
+                    thread.or_io("start a thread of", "/proc/self")?.join().unwrap_or_else(|_| {
+                        Err(Error::Internal("hashing an input panicked".to_owned()))
+                    })
+                })
+                .collect()
+        });
+        Ok(changed.into_iter().zip(taken?.into_iter().flatten()).collect())
+    }
+
+    /// Commits the objects of files that were read, and leaves the files in the temporary tables.
+    fn note_all(&self, task: TaskId, all: Vec<(ChangedFile, HashedFile)>) -> Result<()> {
+        let mut placed = Vec::with_capacity(all.len());
+        let mut rows = Vec::with_capacity(all.len());
+        for (file, taken) in all {
+            placed.extend(taken.placed);
+            let row = InputRow { name: file.name, stat: taken.stat, object: taken.object };
+            rows.push((file.path, file.was_known, row));
+        }
+        if !placed.is_empty() {
+            self.keep(&placed)?;
+        }
+        drop(placed);
+        let mut conn = self.db.lock();
+        let tx = conn.transaction().or_db("note input files")?;
+        for (path, was_known, row) in rows {
+            if was_known {
+                Inputs::gone(&tx, task, &path)?;
+            }
+            Inputs::found(&tx, task, &path, &row)?;
+        }
+        tx.commit().or_db("note input files")
+    }
+
+    /// Hashes one file, storing it unless this is a dry run.
+    fn hash(&self, full: &Path) -> Result<HashedFile> {
+        // A file that somebody is writing gives other bytes each time; three looks, then say so.
+        for _ in 0..3 {
+            let mut file = File::open(full).or_io("read input", full)?;
+            let before = stat_of(&file.metadata().or_io("look at input", full)?);
+            let (object, placed) = match self.store {
+                Some(store) => {
+                    let placed = store.put_file(&mut file)?;
+                    (placed.hash, Some(placed))
+                }
+                None => (hash_file(&mut file).or_io("read input", full)?, None),
+            };
+            let mut stat = stat_of(&file.metadata().or_io("look at input", full)?);
+            if stat != before {
+                continue;
+            }
+            let now_ns = super::now_ms().saturating_mul(1_000_000);
+            if now_ns.saturating_sub(stat.ctime_ns) < RACY_NS {
+                stat.mtime_ns = Stat::UNTRUSTED;
+            }
+            return Ok(HashedFile { object, placed, stat });
+        }
+        Err(Error::Usage(format!(
+            "input `{}` changes while it is read; run again when nobody writes to it",
+            full.display()
+        )))
+    }
+}
+
+/// A file whose inode changed less than this before it was hashed may change once more within the same
+/// tick of the file system's clock, and nobody could tell; it is hashed again next time.
+const RACY_NS: i64 = 50_000_000;
+
+/// Files hashed, stored and committed together.
+const CHUNK: usize = 512;
+
+/// A file that has to be hashed.
+struct ChangedFile {
+    pub(super) path: Vec<u8>,
+    pub(super) name: Vec<u8>,
+    pub(super) full: PathBuf,
+    pub(super) was_known: bool,
+}
+
+/// Files being taken in, a chunk at a time.
+struct Ingest<'a> {
+    scanner: &'a Scanner<'a>,
+    task: TaskId,
+    waiting: Vec<ChangedFile>,
+    /// Read, but not committed yet.
+    read: Vec<(ChangedFile, HashedFile)>,
+    trusted: bool,
+}
+
+impl<'a> Ingest<'a> {
+    pub(super) fn new(scanner: &'a Scanner<'a>, task: TaskId) -> Ingest<'a> {
+        Ingest { scanner, task, waiting: Vec::new(), read: Vec::new(), trusted: true }
+    }
+
+    /// One more file.
+    pub(super) fn add(&mut self, file: ChangedFile) -> Result<()> {
+        self.waiting.push(file);
+        if self.waiting.len() < CHUNK { Ok(()) } else { self.advance() }
+    }
+
+    /// Takes in what is left. False if a file is too fresh to be trusted.
+    pub(super) fn finish(mut self) -> Result<bool> {
+        while !(self.waiting.is_empty() && self.read.is_empty()) {
+            self.advance()?;
+        }
+        Ok(self.trusted)
+    }
+
+    fn advance(&mut self) -> Result<()> {
+        let (waiting, read) = (std::mem::take(&mut self.waiting), std::mem::take(&mut self.read));
+        self.read = self.scanner.take_all(self.task, waiting, read)?;
+        self.trusted &= self.read.iter().all(|(_, taken)| taken.is_trusted());
+        Ok(())
+    }
+}
+
+impl HashedFile {
+    /// What the inode says is enough to know the content by, next time.
+    pub(super) fn is_trusted(&self) -> bool {
+        self.stat.mtime_ns != Stat::UNTRUSTED
+    }
+}
+
+/// A file's content and what its inode said of it.
+struct HashedFile {
+    pub(super) object: ObjectHash,
+    pub(super) placed: Option<Placed>,
+    pub(super) stat: Stat,
+}
+
+pub(super) fn hash_file(file: &mut File) -> std::io::Result<ObjectHash> {
+    let mut hasher = ObjectHasher::default();
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        match std::io::Read::read(file, &mut buffer)? {
+            0 => return Ok(hasher.finish()),
+            n => hasher.update(&buffer[..n]),
+        }
+    }
+}
+
+/// What a file is known to hold, if its inode says that it didn't change; otherwise it is hashed.
+pub(super) fn hash_listed_file(db: &Db, full: &Path) -> Result<ObjectHash> {
+    let metadata = std::fs::metadata(full).or_io("look at", full)?;
+    let stat = stat_of(&metadata);
+    let path = path_bytes(full);
+    let known = Inputs::known(&db.lock(), db::FILES, path)?;
+    if let Some(row) = known
+        && row.stat == stat
+    {
+        return Ok(row.object);
+    }
+    let mut file = File::open(full).or_io("read", full)?;
+    let object = hash_file(&mut file).or_io("read", full)?;
+    let mut row = InputRow { name: Vec::new(), stat, object };
+    if super::now_ms().saturating_mul(1_000_000).saturating_sub(stat.ctime_ns) < RACY_NS {
+        row.stat.mtime_ns = Stat::UNTRUSTED;
+    }
+    Inputs::found(&db.lock(), db::FILES, path, &row)?;
+    Ok(object)
 }

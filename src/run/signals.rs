@@ -8,7 +8,7 @@ use signal_hook::iterator::{Handle, Signals};
 
 use crate::error::{OrIo, Result};
 
-use super::shared::Message;
+use super::message::Message;
 
 /// No run listens: a signal does what it does to any process.
 static IS_IDLE: LazyLock<Arc<AtomicBool>> = LazyLock::new(|| Arc::new(AtomicBool::new(true)));

@@ -64,13 +64,13 @@ fn arguments(
                 .filter(|argument| argument.object.is_none())
                 .map(|argument| as_path(&argument.path).to_owned())
                 .collect();
-            super::files::check_arguments(&paths)?;
+            super::preflight::check_arguments(&paths)?;
         }
         return Ok(remembered);
     }
     let mut named = Vec::with_capacity(options.inputs.len());
     for path in &options.inputs {
-        named.push(if path.as_os_str() == super::files::STDIN {
+        named.push(if path.as_os_str() == super::preflight::STDIN {
             Argument { path: b"-".to_vec(), object: Some(take_stdin(scanner)?) }
         } else {
             let full = std::path::absolute(path).or_io("find", path)?;
@@ -88,7 +88,7 @@ fn take_stdin(scanner: &Scanner<'_>) -> Result<ObjectHash> {
     let path = Path::new("/dev/stdin");
     let mut stdin = std::fs::File::open(path).or_io("read standard input", path)?;
     let Some(store) = scanner.store else {
-        return super::ingest::hash_file(&mut stdin).or_io("read standard input", path);
+        return super::scan::hash_file(&mut stdin).or_io("read standard input", path);
     };
     let placed = store.put_file(&mut stdin)?;
     let object = placed.hash;

@@ -1,5 +1,5 @@
 //! One thread of the pool: takes a step, runs it, hands in its completion. Knows how to turn a task
-//! and a leaf into an attempt; `report` turns what happened into rows. Decides nothing about the run.
+//! and a leaf into an attempt, and the report of that into rows.
 
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -8,36 +8,34 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use crate::attempt::{NamedObject, Outcome, Verdict, verdict};
-use crate::db::{self, Db, Flow};
-use crate::error::{Error, Result};
+use crate::db::{self, Completion, Db, Flow};
+use crate::error::{Error, OrIo, Result};
 use crate::exec::{Executor, Ran};
 use crate::maintain;
+use crate::manifest::Manifest;
 use crate::object::ObjectHash;
+use crate::progress::Failure;
 use crate::step::{Attempt, Input, Report, Script};
 use crate::stop::{Stop, StopSwitch};
-use crate::store::Store;
+use crate::store::{Placed, Store};
+use crate::text::{TAIL_LINES, tail};
 
-use super::committer::{Committer, Ready};
+use super::committer::{Committer, PendingCommit};
 use super::disk::Floor;
-use super::shared::{Job, Message};
-use super::slots::{Due, Slot, Slots};
-use super::tokens::Tokens;
+use super::message::{AttemptReport, Job, Message};
+use super::permits::{Due, Slot, Slots, Tokens};
 
-/// What a worker needs to know of a task.
-pub(super) struct TaskWork {
-    pub(super) script: Arc<Script>,
-    pub(super) gather: bool,
-    pub(super) retries: u32,
-    /// It has a `parallel`.
-    pub(super) is_limited: bool,
-}
+/// No more of a log than this is shown with `-v`.
+const SHOWN_LOG: u64 = 1 << 20;
 
 /// All that workers share.
 pub(super) struct Engine {
     pub(super) db: Arc<Db>,
     pub(super) store: Arc<Store>,
     pub(super) flow: Arc<Flow>,
-    pub(super) tasks: Vec<TaskWork>,
+    pub(super) manifest: Arc<Manifest>,
+    /// By place in the manifest.
+    pub(super) scripts: Vec<Arc<Script>>,
     pub(super) db_dir: PathBuf,
     /// Objects that scripts have changed in this run.
     pub(super) spoilt: Mutex<HashSet<ObjectHash>>,
@@ -131,7 +129,7 @@ impl Engine {
         slot: &Slot<'_>,
         executor: &mut dyn Executor,
         job: &Job,
-    ) -> Result<Option<Ready>> {
+    ) -> Result<Option<PendingCommit>> {
         let mut token = self.tokens.take();
         if token.is_none() {
             return Ok(None);
@@ -189,12 +187,12 @@ impl Engine {
 
     /// True if an attempt failed and is not followed by another one in this run.
     fn is_final(&self, job: &Job, outcome: &Outcome) -> bool {
-        let retries = self.tasks[job.task.0].retries;
+        let retries = self.manifest.tasks[job.task.0].retries;
         verdict(outcome, job.tried, retries, false) == Some(Verdict::Failed)
     }
 
     fn describe(&self, job: &Job) -> Result<Attempt> {
-        let task = &self.tasks[job.task.0];
+        let task = &self.manifest.tasks[job.task.0];
         let leaf = &job.leaf;
         let input = if task.gather {
             let mut items = Vec::new();
@@ -215,7 +213,67 @@ impl Engine {
             number: leaf.attempt,
             key,
             input,
-            script: Arc::clone(&task.script),
+            script: Arc::clone(&self.scripts[job.task.0]),
         })
+    }
+
+    /// `None` if the attempt says nothing about the step. `worked` is from when to when it had its worker.
+    fn ready(
+        &self,
+        job: &Job,
+        worker: usize,
+        worked: (Instant, Instant),
+        report: Report,
+        placed: Vec<Placed>,
+    ) -> Result<Option<PendingCommit>> {
+        let task = &self.manifest.tasks[job.task.0];
+        let Report { mut record, outputs, log_size, warnings, .. } = report;
+        let is_stopping = !self.stop.may_start();
+        let verdict = verdict(&record.outcome, job.tried, task.retries, is_stopping);
+        let Some(verdict) = verdict else { return Ok(None) };
+        record.worker = i64::try_from(worker).ok();
+        let failure = match &record.outcome {
+            Outcome::Succeeded => None,
+            outcome => Some(self.failure(job, outcome, record.log)?),
+        };
+        let log = match &record.log {
+            Some(log) if self.verbose => self.read_log(log)?,
+            _ => None,
+        };
+        let report = AttemptReport { job: job.clone(), worked, failure, warnings, log };
+        let completion = Completion {
+            step: job.leaf.step,
+            task: job.task,
+            attempt: record,
+            verdict,
+            outputs,
+            log_size,
+        };
+        Ok(Some(PendingCommit { completion, placed, report, is_urgent: task.parallel.is_some() }))
+    }
+
+    fn failure(&self, job: &Job, outcome: &Outcome, log: Option<ObjectHash>) -> Result<Failure> {
+        let mut log_tail = Vec::new();
+        if let Some(log) = &log {
+            let mut file = self.store.open_object(log)?;
+            log_tail = tail(&mut file, TAIL_LINES).or_io("read the log", self.store.path(log))?;
+        }
+        Ok(Failure {
+            step: job.leaf.step,
+            task: self.manifest.tasks[job.task.0].name.clone(),
+            input: job.leaf.name.clone(),
+            why: outcome.to_string(),
+            log_tail,
+            log,
+        })
+    }
+
+    fn read_log(&self, log: &ObjectHash) -> Result<Option<Vec<u8>>> {
+        let path = self.store.path(log);
+        let file = self.store.open_object(log)?;
+        let mut bytes = Vec::new();
+        std::io::Read::read_to_end(&mut std::io::Read::take(file, SHOWN_LOG), &mut bytes)
+            .or_io("read the log", &path)?;
+        Ok(Some(bytes))
     }
 }

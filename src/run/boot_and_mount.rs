@@ -8,7 +8,7 @@ use crate::error::{OrIo, Result};
 
 /// Boot and mount in one word. `TASK_PIPELINE_BOOT_ID` overrides the boot, so that a test can play a power
 /// cut.
-pub(super) fn identity(db_dir: &Path) -> Result<String> {
+pub(super) fn boot_and_mount(db_dir: &Path) -> Result<String> {
     let boot = std::env::var("TASK_PIPELINE_BOOT_ID")
         .or_else(|_| std::fs::read_to_string("/proc/sys/kernel/random/boot_id"))
         .unwrap_or_default();

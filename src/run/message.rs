@@ -19,7 +19,7 @@ pub(super) struct Job {
 
 /// What is to be said of an attempt besides what is recorded.
 #[derive(Debug)]
-pub(super) struct Finish {
+pub(super) struct AttemptReport {
     pub(super) job: Job,
     /// From when to when it had its worker.
     pub(super) worked: (Instant, Instant),
@@ -35,7 +35,7 @@ pub(super) enum Message {
     /// A script was started.
     Started { job: Job, worker: usize, at: Instant },
     /// One transaction's worth of attempts is durable.
-    Committed { ended: Vec<(Finish, Completion)>, effects: Effects, commit: Commit },
+    Committed { ended: Vec<(AttemptReport, Completion)>, effects: Effects, commit: Commit },
     /// Objects that a script spoilt; set aside already.
     Spoilt(Vec<ObjectHash>),
     /// A job ended without an attempt to record: cancelled, or not begun.

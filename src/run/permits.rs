@@ -1,32 +1,113 @@
-//! The tokens of a jobserver: one for each script that runs. This process owns one from birth, the
-//! others are asked for. They are asked for by a thread of the crate's, since whoever reads from the pipe
-//! can't wait for anything else; the workers wait here, where they hear both of tokens and of the end.
-//! Unlike a slot a token goes back after each script: others than we may be waiting for it.
+//! Permission to run a script: a slot of ours, and a token of the jobserver if there is one.
+//!
+//! # Slots
+//!
+//! How many scripts run at once. The pool has one thread more than there are slots; the one without a slot
+//! commits, so that the scripts go on while the disk is waited for.
+//!
+//! A worker keeps its slot from step to step: handing it over would cost a thread switch a step, which on two
+//! cores is a tenth of what starting `sh` costs. Slots, not threads, are what users see as workers: there are
+//! never more of them than scripts at once.
+//!
+//! # Tokens
+//!
+//! One token for each script that runs. This process owns one from birth, the others are asked for. A thread
+//! of the crate's asks, because whoever reads from the pipe can't wait for anything else; the workers wait
+//! here, where they hear both of tokens and of the end. A token is returned after every script, because other
+//! processes share the jobserver.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use jobserver::{Acquired, Client, HelperThread};
 
 use crate::error::{OrIo, Result};
 use crate::stop::StopSwitch;
 
+pub(super) struct Slots {
+    free: Mutex<BinaryHeap<Reverse<usize>>>,
+    changed: Condvar,
+}
+
+/// Permission to run scripts, one at a time; given back when dropped.
+pub(super) struct Slot<'a> {
+    slots: &'a Slots,
+    /// From 1.
+    pub(super) number: usize,
+}
+
+impl Slots {
+    pub(super) fn new(count: usize) -> Slots {
+        Slots { free: Mutex::new((1..=count).map(Reverse).collect()), changed: Condvar::new() }
+    }
+
+    /// Waits for a free slot, and takes the one with the lowest number. `None` when `due` says that there
+    /// is something else to do first; it is asked at the start, at each [`Slots::wake`], and when the
+    /// time comes that it named.
+    pub(super) fn take(&self, due: impl Fn() -> Due) -> Option<Slot<'_>> {
+        let mut free = self.free();
+        loop {
+            if let Some(Reverse(number)) = free.pop() {
+                return Some(Slot { slots: self, number });
+            }
+            free = match due() {
+                Due::Now => return None,
+                Due::Never => self.changed.wait(free).unwrap_or_else(PoisonError::into_inner),
+                Due::At(time) => {
+                    let left = time.saturating_duration_since(Instant::now());
+                    let woken = self.changed.wait_timeout(free, left);
+                    woken.unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+        }
+    }
+
+    /// Lets whoever waits for a slot ask anew what is due.
+    pub(super) fn wake(&self) {
+        // Under the mutex, or it could come between somebody's question and their sleep.
+        let _free = self.free();
+        self.changed.notify_one();
+    }
+
+    fn free(&self) -> MutexGuard<'_, BinaryHeap<Reverse<usize>>> {
+        self.free.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// When whoever waits for a slot has something else to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Due {
+    Now,
+    At(Instant),
+    Never,
+}
+
+impl Drop for Slot<'_> {
+    fn drop(&mut self) {
+        self.slots.free().push(Reverse(self.number));
+        self.slots.changed.notify_one();
+    }
+}
+
 /// Nothing to do with a jobserver if there is none: then a token is to be had at once, always.
 pub(super) struct Tokens {
-    shared: Arc<Shared>,
+    shared: Arc<TokenPool>,
     asking: Option<HelperThread>,
 }
 
 #[derive(Default)]
-struct Shared {
-    state: Mutex<State>,
+struct TokenPool {
+    state: Mutex<TokenState>,
     stop: Arc<StopSwitch>,
     /// There is a token, or the run stops.
     changed: Condvar,
 }
 
 #[derive(Default)]
-struct State {
+struct TokenState {
     /// Our own is in use.
     own_is_taken: bool,
     /// Those that no worker has taken yet.
@@ -41,7 +122,7 @@ struct State {
 
 /// Permission to run one script; given back when dropped.
 pub(super) struct Token<'a> {
-    shared: &'a Shared,
+    shared: &'a TokenPool,
     kind: Kind,
 }
 
@@ -56,7 +137,7 @@ enum Kind {
 
 impl Tokens {
     pub(super) fn new(jobserver: Option<Client>, stop: Arc<StopSwitch>) -> Result<Tokens> {
-        let shared = Arc::new(Shared { stop, ..Shared::default() });
+        let shared = Arc::new(TokenPool { stop, ..TokenPool::default() });
         // Weak, or the switch and its listener would keep each other for ever.
         let woken = Arc::downgrade(&shared);
         shared.stop.listen(move || {
@@ -106,7 +187,7 @@ impl Tokens {
     }
 }
 
-impl State {
+impl TokenState {
     fn pick(&mut self) -> Option<Kind> {
         if !self.own_is_taken {
             self.own_is_taken = true;
@@ -116,8 +197,8 @@ impl State {
     }
 }
 
-impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
+impl TokenPool {
+    fn state(&self) -> MutexGuard<'_, TokenState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

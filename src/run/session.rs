@@ -1,0 +1,174 @@
+//! Works off a plan: sets up scratch, threads and dispatcher, and takes them down again.
+
+use std::ffi::OsString;
+use std::sync::{Arc, Mutex};
+
+use threadpool::ThreadPool;
+
+use crate::error::{OrIo, Result};
+use crate::exec::Ground;
+use crate::ids::RunId;
+use crate::jobserver::{Jobserver, Share};
+use crate::manifest::Task;
+use crate::progress::{Event, Progress};
+use crate::recipe::Recipe;
+use crate::step::{self, Script};
+use crate::stop::StopSwitch;
+
+use super::backlog::{Backlog, TaskLimits};
+use super::committer::{self, Committer};
+use super::disk::Floor;
+use super::dispatch::{Dispatcher, RunOutcome};
+use super::permits::{Slots, Tokens};
+use super::prepare::Prepared;
+use super::signals::Forwarder;
+use super::worker::{self, Engine};
+use super::{OpenSite, Opened, RunOptions};
+
+/// The pool panics where the system has no more threads: a limit of the user's, which is told as such.
+fn make_pool(threads: usize) -> Result<ThreadPool> {
+    let told = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let pool = std::panic::catch_unwind(|| ThreadPool::with_name("worker".to_owned(), threads));
+    std::panic::set_hook(told);
+    pool.map_err(|_| std::io::Error::from_raw_os_error(libc::EAGAIN))
+        .or_io("start threads (a smaller -j helps, or a higher `ulimit -u`) of", "/proc/self")
+}
+
+/// A plan to be worked off.
+pub(super) struct Session<'a> {
+    pub(super) opened: &'a Opened,
+    pub(super) prepared: &'a Prepared,
+    pub(super) run: RunId,
+    pub(super) options: &'a RunOptions,
+    pub(super) open_site: OpenSite<'a>,
+}
+
+impl Session<'_> {
+    /// Runs every leaf and what comes of it, as far as it gets.
+    pub(super) fn drive(&self, progress: &mut dyn Progress) -> Result<RunOutcome> {
+        let Opened { db, store, dir, .. } = self.opened;
+        let scratch_root = dir.join("scratch");
+        std::fs::create_dir_all(&scratch_root).or_io("make the scratch folder", &scratch_root)?;
+        step::end_survivors(&scratch_root)?;
+        // No other run ever had this folder: a script that outlived a killed runner may still write to its own.
+        let scratch = scratch_root.join(format!("{}-{}", self.run, std::process::id()));
+        std::fs::create_dir_all(&scratch).or_io("make the scratch folder", &scratch)?;
+
+        let jobs = self.options.jobs.get();
+        let stop = Arc::new(StopSwitch::default());
+        let (jobserver, share) = self.jobserver(progress)?;
+        let (send_message, messages) = flume::unbounded();
+        // Enough that no worker has to wait for the dispatcher, who hears of a whole group at once.
+        let (send_job, take_job) = flume::bounded(4 * jobs + 2 * committer::GROUP);
+        let flow = Arc::clone(&self.prepared.flow);
+        let committer = Committer::new(
+            Arc::clone(db),
+            Arc::clone(store),
+            Arc::clone(&flow),
+            self.run,
+            self.options.durability,
+            send_message.clone(),
+        );
+        let engine = Arc::new(Engine {
+            db: Arc::clone(db),
+            store: Arc::clone(store),
+            flow,
+            manifest: Arc::clone(&self.prepared.manifest),
+            scripts: self.scripts(),
+            db_dir: dir.clone(),
+            spoilt: Mutex::default(),
+            committer,
+            slots: Slots::new(jobs),
+            floor: Floor::new(dir, self.options.min_free),
+            tokens: Tokens::new(jobserver.as_ref().map(Jobserver::client), Arc::clone(&stop))?,
+            stop: Arc::clone(&stop),
+            messages: send_message.clone(),
+            tell_starts: progress.wants_starts(),
+            verbose: self.options.verbose,
+            keep_going: self.options.keep_going,
+        });
+        let forwarder = Forwarder::start(send_message)?;
+        // One thread more than scripts at once: see `permits`.
+        let executors = jobs + 1;
+        let (store, folder) = (Arc::clone(store), scratch.clone());
+        let site = (self.open_site)(Ground { store, stop, scratch: folder, executors, share })?;
+        let pool = make_pool(executors)?;
+        for mut executor in site.grow()? {
+            let engine = Arc::clone(&engine);
+            let take_job = take_job.clone();
+            pool.execute(move || worker::work(&engine, &mut *executor, &take_job));
+        }
+        let dispatcher = Dispatcher {
+            backlog: Backlog::read(db, &engine.flow, self.limits())?,
+            engine: Arc::clone(&engine),
+            jobs: send_job,
+            taken_back: take_job,
+            messages,
+            progress,
+            outcome: RunOutcome::default(),
+        };
+        let outcome = dispatcher.drive();
+        pool.join();
+        drop(forwarder);
+        drop(engine);
+        // What can't be removed now is removed by the next run.
+        let _ = step::remove_scratch(&scratch);
+        Ok(outcome)
+    }
+
+    /// make's, or one of our own if a task wants to share; and what such tasks are given.
+    fn jobserver(
+        &self,
+        progress: &mut dyn Progress,
+    ) -> Result<(Option<Jobserver>, Option<Arc<Share>>)> {
+        let RunOptions { jobs, jobserver, no_jobserver, .. } = self.options;
+        if let Some(why) = no_jobserver {
+            progress.tell(&Event::Note(&format!("{why} (-j {jobs} now)")));
+        }
+        let is_shared = self.prepared.manifest.tasks.iter().any(|task| task.jobserver);
+        let jobserver = match jobserver {
+            None if is_shared => {
+                Some(Jobserver::new(jobs.get()).or_io("make a pipe of", "/proc/self")?)
+            }
+            known => known.clone(),
+        };
+        let share = match &jobserver {
+            Some(jobserver) if is_shared => {
+                let share = jobserver.share(jobs.get());
+                Some(Arc::new(share.or_io("pass make's jobserver on from", "/proc/self")?))
+            }
+            _ => None,
+        };
+        Ok((jobserver, share))
+    }
+
+    /// By place in the manifest.
+    fn scripts(&self) -> Vec<Arc<Script>> {
+        let Prepared { manifest, recipes, .. } = self.prepared;
+        let script = |(task, recipe): (&Task, &Recipe)| {
+            Arc::new(Script {
+                task: task.name.clone(),
+                interpreter: recipe.interpreter.clone(),
+                bytes: task.script.clone().into_bytes(),
+                dir: manifest.dir.clone().into_os_string(),
+                env: task.env.iter().map(|(k, v)| (OsString::from(k), OsString::from(v))).collect(),
+                timeout: task.timeout,
+                wants_jobserver: task.jobserver,
+            })
+        };
+        manifest.tasks.iter().zip(recipes).map(script).collect()
+    }
+
+    /// By place in the manifest.
+    fn limits(&self) -> Vec<TaskLimits> {
+        let Prepared { manifest, graph, only, .. } = self.prepared;
+        let parallel = self.prepared.limits();
+        let limits = manifest.indexed().map(|(index, _)| TaskLimits {
+            height: graph.height[index.0],
+            parallel: parallel[index.0],
+            excluded: !only.is_empty() && !only.contains(&index),
+        });
+        limits.collect()
+    }
+}

@@ -1,21 +1,21 @@
-//! Spans of time as a manifest writes them: `30s`, `500ms`, `1h30m`, `1.5s`.
+//! Durations as a manifest and the command line write them: `30s`, `500ms`, `1h30m`, `1.5s`.
 
 use std::time::Duration;
 
-/// Longest first: a span names its units in this order, each at most once.
+/// With their nanoseconds. A duration names them in this order, each at most once.
 const UNITS: [(&str, u128); 4] =
     [("h", 3_600_000_000_000), ("m", 60_000_000_000), ("s", 1_000_000_000), ("ms", 1_000_000)];
 
-/// A limit so that a point in time plus any span still is a point in time: 100 years.
+/// 100 years, in nanoseconds: adding a duration to a point in time must not overflow.
 const LONGEST: u128 = 100 * 365 * 24 * 3_600_000_000_000;
 
 /// What to write instead.
 pub const HELP: &str = "write a number and its unit, such as \"500ms\", \"30s\" or \"1h30m\"";
 
-/// Reads a span of time.
+/// Reads a duration.
 ///
 /// # Errors
-/// What is wrong with it, to go after "this span of time".
+/// What is wrong, to follow "the duration": "has no unit".
 pub fn parse(text: &str) -> Result<Duration, &'static str> {
     let mut nanos: u128 = 0;
     let mut units = UNITS.iter();
@@ -45,17 +45,17 @@ pub fn parse(text: &str) -> Result<Duration, &'static str> {
         }
     }
     let secs = u64::try_from(nanos / 1_000_000_000).map_err(|_| "is longer than 100 years")?;
-    // The remainder is below 10^9 and so fits.
+    // Below 10^9, so it fits.
     Ok(Duration::new(secs, (nanos % 1_000_000_000) as u32))
 }
 
-/// A decimal number times a unit in nanoseconds, exactly; what is finer than that is dropped.
+/// A decimal number times a unit, in whole nanoseconds.
 fn times(number: &str, size: u128) -> Result<u128, &'static str> {
     let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
     if whole.is_empty() || fraction.is_empty() || fraction.contains('.') {
         return Err("has a number that can't be read");
     }
-    // Only digits are left, so that the one way to fail is to be too large.
+    // Only digits are left, so the number can only be too large.
     let whole: u64 = whole.parse().map_err(|_| "is longer than 100 years")?;
     let mut nanos = u128::from(whole) * size;
     let mut part = size;

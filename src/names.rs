@@ -1,17 +1,17 @@
-//! Which file each of many logical names becomes in one folder. Pure: looks at no disk. Used for
-//! INPUT_DIR of a `gather` step and by `export`, so that both give the same names.
+//! File names for many logical names in one folder. Pure: looks at no disk. INPUT_DIR of a `gather` step
+//! and `export` both use it, so that they give the same names.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
-/// What an input without a name is called.
+/// The file name of an input without a name.
 pub const NAMELESS: &[u8] = b"input";
 
-/// Longest component that Linux file systems take, in bytes.
+/// Longest component of a path on Linux file systems, in bytes.
 const LONGEST: usize = 255;
 
-/// A path below the folder for each name, in order, no two the same, none leading out of the folder,
-/// and none needing a file where another needs a folder.
+/// A path below the folder for each name, in the same order. No two are the same, none leads out of the
+/// folder, and none is a file where another needs a folder.
 ///
 /// The first of each name keeps it; the n-th becomes `name~n`. If that one is taken, by a real `name~2`
 /// or by a folder (`a` beside `a/b`), the next free number is used. Depends on the list alone, so the
@@ -20,8 +20,8 @@ pub fn distinct<'a>(names: impl IntoIterator<Item = &'a [u8]>) -> Vec<Vec<u8>> {
     let names: Vec<Cow<'_, [u8]>> = names.into_iter().map(below).collect();
     let folders: HashSet<&[u8]> = names.iter().flat_map(|name| folders(name)).collect();
     let mut taken: HashSet<Cow<'_, [u8]>> = HashSet::with_capacity(names.len());
-    // Real names first, wherever they stand in the list: `a~2` keeps its name though a second `a`
-    // comes before it.
+    // Names as they are go first, wherever in the list: an output called `a~2` keeps its name although a
+    // second `a` comes before it.
     let keeps: Vec<bool> = names
         .iter()
         .map(|name| !folders.contains(&**name) && taken.insert(Cow::Borrowed(&**name)))
@@ -45,9 +45,8 @@ pub fn distinct<'a>(names: impl IntoIterator<Item = &'a [u8]>) -> Vec<Vec<u8>> {
     paths
 }
 
-/// A name as a path that stays below the folder it is put in: without empty components and `.`, with
-/// `..` as `__`, components cut to what a file system takes; [`NAMELESS`] if nothing is left. Names
-/// that the walk of OUTPUT_DIR gave come back as they are.
+/// A name as a path that can't leave its folder: without empty components and `.`, with `__` for `..`,
+/// long components cut; [`NAMELESS`] if nothing is left. Names of outputs come back as they are.
 pub fn below(name: &[u8]) -> Cow<'_, [u8]> {
     let is_fine =
         |part: &[u8]| !part.is_empty() && part != b"." && part != b".." && part.len() <= LONGEST;
@@ -82,7 +81,7 @@ fn folders(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(slash, _)| &path[..slash])
 }
 
-/// `name~n`, its last component cut so that it stays a valid one.
+/// `name~n`, with the last component cut where it would become too long.
 fn numbered(name: &[u8], number: usize) -> Vec<u8> {
     let suffix = format!("~{number}");
     let base = split(name).1.len();

@@ -1,7 +1,7 @@
-//! "did you mean": the nearest of some known words. Unaware of what the words stand for.
+//! "did you mean": the most similar of some known words. Unaware of what the words mean.
 
-/// The known word that `word` is most likely a misspelling of, if any is near enough: about one slip
-/// in three letters, and capitals don't count. Two letters swapped are one slip.
+/// The known word of which `word` is most likely a misspelling. It may have about one slip in three
+/// letters; case doesn't count, and two swapped letters are one slip.
 pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word: Vec<char> = word.chars().flat_map(char::to_lowercase).take(LONGEST + 1).collect();
     if word.is_empty() || word.len() > LONGEST {
@@ -11,12 +11,12 @@ pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
     for candidate in known {
         let letters: Vec<char> = candidate.chars().flat_map(char::to_lowercase).collect();
         let most = (word.len().max(letters.len()) / 3).max(1);
-        // What differs in length by more can't be nearer, and costs no table.
+        // The distance is at least the difference in length: no need to compute it.
         if letters.len() > LONGEST || letters.len().abs_diff(word.len()) > most {
             continue;
         }
         let slips = distance(&word, &letters);
-        // A single letter is one slip from every other single letter: that would be no help.
+        // Every single letter is one slip from every other: such a suggestion would be useless.
         if slips <= most && slips < letters.len() && best.is_none_or(|(least, _)| slips < least) {
             best = Some((slips, candidate));
         }
@@ -24,10 +24,11 @@ pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
     best.map(|(_, candidate)| candidate)
 }
 
-/// Longer words are left alone: their table would cost more than the hint is worth.
+/// Characters. Longer words get no suggestion: finding one takes time quadratic in the length.
 const LONGEST: usize = 64;
 
-/// Letters to put in, take out, replace or swap with the next one, to turn `a` into `b`.
+/// Insertions, deletions, replacements and swaps of neighbours that turn `a` into `b` (the distance of
+/// Damerau and Levenshtein, each letter changed at most once).
 fn distance(a: &[char], b: &[char]) -> usize {
     let mut before_last: Vec<usize> = Vec::new();
     let mut last: Vec<usize> = (0..=b.len()).collect();

@@ -9,9 +9,9 @@ use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-/// Bytes of a name or a log line with everything a terminal could obey written as an escape:
-/// `\n`, `\t`, `\\`, `\xff` (control characters and bytes that are not UTF-8). Text without any of
-/// these comes back as it is. The escape is unambiguous, since a backslash is escaped too.
+/// Bytes of a name with everything that a terminal could act on escaped: control characters, characters
+/// that change the direction of text, bytes that are not UTF-8 (`\n`, `\t`, `\xff`). A backslash is
+/// escaped too, so that no two names look the same. Text without any of these comes back as it is.
 pub fn printable(bytes: &[u8]) -> Cow<'_, str> {
     if let Ok(text) = std::str::from_utf8(bytes)
         && !text.chars().any(|c| c.is_control() || c == '\\' || is_bidi(c))
@@ -42,12 +42,12 @@ pub fn printable(bytes: &[u8]) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// Characters that reorder the text around them.
+/// Characters that change the direction of the text around them.
 fn is_bidi(c: char) -> bool {
     matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}')
 }
 
-/// One line of a log for a screen: tabs stay, a backslash stays, what a terminal could obey goes.
+/// A line of a log for the screen: as [`printable`], but tabs and backslashes stay as they are.
 pub fn printable_line(bytes: &[u8]) -> String {
     let mut out = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
@@ -65,7 +65,7 @@ pub fn printable_line(bytes: &[u8]) -> String {
     out
 }
 
-/// A size as people read it: `512 B`, `3.4 MiB`.
+/// A size in bytes as people read it: `512 B`, `3.4 MiB`.
 pub fn size(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
     if bytes < 1024 {
@@ -80,7 +80,7 @@ pub fn size(bytes: u64) -> String {
     format!("{value:.1} {}", UNITS[unit])
 }
 
-/// A span of time as people read it: `12 ms`, `3.4 s`, `2 min 05 s`, `1 h 02 min`.
+/// A duration as people read it: `12 ms`, `3.4 s`, `2 min 05 s`, `1 h 02 min`.
 pub fn span(time: std::time::Duration) -> String {
     let ms = time.as_millis();
     let s = time.as_secs();
@@ -92,11 +92,12 @@ pub fn span(time: std::time::Duration) -> String {
     }
 }
 
-/// A moment as `2026-01-31 12:34:56 UTC`.
+/// A time in milliseconds since 1970 as `2026-01-31 12:34:56 UTC`.
 pub fn utc(ms: i64) -> String {
     let seconds = ms.div_euclid(1000);
     let (days, time) = (seconds.div_euclid(86400), seconds.rem_euclid(86400));
-    // Civil date from days since 1970-01-01, in eras of 400 years that begin on 1 March.
+    // The date from the days since 1970-01-01, in eras of 400 years that begin on 1 March of year 0, so
+    // that the leap day is the last day of a year.
     let shifted = days + 719_468;
     let era = shifted.div_euclid(146_097);
     let day_of_era = shifted.rem_euclid(146_097);
@@ -115,12 +116,12 @@ pub fn utc(ms: i64) -> String {
     )
 }
 
-/// What to put after a noun: an `s` unless there is one of it.
+/// The ending of a noun after a number: `1 step`, `2 steps`.
 pub fn plural(count: u64) -> &'static str {
     if count == 1 { "" } else { "s" }
 }
 
-/// `step 12 count (src/lib.rs)`: how a step is named everywhere.
+/// `step 12 count (src/lib.rs)`: what a step is called everywhere.
 pub fn step(id: i64, task: &str, input: &[u8]) -> String {
     if input.is_empty() {
         return format!("step {id} {task}");
@@ -128,7 +129,7 @@ pub fn step(id: i64, task: &str, input: &[u8]) -> String {
     format!("step {id} {task} ({})", printable(input))
 }
 
-/// Lines of a failed step's log that are shown at once.
+/// How many lines of its log are shown with a failed step.
 pub const TAIL_LINES: usize = 20;
 
 /// No more bytes than this are read for [`tail`].
@@ -153,24 +154,24 @@ fn last_lines(bytes: &[u8], lines: usize, cut: bool) -> Vec<Vec<u8>> {
         return Vec::new();
     }
     let mut all: Vec<Vec<u8>> = bytes.split(|&byte| byte == b'\n').map(<[u8]>::to_vec).collect();
-    // The first line of a part may be the end of one; shown only if there is nothing else.
+    // The first may be the end of a line; it is shown only if there is nothing else.
     if cut && all.len() > 1 {
         all.remove(0);
     }
     all.split_off(all.len().saturating_sub(lines))
 }
 
-/// Text between the quotes of a label in the language of Graphviz.
+/// Text for a quoted label in Graphviz.
 pub fn dot(text: &str) -> String {
     text.replace('\\', "\\\\").replace('"', "\\\"")
 }
 
-/// The bytes of a path, as the database keeps them.
+/// The bytes of a path, which the database keeps as a blob.
 pub fn path_bytes(path: &Path) -> &[u8] {
     path.as_os_str().as_bytes()
 }
 
-/// A path that was kept as bytes.
+/// The path of such bytes.
 pub fn as_path(bytes: &[u8]) -> &Path {
     Path::new(OsStr::from_bytes(bytes))
 }

@@ -3,6 +3,7 @@
 use argh::{CommandInfoWithArgs, FlagInfo, SubCommandInfo};
 
 use super::help::{ABOUT, CODES, SPELLING, positionals, spelled, usage};
+use crate::manifest;
 
 /// Of the last change that a reader of the manual notices.
 const DATE: &str = "2026-11-24";
@@ -53,6 +54,10 @@ pub(super) fn page(commands: &[SubCommandInfo]) -> String {
     page.section("COMMANDS");
     for command in commands {
         page.command(&command.command);
+    }
+    page.section("KEYS OF A TASK");
+    for key in manifest::KEYS {
+        page.item(key.name, key.about);
     }
     page.section("A SCRIPT'S ENVIRONMENT");
     page.list(&WORLD);

@@ -1,4 +1,5 @@
-//! Who feeds whom: order and depth. Unaware of scripts, files and the database.
+//! The tasks as a graph: in which order, and how far from the end. Unaware of scripts, files and the
+//! database.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -6,22 +7,22 @@ use std::collections::BinaryHeap;
 use crate::ids::TaskIndex;
 use crate::manifest::Manifest;
 
-/// The wiring of an acyclic manifest, both ways round.
+/// Who consumes whose outputs, in both directions. Without cycles, since the manifest has none.
 #[derive(Debug, Clone)]
 pub struct Graph {
-    /// A topological order: producers before their consumers, otherwise in manifest order.
+    /// A topological order: producers before their consumers, and otherwise as in the manifest.
     pub order: Vec<TaskIndex>,
     /// `from[t]`: the tasks whose outputs `t` consumes.
     pub from: Vec<Vec<TaskIndex>>,
     /// `consumers[t]`: the tasks that consume the outputs of `t`.
     pub consumers: Vec<Vec<TaskIndex>>,
-    /// `height[t]`: edges on the longest way from `t` to an end of the graph; 0 for an end. Leaves of
-    /// low height are run first.
+    /// `height[t]`: edges on the longest path from `t` to a task without consumers, which has 0. Leaves of
+    /// the lowest height run first, so that work is finished before more is begun.
     pub height: Vec<usize>,
 }
 
 impl Graph {
-    /// Derives everything from each task's `from`.
+    /// The graph that each task's `from` describes.
     pub fn of(manifest: &Manifest) -> Graph {
         let from: Vec<Vec<TaskIndex>> =
             manifest.tasks.iter().map(|task| task.from.clone()).collect();
@@ -41,7 +42,7 @@ impl Graph {
     }
 }
 
-/// Of the tasks whose producers are all placed, always the first of the manifest.
+/// Kahn's algorithm; of the tasks whose producers are all placed, the first in the manifest comes next.
 fn topological(from: &[Vec<TaskIndex>], consumers: &[Vec<TaskIndex>]) -> Vec<TaskIndex> {
     let mut missing: Vec<usize> = from.iter().map(Vec::len).collect();
     let roots = missing.iter().enumerate().filter(|(_, missing)| **missing == 0);
@@ -56,7 +57,7 @@ fn topological(from: &[Vec<TaskIndex>], consumers: &[Vec<TaskIndex>]) -> Vec<Tas
             }
         }
     }
-    debug_assert_eq!(order.len(), from.len(), "a manifest without mistakes has no cycle");
+    debug_assert_eq!(order.len(), from.len(), "a valid manifest has no cycle");
     order
 }
 

@@ -1,5 +1,5 @@
-//! What a task *does*, hashed: the identity that decides whether a result may be kept, and the
-//! fields that say why it may not. Unaware of steps and of the database.
+//! What a task *does*, as a hash: results stay valid for as long as it is the same. Its fields tell what
+//! changed. Unaware of steps and of the database.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
@@ -12,11 +12,11 @@ use crate::manifest::Task;
 use crate::object::{FieldHasher, ObjectHash};
 use crate::text::printable;
 
-/// The fields of a recipe. Kept in the database as JSON, so that `explain` can compare two of them
+/// The fields of a recipe. The database keeps them as JSON, so that `explain` can compare two recipes
 /// field by field.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Recipe {
-    /// Programme and arguments before the script's file: `["sh", "-e"]`.
+    /// Program and arguments that precede the script's file: `["sh", "-e"]`.
     pub interpreter: Vec<String>,
     /// The script's text.
     pub script: String,
@@ -29,19 +29,19 @@ pub struct Recipe {
 }
 
 impl Recipe {
-    /// The recipe of a task. `hash_file` tells the content hash of one of its `files` (an absolute
-    /// path); whoever calls may answer from a cache.
+    /// The recipe of a task. `hash_file` returns the hash of the content of one of its `files`, given as an
+    /// absolute path; the caller may keep a cache.
     ///
     /// # Errors
-    /// [`Error::Usage`] naming the task and the file if one of `files` is missing or a folder; what
-    /// `hash_file` says otherwise.
+    /// [`Error::Usage`] with the task and the file if one of `files` is missing or a folder; any other
+    /// error of `hash_file`.
     pub fn of(
         task: &Task,
         dir: &Path,
         hash_file: &mut dyn FnMut(&Path) -> Result<ObjectHash>,
     ) -> Result<Recipe> {
         let mut files = Vec::with_capacity(task.files.len());
-        // Sorted and each once: the order in which they are listed changes nothing.
+        // Sorted and without duplicates: neither changes what the script does.
         for file in BTreeSet::from_iter(&task.files) {
             let hash = hash_file(&dir.join(file)).map_err(|err| unusable(err, task, file))?;
             files.push((file.clone(), hash.hex()));
@@ -58,7 +58,7 @@ impl Recipe {
     /// SHA-256 over tagged, length-prefixed fields.
     pub fn hash(&self) -> ObjectHash {
         let mut hasher = FieldHasher::new("task-pipeline recipe 1");
-        // The length of each list goes before it, so that its end can't be taken for a field.
+        // Each list is preceded by its length, so that no field after it can pass for one of its items.
         let count = |hasher: &mut FieldHasher, tag: &str, len: usize| {
             hasher.field(tag, &(len as u64).to_le_bytes());
         };
@@ -77,8 +77,8 @@ impl Recipe {
         hasher.finish()
     }
 
-    /// Why this is another recipe than the one before, a sentence for each field: `script changed`,
-    /// `env LC_ALL added`. Empty if it is the same.
+    /// What changed since the recipe `before`, a phrase for each field: `script changed`, `env LC_ALL
+    /// added`. Empty if they are the same.
     pub fn changes(&self, before: &Recipe) -> Vec<String> {
         let mut changes = Vec::new();
         if self.interpreter != before.interpreter {
@@ -98,8 +98,8 @@ impl Recipe {
     }
 }
 
-/// The interpreter that a `#!` line names, by the kernel's rule: a path, and all that follows it as
-/// *one* argument. `None` without such a line, or with nothing on it.
+/// The interpreter in a script's `#!` line, as the kernel reads it: a path, and everything after it as
+/// *one* argument. `None` if there is no such line or nothing in it.
 fn shebang(script: &str) -> Option<Vec<String>> {
     let line = script.strip_prefix("#!")?.lines().next()?;
     let line = line.trim_matches([' ', '\t', '\r']);
@@ -109,7 +109,7 @@ fn shebang(script: &str) -> Option<Vec<String>> {
     Some(words.map(str::to_owned).collect()).filter(|words: &Vec<String>| !words.is_empty())
 }
 
-/// A file that the user can mend is a mistake of the manifest's; a failing disk is not.
+/// A missing file is a mistake in the manifest; a failing disk is not.
 fn unusable(err: Error, task: &Task, file: &str) -> Error {
     let Error::Io { source, path, .. } = &err else {
         return err;
@@ -121,19 +121,19 @@ fn unusable(err: Error, task: &Task, file: &str) -> Error {
         _ => return err,
     };
     Error::Usage(format!(
-        "file `{file}` of task `{}` {what} (`{}`); put it there, or mend `files` in the manifest",
+        "file `{file}` of task `{}` {what} (`{}`); put it there, or correct `files` in the manifest",
         task.name,
         path.display()
     ))
 }
 
-/// Words as one would type them.
+/// Words as one would type them in a shell.
 fn command(words: &[String]) -> String {
     let typed = shlex::try_join(words.iter().map(String::as_str));
     printable(typed.unwrap_or_else(|_| words.join(" ")).as_bytes()).into_owned()
 }
 
-/// Says which of two sorted lists' entries came, went or changed.
+/// Adds which entries of two lists were added, removed or changed.
 fn compare(
     what: &str,
     now: &[(String, String)],

@@ -109,7 +109,7 @@ fn a_missing_file_names_the_task_the_file_and_the_cure() {
     assert_eq!(
         missing.to_string(),
         "file `words.txt` of task `t` does not exist (`/p/words.txt`); \
-         put it there, or mend `files` in the manifest"
+         put it there, or correct `files` in the manifest"
     );
     assert_eq!(missing.exit_code(), crate::error::exit::USAGE);
     assert_eq!(of(ErrorKind::PermissionDenied).exit_code(), crate::error::exit::IO);

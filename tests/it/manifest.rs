@@ -186,3 +186,18 @@ fn a_name_may_have_64_characters() {
     let p = Project::new().task(&name, "echo 1 >$OUTPUT_DIR/x");
     p.run().ok().ran([name.as_str()]);
 }
+
+#[test]
+fn every_key_is_in_the_manual_and_in_the_readme() {
+    let refused = refused(&one("zzzzzz = 1"));
+    let (_, list) = refused.stderr.split_once("a task has ").expect("the list of keys");
+    let keys: Vec<&str> = list.lines().next().unwrap().split(", ").collect();
+    assert!(keys.len() >= 15 && keys.contains(&"retry_delay"), "{keys:?}");
+    let page = Project::new().call(["man"]).ok().stdout;
+    let readme = include_str!("../../README.md");
+    for key in keys {
+        assert!(page.contains(&format!("\\fB{key}\\fR")), "{key} in the manual");
+        let is_explained = |line: &str| line.starts_with(key) && line.contains(" = ");
+        assert!(readme.lines().any(is_explained), "{key} in README.md");
+    }
+}

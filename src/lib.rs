@@ -8,7 +8,6 @@ pub mod cli;
 pub mod commands;
 pub mod db;
 pub mod diagnostic;
-pub mod diff;
 pub mod duration;
 pub mod error;
 pub mod exec;

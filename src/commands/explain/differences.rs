@@ -6,6 +6,7 @@ use std::io::Read as _;
 use std::path::Path;
 
 use rusqlite::Connection;
+use similar::TextDiff;
 
 use crate::db;
 use crate::error::{Error, OrIo as _, Result};
@@ -51,7 +52,7 @@ impl Present {
             let now = Recipe::of(&manifest.tasks[index.0], &manifest.dir, &mut hash_file)?;
             if let Some(recorded) = recorded {
                 present.changes = now.changes(recorded);
-                present.script_diff = crate::diff::unified(&recorded.script, &now.script);
+                present.script_diff = unified(&recorded.script, &now.script);
             }
         }
         Ok(present)
@@ -123,7 +124,40 @@ pub(super) fn fields(
         }
     }
     field("gather".to_owned(), &|recipe| Some(recipe.gather.to_string()));
-    let diff =
-        before.map_or_else(String::new, |before| crate::diff::unified(&before.script, &now.script));
+    let diff = before.map_or_else(String::new, |before| unified(&before.script, &now.script));
     Ok((fields, diff))
+}
+
+/// The unified diff of two scripts, without the lines that name them; empty if they are the same.
+fn unified(before: &str, now: &str) -> String {
+    TextDiff::from_lines(before, now).unified_diff().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_differs_is_shown_with_what_is_around_it() {
+        assert_eq!(unified("a\n", "a\n"), "");
+        assert_eq!(unified("a\nb\nc\n", "a\nx\nc\n"), "@@ -1,3 +1,3 @@\n a\n-b\n+x\n c\n");
+        assert_eq!(unified("", "x\n"), "@@ -0,0 +1 @@\n+x\n");
+        let no_end = "\\ No newline at end of file\n";
+        assert_eq!(unified("a", "a\n"), format!("@@ -1 +1 @@\n-a\n{no_end}+a\n"));
+    }
+
+    #[test]
+    fn far_apart_changes_are_two_hunks() {
+        let text = |a: &str, b: &str| format!("{a}\n1\n2\n3\n4\n5\n6\n7\n8\n{b}\n");
+        assert_eq!(
+            unified(&text("a", "b"), &text("A", "B")),
+            "@@ -1,4 +1,4 @@\n-a\n+A\n 1\n 2\n 3\n@@ -7,4 +7,4 @@\n 6\n 7\n 8\n-b\n+B\n"
+        );
+    }
+
+    #[test]
+    fn long_texts_cost_little() {
+        let (a, b) = ("a\n".repeat(10_000), "b\n".repeat(10_000));
+        assert_eq!(unified(&a, &b).lines().count(), 20_001);
+    }
 }

@@ -18,7 +18,6 @@ const ORDER: &[&str] = &[
     "names",
     "duration",
     "suggest",
-    "diff",
     "text",
     "sys",
     "attempt",

@@ -21,6 +21,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -77,7 +78,7 @@ def compile_c(name, *flags):
     folder.mkdir(mode=0o700, exist_ok=True)
     made = folder / f"{name}-{mark}{'.so' if '-shared' in flags else ''}"
     if not made.exists():
-        part = made.with_suffix(f".{os.getpid()}")
+        part = made.with_suffix(f".{os.getpid()}.{threading.get_ident()}")
         subprocess.run(["cc", "-O1", "-Wall", "-o", part, source, *flags, "-ldl", "-lpthread"], check=True)
         part.rename(made)
     return str(made)

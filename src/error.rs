@@ -12,6 +12,9 @@ use crate::object::ObjectHash;
 pub enum Error {
     /// A system call failed. `what` is a verb phrase: "read manifest".
     Io { what: &'static str, path: PathBuf, source: io::Error },
+    /// The system refused something that has no path, such as another thread. `what` is a verb phrase: "start a
+    /// thread".
+    System { what: &'static str, source: io::Error },
     /// The manifest can't be used; all that is wrong with it.
     Manifest(Vec<Diagnostic>),
     /// The command line or the request can't be used.
@@ -62,9 +65,11 @@ impl Error {
     /// The process's exit code for this error.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Error::Io { source, .. } if is_no_space(source) => exit::NO_SPACE,
+            Error::Io { source, .. } | Error::System { source, .. } if is_no_space(source) => {
+                exit::NO_SPACE
+            }
             Error::NoSpace { .. } => exit::NO_SPACE,
-            Error::Io { .. } => exit::IO,
+            Error::Io { .. } | Error::System { .. } => exit::IO,
             Error::Manifest(_) | Error::Usage(_) => exit::USAGE,
             Error::Db { source, .. } => match source.sqlite_error_code() {
                 Some(rusqlite::ErrorCode::DiskFull) => exit::NO_SPACE,
@@ -115,6 +120,7 @@ impl fmt::Display for Error {
                 }
                 Ok(())
             }
+            Error::System { what, source } => write!(f, "could not {what}: {source}"),
             Error::Manifest(diagnostics) => {
                 for (n, diagnostic) in diagnostics.iter().enumerate() {
                     if n > 0 {
@@ -172,10 +178,19 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// Adds the verb and the path to a bare I/O error: `fs::read(p).or_io("read manifest", p)`.
+/// Says what failed, and where, of a bare I/O error.
 pub trait OrIo<T> {
-    /// See the trait.
+    /// Adds the verb and the path: `fs::read(p).or_io("read manifest", p)`.
+    ///
+    /// # Errors
+    /// [`Error::Io`] in place of the bare error.
     fn or_io(self, what: &'static str, path: impl AsRef<Path>) -> Result<T>;
+
+    /// Adds the verb, where there is no path: `thread.spawn(f).or_system("start a thread")`.
+    ///
+    /// # Errors
+    /// [`Error::System`] in place of the bare error.
+    fn or_system(self, what: &'static str) -> Result<T>;
 }
 
 impl<T, E: Into<io::Error>> OrIo<T> for Result<T, E> {
@@ -185,6 +200,10 @@ impl<T, E: Into<io::Error>> OrIo<T> for Result<T, E> {
             path: path.as_ref().to_owned(),
             source: source.into(),
         })
+    }
+
+    fn or_system(self, what: &'static str) -> Result<T> {
+        self.map_err(|source| Error::System { what, source: source.into() })
     }
 }
 

@@ -136,7 +136,7 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
         }
     };
     // Before the first write, and so long before the first script.
-    if let Err(err) = crate::sys::survive_file_signals().or_io("handle signals of", "/proc/self") {
+    if let Err(err) = crate::sys::survive_file_signals().or_system("handle signals") {
         return fail(&err);
     }
     let command = invocation.command();

@@ -45,7 +45,7 @@ impl Command for RepairArgs {
     }
 
     fn execute(&self) -> Result<u8> {
-        crate::sys::ignore_tty_stops().or_io("set up", "signals")?;
+        crate::sys::ignore_tty_stops().or_system("set up signals")?;
         let (_lock, db, store) = super::open_to_change(&self.db, self.wait)?;
         let depth = if self.quick { Depth::Sizes } else { Depth::Data(1.0) };
         let dir = self.db.canonicalize().or_io("find the folder", &self.db)?;

@@ -97,7 +97,7 @@ struct RunningStep {
     #[serde(rename = "input", serialize_with = "answer::escaped")]
     name: Vec<u8>,
     attempt: i64,
-    pid: u32,
+    pid: i32,
     elapsed_ms: u64,
 }
 

@@ -49,7 +49,7 @@ impl Workshop<'_> {
                 .spawn_scoped(scope, move || {
                     step::execute(scratch, store, supervisor, None, &attempt, &mut |_| {})
                 })
-                .or_io("start a thread of", "/proc/self")?;
+                .or_system("start a thread")?;
             worker.join().unwrap_or_else(|_| {
                 Err(Error::Internal(format!("running step {} again panicked", producer.step)))
             })

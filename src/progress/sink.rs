@@ -5,6 +5,7 @@ use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, OrIo as _, Result};
+use crate::sys::flock;
 use crate::text::printable;
 
 /// Where lines go. Each is one write, so that whatever happens to us leaves whole lines.
@@ -31,12 +32,9 @@ impl Sink {
         let file = File::options().create(true).append(true).open(path).or_io("write to", path)?;
         let is_regular = file.metadata().or_io("look at", path)?.is_file();
         if is_regular {
-            match fs2::FileExt::try_lock_exclusive(&file) {
-                Err(err) if err.kind() == ErrorKind::WouldBlock => {
-                    return Err(Error::Taken { path: path.to_owned() });
-                }
-                // Where nothing can be locked, it is emptied all the same.
-                Ok(()) | Err(_) => {}
+            // Where nothing can be locked, it is emptied all the same.
+            if matches!(flock::try_exclusive(&file), Ok(false)) {
+                return Err(Error::Taken { path: path.to_owned() });
             }
             file.set_len(0).or_io("empty", path)?;
         }

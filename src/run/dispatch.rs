@@ -256,7 +256,7 @@ impl Dispatcher<'_> {
             self.outcome.summary.failures.push(failure);
         }
         // On a full disk it is the disk that failed.
-        if let Err(error) = self.engine.floor.check_now() {
+        if let Err(error) = self.engine.free_space.check_now() {
             self.fail(error);
         }
         if !self.engine.keep_going {

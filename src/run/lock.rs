@@ -3,39 +3,40 @@
 
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
-use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, OrIo, Result};
 use crate::progress::{Event, Progress};
+use crate::sys::clock::now_ms;
+use crate::sys::{flock, proc};
 
-/// Permission to change a database folder. Given back when dropped.
+/// Permission to change a database folder, until dropped.
 #[derive(Debug)]
 pub struct RunLock {
     file: File,
 }
 
-/// How often `--wait` looks again.
+/// Pause between two attempts of `--wait`.
 const POLL: Duration = Duration::from_millis(100);
 
-/// A runner that was killed while it started a script leaves a child that has the lock until its exec
-/// closes it: moments, or seconds where the machine is busy.
+/// A runner that was killed while it started a script leaves a child that holds the lock until its exec closes the
+/// descriptor. That takes moments, or seconds on a busy machine.
 const INHERITED: Duration = Duration::from_secs(10);
 
-/// Between taking the lock and signing it there is a moment in which the file names nobody. So long it
-/// is read again before that is believed.
+/// Between taking the lock and signing it there is a moment in which the file names nobody. For this long an
+/// unsigned lock is read again before we give up on learning its owner.
 const SIGNING: Duration = Duration::from_millis(500);
 
-/// How often it is looked at meanwhile.
+/// Pause between two looks meanwhile.
 const SHORT_POLL: Duration = Duration::from_millis(5);
 
 impl RunLock {
-    /// Takes the lock, or with `wait` waits for it, saying whom for.
+    /// Takes the lock. If another process has it: with `wait`, says whom it waits for and does so.
     ///
     /// # Errors
-    /// [`Error::Locked`] with the holder.
+    /// [`Error::Locked`] with the holder, unless `wait`; [`Error::Io`] if the file can't be opened or locked.
     pub fn take(db_dir: &Path, wait: bool, progress: &mut dyn Progress) -> Result<RunLock> {
         let path = db_dir.join("lock");
         let mut file = File::options()
@@ -50,15 +51,13 @@ impl RunLock {
         let begun = Instant::now();
         let mut told = false;
         loop {
-            match fs2::FileExt::try_lock_exclusive(&file) {
-                Ok(()) => break,
-                Err(err) if err.kind() == std::io::ErrorKind::WouldBlock => {}
-                Err(err) => return Err(err).or_io("lock", &path),
+            if flock::try_exclusive(&file).or_io("lock", &path)? {
+                break;
             }
             let holder = holder(&mut file);
             let patience = match signer(&holder) {
                 None => SIGNING,
-                Some(pid) if is_gone(pid) => INHERITED,
+                Some(pid) if has_ended(pid) => INHERITED,
                 Some(_) => Duration::ZERO,
             };
             if begun.elapsed() < patience {
@@ -80,14 +79,13 @@ impl RunLock {
         Ok(lock)
     }
 
-    /// Says in the file who holds it: information, not protection.
+    /// Writes into the file who holds it. That is information, not protection.
     fn sign(&mut self, path: &PathBuf) -> Result<()> {
-        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         let text = format!(
             "pid {} on {}, since {}\n",
             std::process::id(),
-            host.trim(),
-            crate::text::utc(super::now_ms())
+            proc::kernel("hostname"),
+            crate::text::utc(now_ms())
         );
         self.file.set_len(0).or_io("sign the lock", path)?;
         self.file.seek(SeekFrom::Start(0)).or_io("sign the lock", path)?;
@@ -97,31 +95,21 @@ impl RunLock {
 
 impl Drop for RunLock {
     fn drop(&mut self) {
-        // So that the next one's rivals can't take us for the holder.
+        // While the next holder has not signed yet, nobody must take us for the holder.
         let _ = self.file.set_len(0);
-        // Said explicitly, because a script that was never ended may have inherited the descriptor if
-        // some library forgot close-on-exec.
-        let _ = fs2::FileExt::unlock(&self.file);
+        // Explicitly, because a surviving script may have inherited the descriptor from a library that forgot
+        // close-on-exec.
+        let _ = flock::unlock(&self.file);
     }
 }
 
-/// The process that has the lock now, if it is one that can be seen from here. Only reads: for a moment
-/// even a shared lock of ours would be in a runner's way.
+/// The process that has the lock now, if it can be seen from here. Only reads: taking even a shared lock for a moment
+/// would be in a runner's way.
 pub(crate) fn runner(db_dir: &Path) -> Option<u32> {
     let mut file = File::open(db_dir.join("lock")).ok()?;
-    let inode = file.metadata().ok()?.ino();
-    let pid = signer(&holder(&mut file)).filter(|pid| !is_gone(*pid))?;
-    // A signature outlives its writer, and the number may have gone to somebody else since. Each line is
-    // `1: FLOCK  ADVISORY  WRITE 4711 fe:00:131 0 EOF`.
-    let Ok(locks) = std::fs::read_to_string("/proc/locks") else { return Some(pid) };
-    let is_held = locks.lines().any(|line| {
-        let words: Vec<&str> = line.split_ascii_whitespace().collect();
-        let place = words.get(5).and_then(|place| place.rsplit(':').next());
-        words.get(1) == Some(&"FLOCK")
-            && words.get(4).and_then(|word| word.parse().ok()) == Some(pid)
-            && place.and_then(|place| place.parse().ok()) == Some(inode)
-    });
-    is_held.then_some(pid)
+    let pid = signer(&holder(&mut file)).filter(|pid| !has_ended(*pid))?;
+    // A signature outlives its writer, and its number may belong to another process by now.
+    (flock::is_held_by(pid, &file).ok()? != Some(false)).then_some(pid)
 }
 
 fn holder(file: &mut File) -> String {
@@ -138,11 +126,7 @@ fn signer(signature: &str) -> Option<u32> {
     signature.strip_prefix("pid ")?.split(' ').next()?.parse().ok()
 }
 
-/// True if the process that signed the lock has ended, reaped or not. It is not believed for ever: the
-/// pid may be one of another container.
-fn is_gone(pid: u32) -> bool {
-    match std::fs::read_to_string(format!("/proc/{pid}/stat")) {
-        Ok(stat) => stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with(['Z', 'X'])),
-        Err(err) => err.kind() == std::io::ErrorKind::NotFound && Path::new("/proc/self").exists(),
-    }
+/// The process that signed the lock has ended.
+fn has_ended(pid: u32) -> bool {
+    i32::try_from(pid).is_ok_and(proc::has_ended)
 }

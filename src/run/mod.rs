@@ -8,12 +8,11 @@
 //! place.
 
 mod backlog;
-mod boot_and_mount;
 mod committer;
-mod disk;
 mod dispatch;
 mod fingerprint;
 mod forecast;
+mod free_space;
 mod lock;
 mod message;
 mod permits;
@@ -30,7 +29,7 @@ mod worker;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use crate::db::{self, Applied, Complete, Db, Durability, Plan, RunRow};
 use crate::error::{Error, OrIo, Result};
@@ -43,12 +42,14 @@ use crate::manifest::Manifest;
 use crate::progress::{Event, Progress, Registered, Summary};
 use crate::proof::Proof;
 use crate::store::{self, Store};
+use crate::sys;
+use crate::sys::clock::now_ms;
 
 use dispatch::RunOutcome;
 use session::Session;
 
-pub(crate) use disk::explain;
 pub use forecast::{Forecast, TaskForecast};
+pub(crate) use free_space::explain;
 pub use lock::RunLock;
 pub(crate) use lock::runner;
 pub use prepare::Prepared;
@@ -86,13 +87,6 @@ pub struct RunOptions {
     pub allow_network_fs: bool,
 }
 
-/// Milliseconds since 1970.
-pub(crate) fn now_ms() -> i64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
-}
-
 /// Opens the place where a run's attempts are made.
 pub type OpenSite<'a> = &'a dyn Fn(Ground) -> Result<Box<dyn Site>>;
 
@@ -118,7 +112,7 @@ pub fn run_on(
     std::fs::create_dir_all(&options.db).or_io("make the database folder", &options.db)?;
     let dir = options.db.canonicalize().or_io("find the database folder", &options.db)?;
     let result = run_in(&dir, options, asked, open_site, begun, progress);
-    result.map_err(|error| disk::explain(error, &dir))
+    result.map_err(|error| free_space::explain(error, &dir))
 }
 
 /// The four acts of a run: open, plan, work, close.
@@ -187,7 +181,7 @@ fn open(
     progress: &mut dyn Progress,
 ) -> Result<Opened> {
     if !options.allow_network_fs {
-        disk::refuse_network(dir)?;
+        free_space::refuse_network(dir)?;
     }
     let lock = RunLock::take(dir, options.wait, progress)?;
     store::prepare(dir)?;
@@ -198,7 +192,7 @@ fn open(
         tasks: manifest.tasks.len(),
         db: &options.db,
     });
-    let boot = boot_and_mount::boot_and_mount(dir)?;
+    let boot = sys::boot_and_mount(dir).or_io("look at", dir)?;
     let bad = maintain::recover(&db, &store, &boot, options.durability)?;
     if bad > 0 {
         progress.tell(&Event::Warning(&format!(

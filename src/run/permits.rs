@@ -149,11 +149,11 @@ impl Tokens {
             None => None,
             Some(client) => {
                 // The crate ends its thread with this signal: blocked, it would leave with a token.
-                crate::sys::unblock(&[libc::SIGUSR1]).or_io("listen for", "signals")?;
+                crate::sys::unblock(&[libc::SIGUSR1]).or_system("listen for signals")?;
                 let shared = Arc::clone(&shared);
                 let take_in = move |token: io::Result<Acquired>| shared.take_in(token.ok());
                 let thread = client.into_helper_thread(take_in);
-                Some(thread.or_io("start a thread of", "/proc/self")?)
+                Some(thread.or_system("start a thread")?)
             }
         };
         Ok(Tokens { shared, asking })

@@ -15,9 +15,9 @@ use crate::object::{ObjectHash, ObjectHasher};
 use crate::store::{Placed, Store};
 use crate::text::{as_path, path_bytes};
 
-use super::boot_and_mount::boot_and_mount;
 use super::fingerprint::{Digest, Fingerprint};
 use super::walk::{Found, stat_of, walk};
+use crate::sys::boot_and_mount;
 
 /// Where a root's steps come from.
 #[derive(Debug, Clone)]
@@ -247,7 +247,10 @@ impl Scanner<'_> {
         let Some(store) = self.store else { return Ok(()) };
         match self.durability {
             Durability::Batch => store.sync(&placed.iter().collect::<Vec<_>>())?,
-            Durability::Off => db::note_unsynced(&self.db.lock(), &boot_and_mount(self.db_dir)?)?,
+            Durability::Off => {
+                let boot = boot_and_mount(self.db_dir).or_io("look at", self.db_dir)?;
+                db::note_unsynced(&self.db.lock(), &boot)?;
+            }
         }
         let objects: Vec<(ObjectHash, u64)> = placed.iter().map(|p| (p.hash, p.size)).collect();
         db::put_objects(&mut self.db.lock(), &objects)?;
@@ -279,7 +282,7 @@ impl Scanner<'_> {
             threads
                 .into_iter()
                 .map(|thread| {
-                    thread.or_io("start a thread of", "/proc/self")?.join().unwrap_or_else(|_| {
+                    thread.or_system("start a thread")?.join().unwrap_or_else(|_| {
                         Err(Error::Internal("hashing an input panicked".to_owned()))
                     })
                 })
@@ -329,7 +332,7 @@ impl Scanner<'_> {
             if stat != before {
                 continue;
             }
-            let now_ns = super::now_ms().saturating_mul(1_000_000);
+            let now_ns = crate::sys::clock::now_ms().saturating_mul(1_000_000);
             if now_ns.saturating_sub(stat.ctime_ns) < RACY_NS {
                 stat.mtime_ns = Stat::UNTRUSTED;
             }
@@ -433,7 +436,8 @@ pub(super) fn hash_listed_file(db: &Db, full: &Path) -> Result<ObjectHash> {
     let mut file = File::open(full).or_io("read", full)?;
     let object = hash_file(&mut file).or_io("read", full)?;
     let mut row = InputRow { name: Vec::new(), stat, object };
-    if super::now_ms().saturating_mul(1_000_000).saturating_sub(stat.ctime_ns) < RACY_NS {
+    if crate::sys::clock::now_ms().saturating_mul(1_000_000).saturating_sub(stat.ctime_ns) < RACY_NS
+    {
         row.stat.mtime_ns = Stat::UNTRUSTED;
     }
     Inputs::found(&db.lock(), db::FILES, path, &row)?;

@@ -17,8 +17,8 @@ use crate::stop::StopSwitch;
 
 use super::backlog::{Backlog, TaskLimits};
 use super::committer::{self, Committer};
-use super::disk::Floor;
 use super::dispatch::{Dispatcher, RunOutcome};
+use super::free_space::FreeSpace;
 use super::permits::{Slots, Tokens};
 use super::prepare::Prepared;
 use super::signals::Forwarder;
@@ -32,7 +32,7 @@ fn make_pool(threads: usize) -> Result<ThreadPool> {
     let pool = std::panic::catch_unwind(|| ThreadPool::with_name("worker".to_owned(), threads));
     std::panic::set_hook(told);
     pool.map_err(|_| std::io::Error::from_raw_os_error(libc::EAGAIN))
-        .or_io("start threads (a smaller -j helps, or a higher `ulimit -u`) of", "/proc/self")
+        .or_system("start the worker threads (a smaller -j helps, or a higher `ulimit -u`)")
 }
 
 /// A plan to be worked off.
@@ -80,7 +80,7 @@ impl Session<'_> {
             spoilt: Mutex::default(),
             committer,
             slots: Slots::new(jobs),
-            floor: Floor::new(dir, self.options.min_free),
+            free_space: FreeSpace::new(dir, self.options.min_free),
             tokens: Tokens::new(jobserver.as_ref().map(Jobserver::client), Arc::clone(&stop))?,
             stop: Arc::clone(&stop),
             messages: send_message.clone(),
@@ -128,15 +128,13 @@ impl Session<'_> {
         }
         let is_shared = self.prepared.manifest.tasks.iter().any(|task| task.jobserver);
         let jobserver = match jobserver {
-            None if is_shared => {
-                Some(Jobserver::new(jobs.get()).or_io("make a pipe of", "/proc/self")?)
-            }
+            None if is_shared => Some(Jobserver::new(jobs.get()).or_system("make a pipe")?),
             known => known.clone(),
         };
         let share = match &jobserver {
             Some(jobserver) if is_shared => {
                 let share = jobserver.share(jobs.get());
-                Some(Arc::new(share.or_io("pass make's jobserver on from", "/proc/self")?))
+                Some(Arc::new(share.or_system("pass make's jobserver on")?))
             }
             _ => None,
         };

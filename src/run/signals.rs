@@ -7,6 +7,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::{Handle, Signals};
 
 use crate::error::{OrIo, Result};
+use crate::sys::proc;
 
 use super::message::Message;
 
@@ -24,7 +25,7 @@ static LAST: AtomicI32 = AtomicI32::new(0);
 pub fn die_when_idle() -> Result<()> {
     for signal in taken() {
         let done = signal_hook::flag::register_conditional_default(signal, Arc::clone(&IS_IDLE));
-        done.or_io("listen for", "signals")?;
+        done.or_system("listen for signals")?;
     }
     Ok(())
 }
@@ -39,7 +40,7 @@ pub fn late_signal() -> Option<i32> {
 
 /// INT, TERM and HUP, but none that was ignored when we were started: `nohup` and a shell's `&` mean it.
 fn taken() -> Vec<i32> {
-    let ignored = ignored();
+    let ignored = proc::ignored_signals();
     let mut taken = vec![SIGINT, SIGTERM, SIGHUP];
     taken.retain(|&signal| ignored >> (signal - 1) & 1 == 0);
     taken
@@ -55,8 +56,8 @@ impl Forwarder {
     /// Takes INT, TERM and HUP.
     pub(super) fn start(messages: flume::Sender<Message>) -> Result<Forwarder> {
         let taken = taken();
-        let mut signals = Signals::new(&taken).or_io("listen for", "signals")?;
-        crate::sys::unblock(&taken).or_io("listen for", "signals")?;
+        let mut signals = Signals::new(&taken).or_system("listen for signals")?;
+        crate::sys::unblock(&taken).or_system("listen for signals")?;
         IS_IDLE.store(false, Ordering::Release);
         let handle = signals.handle();
         let thread = std::thread::Builder::new()
@@ -69,16 +70,9 @@ impl Forwarder {
                     }
                 }
             })
-            .or_io("start", "the signal thread")?;
+            .or_system("start the signal thread")?;
         Ok(Forwarder { handle, thread: Some(thread) })
     }
-}
-
-/// Signals that are ignored, as the kernel tells: bit n-1 for signal n.
-fn ignored() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
 }
 
 impl Drop for Forwarder {

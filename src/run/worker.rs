@@ -21,7 +21,7 @@ use crate::store::{Placed, Store};
 use crate::text::{TAIL_LINES, tail};
 
 use super::committer::{Committer, PendingCommit};
-use super::disk::Floor;
+use super::free_space::FreeSpace;
 use super::message::{AttemptReport, Job, Message};
 use super::permits::{Due, Slot, Slots, Tokens};
 
@@ -41,7 +41,7 @@ pub(super) struct Engine {
     pub(super) spoilt: Mutex<HashSet<ObjectHash>>,
     pub(super) committer: Committer,
     pub(super) slots: Slots,
-    pub(super) floor: Floor,
+    pub(super) free_space: FreeSpace,
     pub(super) tokens: Tokens,
     pub(super) stop: Arc<StopSwitch>,
     pub(super) messages: flume::Sender<Message>,
@@ -98,7 +98,7 @@ impl Engine {
         if !self.stop.may_start() {
             return self.say(Message::Dropped { job });
         }
-        if let Err(error) = self.floor.check() {
+        if let Err(error) = self.free_space.check() {
             self.stop.advance(Stop::Drain);
             return self.say(Message::Broken { job: Some(job), error });
         }

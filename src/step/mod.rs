@@ -30,7 +30,7 @@ use std::ffi::OsString;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
@@ -41,6 +41,7 @@ use crate::jobserver::Share;
 use crate::object::ObjectHash;
 use crate::stop::Stop;
 use crate::store::{Placed, Store};
+use crate::sys::clock::now_ms;
 
 use crate::text::printable;
 
@@ -327,11 +328,6 @@ fn outcome(end: &Ended, script: &Script) -> Outcome {
         Some(Cause::Cancelled) => Outcome::Cancelled,
         None => from_status(end.status),
     }
-}
-
-fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 fn from_status(status: ExitStatus) -> Outcome {

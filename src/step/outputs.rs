@@ -4,7 +4,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 
 use rustix::fs::{AtFlags, CWD, FileType, IFlags, Mode, OFlags, Stat};
@@ -254,7 +254,7 @@ impl Walk<'_> {
                 let pinned = tree::open_here(dir, name, OFlags::PATH)
                     .or_io("open an output in", &self.output.path)?;
                 let mode = Mode::from_raw_mode(self.stat(&pinned)?.st_mode);
-                let pinned = format!("/proc/self/fd/{}", pinned.as_raw_fd());
+                let pinned = crate::sys::proc::path_of(pinned.as_fd());
                 let opened = rustix::fs::chmodat(CWD, pinned, Mode::RUSR, AtFlags::empty())
                     .and_then(|()| open());
                 match opened {

@@ -7,8 +7,6 @@
 //! the number of a group that is signalled here can't have passed to another one.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -16,10 +14,11 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Signal, WaitId, WaitIdOptions};
 
-use super::proc::{Origin, Process, pid, signal_group};
+use super::proc::{Origin, pid, signal_group};
 use crate::error::{OrIo, Result};
 use crate::stop::{Stop, StopSwitch};
 use crate::sys;
+use crate::sys::proc::{Adopted, Process};
 
 /// Time between TERM and KILL, unless set otherwise.
 pub const GRACE: Duration = Duration::from_secs(5);
@@ -101,13 +100,13 @@ impl Supervisor {
     /// for among its children.
     ///
     /// # Errors
-    /// [`Error::Io`](crate::error::Error::Io) if one of these, or the thread, can't be had.
+    /// [`Error::System`](crate::error::Error::System) if one of these, or the thread, can't be had.
     pub fn new(grace: Duration, stop: Arc<StopSwitch>) -> Result<Supervisor> {
-        sys::seal_descriptors().or_io("close inherited files of", "/proc/self")?;
+        sys::seal_descriptors().or_system("close inherited files")?;
         let adopt = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
-        adopt.or_io("adopt orphans as", "/proc/self")?;
-        sys::keep_ended_children().or_io("handle signals of", "/proc/self")?;
-        sys::survive_file_signals().or_io("handle signals of", "/proc/self")?;
+        adopt.or_system("become the reaper of orphans")?;
+        sys::keep_ended_children().or_system("handle signals")?;
+        sys::survive_file_signals().or_system("handle signals")?;
         let shared = Arc::new(Shared {
             register: Mutex::default(),
             changed: Condvar::new(),
@@ -126,8 +125,7 @@ impl Supervisor {
         });
         let thread = std::thread::Builder::new().name("supervisor".to_owned());
         let watched = Arc::clone(&shared);
-        let thread =
-            thread.spawn(move || watched.watch()).or_io("start a thread of", "/proc/self")?;
+        let thread = thread.spawn(move || watched.watch()).or_system("start a thread")?;
         Ok(Supervisor { shared, thread: Some(thread) })
     }
 
@@ -254,7 +252,7 @@ impl Supervisor {
                 }
                 let origin = match process.group == leader {
                     true => Origin::Here,
-                    false => process.origin(scratch),
+                    false => Origin::of(pid, scratch),
                 };
                 match origin {
                     Origin::Here => {
@@ -375,7 +373,7 @@ fn has_exited(leader: i32) -> bool {
 /// The list of adopted processes.
 struct Orphans {
     /// Children of the first thread; `None` where the kernel has no such file.
-    children: Option<File>,
+    children: Option<Adopted>,
 }
 
 /// What was left behind, and what became of it.
@@ -397,22 +395,12 @@ struct Orphan {
 
 impl Orphans {
     fn open() -> Orphans {
-        let own = std::process::id();
-        let children = File::open(format!("/proc/self/task/{own}/children")).ok();
-        Orphans { children }
+        Orphans { children: Adopted::open() }
     }
 
     /// Numbers of all adopted processes, ended ones included.
     fn list(&self) -> Vec<i32> {
-        let Some(children) = &self.children else { return Vec::new() };
-        let mut text = Vec::new();
-        let mut buffer = [0; 1024];
-        // Should it fail, nothing is found: there is nobody to blame for it.
-        while let Ok(n @ 1..) = children.read_at(&mut buffer, text.len() as u64) {
-            text.extend_from_slice(&buffer[..n]);
-        }
-        let text = String::from_utf8_lossy(&text);
-        text.split_ascii_whitespace().filter_map(|number| number.parse().ok()).collect()
+        self.children.as_ref().map(Adopted::list).unwrap_or_default()
     }
 }
 

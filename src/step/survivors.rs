@@ -15,6 +15,7 @@ use rustix::process::{PidfdFlags, Signal};
 use super::proc::{holds_cookie, pid};
 use super::tree;
 use crate::error::{OrIo, Result};
+use crate::sys::proc;
 
 /// A killed process has so long to be gone; only one that hangs in the kernel needs more.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -77,11 +78,7 @@ pub fn remove_scratch(folder: &Path) -> io::Result<()> {
 /// One round: all at once, then the wait for each.
 fn kill_all_below(scratch_root: &Path) -> Result<usize> {
     let mut dying = Vec::new();
-    for entry in fs::read_dir("/proc").or_io("list", "/proc")? {
-        let name = entry.or_io("list", "/proc")?.file_name();
-        let Some(number) = name.to_str().and_then(|name| name.parse::<i32>().ok()) else {
-            continue;
-        };
+    for number in proc::all().or_io("list", "/proc")? {
         if number == std::process::id() as i32 || !is_survivor(number, scratch_root) {
             continue;
         }
@@ -119,8 +116,7 @@ fn name_mounts(error: io::Error) -> io::Error {
 
 fn is_survivor(number: i32, scratch_root: &Path) -> bool {
     // Unreadable: another user's, or gone; either way none of ours.
-    fs::read(format!("/proc/{number}/environ"))
-        .is_ok_and(|environment| holds_cookie(&environment, scratch_root))
+    proc::environment(number).is_ok_and(|environment| holds_cookie(&environment, scratch_root))
 }
 
 fn wait_until_gone(process: &OwnedFd, deadline: Instant) -> io::Result<()> {

@@ -1,12 +1,12 @@
-//! The lock file of one shard, `locks/AB`. fs2's methods are written `FileExt::` in full: std has grown methods
-//! of the same names.
+//! The lock file of one shard, `locks/AB`.
 
 use std::fs::File;
 use std::io;
 use std::os::fd::BorrowedFd;
 
-use fs2::FileExt;
 use rustix::fs::{Mode, OFlags};
+
+use crate::sys::flock;
 
 /// Folder of the lock files, beside `objects/`: what lies below that has the name of its hash.
 pub(super) const FOLDER: &str = "locks";
@@ -33,16 +33,16 @@ impl LockFile {
 
     /// Waits until nobody holds the shard exclusively.
     pub(super) fn lock_shared(&self) -> io::Result<()> {
-        uninterrupted(|| FileExt::lock_shared(&self.0))
+        flock::shared(&self.0)
     }
 
     /// Waits until nobody holds the shard at all.
     pub(super) fn lock_exclusive(&self) -> io::Result<()> {
-        uninterrupted(|| FileExt::lock_exclusive(&self.0))
+        flock::exclusive(&self.0)
     }
 
     pub(super) fn unlock(&self) -> io::Result<()> {
-        FileExt::unlock(&self.0)
+        flock::unlock(&self.0)
     }
 }
 
@@ -52,14 +52,5 @@ pub(super) fn make_folder(objects: BorrowedFd<'_>, path: &str) -> io::Result<boo
         Ok(()) => Ok(true),
         Err(rustix::io::Errno::EXIST) => Ok(false),
         Err(err) => Err(err.into()),
-    }
-}
-
-fn uninterrupted(mut lock: impl FnMut() -> io::Result<()>) -> io::Result<()> {
-    loop {
-        match lock() {
-            Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
-            done => return done,
-        }
     }
 }

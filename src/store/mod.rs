@@ -68,6 +68,7 @@ use rustix::io::Errno;
 use crate::error::{Error, OrIo, Result};
 use crate::object::ObjectHash;
 use crate::proof::Proof;
+use crate::sys::proc;
 use crate::text::as_path;
 use known::Known;
 use lock::LockFile;
@@ -254,8 +255,8 @@ impl Store {
         for entry in std::fs::read_dir(&tmp).or_io("list", &tmp)? {
             let entry = entry.or_io("list", &tmp)?;
             let name = entry.file_name();
-            let writer = name.to_str().and_then(|name| name.split('-').next()?.parse::<u32>().ok());
-            if writer.is_some_and(|pid| Path::new(&format!("/proc/{pid}")).exists()) {
+            let writer = name.to_str().and_then(|name| name.split('-').next()?.parse().ok());
+            if writer.is_some_and(proc::exists) {
                 continue;
             }
             let path = entry.path();

@@ -46,7 +46,7 @@ pub(super) struct Barrier {
 
 impl Barrier {
     pub(super) fn new() -> Barrier {
-        let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+        let release = crate::sys::proc::kernel("osrelease");
         Barrier { syncfs_is_mute: !is_at_least(&release, (5, 8)), ..Barrier::default() }
     }
 

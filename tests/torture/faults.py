@@ -187,6 +187,10 @@ REASONS = (
 )
 
 
+# What the system may refuse and has no path.
+WITHOUT_A_PATH = "could not (start a thread|start the signal thread|listen for signals|set up signals|handle signals|close inherited files|become the reaper of orphans|make a pipe|pass make's jobserver on): "
+
+
 def complaint(text):
     """The last message of ours, or ""."""
     lines = [line for line in text.splitlines() if line.startswith("task-pipeline: ")]
@@ -206,7 +210,7 @@ def wrong_with_message(code, text):
         return ""
     if not said:
         return "no message"
-    if not re.search(r"`[^`]*`", said):
+    if not re.search(r"`[^`]*`", said) and not re.search(WITHOUT_A_PATH, said):
         return f"no path in the message: {said}"
     if not re.search(REASONS, said):
         return f"no reason in the message: {said}"

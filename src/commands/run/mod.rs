@@ -250,7 +250,7 @@ fn durability(word: &str) -> std::result::Result<Durability, String> {
 
 /// Runs the pipeline once.
 fn run(args: &RunArgs) -> Result<u8> {
-    crate::sys::ignore_tty_stops().or_io("set up", "signals")?;
+    crate::sys::ignore_tty_stops().or_system("set up signals")?;
     let options = args.options()?;
     let mut audience = args.audience()?;
     audience.tell(&Event::Begun(&Begun {

@@ -21,7 +21,7 @@ pub(in crate::commands) const WATCH: Alias = Alias {
 
 /// Runs until a signal, or an error that no change of a file can cure.
 pub(super) fn watch(args: &RunArgs) -> Result<u8> {
-    crate::sys::ignore_tty_stops().or_io("set up", "signals")?;
+    crate::sys::ignore_tty_stops().or_system("set up signals")?;
     run::die_when_idle()?;
     let mut options = args.options()?;
     let mut cause = None;

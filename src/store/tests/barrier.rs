@@ -63,7 +63,7 @@ fn gc_waits_for_everybody_who_has_placed_something_in_the_shard() {
     let shard = placed.hash.shard();
     let is_locked = |store: &Store| {
         let file = fs::File::open(store.root.join(format!("../locks/{shard:02x}"))).unwrap();
-        fs2::FileExt::try_lock_exclusive(&file).is_err()
+        !crate::sys::flock::try_exclusive(&file).unwrap()
     };
     assert!(is_locked(&world.store));
     let again = world.put(b"busy");

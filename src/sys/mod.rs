@@ -1,12 +1,19 @@
-//! The system calls that neither std nor rustix has, and signals: the only file with `unsafe`. Unaware of what
-//! they are for.
+//! What the operating system is asked for. Here: the system calls that neither std nor rustix has, and signals;
+//! the only file with `unsafe`. Below: [`proc`] reads /proc, [`flock`] locks files, [`disk`] asks file systems,
+//! [`clock`] tells the time. Unaware of what any of it is for.
 #![allow(unsafe_code, reason = "thin wrappers over libc, each with its reason")]
+
+pub mod clock;
+pub mod disk;
+pub mod flock;
+pub mod proc;
 
 use std::fs;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
 use std::process::{Command, ExitStatus};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -176,6 +183,16 @@ pub fn mount_id(file: &impl AsRawFd) -> io::Result<u64> {
         }
     }
     Ok(found.stx_mnt_id)
+}
+
+/// Which boot of the machine and which mount of a folder's disk this is, in one word. What another one wrote without
+/// fsync may be spoilt; and because a disk can go and come back within one boot, the boot alone doesn't tell.
+///
+/// # Errors
+/// If the folder can't be opened.
+pub fn boot_and_mount(folder: &Path) -> io::Result<String> {
+    let mount = mount_id(&fs::File::open(folder)?).unwrap_or(0);
+    Ok(format!("{}/{mount}", proc::boot_id()))
 }
 
 /// The jobserver that the environment speaks of.

@@ -1,0 +1,196 @@
+//! What /proc tells of processes, and of the machine: the only reader of `/proc/PID`. Unaware of who started a
+//! process and why anybody asks.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::text::printable;
+
+/// A process, as `/proc/PID/stat` tells.
+#[derive(Debug)]
+pub struct Process {
+    pub pid: i32,
+    pub parent: i32,
+    pub group: i32,
+    /// The file that it executes, cut to 15 bytes; fit for a terminal.
+    pub name: String,
+    /// It has ended, and its parent doesn't know yet.
+    pub is_zombie: bool,
+    /// It has something to do: it runs, or would if there were a processor or a disk for it.
+    pub is_busy: bool,
+    /// When it began, in clock ticks since the machine came up. With `pid`: which process it is, for numbers are
+    /// used again.
+    pub started: u64,
+    /// Where its environment lies in its memory; both 0 in the middle of an exec.
+    environment: (u64, u64),
+}
+
+impl Process {
+    /// `None` if there is no such process, or none that may be looked at.
+    pub fn read(pid: i32) -> Option<Process> {
+        let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+        // `pid (name) state ppid pgrp …`, and the name may hold anything, parentheses as well.
+        let open = stat.iter().position(|byte| *byte == b'(')?;
+        let close = stat.iter().rposition(|byte| *byte == b')')?;
+        let name = printable(stat.get(open + 1..close)?).into_owned();
+        let rest = std::str::from_utf8(stat.get(close + 1..)?).ok()?;
+        let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
+        // proc(5) counts the state as field 3.
+        let field = |number: usize| fields.get(number - 3).copied();
+        Some(Process {
+            pid,
+            parent: field(4)?.parse().ok()?,
+            group: field(5)?.parse().ok()?,
+            name,
+            is_zombie: matches!(field(3)?, "Z" | "X"),
+            is_busy: matches!(field(3)?, "R" | "D"),
+            started: field(22)?.parse().ok()?,
+            environment: (field(50)?.parse().ok()?, field(51)?.parse().ok()?),
+        })
+    }
+
+    /// It is in the middle of an exec, and so has no environment yet.
+    pub fn is_between_programs(&self) -> bool {
+        self.environment == (0, 0)
+    }
+
+    /// It has an environment, which is empty.
+    pub fn has_empty_environment(&self) -> bool {
+        self.environment.0 == self.environment.1 && !self.is_between_programs()
+    }
+
+    /// Time since it began.
+    pub fn age(&self) -> Option<Duration> {
+        let per_second = rustix::param::clock_ticks_per_second().max(1);
+        let uptime = fs::read_to_string("/proc/uptime").ok()?;
+        let uptime: f64 = uptime.split(' ').next()?.parse().ok()?;
+        let began = self.started as f64 / per_second as f64;
+        Some(Duration::from_secs_f64((uptime - began).max(0.0)))
+    }
+}
+
+/// The environment that a process was started with: `NAME=value`, each with a zero byte behind it.
+///
+/// # Errors
+/// `NotFound` if there is no such process; `PermissionDenied` if it is another user's; ESRCH if it is ending.
+pub fn environment(pid: i32) -> io::Result<Vec<u8>> {
+    fs::read(format!("/proc/{pid}/environ"))
+}
+
+/// True if a process has ended, reaped or not. It is not to be believed for ever: the number may be one of another
+/// container. False where /proc is not there to tell.
+pub fn has_ended(pid: i32) -> bool {
+    match Process::read(pid) {
+        Some(process) => process.is_zombie,
+        None => !exists(pid) && Path::new("/proc/self").exists(),
+    }
+}
+
+/// Whether a process of this number exists, ended or not.
+pub fn exists(pid: i32) -> bool {
+    Path::new(&format!("/proc/{pid}")).exists()
+}
+
+/// The numbers of all processes that can be seen.
+///
+/// # Errors
+/// If `/proc` can't be listed.
+pub fn all() -> io::Result<Vec<i32>> {
+    let mut pids = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        pids.extend(entry?.file_name().to_str().and_then(|name| name.parse::<i32>().ok()));
+    }
+    Ok(pids)
+}
+
+/// Processes that any thread of `parent` started. Where the kernel doesn't list them (CONFIG_PROC_CHILDREN), all
+/// processes there are: the caller looks at their `parent`.
+pub fn children_of(parent: i32) -> Vec<i32> {
+    let Ok(threads) = fs::read_dir(format!("/proc/{parent}/task")) else { return Vec::new() };
+    let mut found = Vec::new();
+    for thread in threads.flatten() {
+        match fs::read_to_string(thread.path().join("children")) {
+            Ok(list) => found.extend(list.split_ascii_whitespace().flat_map(str::parse::<i32>)),
+            // The thread has ended, or there is no such file.
+            Err(_) if thread.path().join("stat").exists() => return all().unwrap_or_default(),
+            Err(_) => {}
+        }
+    }
+    found
+}
+
+/// The list of this process's adopted children, kept open: it is read after every script.
+#[derive(Debug)]
+pub struct Adopted(File);
+
+impl Adopted {
+    /// Orphans become children of the first thread. `None` where the kernel has no list of children.
+    pub fn open() -> Option<Adopted> {
+        let own = std::process::id();
+        File::open(format!("/proc/self/task/{own}/children")).ok().map(Adopted)
+    }
+
+    /// Numbers of all children of the first thread, ended ones included.
+    pub fn list(&self) -> Vec<i32> {
+        let mut text = Vec::new();
+        let mut buffer = [0; 1024];
+        // Should it fail, nothing is found: there is nobody to blame for it.
+        while let Ok(n @ 1..) = self.0.read_at(&mut buffer, text.len() as u64) {
+            text.extend_from_slice(&buffer[..n]);
+        }
+        let text = String::from_utf8_lossy(&text);
+        text.split_ascii_whitespace().filter_map(|number| number.parse().ok()).collect()
+    }
+}
+
+/// Signals that this process ignores: bit n-1 for signal n.
+pub fn ignored_signals() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
+}
+
+/// A path that leads to an open file of this process, whatever its names are.
+pub fn path_of(fd: BorrowedFd<'_>) -> String {
+    format!("/proc/self/fd/{}", fd.as_raw_fd())
+}
+
+/// What a file below `/proc/sys/kernel` holds ("hostname", "osrelease"); empty if it can't be read.
+pub fn kernel(name: &str) -> String {
+    let text = fs::read_to_string(format!("/proc/sys/kernel/{name}"));
+    text.unwrap_or_default().trim().to_owned()
+}
+
+/// A text that is another one after each boot of the machine; empty if the kernel doesn't tell.
+pub fn boot_id() -> String {
+    kernel("random/boot_id")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_is_told_apart_from_its_zombie() {
+        let own = std::process::id() as i32;
+        let process = Process::read(own).unwrap();
+        assert_eq!(process.pid, own);
+        assert!(!process.is_zombie && !process.is_between_programs() && process.age().is_some());
+        assert!(!has_ended(own) && exists(own) && all().unwrap().contains(&own));
+        let mut child = std::process::Command::new("sh").arg("-c").arg("exit").spawn().unwrap();
+        let pid = child.id() as i32;
+        while !has_ended(pid) {
+            std::thread::yield_now();
+        }
+        assert_eq!(
+            Process::read(pid).map(|child| (child.parent, child.is_zombie)),
+            Some((own, true))
+        );
+        assert!(exists(pid));
+        child.wait().unwrap();
+    }
+}

@@ -78,7 +78,7 @@ pub fn remove_scratch(folder: &Path) -> io::Result<()> {
 /// One round: all at once, then the wait for each.
 fn kill_all_below(scratch_root: &Path) -> Result<usize> {
     let mut dying = Vec::new();
-    for number in proc::all().or_io("list", "/proc")? {
+    for number in proc::all().or_system("list the processes")? {
         if number == std::process::id() as i32 || !is_survivor(number, scratch_root) {
             continue;
         }
@@ -91,14 +91,14 @@ fn kill_all_below(scratch_root: &Path) -> Result<usize> {
             continue;
         }
         rustix::process::pidfd_send_signal(&process, Signal::KILL)
-            .or_io("end a process left by an earlier run,", format!("/proc/{number}"))?;
+            .or_io("end a process left by an earlier run,", proc::folder(number))?;
         dying.push((number, process));
     }
     let deadline = Instant::now() + PATIENCE;
     for (number, process) in &dying {
         wait_until_gone(process, deadline).or_io(
             "wait for the end of a process left by an earlier run,",
-            format!("/proc/{number}"),
+            proc::folder(*number),
         )?;
     }
     Ok(dying.len())

@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::fs::FileExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::text::printable;
@@ -92,7 +92,12 @@ pub fn has_ended(pid: i32) -> bool {
 
 /// Whether a process of this number exists, ended or not.
 pub fn exists(pid: i32) -> bool {
-    Path::new(&format!("/proc/{pid}")).exists()
+    folder(pid).exists()
+}
+
+/// The folder of a process, for messages.
+pub fn folder(pid: i32) -> PathBuf {
+    PathBuf::from(format!("/proc/{pid}"))
 }
 
 /// The numbers of all processes that can be seen.

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use crate::attempt::{Outcome, micros};
 use crate::progress::{Event, StepEnded, StepName};
+use crate::sys::proc;
 use crate::text::{path_bytes, printable};
 
 use super::SCHEMA;
@@ -154,13 +155,9 @@ fn path(path: &Path) -> Cow<'_, str> {
 }
 
 fn host() -> Host {
-    let read = |name| {
-        let text = std::fs::read_to_string(format!("/proc/sys/kernel/{name}"));
-        text.unwrap_or_default().trim().to_owned()
-    };
     Host {
-        name: read("hostname"),
-        kernel: read("osrelease"),
+        name: proc::kernel("hostname"),
+        kernel: proc::kernel("osrelease"),
         arch: std::env::consts::ARCH,
         cpus: std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get),
     }

@@ -14,22 +14,22 @@ const WIDTH: usize = 80;
 /// Where the second column begins.
 const COLUMN: usize = 26;
 
-pub(super) const ABOUT: &str = "Runs a TOML manifest of shell scripts as a dataflow. Every input, output and log \
-    is kept by its content, so that only what changed is run again, whatever happened in between.";
+pub(super) const ABOUT: &str = "Runs the shell scripts of a TOML manifest as a dataflow. Every input, output and log \
+    is stored by its content, so only what has changed runs again, whatever happened in between.";
 
 pub(super) const SPELLING: &str = "Options can be written with one dash or two, as --name VALUE or --name=VALUE. \
-    What follows -- is no option.";
+    Words after -- are not taken for options.";
 
 pub(super) const CODES: [(u8, &str); 9] = [
-    (exit::OK, "all well"),
-    (exit::STEPS_FAILED, "steps failed, or an export is incomplete"),
-    (exit::USAGE, "the command line or the manifest can't be used"),
+    (exit::OK, "success"),
+    (exit::STEPS_FAILED, "steps failed, or an export would be incomplete"),
+    (exit::USAGE, "a mistake in the command line or the manifest"),
     (exit::TO_DO, "plan --check: there is something to do"),
     (exit::DAMAGED, "stored data is damaged"),
     (exit::INTERNAL, "a bug in task-pipeline"),
     (exit::NO_SPACE, "no space left"),
     (exit::IO, "reading or writing failed"),
-    (exit::LOCKED, "another run holds the database, or the file for events"),
+    (exit::LOCKED, "another run holds the database or the event file"),
 ];
 
 /// `task-pipeline --help`
@@ -49,9 +49,9 @@ pub(super) fn overview(commands: &[SubCommandInfo]) -> String {
     for (code, meaning) in CODES {
         row(&mut out, &code.to_string(), meaning);
     }
-    out.push_str("\n  A run ended by a signal dies of that signal (Ctrl-C: 130 in a shell).\n\n");
+    out.push_str("\n  A run that a signal stops dies of that signal (Ctrl-C: 130 in a shell).\n\n");
     out.push_str(&wrapped(SPELLING, 0));
-    out.push_str("\n`task-pipeline COMMAND --help` tells more of a command.");
+    out.push_str("\n`task-pipeline COMMAND --help` describes a command in full.");
     out
 }
 
@@ -113,7 +113,7 @@ pub(super) fn positionals(
 }
 
 fn flags(out: &mut String, command: &CommandInfoWithArgs) {
-    // argh puts --help first; people look for their own options first.
+    // argh puts --help first; people look for the options of the command first.
     let (help, own): (Vec<_>, Vec<_>) =
         command.flags.iter().filter(|flag| !flag.hidden).partition(|flag| flag.long == "--help");
     for flag in own {
@@ -125,7 +125,7 @@ fn flags(out: &mut String, command: &CommandInfoWithArgs) {
     }
 }
 
-/// A line of two columns; the second one goes on below itself, and begins there if the first is long.
+/// A row of two columns. The second one is wrapped; if the first is too long, it begins on the next line.
 fn row(out: &mut String, left: &str, right: &str) {
     let gap = match left.chars().count() + 2 {
         width if width < COLUMN => " ".repeat(COLUMN - width),
@@ -134,7 +134,7 @@ fn row(out: &mut String, left: &str, right: &str) {
     out.push_str(&format!("\n  {left}{gap}{}", wrapped(right, COLUMN)));
 }
 
-/// The words of a text in lines, all but the first one indented.
+/// A text wrapped to [`WIDTH`]; all lines but the first are indented.
 fn wrapped(text: &str, indent: usize) -> String {
     let mut out = String::new();
     let mut column = indent;

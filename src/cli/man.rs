@@ -1,41 +1,44 @@
-//! The manual page, made of the definitions that help is made of.
+//! The manual page, made of the same definitions as the help.
 
 use argh::{CommandInfoWithArgs, FlagInfo, SubCommandInfo};
 
 use super::help::{ABOUT, CODES, SPELLING, positionals, spelled, usage};
 use crate::manifest;
 
-/// Of the last change that a reader of the manual notices.
-const DATE: &str = "2026-11-24";
+/// Date of the last change that a reader of the manual would notice.
+const DATE: &str = "2026-11-26";
 
-/// Columns of the source.
+/// Columns of the roff source.
 const WIDTH: usize = 79;
 
-/// What the definitions don't say.
+/// Sections that the definitions of commands know nothing of.
 const ENVIRONMENT: [(&str, &str); 3] = [
-    ("NO_COLOR", "If it is set and not empty, there are no colours."),
+    ("NO_COLOR", "If set and not empty, colours are off."),
     (
         "CLICOLOR_FORCE",
-        "If it is set and neither empty nor 0, there are colours even where it is no terminal that is written to.",
+        "If set and neither empty nor 0, colours are on even if the output is not a terminal.",
     ),
-    ("TERM", "If it is dumb or not set, there is a line for each event instead of a progress bar."),
+    ("TERM", "If unset or dumb, each event is a line, and there is no progress bar."),
 ];
 const FILES: [(&str, &str); 4] = [
-    (
-        "pipeline.toml",
-        "The manifest, if none is named. `task-pipeline init` writes one to begin with.",
-    ),
-    ("db", "The database folder, if none is named."),
-    ("db/db", "A SQLite database, to be read with any sqlite3, also during a run."),
+    ("pipeline.toml", "The default manifest. `task-pipeline init` writes one to start from."),
+    ("db", "The default database folder."),
+    ("db/db", "A SQLite database; any sqlite3 can read it, also during a run."),
     ("db/objects", "Inputs, outputs and logs, each named by its SHA-256."),
 ];
 const WORLD: [(&str, &str); 6] = [
-    ("INPUT_FILE", "The input; with `gather` a list of all inputs, a path a line."),
-    ("INPUT_NAME", "Its name."),
-    ("INPUT_DIR", "With `gather`: a folder with all inputs."),
-    ("OUTPUT_DIR", "Each file that is left there is an output."),
-    ("TASK_NAME, STEP_ID, STEP_KEY, ATTEMPT", "Who it is."),
-    ("TMPDIR", "A folder of its own, removed afterwards."),
+    (
+        "INPUT_FILE",
+        "Path of the input; with `gather`, of a file that lists all inputs, one path a line.",
+    ),
+    ("INPUT_NAME", "Name of the input."),
+    ("INPUT_DIR", "With `gather`: a folder that holds all inputs."),
+    ("OUTPUT_DIR", "An empty folder; every file that the script leaves there is an output."),
+    (
+        "TASK_NAME, STEP_ID, STEP_KEY, ATTEMPT",
+        "Identify the task, the step and the attempt; STEP_KEY is the same in every run and on every machine.",
+    ),
+    ("TMPDIR", "A private folder, removed afterwards."),
 ];
 
 /// The page.
@@ -65,7 +68,7 @@ pub(super) fn page(commands: &[SubCommandInfo]) -> String {
     for (code, meaning) in CODES {
         page.item(&code.to_string(), meaning);
     }
-    page.paragraph("A run ended by a signal dies of that signal.");
+    page.paragraph("A run that a signal stops dies of that signal.");
     page.section("ENVIRONMENT");
     page.list(&ENVIRONMENT);
     page.section("FILES");
@@ -82,7 +85,7 @@ impl Page {
         self.0.push('\n');
     }
 
-    /// Words, as they are meant, in lines that an editor can show.
+    /// Plain text, wrapped to [`WIDTH`] columns of source.
     fn text(&mut self, text: &str) {
         let mut columns = 0;
         for word in escaped(text).split(' ') {
@@ -132,7 +135,7 @@ impl Page {
         for positional in positionals(command) {
             self.tagged(&format!("\\fI{}\\fR", escaped(positional.name)), positional.description);
         }
-        // argh puts --help first; people look for their own options first.
+        // argh puts --help first; people look for the options of the command first.
         let is_help = |flag: &&FlagInfo<'_>| flag.long == "--help";
         let (help, own): (Vec<_>, Vec<_>) =
             command.flags.iter().filter(|flag| !flag.hidden).partition(is_help);
@@ -163,8 +166,8 @@ impl Page {
     }
 }
 
-/// Text that roff shows letter by letter: `-` as the minus that can be copied into a shell, and no word that
-/// it would obey at the start of a line.
+/// Text that roff shows as it is: `-` as the minus sign that can be copied into a shell, and no word that
+/// would be a request at the start of a line.
 fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 8);
     for word in text.split_whitespace() {

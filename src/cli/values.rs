@@ -75,7 +75,7 @@ pub(crate) fn attempt(word: &str) -> Result<NonZeroU32, String> {
 /// `--color`
 #[derive(FromArgValue, Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Color {
-    /// On a terminal, unless the environment says otherwise.
+    /// Colours on a terminal, unless the environment says otherwise.
     Auto,
     Always,
     Never,

@@ -13,7 +13,7 @@ use super::{CommandLine, DEFAULT, EarlyExit, help};
 use crate::suggest;
 use crate::text::printable;
 
-/// Second names of options.
+/// Other names of options.
 const ALIASES: [(&str, &str); 1] = [("parallel", "jobs")];
 
 /// Options whose value may be left out, and the value that is meant then. A value that is given has to

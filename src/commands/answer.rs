@@ -8,7 +8,7 @@ use crate::error::{OrIo as _, Result};
 use crate::object::ObjectHash;
 use crate::text::printable;
 
-/// What a command found out, for programs by its fields and for people by its text.
+/// The answer of a command: its fields are for programs, its text is for people.
 pub(super) trait Answer: Serialize {
     /// Writes the text form.
     ///
@@ -58,7 +58,7 @@ pub(super) fn write(print: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -
     }
 }
 
-/// True if a person reads: whatever could control a terminal has to be escaped.
+/// True if standard output is a terminal: text from scripts has to be escaped.
 pub(super) fn is_terminal() -> bool {
     std::io::stdout().is_terminal()
 }

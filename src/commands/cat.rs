@@ -18,15 +18,15 @@ use super::{Command, answer};
 /// A shorter word is never taken for the beginning of a hash.
 const SHORTEST: usize = 6;
 
-/// Write objects or outputs to standard output.
+/// Write the content of objects or outputs to standard output.
 #[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
 #[argh(subcommand, name = "cat")]
 pub struct CatArgs {
-    /// where results are kept; ./db if not given
+    /// the database folder; default: ./db
     #[argh(option, arg_name = "DIR", from_str_fn(path), default = "default_db()")]
     pub db: PathBuf,
 
-    /// what to write, in this order: an object's HASH, TASK, or TASK/OUTPUT_NAME
+    /// what to write, one after the other: the HASH of an object, TASK, or TASK/OUTPUT_NAME
     #[argh(positional, arg_name = "WHAT", from_str_fn(bytes))]
     pub what: Vec<OsString>,
 }
@@ -88,7 +88,7 @@ fn objects(db: &Db, what: &OsStr) -> Result<Vec<ObjectHash>> {
         Ok(())
     })?;
     if hashes.is_empty() {
-        return Err(Error::Usage(format!("`{}` has no results now", printable(word))));
+        return Err(Error::Usage(format!("`{}` has no results at present", printable(word))));
     }
     Ok(hashes)
 }

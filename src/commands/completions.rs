@@ -1,4 +1,4 @@
-//! `completions`: what a shell loads to complete command lines, and what that asks for afterwards.
+//! `completions`: the completion script of a shell, and the answers to its questions.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -14,12 +14,12 @@ use crate::manifest::Manifest;
 use super::run::DEFAULT_MANIFEST;
 use super::{Command, answer, command_line};
 
-/// Print what a shell needs to complete the words of a command line.
+/// Print the completion script for a shell.
 #[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
 #[argh(subcommand, name = "completions")]
 #[argh(
-    note = "bash: source <(task-pipeline completions bash), for instance in ~/.bashrc. zsh: into a file _task-pipeline \
-    in a folder of $fpath. fish: into ~/.config/fish/completions/task-pipeline.fish."
+    note = "bash: put source <(task-pipeline completions bash) into ~/.bashrc. zsh: write it to a file _task-pipeline in \
+    a folder of $fpath. fish: write it to ~/.config/fish/completions/task-pipeline.fish."
 )]
 pub struct CompletionsArgs {
     /// complete the WORDs instead, for the script of the shell

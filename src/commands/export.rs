@@ -23,7 +23,7 @@ use crate::text::{as_path, path_bytes};
 
 use super::{Command, answer, complain};
 
-/// In the folder: what the last export put there.
+/// A file in the folder that lists what the last export wrote.
 const RECORD: &str = ".task-pipeline-export";
 const RECORD_HEAD: &[u8] = b"task-pipeline export 1";
 
@@ -31,16 +31,16 @@ const RECORD_HEAD: &[u8] = b"task-pipeline export 1";
 #[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
 #[argh(subcommand, name = "export")]
 #[argh(
-    note = "Files that are as an earlier export left them stay untouched; what one left and is no output any more \
-    is removed. While steps are pending or failed nothing is written, and the exit code is 1, unless \
+    note = "Files that an earlier export wrote stay untouched if they are up to date, and are removed if they are \
+    no longer outputs. While steps are pending or failed, nothing is written and the exit code is 1, unless \
     --partial is given."
 )]
 pub struct ExportArgs {
-    /// where results are kept; ./db if not given
+    /// the database folder; default: ./db
     #[argh(option, arg_name = "DIR", from_str_fn(path), default = "default_db()")]
     pub db: PathBuf,
 
-    /// the folder, made if missing
+    /// the folder, created if missing
     #[argh(option, arg_name = "DIR", from_str_fn(path))]
     pub to: PathBuf,
 
@@ -48,11 +48,11 @@ pub struct ExportArgs {
     #[argh(switch)]
     pub partial: bool,
 
-    /// say what was written as JSON
+    /// print what was written as JSON
     #[argh(switch)]
     pub json: bool,
 
-    /// the task
+    /// the task whose outputs are exported
     #[argh(positional, arg_name = "TASK", from_str_fn(name))]
     pub task: String,
 }
@@ -121,7 +121,7 @@ struct Changes {
     removed: usize,
 }
 
-/// A file as this program left it: if size or time differ, somebody else has written it since.
+/// A file as an export left it; if size or time differ, somebody else has changed it since.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Left {
     object: ObjectHash,
@@ -173,7 +173,7 @@ impl Folder<'_> {
             && is_as_left(&self.path(name), left)
     }
 
-    /// Writes one file beside its place and renames it, checking its hash on the way.
+    /// Writes one file beside its final place, checks its hash, and renames it.
     fn write(&self, name: &[u8], output: &NamedObject) -> Result<Left> {
         let path = self.path(name);
         let folder = path.parent().unwrap_or(self.to);
@@ -230,7 +230,7 @@ impl Folder<'_> {
         Err(Error::Damaged { object: *object, path: from, why })
     }
 
-    /// Removes a file of an earlier export, unless somebody else has written it since.
+    /// Removes a file of an earlier export, unless somebody else has changed it since.
     fn remove(&self, name: &[u8], left: &Left) -> Result<bool> {
         let path = self.path(name);
         if !path.is_symlink() && !path.exists() {
@@ -238,7 +238,7 @@ impl Folder<'_> {
         }
         if !is_as_left(&path, left) {
             complain(&format!(
-                "kept {}: it is no result any more, but was changed since it was exported",
+                "kept {}: it is no longer a result, but it was changed after the export",
                 printable(path_bytes(&path))
             ));
             return Ok(false);
@@ -246,7 +246,7 @@ impl Folder<'_> {
         fs::remove_file(&path).or_io("remove", &path)?;
         let mut folder = path.parent();
         while let Some(empty) = folder.filter(|folder| *folder != self.to) {
-            // Fails for the first folder that still holds something.
+            // Fails at the first folder that is not empty.
             if fs::remove_dir(empty).is_err() {
                 break;
             }
@@ -269,7 +269,7 @@ impl Folder<'_> {
                 path.display()
             )));
         }
-        // A line that doesn't read (it never should) only means that a file is written once more.
+        // A line that can't be read (there should be none) only means that a file is written once more.
         Ok(lines.filter_map(read_note).collect())
     }
 }

@@ -1,4 +1,4 @@
-//! `gc`: frees what nothing needs.
+//! `gc`: removes what is no longer needed.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -19,39 +19,39 @@ use super::answer::{self, Answer};
 
 const DEFAULT_GRACE: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Remove objects that nothing needs any more.
+/// Remove objects that are no longer needed.
 #[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
 #[argh(subcommand, name = "gc")]
 #[argh(
-    note = "Needed is what live steps work on, made or printed. The record of older steps stays; one \
-    that comes alive again runs again if its results are gone."
+    note = "An object is needed if a live step works on it, made it, or printed it. The records of older steps \
+    stay; if such a step is live again later, it runs again when its results are gone."
 )]
 pub struct GcArgs {
-    /// where results are kept; ./db if not given
+    /// the database folder; default: ./db
     #[argh(option, arg_name = "DIR", from_str_fn(path), default = "default_db()")]
     pub db: PathBuf,
 
-    /// only say what would be removed
+    /// only show what would be removed
     #[argh(switch, short = 'n')]
     pub dry_run: bool,
 
-    /// keep what is younger than this; 24h if not given
+    /// keep everything younger than this; default: 24h
     #[argh(option, arg_name = "TIME", from_str_fn(time), default = "DEFAULT_GRACE")]
     pub grace: Duration,
 
-    /// old results are needed too: remove only what nothing refers to
+    /// also keep the results of all earlier runs: remove only what nothing refers to
     #[argh(switch)]
     pub keep_history: bool,
 
-    /// results of the last N runs are needed too; 0 if not given
+    /// also keep the results of the last N runs; default: 0
     #[argh(option, arg_name = "N", default = "0")]
     pub history: u32,
 
-    /// if another run holds the database, wait for its end
+    /// if another run holds the database, wait until it ends
     #[argh(switch)]
     pub wait: bool,
 
-    /// as JSON
+    /// print JSON
     #[argh(switch)]
     pub json: bool,
 }

@@ -1,5 +1,5 @@
-//! `graph`: the tasks, who feeds whom, and how far their steps are. As text of 80 columns, for Graphviz,
-//! for Mermaid, and as JSON.
+//! `graph`: the graph of the tasks with the state of their steps, as text of 80 columns, for Graphviz, for
+//! Mermaid, and as JSON.
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -17,29 +17,29 @@ use crate::text::dot as quoted;
 use super::{Command, answer, complain};
 
 const COLUMNS: usize = 80;
-/// Columns of a name; a longer one is cut there in the text form.
+/// Columns of a name in the text form; a longer one is cut.
 const NAME: usize = 30;
 
-/// Draw the tasks, who feeds whom, and their steps.
+/// Draw the graph of the tasks, with the state of their steps.
 #[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
 #[argh(subcommand, name = "graph")]
 #[argh(
-    note = "The tasks are those of the last run, or of the manifest that is named, which needs no database."
+    note = "The tasks are those of the last run, or, with --manifest, those of a manifest, which needs no database."
 )]
 pub struct GraphArgs {
-    /// where results are kept; ./db if not given
+    /// the database folder; default: ./db
     #[argh(option, arg_name = "DIR", from_str_fn(path), default = "default_db()")]
     pub db: PathBuf,
 
-    /// the tasks, in TOML; those of the last run if not given
+    /// draw the tasks of this manifest; default: those of the last run
     #[argh(option, arg_name = "FILE", from_str_fn(path))]
     pub manifest: Option<PathBuf>,
 
-    /// text, dot, mermaid or json; text if not given
+    /// text, dot (Graphviz), mermaid or json; default: text
     #[argh(option, arg_name = "FORMAT", default = "GraphFormat::Text")]
     pub format: GraphFormat,
 
-    /// as --format json
+    /// the same as --format json
     #[argh(switch)]
     pub json: bool,
 }
@@ -91,7 +91,7 @@ impl Command for GraphArgs {
 /// A task as it is drawn.
 struct Node {
     name: String,
-    /// Places of the tasks whose outputs it consumes.
+    /// Indices of the tasks whose outputs it consumes.
     from: Vec<usize>,
     matches: Vec<String>,
     inputs: Vec<String>,
@@ -100,7 +100,7 @@ struct Node {
     status: Option<TaskStatus>,
 }
 
-/// Where the inputs of a task come from, as the database keeps it.
+/// Where the inputs of a task come from, as recorded in the database.
 #[derive(Deserialize)]
 struct Feeds {
     from: Vec<String>,
@@ -183,8 +183,8 @@ fn of_database(db: &Db) -> Result<Vec<Node>> {
         wiring.iter().enumerate().map(|(place, task)| (task.name.clone(), place)).collect();
     if wiring.iter().any(|task| task.feeds.is_none()) {
         complain(
-            "an older build made this database, and the next run that has anything to do notes who feeds \
-             whom; until then, name the manifest with -manifest",
+            "this database was made by an older version, which did not record how the tasks are connected; \
+             the next run that has anything to do records it; until then, name the manifest with -manifest",
         );
     }
     let mut nodes = Vec::with_capacity(wiring.len());
@@ -220,7 +220,7 @@ fn states(node: &Node) -> String {
     if words.is_empty() { "no steps".to_owned() } else { words.join(", ") }
 }
 
-/// Producers before consumers, with the length of the longest way from a root.
+/// Indices with producers before consumers, each with the length of the longest path from a root.
 fn ordered(nodes: &[Node]) -> Vec<(usize, usize)> {
     let mut depth: Vec<Option<usize>> = vec![None; nodes.len()];
     let mut order = Vec::with_capacity(nodes.len());
@@ -254,7 +254,7 @@ fn cut(name: &str, width: usize) -> String {
 
 fn text(nodes: &[Node], out: &mut dyn Write) -> std::io::Result<()> {
     let order = ordered(nodes);
-    // Names below their depth; deep chains don't run out of the page.
+    // Names are indented by their depth, up to a limit that keeps deep chains on the page.
     let indent = |depth: usize| 2 * depth.min(6);
     let width = order
         .iter()
@@ -278,7 +278,7 @@ fn text(nodes: &[Node], out: &mut dyn Write) -> std::io::Result<()> {
     Ok(())
 }
 
-/// A few names, and how many more there are.
+/// The first few names, and how many more there are.
 fn list(names: &[&str]) -> String {
     const SHOWN: usize = 3;
     let mut text: Vec<String> = names.iter().take(SHOWN).map(|name| cut(name, NAME)).collect();
@@ -315,7 +315,7 @@ fn dot(nodes: &[Node], out: &mut dyn Write) -> std::io::Result<()> {
 fn mermaid(nodes: &[Node], out: &mut dyn Write) -> std::io::Result<()> {
     writeln!(out, "flowchart LR")?;
     for (place, node) in nodes.iter().enumerate() {
-        // Names have no character that Mermaid could take amiss.
+        // A name has no character that is special to Mermaid.
         writeln!(out, "  t{place}[\"{}<br/>{}\"]", node.name, states(node))?;
     }
     for (place, node) in nodes.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! `init`: a manifest to begin with.
+//! `init`: a manifest to start from.
 
 use std::borrow::Cow;
 use std::fs::{self, File};
@@ -18,11 +18,11 @@ use super::run::DEFAULT_MANIFEST;
 /// Runs as it is, and shows what a manifest can say.
 const STARTER: &str = include_str!("starter.toml");
 
-/// Write a manifest to begin with: pipeline.toml, which runs as it is.
+/// Write a small pipeline.toml to start from; it runs as it is.
 #[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
 #[argh(subcommand, name = "init")]
 pub struct InitArgs {
-    /// where to, made if missing; this folder if not given
+    /// the folder, created if missing; default: this folder
     #[argh(positional, arg_name = "DIR", from_str_fn(path))]
     pub dir: Option<PathBuf>,
 }
@@ -39,14 +39,14 @@ impl Command for InitArgs {
         let mut file = match File::create_new(&path) {
             Err(err) if err.kind() == ErrorKind::AlreadyExists => {
                 return Err(Error::Usage(format!(
-                    "`{shown}` is there already and stays as it is; remove it first, or name another folder: \
+                    "`{shown}` is there already and is not overwritten; remove it first, or name another folder: \
                      task-pipeline init DIR"
                 )));
             }
             file => file.or_io("make", &path)?,
         };
         if let Err(err) = file.write_all(STARTER.as_bytes()) {
-            // Half a manifest would be in the way of the next try.
+            // Half a manifest would be in the way of the next attempt.
             let _ = fs::remove_file(&path);
             return Err(err).or_io("write", &path);
         }

@@ -1,4 +1,4 @@
-//! `lineage`: what something came from, and what came of it. As a tree, as JSON, and for Graphviz.
+//! `lineage`: where something came from and what was made from it, as a tree, as JSON, and for Graphviz.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::ffi::{OsStr, OsString};
@@ -22,40 +22,40 @@ use crate::text::{self, printable, size};
 use super::answer::SizedObject;
 use super::{Command, answer};
 
-/// Shown of the producers, consumers and outputs of one step.
+/// How many producers, consumers and outputs of one step are shown.
 const WIDTH: usize = 10;
-/// Steps that are shown in either direction.
+/// How many steps are shown in either direction.
 const MOST: usize = 200;
 /// A shorter word is never taken for the beginning of a hash.
 const SHORTEST: usize = 6;
 /// A tree is not drawn deeper than this; the JSON has the rest.
 const DEEPEST: usize = 200;
 
-/// Show what something came from and what came of it, as a tree.
+/// Show where something came from and what was made from it, as a tree.
 #[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
 #[argh(subcommand, name = "lineage")]
 #[argh(
-    note = "A FILE is found by its bytes, wherever it was exported to. Of many producers or consumers the first \
-    ones are shown, and how many more there are."
+    note = "A FILE is recognised by its content, wherever it was exported to. If there are many producers or \
+    consumers, only the first ones are shown, and the number of the others."
 )]
 pub struct LineageArgs {
-    /// where results are kept; ./db if not given
+    /// the database folder; default: ./db
     #[argh(option, arg_name = "DIR", from_str_fn(path), default = "default_db()")]
     pub db: PathBuf,
 
-    /// show all, however many
+    /// show all producers and consumers, however many there are
     #[argh(switch)]
     pub all: bool,
 
-    /// as JSON
+    /// print JSON
     #[argh(switch)]
     pub json: bool,
 
-    /// as a graph in the language of Graphviz
+    /// print a graph for Graphviz
     #[argh(switch)]
     pub dot: bool,
 
-    /// a step (its id, or TASK/INPUT_NAME), the HASH of an object, or a FILE
+    /// a step (its id or TASK/INPUT_NAME), the HASH of an object, or a FILE
     #[argh(positional, arg_name = "WHAT", from_str_fn(bytes))]
     pub what: OsString,
 }
@@ -76,7 +76,7 @@ impl Command for LineageArgs {
         let db = Db::open_read_only(&self.db)?;
         let lineage = {
             let conn = db.lock();
-            // One moment, though a run may go on.
+            // One transaction, so that a run that goes on meanwhile does not change the picture.
             let tx = conn.unchecked_transaction().map_err(|source| Error::Db {
                 what: "read the database",
                 path: Db::file(&self.db),
@@ -102,19 +102,19 @@ struct Node {
     files: Vec<Vec<u8>>,
 }
 
-/// All that is shown.
+/// The part of the graph of steps that is shown.
 struct Lineage {
     /// The object that was asked for, with its size.
     object: Option<(ObjectHash, Option<u64>)>,
-    /// Where the way up begins: the step, or what made the object.
+    /// Where the walk up starts: the step, or the steps that made the object.
     up_from: Vec<StepId>,
-    /// Where the way down begins: the step, or what works on the object.
+    /// Where the walk down starts: the step, or the steps that work on the object.
     down_from: Vec<StepId>,
     nodes: BTreeMap<StepId, Node>,
-    /// Producers of each step that are shown, and consumers.
+    /// The producers of each step that are shown, and its consumers.
     up: HashMap<StepId, Vec<StepId>>,
     down: HashMap<StepId, Vec<StepId>>,
-    /// Producers and consumers that are not.
+    /// How many producers and consumers of each step are not shown.
     more_up: BTreeMap<StepId, usize>,
     more_down: BTreeMap<StepId, usize>,
 }
@@ -148,7 +148,7 @@ struct LineageStep<'a> {
     live: bool,
     state: StepState,
     outputs: Vec<LineageOutput<'a>>,
-    /// With those that are left out of `outputs`.
+    /// Including those that are left out of `outputs`.
     output_count: usize,
     /// Input files that a root read.
     #[serde(serialize_with = "answer::all_escaped")]
@@ -299,7 +299,7 @@ impl Lineage {
         Ok(lineage)
     }
 
-    /// Breadth first, so that what is near is shown.
+    /// Walks breadth first, so that the nearest steps are the ones shown.
     fn walk(
         &mut self,
         conn: &Connection,
@@ -312,7 +312,7 @@ impl Lineage {
         let mut open: VecDeque<StepId> = from.iter().map(|step| step.id).collect();
         self.add(from);
         while let Some(step) = open.pop_front() {
-            // Past the limit only their number is told.
+            // Past the limit, neighbours are only counted.
             let width = if seen.len() >= most { 0 } else { width };
             let (found, count) = db::neighbours(conn, step, way, width)?;
             let (shown, more) = match way {
@@ -340,13 +340,13 @@ impl Lineage {
         }
     }
 
-    /// The files that the roots read.
+    /// Finds the files that the roots read.
     fn find_files(&mut self, conn: &Connection) -> Result<()> {
         let is_root = |step: &StepId| {
             self.up.get(step).is_some_and(Vec::is_empty) && !self.more_up.contains_key(step)
         };
         let mut roots: Vec<StepId> = self.nodes.keys().copied().filter(is_root).collect();
-        // Each one is a look through all input files of its task.
+        // Each root costs a scan of all input files of its task.
         roots.truncate(WIDTH);
         for root in roots {
             let facts = db::step_facts(conn, root)?;
@@ -357,7 +357,7 @@ impl Lineage {
         Ok(())
     }
 
-    /// Steps next to a step, and how many more there are.
+    /// The neighbours of a step that are shown, and how many more there are.
     fn next(&self, step: StepId, way: Way) -> (&[StepId], usize) {
         let (shown, more) = match way {
             Way::Up => (&self.up, &self.more_up),
@@ -386,7 +386,7 @@ impl Lineage {
         roots.iter().try_for_each(|root| self.tree(*root, way, out, &mut drawn))
     }
 
-    /// Draws a tree without recursion: a chain may be as long as it likes.
+    /// Draws a tree, without recursion because a chain may have any length.
     fn tree(
         &self,
         root: StepId,
@@ -394,7 +394,7 @@ impl Lineage {
         out: &mut dyn Write,
         drawn: &mut HashSet<StepId>,
     ) -> std::io::Result<()> {
-        // (step, what stands before its line, what stands before those below it)
+        // (row, prefix of its line, prefix of the lines below it, depth)
         let mut open = vec![(Row::Step(root), "  ".to_owned(), "  ".to_owned(), 0)];
         while let Some((row, before, below, depth)) = open.pop() {
             let step = match row {
@@ -433,7 +433,7 @@ impl Lineage {
         Ok(())
     }
 
-    /// (producer, consumer) of all that are shown, each once.
+    /// (producer, consumer) of every link that is shown, each once.
     fn links(&self) -> Vec<(StepId, StepId)> {
         let up = self.up.iter().flat_map(|(to, from)| from.iter().map(|from| (*from, *to)));
         let down = self.down.iter().flat_map(|(from, to)| to.iter().map(|to| (*from, *to)));
@@ -469,7 +469,7 @@ impl Lineage {
     }
 }
 
-/// What stands on one line.
+/// One line of the tree.
 enum Row {
     Step(StepId),
     Text(String),
@@ -486,7 +486,7 @@ fn title(Node { row, outputs: (_, count), .. }: &Node) -> String {
     format!("{name}: {}{made}{history}", row.state)
 }
 
-/// What is beyond the last step: the files that it read, or its results.
+/// What follows after the last step: the files that it read, or its results.
 fn ends(node: &Node, way: Way) -> Vec<Row> {
     let (outputs, count) = &node.outputs;
     match way {

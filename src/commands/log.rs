@@ -23,38 +23,38 @@ use crate::text::printable_line;
 
 use super::{Command, answer, complain};
 
-/// Between two looks at a log that is followed: costs a run nothing that could be measured, and is too
-/// short to be noticed.
+/// Interval between two reads of a log that is followed: its cost to the run is too small to measure, and a
+/// reader does not notice it.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Bytes that are read at once while following.
 const CHUNK: u64 = 1 << 20;
 
-/// Print what a step's script printed.
+/// Print the output of a step's script.
 #[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
 #[argh(subcommand, name = "log")]
 pub struct LogArgs {
-    /// where results are kept; ./db if not given
+    /// the database folder; default: ./db
     #[argh(option, arg_name = "DIR", from_str_fn(path), default = "default_db()")]
     pub db: PathBuf,
 
-    /// as JSON
+    /// print JSON
     #[argh(switch)]
     pub json: bool,
 
-    /// the N-th attempt, counted from 1; the last one if not given
+    /// print the log of the N-th attempt, counted from 1; default: the last one
     #[argh(option, arg_name = "N", from_str_fn(attempt))]
     pub attempt: Option<NonZeroU32>,
 
-    /// of a step that runs: go on until it ends
+    /// if the step is running, keep printing until it ends
     #[argh(switch, short = 'f')]
     pub follow: bool,
 
-    /// of all steps that have failed
+    /// print the logs of all failed steps
     #[argh(switch)]
     pub failed: bool,
 
-    /// a step: its id, TASK, or TASK/INPUT_NAME
+    /// the step, by its id or TASK/INPUT_NAME; or TASK, for all its steps
     #[argh(positional, arg_name = "STEP", from_str_fn(bytes))]
     pub step: Option<OsString>,
 }
@@ -159,7 +159,7 @@ struct StepLog {
     state: StepState,
     /// `None`: it has not run yet.
     attempt: Option<Attempt>,
-    /// What isn't UTF-8 is replaced.
+    /// Bytes that are not UTF-8 are replaced.
     log: String,
 }
 
@@ -226,7 +226,7 @@ fn read(store: &Store, hash: &ObjectHash) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Raw in a pipe; on a terminal without what could steer it.
+/// Writes a log: raw into a pipe, escaped on a terminal.
 fn show(out: &mut dyn Write, log: &[u8]) -> std::io::Result<()> {
     if !answer::is_terminal() {
         return out.write_all(log);
@@ -237,18 +237,18 @@ fn show(out: &mut dyn Write, log: &[u8]) -> std::io::Result<()> {
     Ok(())
 }
 
-/// What became of it.
+/// How following a log ended.
 enum Followed {
-    /// Printed to its end.
+    /// The log was printed to its end.
     ToTheEnd,
-    /// No step that was named runs.
+    /// None of the steps is running.
     NotRunning,
 }
 
-/// Prints the log of the one of `steps` that runs, as it grows, until the step ends.
+/// Prints the log of the running one of `steps` as it grows, until that step ends.
 ///
 /// # Errors
-/// [`Error::Usage`] if several of them run.
+/// [`Error::Usage`] if several of them are running.
 fn follow(db: &Db, store: &Store, dir: &Path, steps: &[StepRow]) -> Result<Followed> {
     let Some(runner) = crate::run::runner(dir) else { return Ok(Followed::NotRunning) };
     let mut running = step::running(runner, &dir.join("scratch"));
@@ -271,8 +271,8 @@ fn follow(db: &Db, store: &Store, dir: &Path, steps: &[StepRow]) -> Result<Follo
         let mut bytes = Vec::new();
         log.seek(SeekFrom::Start(shown)).or_io("read", &running.log)?;
         std::io::Read::take(&log, CHUNK).read_to_end(&mut bytes).or_io("read", &running.log)?;
-        // The worker empties the log for its next step only when this one is gone, so what was read
-        // while it still ran is its own.
+        // The worker truncates the log for its next step only after this one is gone, so bytes that were
+        // read while it was still running are its own.
         if !running.is_alive() {
             break;
         }
@@ -291,8 +291,8 @@ fn follow(db: &Db, store: &Store, dir: &Path, steps: &[StepRow]) -> Result<Follo
     Ok(Followed::ToTheEnd)
 }
 
-/// What a step that has ended printed beyond `shown`: it is in the store once the attempt is
-/// committed. `None` if the run ended without that.
+/// The rest of the log of a step that has ended, after `shown` bytes. It is in the store once the attempt
+/// is committed; `None` if the run ended without committing it.
 fn rest(
     db: &Db,
     store: &Store,
@@ -302,7 +302,7 @@ fn rest(
     shown: u64,
 ) -> Result<Option<Vec<u8>>> {
     loop {
-        // In this order: what a run committed last is seen though it has ended meanwhile.
+        // In this order, so that the last commit of a run that ends meanwhile is still seen.
         let is_running = crate::run::runner(dir) == Some(runner);
         let attempts = db::attempts(&db.lock(), StepId(running.step))?;
         let attempt = attempts
@@ -324,10 +324,10 @@ fn rest(
     }
 }
 
-/// Standard output, in pieces.
+/// Standard output, written piece by piece.
 struct Screen {
     is_terminal: bool,
-    /// The beginning of a line: on a terminal only whole ones are shown, made harmless.
+    /// The beginning of an unfinished line: a terminal is shown only whole lines, escaped.
     line: Vec<u8>,
 }
 

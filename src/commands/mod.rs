@@ -41,15 +41,15 @@ use crate::proof::Proof;
 use crate::run::{RunLock, explain};
 use crate::store::{self, Store};
 
-/// The words of a subcommand, read.
+/// A subcommand with its options.
 trait Command {
-    /// The folder that `--db` names; for a command that has no such option, any errors that name a folder
-    /// name their own.
+    /// The folder that `--db` names, for messages about the database; a command without that option has no
+    /// such messages.
     fn db(&self) -> &Path {
         Path::new(".")
     }
 
-    /// Refuses words that are each right but make no sense together; the error says what to do.
+    /// Refuses options that contradict each other; the error says what to do.
     fn check(&self) -> std::result::Result<(), &'static str> {
         Ok(())
     }
@@ -61,7 +61,7 @@ trait Command {
 /// Makes the enum of all subcommands, which argh reads, and a [`Command`] of each.
 macro_rules! subcommands {
     ($($name:ident: $args:path,)*) => {
-        /// What is asked for.
+        /// A command line that was understood.
         #[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
         #[argh(subcommand)]
         #[allow(missing_docs, reason = "a variant is documented where its arguments are defined")]

@@ -1,4 +1,4 @@
-//! `repair`: gets damaged objects back.
+//! `repair`: restores damaged or missing objects.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -14,27 +14,27 @@ use crate::object::ObjectHash;
 use super::Command;
 use super::answer::{self, Answer};
 
-/// Get damaged or missing objects back: from their input files, or by running their steps again.
+/// Restore damaged or missing objects, from their input files or by running their steps again.
 #[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
 #[argh(subcommand, name = "repair")]
 #[argh(
-    note = "Bad bytes are kept in DB/quarantine. A step that makes something else this time is reported and \
-    changes nothing. The exit code is 65 if anything could not be got back."
+    note = "Damaged objects are moved to DB/quarantine. If a step makes something else this time, that is reported \
+    and changes nothing. The exit code is 65 if anything could not be restored."
 )]
 pub struct RepairArgs {
-    /// where results are kept; ./db if not given
+    /// the database folder; default: ./db
     #[argh(option, arg_name = "DIR", from_str_fn(path), default = "default_db()")]
     pub db: PathBuf,
 
-    /// look for missing objects and wrong sizes only, without hashing all bytes
+    /// look only for missing objects and wrong sizes, without reading all objects
     #[argh(switch)]
     pub quick: bool,
 
-    /// if another run holds the database, wait for its end
+    /// if another run holds the database, wait until it ends
     #[argh(switch)]
     pub wait: bool,
 
-    /// as JSON
+    /// print JSON
     #[argh(switch)]
     pub json: bool,
 }

@@ -1,4 +1,4 @@
-//! `report`: a page about a pipeline, into a file or to standard output.
+//! `report`: the HTML page about a pipeline, to a file or to standard output.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -15,19 +15,19 @@ use crate::text::path_bytes;
 
 use super::{Command, answer};
 
-/// Write a page about where things stand, how the last run went and why steps failed.
+/// Write an HTML page: the state of the pipeline, how the last run went, why steps failed.
 #[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
 #[argh(subcommand, name = "report")]
 #[argh(
-    note = "It is one HTML file that needs neither a network nor scripts, and stays small however many steps there \
-    are. Works during a run too."
+    note = "The page is a single file without scripts that loads nothing from a network, and stays small \
+    however many steps there are. It can be written during a run."
 )]
 pub struct ReportArgs {
-    /// where results are kept, only read; ./db if not given
+    /// the database folder, which is only read; default: ./db
     #[argh(option, arg_name = "DIR", from_str_fn(path), default = "default_db()")]
     pub db: PathBuf,
 
-    /// the page; - is standard output; report.html if not given
+    /// the file to write, - for standard output; default: report.html
     #[argh(option, short = 'o', arg_name = "FILE", from_str_fn(path), default = "default_page()")]
     pub output: PathBuf,
 }

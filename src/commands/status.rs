@@ -19,19 +19,19 @@ use super::answer::{self, Answer};
 /// How many running steps the text form lists.
 const SHOWN: usize = 20;
 
-/// Say where the pipeline stands: steps of each task, what runs just now, the last runs.
+/// Show the state of the pipeline: the steps of each task, what is running, the last runs.
 #[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
 #[argh(subcommand, name = "status")]
 pub struct StatusArgs {
-    /// where results are kept; ./db if not given
+    /// the database folder; default: ./db
     #[argh(option, arg_name = "DIR", from_str_fn(path), default = "default_db()")]
     pub db: PathBuf,
 
-    /// how many of the last runs are listed; 5 if not given
+    /// list the last N runs; default: 5
     #[argh(option, arg_name = "N", default = "5")]
     pub runs: usize,
 
-    /// as JSON
+    /// print JSON
     #[argh(switch)]
     pub json: bool,
 }

@@ -1,4 +1,4 @@
-//! `verify`: is everything there, and is it what its name says?
+//! `verify`: checks that every object is there and has the content that its name says.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -17,22 +17,22 @@ use crate::text::size;
 use super::Command;
 use super::answer::{self, Answer};
 
-/// Find damage: missing objects, changed bytes, a broken database.
+/// Look for damage: missing objects, changed bytes, a broken database.
 #[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
 #[argh(subcommand, name = "verify")]
 #[argh(
-    note = "The exit code is 65 if anything is wrong; `task-pipeline repair` undoes what it can."
+    note = "The exit code is 65 if anything is wrong; `task-pipeline repair` repairs what it can."
 )]
 pub struct VerifyArgs {
-    /// where results are kept; ./db if not given
+    /// the database folder; default: ./db
     #[argh(option, arg_name = "DIR", from_str_fn(path), default = "default_db()")]
     pub db: PathBuf,
 
-    /// hash the bytes too, of all objects or of a random part of them: --data or --data=5%
+    /// also read and hash the objects: all of them (--data), or a random part (--data=5%)
     #[argh(option, arg_name = "SHARE", from_str_fn(share))]
     pub data: Option<f64>,
 
-    /// as JSON
+    /// print JSON
     #[argh(switch)]
     pub json: bool,
 }
@@ -108,7 +108,7 @@ impl Answer for Verification {
             if self.findings.is_empty() {
                 ""
             } else {
-                ": `task-pipeline repair` undoes what it can"
+                ": `task-pipeline repair` repairs what it can"
             }
         )
     }

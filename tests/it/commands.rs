@@ -1,4 +1,4 @@
-//! Section 10: the commands that read.
+//! The commands that read: status, log, cat, and run -n.
 
 use serde_json::json;
 

@@ -1,4 +1,4 @@
-//! Section 10: the words of the command line.
+//! How options and arguments are written, and what misuse is told.
 
 use crate::harness::{Project, files};
 

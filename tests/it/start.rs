@@ -1,4 +1,4 @@
-//! What helps to begin: `init`, completions, the manual page. Both of the latter are held to the help.
+//! What helps beginners: `init`, completions, the manual page. The help says what the last two must have.
 
 use std::process::{Command, Stdio};
 
@@ -27,7 +27,7 @@ fn options(help: &str) -> Vec<&str> {
     options
 }
 
-/// What a shell says to a line of its own.
+/// What a shell prints when it runs these words.
 #[track_caller]
 fn shell(p: &Project, words: &[&str]) -> String {
     let bin = std::path::Path::new(env!("CARGO_BIN_EXE_task-pipeline")).parent().unwrap();
@@ -69,7 +69,7 @@ fn the_manual_is_roff_without_a_warning() {
     let p = Project::new();
     p.file("page.1", p.call(["man"]).ok().stdout);
     let shown = shell(&p, &["groff", "-man", "-Tutf8", "-P-cbou", "-ww", "-rLL=78n", "page.1"]);
-    assert!(shown.contains("--manifest") && shown.contains("./db if not given"), "{shown}");
+    assert!(shown.contains("--manifest") && shown.contains("default: ./db"), "{shown}");
     assert!(
         shown.contains("source  <(task-pipeline") || shown.contains("source <(task-pipeline"),
         "{shown}"

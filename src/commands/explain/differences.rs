@@ -1,4 +1,4 @@
-//! Two recipes, field by field.
+//! Compares two recipes field by field.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -15,7 +15,7 @@ use crate::manifest::Manifest;
 use crate::object::{ObjectHash, ObjectHasher};
 use crate::recipe::Recipe;
 
-/// A field of a recipe, then and now; `None` where there is none.
+/// A field of a recipe, before and now; `None` where the recipe does not have it.
 pub(super) struct Field {
     pub(super) name: String,
     pub(super) before: Option<String>,
@@ -28,17 +28,17 @@ impl Field {
     }
 }
 
-/// The manifest as it is now, against what is recorded.
+/// A recorded recipe compared with the manifest as it is now.
 pub(super) struct Present {
     pub(super) manifest: String,
-    /// It has the task.
+    /// False: the manifest has no such task.
     pub(super) has_task: bool,
     pub(super) changes: Vec<String>,
     pub(super) script_diff: String,
 }
 
 impl Present {
-    /// Compares a recorded recipe with that of the task of this name.
+    /// Compares a recorded recipe with the one that the task of this name has in a manifest.
     pub(super) fn read(path: &Path, task: &str, recorded: Option<&Recipe>) -> Result<Present> {
         let manifest = Manifest::read(path)?;
         let mut present = Present {
@@ -71,7 +71,7 @@ fn hash_file(path: &Path) -> Result<ObjectHash> {
     }
 }
 
-/// A recipe that is recorded.
+/// Reads a recorded recipe.
 pub(super) fn recipe(conn: &Connection, id: RecipeId) -> Result<Option<Recipe>> {
     let Some(fields) = db::recipe_fields(conn, id)? else { return Ok(None) };
     let recipe = serde_json::from_str(&fields)
@@ -79,7 +79,7 @@ pub(super) fn recipe(conn: &Connection, id: RecipeId) -> Result<Option<Recipe>> 
     Ok(Some(recipe))
 }
 
-/// What the one has that the other hasn't, in words.
+/// What differs between two recorded recipes, in words.
 pub(super) fn changes(conn: &Connection, before: RecipeId, now: RecipeId) -> Result<Vec<String>> {
     if before == now {
         return Ok(Vec::new());
@@ -90,7 +90,7 @@ pub(super) fn changes(conn: &Connection, before: RecipeId, now: RecipeId) -> Res
     }
 }
 
-/// All fields of a recipe but its script, beside those of another one; and the difference of the scripts.
+/// Every field of a recipe but its script, beside that of an earlier one, and the diff of the scripts.
 pub(super) fn fields(
     conn: &Connection,
     before: Option<RecipeId>,

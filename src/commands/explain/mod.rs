@@ -1,4 +1,4 @@
-//! `explain`: why a step ran, will run or didn't, and what differs from the time before.
+//! `explain`: why a step ran, will run or did not run, and what has changed since the step before it.
 
 mod differences;
 
@@ -23,29 +23,29 @@ use super::answer::SizedObject;
 use super::{Command, answer};
 use differences::{Field, Present};
 
-/// Steps that made an input and are named.
+/// How many of the steps that made an input are listed.
 const MAKERS: usize = 5;
 
-/// Say why a step ran, didn't run, or will run: what differs from the time before.
+/// Explain why a step ran, did not run, or will run: what has changed since its last run.
 #[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
 #[argh(subcommand, name = "explain")]
 #[argh(
-    note = "With --manifest, what is recorded is compared with the manifest as it is now as well."
+    note = "With --manifest, the recorded recipe is also compared with the manifest as it is now."
 )]
 pub struct ExplainArgs {
-    /// where results are kept; ./db if not given
+    /// the database folder; default: ./db
     #[argh(option, arg_name = "DIR", from_str_fn(path), default = "default_db()")]
     pub db: PathBuf,
 
-    /// the tasks as they are now, in TOML; none if not given
+    /// also compare with this manifest; default: none
     #[argh(option, arg_name = "FILE", from_str_fn(path))]
     pub manifest: Option<PathBuf>,
 
-    /// as JSON
+    /// print JSON
     #[argh(switch)]
     pub json: bool,
 
-    /// a step: its id or TASK/INPUT_NAME; or a TASK
+    /// the step, by its id or TASK/INPUT_NAME; or a TASK
     #[argh(positional, arg_name = "STEP", from_str_fn(bytes))]
     pub step: OsString,
 }
@@ -82,12 +82,12 @@ impl Command for ExplainArgs {
     }
 }
 
-/// What came of the question.
+/// Whether a step or a task ran.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Verdict {
     Ran(RunId),
     WillRun,
-    /// In the last run.
+    /// The run is the last one.
     DidNotRun(RunId),
     /// It belongs to an earlier manifest or to earlier inputs.
     IsHistory,
@@ -111,7 +111,7 @@ impl Verdict {
     }
 }
 
-/// What only a step has, not a task.
+/// The part of the answer that a step has and a task has not.
 struct OfStep {
     row: StepRow,
     attempts: Vec<AttemptOfRun>,
@@ -120,7 +120,7 @@ struct OfStep {
     now: SizedObject,
     was: Option<SizedObject>,
     makers: Vec<StepRow>,
-    /// Makers that are not named.
+    /// How many makers are not listed.
     more_makers: usize,
     files: Vec<Vec<u8>>,
 }
@@ -131,14 +131,14 @@ struct Explanation {
     step: Option<OfStep>,
     verdict: Verdict,
     because: Vec<String>,
-    /// All but the script.
+    /// Every field of the recipe but the script.
     fields: Vec<Field>,
     script_diff: String,
     present: Option<Present>,
 }
 
 impl Explanation {
-    /// The recipe that the step, or the task, is recorded with.
+    /// The recipe that is recorded for the step or the task.
     fn recorded(&self, conn: &Connection) -> Result<Option<Recipe>> {
         let recipe = match &self.step {
             Some(step) => db::step_facts(conn, step.row.id)?.recipe,
@@ -425,7 +425,7 @@ fn judge(
     changes: Vec<String>,
     last: RunId,
 ) -> (Verdict, Vec<String>) {
-    // Why there is such a step at all.
+    // Why the step exists at all.
     let born = || match before {
         _ if !changes.is_empty() => changes.clone(),
         Some(before) if before.object != facts.object => vec!["its input changed".to_owned()],
@@ -461,7 +461,7 @@ fn judge(
         ),
         StepState::Done => {
             let why = match earlier.last() {
-                // The first one within this run tells why, the others are retries.
+                // The first attempt of this run has a reason; the others are its retries.
                 Some(before) if before.run == attempt.run => {
                     let first = attempts.iter().find(|other| other.run == attempt.run);
                     let before = attempts.iter().rfind(|other| other.run != attempt.run);
@@ -480,7 +480,7 @@ fn judge(
     }
 }
 
-/// Why a step that had run ran again in another run.
+/// Why a step that had already run in one run ran again in another.
 fn again(before: &AttemptOfRun, attempt: &AttemptOfRun, task: &TaskFacts) -> Vec<String> {
     let why = match () {
         () if !before.record.outcome.is_ok() => format!("it had failed in run {}", before.run),
@@ -522,6 +522,6 @@ fn write_step(step: &OfStep, out: &mut dyn Write) -> std::io::Result<()> {
 
 fn write_diff(what: &str, diff: &str, out: &mut dyn Write) -> std::io::Result<()> {
     writeln!(out, "--- {what} before\n+++ {what} now")?;
-    // A script may hold anything; a terminal must not obey it.
+    // A script may contain anything, escape sequences for the terminal too.
     diff.lines().try_for_each(|line| writeln!(out, "{}", printable_line(line.as_bytes())))
 }

@@ -1,5 +1,5 @@
-//! `run`, which is also what is meant when no command is named; and the two commands that are a way to run:
-//! `plan`, which only says what a run would do, and `watch`.
+//! `run`, the command that is meant when none is named; and the two that are variants of it: `plan`, which
+//! only shows what a run would do, and `watch`, which runs again and again.
 
 mod plan;
 mod watch;
@@ -35,92 +35,93 @@ const POLL: Duration = Duration::from_millis(100);
 /// The manifest, if none is named.
 pub(super) const DEFAULT_MANIFEST: &str = "pipeline.toml";
 
-/// Run what has to be run, and keep the results.
+/// Run every step that is not up to date, and keep the results.
 #[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
 #[argh(subcommand, name = "run")]
 #[argh(
-    note = "Without INPUT, a root task that has no `inputs` gets the files of the last run on this database, or, if \
-    there never were any, runs once on an empty file. Steps whose task and input are as before \
-    are not run again."
+    note = "Without INPUT, a root task that has no `inputs` gets the files of the last run on this database; if \
+    there never were any, it runs once on an empty file. A step is not run again while its task and its input \
+    are unchanged."
 )]
 #[argh(example = "task-pipeline -manifest workflow.toml -db ./my-pipeline-db")]
 #[argh(example = "task-pipeline -j8 -k data/*.csv")]
 pub struct RunArgs {
-    /// the tasks, in TOML; pipeline.toml in this folder if not given
+    /// the manifest; default: pipeline.toml in this folder
     #[argh(option, arg_name = "FILE", from_str_fn(path))]
     pub manifest: Option<PathBuf>,
 
-    /// where results are kept, made if missing; ./db if not given
+    /// the database folder, created if missing; default: ./db
     #[argh(option, arg_name = "DIR", from_str_fn(path), default = "default_db()")]
     pub db: PathBuf,
 
-    /// steps to run at once, also --parallel; if not given, the number of CPUs, or, under a make that
-    /// shares its -j, as many as make lets
+    /// run at most N steps at once (also --parallel); default: the number of CPUs, or, under a make
+    /// that shares its -j, as many as make allows
     #[argh(option, short = 'j', arg_name = "N", from_str_fn(jobs))]
     pub jobs: Option<NonZeroUsize>,
 
-    /// after a failure, go on with all that doesn't depend on it
+    /// after a failure, continue with everything that does not depend on it
     #[argh(switch, short = 'k')]
     pub keep_going: bool,
 
-    /// only say what would be run, and why
+    /// only show what would run, and why
     #[argh(switch, short = 'n')]
     pub dry_run: bool,
 
-    /// run again whenever an input, one of `files` or the manifest changes, until Ctrl-C
+    /// keep running: start again whenever an input, one of `files` or the manifest changes
     #[argh(switch)]
     pub watch: bool,
 
-    /// run everything anew, even what has not changed
+    /// run all steps again, even if nothing has changed
     #[argh(switch, short = 'B')]
     pub always: bool,
 
-    /// say nothing but failures
+    /// report only failures
     #[argh(switch, short = 'q')]
     pub quiet: bool,
 
-    /// show what the scripts print
+    /// show the output of the scripts
     #[argh(switch, short = 'v')]
     pub verbose: bool,
 
-    /// run steps of this task only; may be given again
+    /// run only steps of this task; may be repeated
     #[argh(option, arg_name = "NAME", from_str_fn(name))]
     pub step: Vec<String>,
 
-    /// forget the files of earlier runs, and use none
+    /// forget the INPUTs of earlier runs, and use none
     #[argh(switch)]
     pub no_inputs: bool,
 
-    /// if another run holds the database or the file for events, wait for its end
+    /// if another run holds the database or the event file, wait until it ends
     #[argh(switch)]
     pub wait: bool,
 
-    /// what survives a power cut: batch (all that was reported done) or off (faster; a kill still
-    /// loses nothing); batch if not given
+    /// what survives a power cut: batch (everything reported as done) or off (faster; a kill still
+    /// loses nothing); default: batch
     #[argh(option, arg_name = "MODE", from_str_fn(durability), default = "Durability::Batch")]
     pub durability: Durability,
 
-    /// start no step when less than this is free (512M, 10G); 64M if not given
+    /// start no more steps when less disk space than this is free (512M, 10G); default: 64M
     #[argh(option, arg_name = "SIZE", from_str_fn(bytes_of_size), default = "DEFAULT_MIN_FREE")]
     pub min_free: u64,
 
-    /// allow a database on a network mount, where locks may not hold and a crash may corrupt it
+    /// allow a database on a network file system, where locks are unreliable and a crash may
+    /// corrupt it
     #[argh(switch)]
     pub allow_network_fs: bool,
 
-    /// tell every event as a line of JSON; - is standard output
+    /// write every event as a line of JSON; - is standard output
     #[argh(option, arg_name = "FILE", from_str_fn(path))]
     pub events: Option<PathBuf>,
 
-    /// draw what ran when on which worker, for ui.perfetto.dev
+    /// write a timeline of the run, for ui.perfetto.dev
     #[argh(option, arg_name = "FILE", from_str_fn(path))]
     pub trace: Option<PathBuf>,
 
-    /// colours: auto, always or never; auto if not given
+    /// colours: auto, always or never; default: auto
     #[argh(option, arg_name = "WHEN", default = "Color::Auto")]
     pub color: Color,
 
-    /// with -n: the plan as JSON
+    /// with -n: print the plan as JSON
     #[argh(switch)]
     pub json: bool,
 
@@ -153,9 +154,9 @@ impl Command for RunArgs {
             () if self.json && !self.dry_run => {
                 Err("--json goes with --dry-run: add -n, or ask `status --json` after the run")
             }
-            () if self.dry_run && has_event_file => {
-                Err("--events and --trace tell of a run: drop them, or --dry-run")
-            }
+            () if self.dry_run && has_event_file => Err(
+                "--events and --trace tell of a run, and --dry-run starts none: drop them, or --dry-run",
+            ),
             () if self.events.is_some() && self.events == self.trace => {
                 Err("--events and --trace can't share a file: name another one")
             }
@@ -319,7 +320,7 @@ fn default_manifest() -> Result<PathBuf> {
         return Ok(path.to_owned());
     }
     Err(Error::Usage(format!(
-        "no manifest: name one with -manifest FILE, or call it `{DEFAULT_MANIFEST}` in this folder; \
-         `task-pipeline init` writes one to begin with"
+        "no manifest: name one with -manifest FILE, or put a `{DEFAULT_MANIFEST}` into this folder; \
+         `task-pipeline init` writes one to start from"
     )))
 }

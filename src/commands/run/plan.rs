@@ -17,35 +17,35 @@ use super::super::Command;
 use super::super::answer::{self, Answer};
 use super::{RunArgs, check_inputs};
 
-/// Say what a run would do and why, without doing it.
+/// Show what a run would do, and why, without running anything.
 #[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
 #[argh(subcommand, name = "plan")]
 pub struct PlanArgs {
-    /// the tasks, in TOML; pipeline.toml in this folder if not given
+    /// the manifest; default: pipeline.toml in this folder
     #[argh(option, arg_name = "FILE", from_str_fn(path))]
     pub manifest: Option<PathBuf>,
 
-    /// where results are kept, only read; ./db if not given
+    /// the database folder, which is only read; default: ./db
     #[argh(option, arg_name = "DIR", from_str_fn(path), default = "default_db()")]
     pub db: PathBuf,
 
-    /// as if everything had to be run anew
+    /// plan as if all steps had to run again
     #[argh(switch, short = 'B')]
     pub always: bool,
 
-    /// plan steps of this task only; may be given again
+    /// plan only steps of this task; may be repeated
     #[argh(option, arg_name = "NAME", from_str_fn(name))]
     pub step: Vec<String>,
 
-    /// as if there had been no files in earlier runs
+    /// plan as if earlier runs had had no INPUTs
     #[argh(switch)]
     pub no_inputs: bool,
 
-    /// exit with 3 if there is anything to run
+    /// exit with code 3 if there is anything to run
     #[argh(switch)]
     pub check: bool,
 
-    /// as JSON
+    /// print JSON
     #[argh(switch)]
     pub json: bool,
 

@@ -14,8 +14,8 @@ pub(in crate::commands) const WATCH: Alias = Alias {
     switch: "--watch",
     description: "Run, and run again whenever an input, one of `files` or the manifest changes.",
     notes: &[
-        "A round that finds nothing to do says nothing. A manifest with mistakes is waited for: they are \
-         shown, and the next change of it is tried. Ctrl-C ends.",
+        "A round that finds nothing to do prints nothing. If the manifest has mistakes, they are shown, and \
+         the next change to it is tried. Ctrl-C ends it.",
     ],
 };
 
@@ -28,11 +28,11 @@ pub(super) fn watch(args: &RunArgs) -> Result<u8> {
     let mut was_trouble = false;
     loop {
         let is_first = cause.is_none();
-        // Before anything is read, so that what changes meanwhile is not missed.
+        // Before anything is read, so that no change made during the run is missed.
         let mut watcher = Watcher::new(run::reads(&options))?;
         let mut progress = Hush::new(Box::new(args.audience()?), cause.take());
         if std::mem::take(&mut was_trouble) {
-            // That it is over is news, even if there is nothing to do.
+            // Recovery is worth reporting, even if there is nothing to do.
             progress.speak();
         }
         let end = run::run(&options, &mut progress);
@@ -41,14 +41,14 @@ pub(super) fn watch(args: &RunArgs) -> Result<u8> {
             progress.speak();
             has_spoken = true;
         }
-        // The bar may still have something to show; what follows is below it.
+        // Ends the progress bar: what follows is printed below it.
         drop(progress);
         match end {
             Ok(summary) => {
                 if let Some(signal) = summary.interrupted.or_else(run::late_signal) {
                     let _ = signal_hook::low_level::emulate_default_handler(signal);
                 }
-                // Asked for once.
+                // `--always` means the first round only.
                 options.always = false;
             }
             Err(error) if is_final(&error, is_first) => {
@@ -64,14 +64,14 @@ pub(super) fn watch(args: &RunArgs) -> Result<u8> {
             let mut lines = Lines::new(std::io::stderr(), loudness, Paint::Plain);
             lines.tell(&Event::Note("waiting for changes; Ctrl-C ends"));
         }
-        // Somebody else's run is no reason to miss a change.
+        // From now on, wait for another run rather than miss a change.
         options.wait = true;
         cause = Some(watcher.wait()?.to_string());
     }
 }
 
-/// Whether there is no point in waiting for a change. A mistake can be mended while we wait, and a file
-/// that vanished while it was read was being replaced.
+/// Whether waiting for a change is pointless. A mistake can be corrected while we wait, and a file that
+/// vanished while it was read is probably being replaced.
 fn is_final(error: &Error, is_first: bool) -> bool {
     match error {
         Error::Manifest(_) | Error::Usage(_) => false,

@@ -58,9 +58,9 @@ fn help_is_an_answer_wherever_it_is_asked_for() {
     }
     for line in ["log --help", "log -h", "log x -help", "help log", "--help log", "log --failed -h"]
     {
-        assert!(help(line).starts_with("Print what a step's script printed."), "{line}");
+        assert!(help(line).starts_with("Print the output of a step's script."), "{line}");
     }
-    assert!(help("-k --help").starts_with("Run what has to be run"));
+    assert!(help("-k --help").starts_with("Run every step that is not up to date"));
 }
 
 #[test]

@@ -86,25 +86,27 @@ pub fn gc(db: &Db, store: &Store, options: GcOptions) -> Result<Freed> {
         db::drop_objects(&mut db.lock(), part)?;
         for hash in part {
             store.forget(hash);
-            remove(&store.path(hash))?;
+            remove(store.root(), &store.path(hash))?;
         }
     }
     for (path, _) in &freed.strays {
-        remove(path)?;
+        remove(store.root(), path)?;
     }
     Ok(freed)
 }
 
-fn remove(path: &Path) -> Result<()> {
+fn remove(root: &Path, path: &Path) -> Result<()> {
     match fs::symlink_metadata(path) {
         Ok(found) if found.is_dir() => fs::remove_dir_all(path).or_io("remove", path)?,
         Ok(_) => fs::remove_file(path).or_io("remove", path)?,
         Err(err) if err.kind() == std::io::ErrorKind::NotFound => return Ok(()),
         Err(err) => return Err(err).or_io("look at", path),
     }
-    if let Some(folder) = path.parent() {
-        // Fails as long as it holds another object.
-        let _ = fs::remove_dir(folder);
+    // The object's folder, and the shard's: removing one fails as long as it holds anything.
+    for folder in path.ancestors().skip(1).take_while(|folder| *folder != root).take(2) {
+        if fs::remove_dir(folder).is_err() {
+            break;
+        }
     }
     Ok(())
 }

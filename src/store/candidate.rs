@@ -9,7 +9,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
 use super::shard::{Hold, State};
-use super::{Placed, Store};
+use super::{FOLDER, Name, Placed, SHARD, Store};
 use crate::error::{Error, OrIo, Result};
 use crate::object::ObjectHash;
 
@@ -42,20 +42,24 @@ impl Store {
         new: &Candidate<'_>,
         hash: &ObjectHash,
         may_replace: bool,
-        _held: &State,
+        state: &mut State,
     ) -> Result<bool, Errno> {
         let name = Self::name(hash);
         match self.rename_once(new, &name, may_replace) {
             Err(Errno::NOENT) => {
-                // Somebody has removed the shard's folder. If not, the candidate itself is missing, and
-                // the second rename says so.
-                self.make_shard(&name)?;
+                // The first object of its folder. If not, the candidate itself is missing, and the second rename
+                // says so.
+                self.make_folders(&name, state)?;
                 self.rename_once(new, &name, may_replace)
             }
             Err(Errno::NOTDIR) => {
-                // Somebody put a file in the place of the shard's folder.
-                self.move_away(&name[..2])?;
-                self.make_shard(&name)?;
+                // Somebody put a file in the place of one of the folders.
+                for folder in [SHARD, FOLDER] {
+                    if self.is_in_the_way(&name[..folder])? {
+                        self.move_away(&name[..folder])?;
+                    }
+                }
+                self.make_folders(&name, state)?;
                 self.rename_once(new, &name, may_replace)
             }
             Err(Errno::ISDIR) => {
@@ -68,14 +72,40 @@ impl Store {
         }
     }
 
-    fn make_shard(&self, name: &[u8]) -> Result<(), Errno> {
-        let mode = Mode::from_raw_mode(0o777);
-        match rustix::fs::mkdirat(&self.inner.objects, &name[..2], mode) {
-            Ok(()) => self.inner.set_durable(false),
-            Err(Errno::EXIST) => {}
-            Err(err) => return Err(err),
+    /// Makes the folders of an object's name, as far as they are missing. Under the shard's mutex, so that whoever
+    /// takes the shard next can't find a folder made whose name is wrongly believed to be on the disk.
+    fn make_folders(&self, name: &Name, state: &mut State) -> Result<(), Errno> {
+        let made = match self.make_folder(&name[..FOLDER]) {
+            Err(Errno::NOENT) => {
+                if self.make_folder(&name[..SHARD])? {
+                    self.inner.shards_are_not_durable();
+                }
+                self.make_folder(&name[..FOLDER])
+            }
+            made => made,
+        };
+        if made? {
+            state.folders_are_not_durable();
         }
         Ok(())
+    }
+
+    /// True if the folder was not there before.
+    fn make_folder(&self, path: &[u8]) -> Result<bool, Errno> {
+        match rustix::fs::mkdirat(&self.inner.objects, path, Mode::from_raw_mode(0o777)) {
+            Ok(()) => Ok(true),
+            Err(Errno::EXIST) => Ok(false),
+            Err(err) => Err(err),
+        }
+    }
+
+    /// Whether something that is no folder lies in the place of one.
+    fn is_in_the_way(&self, path: &[u8]) -> Result<bool, Errno> {
+        match rustix::fs::statat(&self.inner.objects, path, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(FileType::from_raw_mode(stat.st_mode) != FileType::Directory),
+            Err(Errno::NOENT | Errno::NOTDIR) => Ok(false),
+            Err(err) => Err(err),
+        }
     }
 
     fn move_away(&self, name: &[u8]) -> Result<(), Errno> {

@@ -7,32 +7,42 @@ use std::path::Path;
 use super::{layout, make_folders};
 use crate::error::{Error, OrIo, Result};
 
-/// The layout of this build: objects at `AB/CDEF…`, the database beside them.
-const FORMAT: &str = "task-pipeline 2\n";
+/// The layout of this build: objects at `AB/CD/EFGH…`, the database beside them.
+const FORMAT: &str = "task-pipeline 3\n";
 
-/// The layout before: objects at `AB/CD/EFGH…`.
-const TWO_LEVELS: &str = "task-pipeline 1\n";
+/// Layouts of older builds; see [`layout`].
+const OLDER: [&str; 2] = ["task-pipeline 1\n", "task-pipeline 2\n"];
+
+/// Written while an older layout is converted, so that an older build, which would miss the objects that have moved
+/// already, refuses the folder.
+const CONVERTING: &str = "task-pipeline 3, being converted\n";
 
 /// What `DB/format` says.
 enum Found {
     Nothing,
     Ours,
+    /// Has to be converted, or to be converted to the end.
     Older,
 }
 
-/// Writes the file into a new folder, checks it in an old one, and converts one of an older layout. Then makes
-/// the folders of the object store. The caller holds the run lock.
+/// Makes a folder a database of this build: writes the file into a new one, checks it in an old one, and converts one
+/// of an older layout. Then makes the folders of the object store. The caller holds the run lock.
 ///
 /// # Errors
-/// [`Error::Foreign`] for a layout that this build doesn't know.
+/// [`Error::Foreign`] for a layout that this build doesn't know; [`Error::Io`] if something can't be written or moved.
 pub fn prepare(db_dir: &Path) -> Result<()> {
     let path = db_dir.join("format");
     match look(&path)? {
         Found::Ours => {}
-        Found::Nothing => write(db_dir, &path)?,
-        Found::Older => {
+        Found::Nothing => {
+            // A store that has lost the file may be of any layout. In a new folder there is nothing to convert.
             layout::convert(db_dir)?;
-            write(db_dir, &path)?;
+            write(db_dir, FORMAT)?;
+        }
+        Found::Older => {
+            write(db_dir, CONVERTING)?;
+            layout::convert(db_dir)?;
+            write(db_dir, FORMAT)?;
         }
     }
     // Before the tables: a reader that finds these looks for objects.
@@ -45,7 +55,9 @@ pub(super) fn check(db_dir: &Path) -> Result<()> {
     match look(&path)? {
         Found::Ours | Found::Nothing => Ok(()),
         Found::Older => {
-            let why = "is of an older task-pipeline; the next run or gc converts it".to_owned();
+            let why =
+                "says that the store has an older layout; the next run, gc or repair converts it"
+                    .to_owned();
             Err(Error::Foreign { path, why })
         }
     }
@@ -54,7 +66,7 @@ pub(super) fn check(db_dir: &Path) -> Result<()> {
 fn look(path: &Path) -> Result<Found> {
     match fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()) {
         Ok(text) if text == FORMAT => Ok(Found::Ours),
-        Ok(text) if text == TWO_LEVELS => Ok(Found::Older),
+        Ok(text) if text == CONVERTING || OLDER.contains(&text.as_str()) => Ok(Found::Older),
         // A power cut may leave a new name without its bytes.
         Ok(text) if text.is_empty() => Ok(Found::Nothing),
         Ok(text) => {
@@ -70,12 +82,14 @@ fn look(path: &Path) -> Result<Found> {
     }
 }
 
-/// The bytes are on the disk before they get their name: the file decides whether the folder is ours.
-fn write(db_dir: &Path, path: &Path) -> Result<()> {
+/// Replaces the file. Its bytes are on the disk before they get their name, because the file decides whether the folder
+/// is ours.
+fn write(db_dir: &Path, text: &str) -> Result<()> {
     let draft = db_dir.join("format~");
     let mut file = File::create(&draft).or_io("write", &draft)?;
-    file.write_all(FORMAT.as_bytes()).and_then(|()| file.sync_all()).or_io("write", &draft)?;
-    fs::rename(&draft, path).or_io("write", path)
+    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).or_io("write", &draft)?;
+    let path = db_dir.join("format");
+    fs::rename(&draft, &path).or_io("write", path)
 }
 
 #[cfg(test)]
@@ -93,28 +107,41 @@ mod tests {
             prepare(dir.path()).unwrap();
             assert_eq!(fs::read_to_string(&path).unwrap(), FORMAT);
         }
-        fs::write(&path, "task-pipeline 3\n").unwrap();
-        assert!(prepare(dir.path()).unwrap_err().to_string().contains("task-pipeline 3"));
+        fs::write(&path, "task-pipeline 4\n").unwrap();
+        assert!(prepare(dir.path()).unwrap_err().to_string().contains("task-pipeline 4"));
     }
 
     #[test]
-    fn a_store_of_two_levels_is_converted_wherever_it_was_interrupted() {
-        let dir = tempfile::tempdir().unwrap();
-        let objects = dir.path().join("objects");
-        fs::create_dir_all(objects.join("ab/cd")).unwrap();
-        fs::create_dir_all(objects.join("ab/ce")).unwrap();
-        fs::write(objects.join("ab/cd/ef01"), "one").unwrap();
-        fs::write(objects.join("ab/cd02"), "moved before the interruption").unwrap();
-        fs::write(dir.path().join("format"), TWO_LEVELS).unwrap();
-        assert!(check(dir.path()).unwrap_err().to_string().contains("older"));
-        prepare(dir.path()).unwrap();
-        let mut names: Vec<_> = fs::read_dir(objects.join("ab"))
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect();
-        names.sort();
-        assert_eq!(names, ["cd02", "cdef01"]);
-        assert_eq!(fs::read_to_string(objects.join("ab/cdef01")).unwrap(), "one");
-        check(dir.path()).unwrap();
+    fn every_older_store_is_converted_wherever_it_was_interrupted() {
+        for format in [OLDER[0], OLDER[1], CONVERTING, ""] {
+            let dir = tempfile::tempdir().unwrap();
+            let shard = dir.path().join("objects/ab");
+            let rest = "0".repeat(58);
+            fs::create_dir_all(shard.join("cd")).unwrap();
+            fs::write(shard.join(format!("cd/ee{rest}")), "of format 1, or moved already").unwrap();
+            fs::write(shard.join(format!("cdef{rest}")), "of format 2").unwrap();
+            fs::write(shard.join(format!("11ef{rest}")), "in a folder that is missing").unwrap();
+            fs::write(shard.join(format!("22ef{rest}")), "in a folder that is a file").unwrap();
+            fs::write(shard.join("22"), "in the way").unwrap();
+            fs::write(shard.join("no hash"), "stray").unwrap();
+            fs::write(dir.path().join("objects/cd"), "no shard").unwrap();
+            fs::write(dir.path().join("format"), format).unwrap();
+            if !format.is_empty() {
+                let told = check(dir.path()).unwrap_err().to_string();
+                assert!(told.contains("the next run, gc or repair converts it"), "{told}");
+            }
+            for _ in 0..2 {
+                prepare(dir.path()).unwrap();
+                check(dir.path()).unwrap();
+                let read = |name: &str| fs::read_to_string(shard.join(name)).unwrap();
+                assert_eq!(read(&format!("cd/ee{rest}")), "of format 1, or moved already");
+                assert_eq!(read(&format!("cd/ef{rest}")), "of format 2");
+                assert_eq!(read(&format!("11/ef{rest}")), "in a folder that is missing");
+                assert_eq!(read(&format!("22/ef{rest}")), "in a folder that is a file");
+                assert_eq!(fs::read_dir(&shard).unwrap().count(), 4);
+            }
+            let stray = dir.path().join("objects/.tmp/stray-ab22");
+            assert_eq!(fs::read_to_string(stray).unwrap(), "in the way");
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! Objects under their names, in file-locked shards: `objects/AB/CDEF…`. Unaware of steps, tasks
+//! Objects under their names, in file-locked shards: `objects/AB/CD/EFGH…`. Unaware of steps, tasks
 //! and the database: whether an object is *committed* it asks its [`Proof`].
 //!
 //! # A name proves nothing, a row proves an object
@@ -31,13 +31,15 @@
 //! X", a worker dedupe against X, gc unlink X, and the worker commit a row for nothing. Within the
 //! process a mutex per shard guards the map and makes look-and-rename one action.
 //!
-//! # One level of folders
+//! # Two levels of folders
 //!
-//! The design has `objects/AB/CD/EFGH…`. In a young store nearly every object would need a folder of its
-//! own then: 32 to 107 µs for the mkdir, the largest single cost of a step beside its script, 4 KiB of
-//! disk and of journal, and one more name to sync; 20,000 objects took 147 MiB instead of 82. Hashed
-//! directories don't mind some thousands of names, so 256 folders do for ten million objects. `layout`
-//! converts a store of the older kind.
+//! In a young store nearly every object needs a folder of its own, `AB/CD`: 19 to 100 µs for the mkdir, 4 KiB of disk, and
+//! one more name to sync. So nothing is done in advance, and nothing is looked up: the rename is tried first, and
+//! the folders are made when it fails for want of them, which costs one failed call (1 µs) for each of at most 65,536
+//! folders. A new name has to be made durable along with the object: the barrier syncs the object's folder `AB/CD`, the
+//! shard's folder `AB` if a folder was made in it since it was last synced, and `objects/` likewise. Each of these is
+//! synced once by every process that places something in it, because an earlier one may have been killed between a mkdir
+//! and its barrier. `layout` converts stores of older builds.
 //!
 //! # What is where
 //!
@@ -85,9 +87,15 @@ const OBJECTS: &str = "objects";
 const TMP: &str = ".tmp";
 
 /// Bytes of an object's name below `objects/`.
-const NAME: usize = 65;
+const NAME: usize = 66;
 
 type Name = [u8; NAME];
+
+/// Bytes of `AB` in it, the shard's folder.
+const SHARD: usize = 2;
+
+/// Bytes of `AB/CD` in it, the object's folder.
+const FOLDER: usize = 5;
 
 /// The object store of one database directory.
 pub struct Store {
@@ -105,8 +113,8 @@ struct Inner {
     proof: Option<Arc<dyn Proof>>,
     shards: Vec<Shard>,
     known: Known,
-    /// `objects/` itself was synced, and no shard's folder was made since.
-    is_durable: AtomicBool,
+    /// The names in `objects/` are on the disk: it was synced, and no folder of a shard was made since.
+    has_durable_shards: AtomicBool,
     /// The file system has no RENAME_NOREPLACE.
     must_look_first: AtomicBool,
     /// Numbers the names in `.tmp/`.
@@ -120,8 +128,9 @@ impl Inner {
         &self.shards[usize::from(hash.shard())]
     }
 
-    fn set_durable(&self, durable: bool) {
-        self.is_durable.store(durable, Ordering::SeqCst);
+    /// A shard's folder was made, or could not be synced.
+    fn shards_are_not_durable(&self) {
+        self.has_durable_shards.store(false, Ordering::SeqCst);
     }
 }
 
@@ -190,7 +199,7 @@ impl Store {
             proof,
             shards: (0..=u8::MAX).map(|_| Shard::default()).collect(),
             known: Known::new(),
-            is_durable: AtomicBool::new(false),
+            has_durable_shards: AtomicBool::new(false),
             must_look_first: AtomicBool::new(false),
             next_name: AtomicU64::new(0),
             barrier: Mutex::new(Barrier::new()),
@@ -240,13 +249,21 @@ impl Store {
         }
     }
 
-    /// `AB/CDEF…`, below `objects/`.
+    /// `AB/CD/EFGH…`, below `objects/`.
     fn name(hash: &ObjectHash) -> Name {
         let digits = hash.digits();
         let mut name = [b'/'; NAME];
         name[..2].copy_from_slice(&digits[..2]);
-        name[3..].copy_from_slice(&digits[2..]);
+        name[3..5].copy_from_slice(&digits[2..4]);
+        name[6..].copy_from_slice(&digits[4..]);
         name
+    }
+
+    /// `AB/CD`, below `objects/`.
+    fn folder(hash: &ObjectHash) -> [u8; FOLDER] {
+        let mut folder = [0; FOLDER];
+        folder.copy_from_slice(&Self::name(hash)[..FOLDER]);
+        folder
     }
 
     /// Removes copies that their writers will never finish, for they are dead.

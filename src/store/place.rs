@@ -183,7 +183,7 @@ impl Store {
                 break;
             }
             let may_replace = stray_at == Some(state.landed);
-            if self.rename(new, &hash, may_replace, &state).or_io("place object", at())? {
+            if self.rename(new, &hash, may_replace, &mut state).or_io("place object", at())? {
                 if !self.has_arrived(new, &hash).or_io("place object", at())? {
                     return Ok(None);
                 }

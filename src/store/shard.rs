@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::lock::{self, LockFile};
+use super::lock::LockFile;
 use super::{Inner, Store};
 use crate::error::{OrIo, Result};
 use crate::object::ObjectHash;
@@ -21,8 +21,8 @@ pub(super) struct State {
     /// Open while anybody holds it. Not kept: each script that is started closes all that we have open,
     /// and 256 files cost it 30 µs, where opening one costs us 2.
     lock: Option<LockFile>,
-    /// The shard's folder is there.
-    has_folder: bool,
+    /// The names in the shard's folder are on the disk: it was synced, and no folder was made in it since.
+    has_durable_folders: bool,
     /// Guards alive; the lock is held shared while there is any.
     holders: usize,
     flying: HashMap<ObjectHash, Flight>,
@@ -77,12 +77,17 @@ impl State {
         self.holders == 0 && self.flying.is_empty()
     }
 
-    fn hold(&mut self, objects: BorrowedFd<'_>, shard: u8) -> io::Result<bool> {
-        let mut is_new = false;
-        if !self.has_folder {
-            is_new = lock::make_folder(objects, &format!("{shard:02x}"))?;
-            self.has_folder = true;
-        }
+    /// A folder was made in the shard's folder, or that could not be synced.
+    pub(super) fn folders_are_not_durable(&mut self) {
+        self.has_durable_folders = false;
+    }
+
+    /// Whether the shard's folder has to be synced; if so, the caller does that next.
+    pub(super) fn begin_sync_of_folders(&mut self) -> bool {
+        !std::mem::replace(&mut self.has_durable_folders, true)
+    }
+
+    fn hold(&mut self, objects: BorrowedFd<'_>, shard: u8) -> io::Result<()> {
         if self.lock.is_none() {
             self.lock = Some(LockFile::open(objects, shard)?);
         }
@@ -92,7 +97,7 @@ impl State {
             lock.lock_shared()?;
         }
         self.holders += 1;
-        Ok(is_new)
+        Ok(())
     }
 }
 
@@ -109,11 +114,6 @@ impl Hold {
         let inner = &store.inner;
         let mut state = inner.shard(&hash).state();
         let held = state.hold(inner.objects.as_fd(), hash.shard());
-        if !matches!(held, Ok(false)) {
-            // Still under the mutex: who takes the shard next must not find the folder made and its name
-            // believed to be on the disk.
-            inner.set_durable(false);
-        }
         drop(state);
         held.or_io("lock the shard of", store.path(&hash))?;
         Ok(Hold { store: Arc::clone(inner), hash, in_flight: false })

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use super::{Placed, Store};
+use super::{FOLDER, Placed, Store};
 use crate::error::{Error, OrIo, Result};
 use crate::object::ObjectHash;
 use crate::text::as_path;
@@ -59,8 +59,8 @@ impl Barrier {
             _ if objects > FEW_FILES => false,
             (None, _) => true,
             (_, None) => false,
-            // At least the file and its folder.
-            (Some(one), Some(all)) => one * objects as u32 * 2 <= all,
+            // The file, its folder, and in a young store the shard's folder.
+            (Some(one), Some(all)) => one * objects as u32 * 3 <= all,
         }
     }
 
@@ -157,18 +157,26 @@ impl Store {
     /// missing objects in a third of all simulated power cuts. Gives the number of fsyncs.
     fn sync_each(&self, new: &BTreeSet<ObjectHash>, above: &mut bool) -> Result<u32> {
         let mut calls = 0;
-        let mut shards = BTreeSet::new();
         for hash in new {
             self.sync_one(as_path(&Self::name(hash)), OFlags::empty(), &mut calls)?;
-            shards.insert(hash.shard());
         }
+        let folders: BTreeSet<[u8; FOLDER]> = new.iter().map(Self::folder).collect();
+        for folder in folders {
+            self.sync_one(as_path(&folder), OFlags::DIRECTORY, &mut calls)?;
+        }
+        let shards: BTreeSet<u8> = new.iter().map(ObjectHash::shard).collect();
+        // Each is called synced before it is: a folder made meanwhile takes that back, and is synced next time.
         for shard in shards {
-            let folder = format!("{shard:02x}");
-            self.sync_one(Path::new(&folder), OFlags::DIRECTORY, &mut calls)?;
+            let state = || self.inner.shards[usize::from(shard)].state();
+            if state().begin_sync_of_folders() {
+                let folder = format!("{shard:02x}");
+                self.sync_one(Path::new(&folder), OFlags::DIRECTORY, &mut calls)
+                    .inspect_err(|_| state().folders_are_not_durable())?;
+            }
         }
-        if !self.inner.is_durable.swap(true, Ordering::SeqCst) {
+        if !self.inner.has_durable_shards.swap(true, Ordering::SeqCst) {
             self.sync_one(Path::new("."), OFlags::DIRECTORY, &mut calls)
-                .inspect_err(|_| self.inner.set_durable(false))?;
+                .inspect_err(|_| self.inner.shards_are_not_durable())?;
         }
         if !*above {
             self.sync_one(Path::new(".."), OFlags::DIRECTORY, &mut calls)?;

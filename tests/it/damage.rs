@@ -10,7 +10,7 @@ const COPY: &str = "cat $INPUT_FILE >$OUTPUT_DIR/$INPUT_NAME";
 
 fn object(p: &Project, bytes: &str) -> PathBuf {
     let hash = sha256(bytes.as_bytes());
-    p.path("db/objects").join(&hash[..2]).join(&hash[2..])
+    p.object(&hash)
 }
 
 fn change(p: &Project, sql: &str) {
@@ -73,15 +73,18 @@ fn history_that_is_lost_runs_again_when_it_comes_back() {
 }
 
 #[test]
-fn a_file_in_the_place_of_a_shards_folder_is_no_obstacle() {
-    let p = Project::new().task("a", "echo 1 >$OUTPUT_DIR/x");
-    p.run().ok();
-    let folder = object(&p, "1\n").parent().unwrap().to_owned();
-    fs::remove_dir_all(&folder).unwrap();
-    fs::write(&folder, "in the way").unwrap();
-    verify(&p).fails(65).answers("it is missing");
-    p.call(["repair"]).ok().answers("made again by step");
-    verify(&p).ok();
+fn a_file_in_the_place_of_a_folder_of_objects_is_no_obstacle() {
+    for level in [1, 2] {
+        let p = Project::new().task("a", "echo 1 >$OUTPUT_DIR/x");
+        p.run().ok();
+        let object = object(&p, "1\n");
+        let folder = object.ancestors().nth(level).unwrap();
+        fs::remove_dir_all(folder).unwrap();
+        fs::write(folder, "in the way").unwrap();
+        verify(&p).fails(65).answers("it is missing");
+        p.call(["repair"]).ok().answers("made again by step");
+        verify(&p).ok();
+    }
 }
 
 #[test]
@@ -145,7 +148,7 @@ fn a_lost_listing_is_made_again_by_the_next_run() {
     let p = Project::new().file("in/1", "1\n").task_with("a", "inputs = [\"in/*\"]", COPY);
     p.task_with("b", "gather = true", "cat $INPUT_DIR/* >$OUTPUT_DIR/b").run().ok();
     let listing = p.sql("SELECT object_hash FROM step WHERE name = '' OR task = 2").remove(0);
-    let path = p.path("db/objects").join(&listing[..2]).join(&listing[2..]);
+    let path = p.object(&listing);
     assert!(fs::read_to_string(&path).unwrap().ends_with("  1\n"));
     fs::remove_file(&path).unwrap();
     p.call(["repair"]).ok().ran([]).answers("the next run makes it again");

@@ -21,7 +21,7 @@ fn project() -> Project {
 
 fn object(p: &Project, content: &str) -> std::path::PathBuf {
     let hash = sha256(content.as_bytes());
-    p.path("db/objects").join(&hash[..2]).join(&hash[2..])
+    p.object(&hash)
 }
 
 /// What a power cut may leave under a name that was never synced.

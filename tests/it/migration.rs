@@ -1,8 +1,13 @@
-//! Databases of every schema that there ever was: migrated by the next run, and nothing of them lost.
+//! Databases of every schema and stores of every layout that there ever were: converted by the next run, and nothing
+//! of them lost.
 
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
 
-use crate::harness::Project;
+use rustix::process::Signal;
+
+use crate::harness::{Dice, Project, contents, sha256, wait_for};
 
 /// The folder with one database of each schema and the manifest that made them.
 fn fixtures() -> std::path::PathBuf {
@@ -61,5 +66,126 @@ fn a_new_database_has_the_tables_of_a_migrated_one() {
         let old = project(version);
         old.run().ok();
         assert_eq!(old.sql(columns), fresh.sql(columns), "from v{version}");
+    }
+}
+
+/// Where an object lay in a layout, below `objects/`.
+type Layout = fn(&str) -> PathBuf;
+
+fn two_levels(hash: &str) -> PathBuf {
+    [&hash[..2], &hash[2..4], &hash[4..]].iter().collect()
+}
+
+fn one_level(hash: &str) -> PathBuf {
+    [&hash[..2], &hash[2..]].iter().collect()
+}
+
+/// What an interrupted conversion from one to the other left.
+fn half_and_half(hash: &str) -> PathBuf {
+    if hash.as_bytes()[63].is_multiple_of(2) { one_level(hash) } else { two_levels(hash) }
+}
+
+/// Hashes of the files below `objects/`, wherever they lie there.
+fn objects(p: &Project) -> BTreeSet<String> {
+    contents(&p.path("db/objects")).keys().map(|path| path.replace('/', "")).collect()
+}
+
+/// Moves all objects to where an older layout had them.
+fn to_older(p: &Project, format: &str, layout: Layout) {
+    let root = p.path("db/objects");
+    fs::rename(&root, p.path("db/before")).unwrap();
+    for path in contents(&p.path("db/before")).keys() {
+        let to = root.join(layout(&path.replace('/', "")));
+        fs::create_dir_all(to.parent().unwrap()).unwrap();
+        fs::rename(p.path("db/before").join(path), to).unwrap();
+    }
+    fs::remove_dir_all(p.path("db/before")).unwrap();
+    p.file("db/format", format);
+}
+
+/// A project with many objects, all of them committed.
+fn with_objects(count: u32) -> Project {
+    let script = format!("for i in $(seq {count}); do echo $i >$OUTPUT_DIR/$i; done; echo made");
+    let p = Project::new().task("a", &script);
+    p.run().ok();
+    assert!(objects(&p).len() > count as usize);
+    p
+}
+
+fn check_is_converted(p: &Project, kept: &BTreeSet<String>) {
+    assert_eq!(p.read("db/format"), "task-pipeline 3\n");
+    assert_eq!(objects(p), *kept);
+    crate::store::every_object_hashes_to_its_path(p);
+    p.call(["verify", "--data"]).ok();
+    p.run().ok().says("nothing to do");
+}
+
+#[test]
+fn a_store_of_every_older_layout_is_converted_by_whatever_changes_the_database() {
+    let p = with_objects(50);
+    let kept = objects(&p);
+    let layouts: [(&str, Layout); 4] = [
+        ("task-pipeline 1\n", two_levels),
+        ("task-pipeline 2\n", one_level),
+        ("task-pipeline 1\n", half_and_half),
+        ("task-pipeline 3, being converted\n", half_and_half),
+    ];
+    for (format, layout) in layouts {
+        for command in [&["run"][..], &["gc"], &["repair"]] {
+            to_older(&p, format, layout);
+            for reader in [&["verify"][..], &["cat", "a/1"], &["log", "a"]] {
+                p.call(reader).fails(65).says("the next run, gc or repair converts it");
+            }
+            p.call(["status"]).ok();
+            p.call(command).ok();
+            check_is_converted(&p, &kept);
+        }
+    }
+}
+
+#[test]
+fn a_store_that_has_lost_its_format_is_converted_as_well() {
+    let p = with_objects(5);
+    let kept = objects(&p);
+    to_older(&p, "", one_level);
+    p.remove("db/format");
+    p.run().ok().says("nothing to do");
+    check_is_converted(&p, &kept);
+}
+
+#[test]
+fn a_conversion_that_is_killed_again_and_again_loses_nothing() {
+    let kills =
+        std::env::var("TASK_PIPELINE_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(8);
+    let mut dice = Dice::new(20_261_126);
+    let p = with_objects(1500);
+    let kept = objects(&p);
+    let is_converted = || p.read("db/format") == "task-pipeline 3\n";
+    let mut killed = 0;
+    while killed < kills {
+        to_older(&p, "task-pipeline 2\n", one_level);
+        while !is_converted() && killed < kills {
+            let moved = || {
+                // Counted while they move: what is gone before it is looked at is no error.
+                let files = walkdir::WalkDir::new(p.path("db/objects")).min_depth(3);
+                files.into_iter().flatten().count()
+            };
+            // Somewhere in what is left to be moved.
+            let until = moved() + dice.below((kept.len() - moved()) as u64) as usize;
+            let run = p.run_cmd([""; 0]).start();
+            wait_for("some objects to be moved", || moved() >= until || is_converted());
+            run.signal(Signal::KILL);
+            let ended = run.end();
+            assert_eq!(objects(&p), kept, "{}", ended.stderr);
+            if ended.was_killed() && !is_converted() {
+                killed += 1;
+                p.call(["verify"]).fails(65).says("the next run, gc or repair converts it");
+            }
+        }
+        p.run().ok().says("nothing to do");
+        check_is_converted(&p, &kept);
+    }
+    for (path, content) in contents(&p.path("db/objects")) {
+        assert_eq!(sha256(content.as_bytes()), path.replace('/', ""));
     }
 }

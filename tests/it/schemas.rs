@@ -63,7 +63,7 @@ fn every_command_that_answers_in_json_answers_as_its_schema_says() {
 /// Spoils an object that can be made again.
 fn damage(p: &Project) {
     let object = p.sql("SELECT lower(hex(object)) FROM output ORDER BY 1").remove(0);
-    let path = p.path("db/objects").join(&object[..2]).join(&object[2..]);
+    let path = p.object(&object);
     chmod(&path, 0o644);
     std::fs::write(&path, "damaged").unwrap();
 }

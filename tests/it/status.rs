@@ -160,7 +160,7 @@ fn sums_that_are_kept_are_what_adding_up_gives() {
     p.call(["gc", "--grace", "0s"]).ok();
     check_sums(&p);
     let object = p.sql("SELECT lower(hex(o.object)) FROM output o JOIN step s ON s.id = o.step WHERE live = 1 ORDER BY 1").remove(0);
-    p.remove(format!("db/objects/{}/{}", &object[..2], &object[2..]));
+    std::fs::remove_file(p.object(&object)).unwrap();
     p.call(["repair"]).ok();
     check_sums(&p);
     p.run().ok();

@@ -294,7 +294,7 @@ class Box:
 
 def object_path(db_dir, name):
     """Where the object of this hash, in lower-case hex, has to lie."""
-    return pathlib.Path(db_dir, "objects", name[:2], name[2:])
+    return pathlib.Path(db_dir, "objects", name[:2], name[2:4], name[4:])
 
 
 def differences(want, got, most=6):

@@ -42,7 +42,7 @@ echo "fine $INPUT_NAME" > "$OUTPUT_DIR/$INPUT_NAME"
 fi
 """
 INPUT = b"input number 1\n" * 3
-OBJECT = f"object=db/objects/{sha256(INPUT)[:2]}/{sha256(INPUT)[2:]}\n"
+OBJECT = f"object=db/objects/{sha256(INPUT)[:2]}/{sha256(INPUT)[2:4]}/{sha256(INPUT)[4:]}\n"
 FINE = {b"0.txt": (b"fine 0.txt\n", False), b"2.txt": (b"fine 2.txt\n", False)}
 
 

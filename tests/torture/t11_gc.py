@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""T11: gc and repair, killed (kill -9) at every call that changes a file or takes a lock: k = 1, 2, … until they
+"""T11: gc, repair and the conversion of an older store, killed (kill -9) at every call that changes a file or takes a lock: k = 1, 2, … until they
 are through before their k-th call. After each kill nothing that is live is missing, a run finds nothing to do,
-the same command again ends well, and the state is then that of an undisturbed gc or repair.
+the same command again ends well, and the state is then that of an undisturbed one. A half converted store says so.
 
 Also gc by chance: rounds of edits, reverts and runs with gc in between, against results by a fresh database.
 (gc beside a run: T3. gc and repair with failing system calls: T5.)
@@ -15,7 +15,7 @@ import signal
 from common import *
 
 SEEN = {"unlink", "unlinkat", "pwrite64", "fsync", "flock", "rename", "renameat", "renameat2", "open64", "openat64", "rmdir"}
-NEEDED = {"gc": {"pwrite64", "fsync", "flock"}, "repair": {"pwrite64", "fsync", "flock", "renameat2"}}
+NEEDED = {"gc": {"pwrite64", "fsync", "flock"}, "repair": {"pwrite64", "fsync", "flock", "renameat2"}, "conversion": {"rename", "mkdir", "fsync"}}
 UNTOUCHED = 3
 
 
@@ -50,6 +50,21 @@ def with_damage():
     return box
 
 
+def with_older_layout():
+    """A store of format 2: objects at AB/CDEF…"""
+    box = Box(name="t11")
+    code, text = box.run()
+    if code != OK:
+        sys.exit(f"a run fails already: exit {code}: {text}")
+    for name, _ in box.objects():
+        shard, folder, rest = name.split("/")
+        (box.db / "objects" / name).rename(box.db / "objects" / shard / (folder + rest))
+        with contextlib.suppress(OSError):
+            (box.db / "objects" / shard / folder).rmdir()
+    (box.db / "format").write_text("task-pipeline 2\n")
+    return box
+
+
 def is_log(box, name):
     return bool(box.query("SELECT 1 FROM attempt WHERE log = ?", bytes.fromhex(name.replace("/", ""))))
 
@@ -61,7 +76,7 @@ class Sweep:
         self.box = make()
         self.pristine = self.box.path / "pristine"
         shutil.copytree(self.box.db, self.pristine)
-        self.damaged = "" if what == "gc" else self.box.verify()
+        self.damaged = self.box.verify() if what == "repair" else ""
         self.calls = self.count()
         self.want = self.state()
         self.kills = self.same = 0
@@ -99,6 +114,10 @@ class Sweep:
         if sabotage:
             sabotage(box)
         if killed or lie:
+            if self.what == "conversion":
+                code, text = box.run("verify", "--data")
+                if code != OK and "the next run, gc or repair converts it" not in text:
+                    faults.append(f"right after the kill: verify: exit {code}: {text}")
             if self.what == "gc":
                 if wrong := box.verify():
                     faults.append(f"right after the kill: {wrong}")
@@ -162,7 +181,7 @@ def by_chance(family):
         return [f"{fault} [{box.path}]" for fault in faults], sweeps
 
 
-def controls(family, gc, repair):
+def controls(family, gc, repair, conversion):
     def live_gone(box):
         hash = box.query("SELECT lower(hex(o.object)) FROM output o JOIN step s ON s.id = o.step WHERE s.live = 1 ORDER BY 1 LIMIT 1")[0][0]
         (object_path(box.db, hash)).unlink()
@@ -177,6 +196,9 @@ def controls(family, gc, repair):
     family.control("a gc that removes nothing", bool(differences(gc.want, gc.state())))
     noticed = any(repair.one(k, KILL_LIE="/db/objects/")[1] for k in (len(repair.calls) // 2, len(repair.calls) - 3))
     family.control("repaired objects that never get their name", noticed)
+    # Objects that are said to be moved and are not.
+    noticed = any(conversion.one(k, KILL_LIE="/db/objects/")[1] for k in (1, len(conversion.calls) // 2))
+    family.control("moves that never happen", noticed)
 
 
 def main():
@@ -184,9 +206,10 @@ def main():
     step = family.count("step", 7, 1)
     gc = Sweep(family, "gc", with_garbage, ("gc", "--grace", "0s"))
     repair = Sweep(family, "repair", with_damage, ("repair",))
+    conversion = Sweep(family, "conversion", with_older_layout, ())
     family.expect("damaged" in repair.damaged, f"nothing was damaged: {repair.damaged}")
-    controls(family, gc, repair)
-    for sweep in (gc, repair):
+    controls(family, gc, repair, conversion)
+    for sweep in (gc, repair, conversion):
         sweep.sweep(step)
         print(f"T11: {sweep.what}: {len(sweep.calls)} calls, {sweep.kills} kills, {sweep.same} identical", flush=True)
         sweep.box.remove()
@@ -196,9 +219,9 @@ def main():
         sweeps += n
         for fault in faults:
             family.deviate(fault)
-    kills, same = gc.kills + repair.kills, gc.same + repair.same
-    line = f"{kills} kills ({gc.kills} of gc, {repair.kills} of repair), {same} identical; {sweeps} gc by chance in {rounds} rounds"
-    family.done(line, kills=kills, identical=same, gc=gc.kills, repair=repair.kills, sweeps=sweeps, rounds=rounds)
+    kills, same = (sum(getattr(sweep, what) for sweep in (gc, repair, conversion)) for what in ("kills", "same"))
+    line = f"{kills} kills ({gc.kills} of gc, {repair.kills} of repair, {conversion.kills} of a conversion), {same} identical; {sweeps} gc by chance in {rounds} rounds"
+    family.done(line, kills=kills, identical=same, gc=gc.kills, repair=repair.kills, conversion=conversion.kills, sweeps=sweeps, rounds=rounds)
 
 
 main()

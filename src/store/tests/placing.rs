@@ -14,7 +14,7 @@ fn bytes_and_files_become_read_only_objects_under_their_names() {
         assert_eq!((placed.hash, placed.size), (ObjectHash::of(bytes), bytes.len() as u64));
         let path = world.store.path(&placed.hash);
         let hex = placed.hash.hex();
-        assert!(path.ends_with(format!("objects/{}/{}", &hex[..2], &hex[2..])));
+        assert!(path.ends_with(format!("objects/{}/{}/{}", &hex[..2], &hex[2..4], &hex[4..])));
         assert_eq!(fs::read(&path).unwrap(), bytes);
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o444);
         world.commit(placed);

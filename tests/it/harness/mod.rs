@@ -60,6 +60,11 @@ impl Project {
         self.0.dir.borrow().path().to_owned()
     }
 
+    /// Where the object of this hash, in hex, has to lie.
+    pub(crate) fn object(&self, hash: &str) -> PathBuf {
+        self.path("db/objects").join(&hash[..2]).join(&hash[2..4]).join(&hash[4..])
+    }
+
     pub(crate) fn path(&self, name: impl AsRef<Path>) -> PathBuf {
         self.root().join(name)
     }

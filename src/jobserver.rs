@@ -1,12 +1,11 @@
-//! What make hands down: the tokens of its jobserver, and that it only wants to know what would be
-//! done. And the other way round: what a script needs so that a make, cargo or ninja in it shares our
-//! tokens. Unaware of runs and steps.
+//! GNU make's jobserver, in both directions: what a make that started us passes down (tokens, `-n`), and
+//! what a script needs so that a make, cargo or ninja in it shares our tokens. Unaware of runs and steps.
 //!
-//! A jobserver is a pipe or FIFO with a byte for each job that may run beside the first: everybody who
-//! is started owns one token from birth, reads a byte for every further job, and writes it back when that
-//! has ended. A pipe is named by the numbers of its two descriptors, and make says these numbers even
-//! to commands that it does not hand the descriptors to. So they are looked at before any file is
-//! opened: afterwards the same numbers are ours.
+//! A jobserver is a pipe or FIFO with a byte for each job that may run besides the first. A process owns
+//! one token from the start, reads a byte for every further job, and writes it back when that job has
+//! ended. A pipe is named by the numbers of its two descriptors, and make passes these numbers even to
+//! commands that don't inherit the descriptors. So they are checked before we open any file: later the
+//! same numbers may be files of ours.
 
 use std::fs::OpenOptions;
 use std::io;
@@ -19,20 +18,20 @@ use jobserver::{Client, FromEnvErrorKind};
 
 use crate::sys;
 
-/// What make has told us.
+/// What the make that started us, if any, passes down.
 #[derive(Debug, Default)]
 pub struct Inherited {
     /// Its jobserver.
     pub jobserver: Option<Jobserver>,
-    /// It has a jobserver that does not reach us; what to do about that.
+    /// There is a jobserver, but we can't use it: what the user can do about that.
     pub out_of_reach: Option<&'static str>,
     /// Its `-j`.
     pub jobs: Option<NonZeroUsize>,
-    /// `make -n`, `-q` or `-t`, which run recipe lines with a `+` all the same.
+    /// `make -n`, `-q` or `-t`, which still run the recipe lines that begin with `+`.
     pub runs_nothing: bool,
 }
 
-/// Where the tokens lie.
+/// A pipe or FIFO of tokens.
 #[derive(Debug, Clone)]
 pub struct Jobserver {
     client: Client,
@@ -50,15 +49,15 @@ enum Address {
 /// What a script is given.
 #[derive(Debug)]
 pub struct Share {
-    /// Variables.
+    /// Variables for its environment.
     pub env: [(&'static str, String); 2],
-    /// Descriptors that it has to inherit under their numbers, if any.
+    /// Descriptors that it has to inherit under the same numbers.
     pub fds: Vec<RawFd>,
-    /// Keeps the descriptors open, which names in `env` may lead to.
+    /// Keeps open the descriptors that paths in `env` may refer to.
     _open: Vec<OwnedFd>,
 }
 
-/// Our environment's view, taken by the first call: the first thing in `main`.
+/// Read from the environment by the first call, which has to be the first thing in `main`.
 pub fn inherited() -> &'static Inherited {
     static INHERITED: OnceLock<Inherited> = OnceLock::new();
     INHERITED.get_or_init(look)
@@ -87,7 +86,7 @@ fn look() -> Inherited {
 }
 
 impl Address {
-    /// Whether it is what make says: one pipe, one end to read from and one to write to.
+    /// Whether the descriptors are what make claims: the reading and the writing end of one pipe.
     fn is_sound(&self) -> bool {
         match *self {
             Address::Fifo(_) => true,
@@ -101,7 +100,7 @@ impl Address {
     }
 }
 
-/// The value of the last option that counts, as every reader of the variable agrees on.
+/// The value of the last jobserver option, which is the one that all readers of the variable use.
 fn auth(flags: &str) -> Option<&str> {
     let value = |option: &str| flags.rsplit_once(option).map(|(_, rest)| rest);
     let rest = value("--jobserver-auth=").or_else(|| value("--jobserver-fds="))?;
@@ -110,7 +109,7 @@ fn auth(flags: &str) -> Option<&str> {
 
 fn address(auth: &str) -> Option<Address> {
     if let Some(path) = auth.strip_prefix("fifo:") {
-        // A script's working directory is another one.
+        // Scripts have another working directory.
         let path = std::path::absolute(path).ok()?;
         return Some(Address::Fifo(path.to_str()?.to_owned()));
     }
@@ -118,7 +117,7 @@ fn address(auth: &str) -> Option<Address> {
     Some(Address::Pipe(read.parse().ok()?, write.parse().ok()?))
 }
 
-/// Jobs that a run can do at once: each is a thread.
+/// Most jobs of a run at once: each is a thread.
 const MOST_JOBS: usize = 4096;
 
 /// `-j8` among the words.
@@ -128,20 +127,20 @@ fn jobs(flags: &str) -> Option<NonZeroUsize> {
     NonZeroUsize::new(jobs.min(MOST_JOBS))
 }
 
-/// Whether one of n, q, t is among the letters, which come first and without a dash.
+/// Whether `n`, `q` or `t` is among the single-letter options, which come first and without a dash.
 fn runs_nothing(flags: &str) -> bool {
     let letters = flags.split(' ').next().unwrap_or_default();
     letters.bytes().all(|letter| letter.is_ascii_alphabetic()) && letters.contains(['n', 'q', 't'])
 }
 
 impl Jobserver {
-    /// A new one, for this many jobs at once, ours being one of them.
+    /// A new jobserver for this many jobs at once; our own job is one of them.
     ///
     /// # Errors
-    /// Those of pipe(2).
+    /// Those of pipe(2): too many open files.
     pub fn new(jobs: usize) -> io::Result<Jobserver> {
         let client = Client::new(jobs.saturating_sub(1))?;
-        // The crate tells the numbers of its descriptors to those only who start a process.
+        // The crate gives the numbers of its descriptors only to a command that is to be started.
         let mut probe = Command::new("");
         client.configure(&mut probe);
         let flags = probe.get_envs().find_map(|(_, value)| value?.to_str());
@@ -150,29 +149,29 @@ impl Jobserver {
         Ok(Jobserver { client, address: Arc::new(address) })
     }
 
-    /// For taking tokens and giving them back.
+    /// To acquire tokens and release them.
     pub fn client(&self) -> Client {
         self.client.clone()
     }
 
-    /// Prepares what scripts are given, in the form that the make among them understands: 4.4 and newer,
-    /// ninja and cargo know the FIFO; for an older make it is a fatal error, and only a pipe will do.
+    /// Prepares what scripts are given. It is a FIFO, which make 4.4 and newer, ninja and cargo understand;
+    /// for an older make, which fails on a FIFO, it is a pipe.
     ///
     /// # Errors
-    /// If there are too many open files, or the FIFO is gone.
+    /// If there are too many open files, or the FIFO no longer exists.
     pub fn share(&self, jobs: usize) -> io::Result<Share> {
         let is_pipe = make_is_older_than_its_fifos();
         let mut open = Vec::new();
         match &*self.address {
             Address::Fifo(path) if is_pipe => {
-                // For both at once, or opening would wait for somebody at the other end.
+                // For reading and writing: opening one end alone would block until the other is opened.
                 for _ in 0..2 {
                     let file = OpenOptions::new().read(true).write(true).open(path)?;
                     open.push(sys::duplicate_high(file.as_raw_fd())?);
                 }
             }
             Address::Fifo(_) => {}
-            // High numbers, because a script may have uses of its own for the low ones.
+            // High numbers, because scripts use low ones themselves (`exec 3>file`).
             Address::Pipe(read, write) => {
                 open.push(sys::duplicate_high(*read)?);
                 open.push(sys::duplicate_high(*write)?);
@@ -185,7 +184,7 @@ impl Jobserver {
                     format!("--jobserver-fds={read},{write} --jobserver-auth={read},{write}");
                 (auth, numbers)
             }
-            // The kernel gives a pipe a name too, for as long as we live.
+            // Under /proc our end of the pipe has a path, which works like a FIFO while we run.
             (Address::Pipe(..), &[read, _]) => {
                 let auth = format!("--jobserver-auth=fifo:/proc/{}/fd/{read}", std::process::id());
                 (auth, Vec::new())
@@ -193,14 +192,14 @@ impl Jobserver {
             (Address::Pipe(..), _) => return Err(io::Error::other("the jobserver is gone")),
             (Address::Fifo(path), _) => (format!("--jobserver-auth=fifo:{path}"), Vec::new()),
         };
-        // As make writes it: the first word, empty here, is for letters.
+        // In make's format: the first word, empty here, is for single-letter options.
         let value = format!(" -j{jobs} {auth}");
         let env = [("MAKEFLAGS", value.clone()), ("CARGO_MAKEFLAGS", value)];
         Ok(Share { env, fds, _open: open })
     }
 }
 
-/// Whether there is a GNU make and it is older than 4.4.
+/// Whether `make` is a GNU make older than 4.4, the first that knows FIFOs.
 fn make_is_older_than_its_fifos() -> bool {
     let mut make = Command::new("make");
     make.arg("--version").env_remove("MAKEFLAGS").stdin(Stdio::null()).stderr(Stdio::null());

@@ -55,7 +55,7 @@ fn tasks(source: &SourceText<'_>) -> Result<Vec<Task>, Vec<Diagnostic>> {
     if diagnostics.is_empty() { Ok(tasks) } else { Err(diagnostics) }
 }
 
-/// The tasks' tables with the places of their headers, in the order of the text.
+/// The table of each task and the place of its header, in the order of the text.
 fn entries<'r, 'i>(
     found: &mut Findings<'_>,
     root: &'r DeTable<'i>,

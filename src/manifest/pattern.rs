@@ -1,16 +1,16 @@
-//! The globs of `inputs` and `match`, with one meaning everywhere: as in a shell, `*` and `?` stop at
-//! a `/`, `**` doesn't, and `\` takes away a character's meaning. Unaware of what is matched.
+//! The globs of `inputs` and `match`: as in a shell, `*` and `?` don't match `/`, `**` does, and `\`
+//! escapes a special character. Unaware of what is matched.
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 
-/// Longest pattern taken: no path is longer, and the glob parser recurses on nested braces.
+/// Bytes. No path is longer, and the glob parser recurses on nested braces.
 const LONGEST: usize = 4096;
 
-/// A matcher for paths or names that match any of the patterns.
+/// Matches paths or names that match any of the patterns.
 ///
 /// # Errors
-/// A sentence for the first pattern that is no glob. The patterns of a [`super::Task`] were all
-/// checked when the manifest was read.
+/// Why the first invalid pattern is invalid. The patterns of a [`super::Task`] are all valid: they are
+/// checked when the manifest is read.
 pub fn glob_set<'p>(patterns: impl IntoIterator<Item = &'p str>) -> Result<GlobSet, String> {
     let mut set = GlobSetBuilder::new();
     for pattern in patterns {
@@ -21,17 +21,18 @@ pub fn glob_set<'p>(patterns: impl IntoIterator<Item = &'p str>) -> Result<GlobS
         let glob = glob.literal_separator(true).backslash_escape(true).build();
         set.add(glob.map_err(|err| err.kind().to_string())?);
     }
-    // Not `Glob::compile_matcher`, which panics where a glob makes too large a regex.
+    // Not `Glob::compile_matcher`, which panics if the regex of a glob is too large.
     set.build().map_err(|_| "it is too complex".to_owned())
 }
 
-/// True if a pattern names one path, letter by letter.
+/// True if a pattern has no special characters: it is the path of one file.
 pub fn is_plain(pattern: &str) -> bool {
     !pattern.contains(is_special)
 }
 
-/// The folders before the first component with a wildcard, with their `/`: `data/` of `data/*/x.csv`,
-/// `a/b/` of `a/b/c.csv`, nothing of `*.csv`. What follows it is a file's logical name.
+/// The folders before the first component with a special character, with the last `/`: `data/` for
+/// `data/*/x.csv`, `a/b/` for `a/b/c.csv`, nothing for `*.csv`. The rest of a file's path is its logical
+/// name.
 pub fn fixed_part(pattern: &str) -> &str {
     let plain = &pattern[..pattern.find(is_special).unwrap_or(pattern.len())];
     &plain[..plain.rfind('/').map_or(0, |slash| slash + 1)]

@@ -412,3 +412,51 @@ impl Names {
         panic!("{path:?} leads nowhere");
     }
 }
+
+#[test]
+fn a_file_is_read_as_the_rules_need_it() {
+    const TEXT: &str = r##"
+//! crate::not_this
+use crate::db::{self, flow::Flow as Wiring, types::*};
+pub(crate) use child::Thing;
+#[cfg(test)]
+mod tests { use crate::nor_this; }
+pub struct One<'a, T: Into<String>>(&'a T, char); // struct Comment
+enum Two { A = '"' as isize }
+impl<'a, T: Fn(&str) -> Vec<T>> fmt::Display for super::One<'a, T> where T: Copy {
+    fn fmt(&self) { r#"impl X "for" Y "#; struct Inner; crate::text::size::<u8>(b"\"crate::no") }
+}
+impl Two {}
+type Three = One;
+"##;
+    let module = |path: &str| path.split("::").map(str::to_owned).collect::<Vec<_>>();
+    let tokens = without_tests(tokens(TEXT));
+    let file = File { name: "src/a/b/mod.rs".to_owned(), module: module("a::b"), tokens };
+    let uses = file.uses(&BTreeSet::from([module("a::b::child")]));
+    let paths: Vec<(String, bool)> =
+        uses.iter().map(|one| (one.path.join("::"), one.is_public)).collect();
+    let path = |path: &str, is_public| (path.to_owned(), is_public);
+    assert_eq!(
+        paths,
+        [
+            path("db", false),
+            path("db::flow::Flow", false),
+            path("db::types::*", false),
+            path("a::b::child::Thing", true),
+            path("a::One", false),
+            path("text::size", false),
+        ]
+    );
+    let types: Vec<(String, bool, bool)> =
+        file.types().into_iter().map(|one| (one.name, one.is_public, one.is_alias)).collect();
+    let known = |name: &str, is_public, is_alias| (name.to_owned(), is_public, is_alias);
+    let wanted =
+        [known("One", true, false), known("Two", false, false), known("Three", false, true)];
+    assert_eq!(types, wanted);
+    let impls: Vec<(usize, Option<String>, String)> =
+        file.impls().into_iter().map(|one| (one.line, one.of_trait, one.for_type)).collect();
+    let of = |line, of_trait: Option<&str>, name: &str| {
+        (line, of_trait.map(str::to_owned), name.to_owned())
+    };
+    assert_eq!(impls, [of(9, Some("Display"), "One"), of(12, None, "Two")]);
+}

@@ -1,4 +1,4 @@
-//! What the bottom of a terminal shows of a run: a pure function of how far it is and of the room.
+//! A frame of the progress bar: a pure function of the run so far and the size of the terminal.
 //!
 //! ```text
 //! [=====>                  ]  1234/5000  24%  412/s  10 s left  2 failed
@@ -12,42 +12,42 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use crate::text::{span, step};
 
-use super::Paint;
-use super::tally::{Running, Tally};
+use super::lines::Paint;
+use super::tally::{RunningStep, Tally};
 
-/// Columns of the bar, brackets included.
+/// Width of the meter in columns, brackets included.
 const BAR: usize = 26;
 
-/// Steps that run for less come and go too fast to be read.
+/// Shorter steps would come and go too fast to be read.
 const WORTH_A_LINE: Duration = Duration::from_millis(300);
 
-/// No more of them are shown, however large the terminal is.
+/// At most this many running steps are shown, however large the terminal is.
 const MOST_LINES: usize = 10;
 
-/// Columns and rows.
+/// Size of a terminal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Size {
     pub(super) columns: usize,
     pub(super) rows: usize,
 }
 
-/// A line and how many columns it takes.
+/// A line and its width, not counting color codes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Line {
+pub(super) struct FrameLine {
     pub(super) text: String,
     pub(super) columns: usize,
 }
 
-/// The lines, from above. None takes the last column, where terminals differ in what they do next; all
-/// of them leave a row for what scrolls.
-pub(super) fn draw(tally: &Tally, now: Instant, size: Size, paint: Paint) -> Vec<Line> {
+/// The lines from top to bottom. None reaches the last column, because terminals differ in when they wrap; one row
+/// is left for the lines that scroll.
+pub(super) fn draw(tally: &Tally, now: Instant, size: Size, paint: Paint) -> Vec<FrameLine> {
     let columns = size.columns.saturating_sub(1);
     let mut lines = vec![bar(tally, now, columns, paint)];
     let room = size.rows.saturating_sub(2).min(MOST_LINES + 1);
     if room > 0 && tally.tasks.len() > 1 {
         lines.push(plain(&tasks(tally, columns), columns, |text| text.to_owned()));
     }
-    let mut running: Vec<&Running> = tally.running.values().collect();
+    let mut running: Vec<&RunningStep> = tally.running.values().collect();
     running.retain(|step| now.saturating_duration_since(step.since) >= WORTH_A_LINE);
     running.sort_unstable_by_key(|step| (step.since, step.step));
     for running in running.into_iter().take((room + 1).saturating_sub(lines.len())) {
@@ -59,17 +59,17 @@ pub(super) fn draw(tally: &Tally, now: Instant, size: Size, paint: Paint) -> Vec
     lines
 }
 
-/// A part of the first line: the higher its rank, the sooner it is left out.
+/// A part of the first line. Where space is short, the parts of the highest rank are left out first.
 struct Part {
     rank: usize,
     text: String,
     columns: usize,
 }
 
-fn bar(tally: &Tally, now: Instant, columns: usize, paint: Paint) -> Line {
+fn bar(tally: &Tally, now: Instant, columns: usize, paint: Paint) -> FrameLine {
     let (ended, known) = (tally.ended(), tally.known());
     let share = ended as f64 / (known as f64 + tally.unborn()).max(1.0);
-    // 100 % is said when it is true, not a moment sooner.
+    // Rounding must not show 100 % before the last step has ended.
     let percent = if ended == known && tally.unborn() == 0.0 {
         100
     } else {
@@ -95,8 +95,8 @@ fn bar(tally: &Tally, now: Instant, columns: usize, paint: Paint) -> Line {
     fit(parts, columns)
 }
 
-/// Leaves out what there is no room for, the least important first.
-fn fit(mut parts: Vec<Part>, columns: usize) -> Line {
+/// Leaves out the least important parts until the rest fits.
+fn fit(mut parts: Vec<Part>, columns: usize) -> FrameLine {
     let width = |parts: &[Part]| {
         parts.iter().map(|part| part.columns).sum::<usize>() + 2 * parts.len().saturating_sub(1)
     };
@@ -107,7 +107,7 @@ fn fit(mut parts: Vec<Part>, columns: usize) -> Line {
     }
     let columns = width(&parts);
     let texts: Vec<String> = parts.into_iter().map(|part| part.text).collect();
-    Line { text: texts.join("  "), columns }
+    FrameLine { text: texts.join("  "), columns }
 }
 
 fn meter(share: f64) -> String {
@@ -126,7 +126,7 @@ fn clock(time: Duration) -> String {
     }
 }
 
-/// A guess of a time, which has no tenths of a second.
+/// An estimated time, in whole seconds.
 fn about(time: Duration) -> String {
     let s = time.as_secs_f64().ceil() as u64;
     if s < 60 { format!("{} s", s.max(1)) } else { span(Duration::from_secs(s)) }
@@ -140,8 +140,8 @@ fn per_time(rate: f64) -> String {
     }
 }
 
-/// The tasks with their counts. Where there are too many, those that are through go first, from the left;
-/// then the last ones.
+/// The tasks with their counts. Where they don't all fit, the line starts at the first task that still has work,
+/// and ends with how many are left out.
 fn tasks(tally: &Tally, columns: usize) -> String {
     let all: Vec<String> = tally
         .tasks
@@ -170,8 +170,8 @@ fn tasks(tally: &Tally, columns: usize) -> String {
     text
 }
 
-/// As much of a text as there is room for.
-fn plain(text: &str, columns: usize, painted: impl Fn(&str) -> String) -> Line {
+/// As much of a text as fits.
+fn plain(text: &str, columns: usize, painted: impl Fn(&str) -> String) -> FrameLine {
     let mut width = 0;
     let mut end = 0;
     for (at, c) in text.char_indices() {
@@ -181,8 +181,119 @@ fn plain(text: &str, columns: usize, painted: impl Fn(&str) -> String) -> Line {
         }
         (width, end) = (next, at + c.len_utf8());
     }
-    Line { text: painted(&text[..end]), columns: width }
+    FrameLine { text: painted(&text[..end]), columns: width }
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use super::*;
+    use crate::ids::StepId;
+    use crate::progress::tally::TaskTally;
+
+    fn tally() -> (Tally, Instant) {
+        let now = Instant::now();
+        let task = |name: &str, from: &[usize], pending, done| TaskTally {
+            name: name.to_owned(),
+            from: from.to_vec(),
+            limit: usize::MAX,
+            pending,
+            done,
+            history: (10, Duration::from_secs(1)),
+            ..TaskTally::default()
+        };
+        let mut tally = Tally { jobs: 2, order: vec![0, 1, 2], ..Tally::default() };
+        tally.tasks =
+            vec![task("fetch", &[], 0, 10), task("count", &[0], 20, 10), task("total", &[1], 0, 0)];
+        tally.tasks[2].is_gather = true;
+        tally.tasks[2].is_unplanned = true;
+        for (step, ran_ms, input) in
+            [(7, 61_000, "a.txt"), (9, 1500, "b\x1b[2J\n.txt"), (11, 20, "c")]
+        {
+            let since = now.checked_sub(Duration::from_millis(ran_ms)).unwrap();
+            let input = input.as_bytes().to_vec();
+            tally
+                .running
+                .insert(StepId(step), RunningStep { step: StepId(step), task: 1, input, since });
+        }
+        (tally, now)
+    }
+
+    fn drawn(columns: usize, rows: usize, paint: Paint) -> Vec<String> {
+        let (tally, now) = tally();
+        let lines = draw(&tally, now, Size { columns, rows }, paint);
+        lines.into_iter().map(|line| line.text).collect()
+    }
+
+    #[test]
+    fn a_frame_has_the_bar_the_tasks_and_what_runs_for_long() {
+        assert_eq!(
+            drawn(80, 24, Paint::Plain),
+            [
+                "[===========>            ]  20/40  48%  10 s left",
+                "fetch 10/10  count 10/30  total 0/?",
+                "   1:01  step 7 count (a.txt)",
+                "   0:01  step 9 count (b\\x1b[2J\\n.txt)",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_matters_most_is_what_stays_when_it_gets_narrow() {
+        let (mut tally, now) = tally();
+        tally.tasks[0].failed = 1;
+        tally.tasks[0].done = 9;
+        let first =
+            |columns| draw(&tally, now, Size { columns, rows: 1 }, Paint::Plain)[0].text.clone();
+        assert_eq!(first(60), "[===========>            ]  20/40  48%  10 s left  1 failed");
+        assert_eq!(first(40), "20/40  10 s left  1 failed");
+        assert_eq!(first(20), "20/40  1 failed");
+        assert_eq!(first(10), "20/40");
+        assert_eq!(first(5), "");
+        assert_eq!(first(0), "");
+    }
+
+    #[test]
+    fn no_line_is_wider_than_the_terminal_nor_the_frame_higher() {
+        for columns in 0..90 {
+            for rows in 0..8 {
+                let (mut tally, now) = tally();
+                tally.tasks[1].name = "a-task-of-a-rather-long-name".to_owned();
+                tally.running.values_mut().for_each(|step| step.input = "読み物".repeat(9).into());
+                for paint in [Paint::Plain, Paint::Colored] {
+                    let lines = draw(&tally, now, Size { columns, rows }, paint);
+                    assert!(lines.len() < rows.max(2), "{columns}x{rows}: {lines:?}");
+                    for line in lines {
+                        assert!(line.columns <= columns.saturating_sub(1), "{columns}: {line:?}");
+                        if paint == Paint::Plain {
+                            assert_eq!(line.text.width(), line.columns, "{line:?}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn colors_are_all_that_colors_add() {
+        let plain = drawn(80, 24, Paint::Plain);
+        let colored = drawn(80, 24, Paint::Colored);
+        assert!(colored[0].starts_with("\x1b[32m["), "{colored:?}");
+        let bare = |line: &String| {
+            ["\x1b[32m", "\x1b[2m", "\x1b[0m"]
+                .iter()
+                .fold(line.clone(), |line, code| line.replace(code, ""))
+        };
+        assert_eq!(colored.iter().map(bare).collect::<Vec<_>>(), plain);
+    }
+
+    #[test]
+    fn where_tasks_do_not_fit_those_with_work_are_shown() {
+        let (mut tally, _) = tally();
+        let task = |n: usize| TaskTally { name: format!("task{n}"), ..tally.tasks[0].clone() };
+        let mut many: Vec<TaskTally> = (0..20).map(task).collect();
+        many[4].pending = 3;
+        tally.tasks = many;
+        assert_eq!(tasks(&tally, 50), "task4 10/13  task5 10/10  task6 10/10  +13");
+        assert_eq!(tasks(&tally, 5), "task4 10/13  +15");
+    }
+}

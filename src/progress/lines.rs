@@ -1,21 +1,59 @@
-//! One line per event: for a file, a pipe, a Makefile. No escape codes.
+//! One line per event, for a file, a pipe or a build log; and the colors of everything on standard error.
 
+use std::fmt::Display;
 use std::io::Write;
 
 use crate::text::{plural, printable, printable_line, span};
 
-use super::{Event, Failure, Paint, Progress, StepName, Summary};
+use super::{Event, Failure, Progress, StepName, Summary};
 
-/// How much is said.
+/// How much is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Loudness {
-    /// Warnings, failures and what they amount to.
+    /// Warnings, failures and what follows from them.
     Quiet,
     /// Every event.
     Normal,
 }
 
-/// Writes to standard error, or to wherever a test wants to read it.
+/// Whether text is colored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Paint {
+    Plain,
+    Colored,
+}
+
+impl Paint {
+    /// Success.
+    pub(super) fn good(self, text: impl Display) -> String {
+        self.sgr("32", text)
+    }
+
+    /// A warning.
+    pub(super) fn doubtful(self, text: impl Display) -> String {
+        self.sgr("33", text)
+    }
+
+    /// A failure.
+    pub(super) fn bad(self, text: impl Display) -> String {
+        self.sgr("1;31", text)
+    }
+
+    /// Less important than the rest.
+    pub(super) fn faint(self, text: impl Display) -> String {
+        self.sgr("2", text)
+    }
+
+    /// `code` is a parameter of the terminal's "select graphic rendition" sequence.
+    fn sgr(self, code: &str, text: impl Display) -> String {
+        match self {
+            Paint::Plain => text.to_string(),
+            Paint::Colored => format!("\x1b[{code}m{text}\x1b[0m"),
+        }
+    }
+}
+
+/// Prints events to a writer, usually standard error.
 pub struct Lines<W: Write> {
     out: W,
     loudness: Loudness,
@@ -23,7 +61,7 @@ pub struct Lines<W: Write> {
 }
 
 impl<W: Write> Lines<W> {
-    /// Whole lines to `out`, each with one write.
+    /// Each event is one write, so that the lines of several processes don't mix.
     pub fn new(out: W, loudness: Loudness, paint: Paint) -> Lines<W> {
         Lines { out, loudness, paint }
     }
@@ -38,12 +76,12 @@ impl<W: Write> Progress for Lines<W> {
     }
 }
 
-/// What an event looks like; line end included.
+/// An event as text, line ends included; `None` if it isn't shown.
 pub(super) fn text(event: &Event<'_>, loudness: Loudness, paint: Paint) -> Option<String> {
     let quiet = loudness == Loudness::Quiet;
     Some(match event {
         Event::Warning(text) => format!("{} {text}\n", paint.doubtful("warning:")),
-        Event::Failed(ended, failure) => failure_text(failure, ended.again, paint),
+        Event::Failed(ended, failure) => failure_text(failure, ended.is_retried(), paint),
         Event::Log { step, log } => log_text(step, log, paint),
         Event::Interrupted { signal, presses } => interrupted_text(*signal, *presses),
         Event::Ended(summary) => summary_text(summary, quiet, paint)?,
@@ -91,18 +129,18 @@ pub(super) fn text(event: &Event<'_>, loudness: Loudness, paint: Paint) -> Optio
     })
 }
 
-pub(super) fn step_text(name: &StepName<'_>) -> String {
+fn step_text(name: &StepName<'_>) -> String {
     crate::text::step(name.step.0, name.task, name.input)
 }
 
-fn failed_text(failure: &Failure) -> String {
+fn failed_step(failure: &Failure) -> String {
     crate::text::step(failure.step.0, &failure.task, &failure.input)
 }
 
-fn failure_text(failure: &Failure, again: bool, paint: Paint) -> String {
-    let again = if again { "; trying again" } else { "" };
+fn failure_text(failure: &Failure, is_retried: bool, paint: Paint) -> String {
+    let again = if is_retried { "; trying again" } else { "" };
     let failed = paint.bad("failed");
-    let mut text = format!("{}: {failed}: {}{again}\n", failed_text(failure), failure.why);
+    let mut text = format!("{}: {failed}: {}{again}\n", failed_step(failure), failure.why);
     for line in &failure.log_tail {
         text.push_str(&paint.faint("  | "));
         text.push_str(&printable_line(line));
@@ -130,7 +168,7 @@ fn interrupted_text(signal: i32, presses: usize) -> String {
     }
 }
 
-/// The end of a run. Failures are repeated here, because they may be far up the screen.
+/// The end of a run. It repeats the failures, because by now they may have scrolled away.
 fn summary_text(summary: &Summary, quiet: bool, paint: Paint) -> Option<String> {
     let Summary { done, reused, failed, outputs, left, .. } = summary;
     let mut text = String::new();
@@ -140,7 +178,7 @@ fn summary_text(summary: &Summary, quiet: bool, paint: Paint) -> Option<String> 
         for failure in &summary.failures {
             text.push_str(&format!(
                 "  {}: {} (task-pipeline log {})\n",
-                failed_text(failure),
+                failed_step(failure),
                 failure.why,
                 failure.step
             ));

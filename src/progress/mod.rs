@@ -1,75 +1,72 @@
-//! What a run tells: past-tense events, in order. Told, never asks; unaware of how a run works.
+//! What a run reports as it goes: past-tense events, in order, and the audiences that show them.
+//!
+//! A run only tells; nothing here is ever asked how far the run is, and nothing here knows how a run
+//! works. [`Lines`] prints a line per event, [`Bar`] draws the bottom of a terminal, [`JsonLines`] and
+//! [`Trace`] write files. [`Tee`] feeds several of them.
 
 mod bar;
+mod events;
 mod frame;
-mod hush;
-mod json;
 mod lines;
-mod paint;
-mod screen;
-mod several;
 mod sink;
-mod summary;
 mod tally;
 mod trace;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use crate::attempt::Verdict;
 use crate::db::{Completion, Flow, Plan, step_key};
 use crate::ids::{RunId, StepId, TaskIndex};
 use crate::object::ObjectHash;
 
 pub use bar::Bar;
-pub use hush::Hush;
-pub use json::JsonLines;
-pub use lines::{Lines, Loudness};
-pub use paint::Paint;
-pub use several::Several;
-pub use summary::{Failure, Summary};
+pub use events::JsonLines;
+pub use lines::{Lines, Loudness, Paint};
 pub use trace::Trace;
 
-/// Something that happened. Names are raw bytes: whoever shows them makes them fit to be shown.
+/// Something that happened. Names are raw bytes; whoever shows them escapes them.
 pub enum Event<'a> {
-    /// A run was asked for; nothing is looked at yet.
+    /// A run was requested; nothing has been read yet.
     Begun(&'a Begun<'a>),
-    /// Something worth knowing that is nobody's fault.
+    /// Worth knowing, and nobody's fault.
     Note(&'a str),
-    /// Something that may be a mistake.
+    /// Possibly a mistake.
     Warning(&'a str),
     /// Manifest and database are open.
     Opened { manifest: &'a Path, tasks: usize, db: &'a Path },
-    /// The plan is made and kept.
+    /// The plan is made and stored.
     Registered(&'a Registered<'a>),
-    /// More steps of a task have to run than was known, or came alive again with their results.
+    /// A task has gained steps: `pending` have to run, `revived` are live again with the results they had.
     Grown { task: TaskIndex, name: &'a str, pending: u64, revived: u64 },
     /// A script was started.
     Started(&'a StepStarted<'a>),
-    /// A step is done, and its results are as durable as was asked for.
+    /// A step is done, and its results are as durable as requested.
     Done(&'a StepEnded<'a>),
     /// An attempt failed.
     Failed(&'a StepEnded<'a>, &'a Failure),
-    /// A step that may have been started has no result, and is to run as before.
+    /// A step, possibly started, ended without a result and is pending again.
     Dropped(&'a StepName<'a>),
-    /// A step's log, with `-v`.
+    /// A step's log; only with `-v`.
     Log { step: &'a StepName<'a>, log: &'a [u8] },
-    /// A transaction's worth of steps is durable.
+    /// A group of steps is durable.
     Committed(&'a Commit),
-    /// A signal arrived.
+    /// A signal arrived, the `presses`-th of this run.
     Interrupted { signal: i32, presses: usize },
     /// The run is over.
     Ended(&'a Summary),
-    /// The process ends: with an exit code, or of a signal.
+    /// The process is about to exit with this code, or to die of this signal.
     Exits { code: u8, signal: Option<i32>, error: Option<&'a str> },
 }
 
-/// What was asked for.
+/// What the user asked for.
 #[derive(Debug, Clone, Copy)]
 pub struct Begun<'a> {
     pub manifest: &'a Path,
     pub db: &'a Path,
     /// Scripts at once.
     pub jobs: usize,
+    /// As on the command line: `batch` or `off`.
     pub durability: &'a str,
 }
 
@@ -79,9 +76,10 @@ pub struct Registered<'a> {
     pub run: RunId,
     pub plan: &'a Plan,
     pub flow: &'a Flow,
-    /// By place in the manifest, where it is wanted: (attempts, their mean time) of earlier runs.
+    /// By position in the manifest: the number of attempts in earlier runs and their mean duration.
+    /// Empty unless [`Progress::wants_history`].
     pub history: &'a [(u64, Duration)],
-    /// By place in the manifest: at most this many at once.
+    /// By position in the manifest: at most this many scripts at once.
     pub limits: &'a [usize],
 }
 
@@ -95,7 +93,7 @@ pub struct StepName<'a> {
     pub input: &'a [u8],
     pub object: &'a ObjectHash,
     pub recipe: &'a ObjectHash,
-    /// From 1, over all runs.
+    /// Counted from 1 over all runs.
     pub attempt: i64,
 }
 
@@ -110,7 +108,7 @@ impl StepName<'_> {
 #[derive(Debug, Clone, Copy)]
 pub struct StepStarted<'a> {
     pub name: StepName<'a>,
-    /// Which of the scripts that may run at once, from 1.
+    /// The slot it runs in, from 1 to the number of scripts at once.
     pub worker: usize,
     pub at: Instant,
 }
@@ -120,16 +118,19 @@ pub struct StepStarted<'a> {
 pub struct StepEnded<'a> {
     pub name: StepName<'a>,
     pub completion: &'a Completion,
-    /// From when to when it had its worker.
+    /// When it took its worker and when it gave it back.
     pub worked: (Instant, Instant),
-    /// It will be tried again within this run.
-    pub again: bool,
 }
 
 impl StepEnded<'_> {
     /// How long the script ran.
     pub fn wall(&self) -> Duration {
         self.completion.attempt.usage.wall
+    }
+
+    /// True if the step will be tried again within this run.
+    pub fn is_retried(&self) -> bool {
+        self.completion.verdict == Verdict::TryAgain
     }
 }
 
@@ -138,27 +139,67 @@ impl StepEnded<'_> {
 pub struct Commit {
     pub steps: usize,
     pub began: Instant,
-    /// The files are durable, the rows not yet.
+    /// When the files were durable; the rows follow.
     pub synced: Instant,
     pub ended: Instant,
 }
 
+/// Why an attempt failed, with the end of its log.
+#[derive(Debug, Clone)]
+pub struct Failure {
+    pub step: StepId,
+    pub task: String,
+    pub input: Vec<u8>,
+    /// "exit code 3", "killed by signal 9 (SIGKILL), maybe out of memory", "timed out after 30 s" …
+    pub why: String,
+    /// The last lines, without line ends.
+    pub log_tail: Vec<Vec<u8>>,
+    pub log: Option<ObjectHash>,
+}
+
+/// A run in numbers, and what failed in it.
+#[derive(Debug, Clone, Default)]
+pub struct Summary {
+    /// Steps that ran in this run and are done.
+    pub done: u64,
+    /// Live steps that did not have to run.
+    pub reused: u64,
+    /// Of these, steps that came alive again during the run.
+    pub revived: u64,
+    pub outputs: u64,
+    /// Steps that failed.
+    pub failed: u64,
+    /// The first of those failures; the number is limited.
+    pub failures: Vec<Failure>,
+    /// Live steps that still have to run.
+    pub left: u64,
+    /// Names of gather tasks that could not be planned.
+    pub waiting: Vec<String>,
+    /// The signal that stopped the run.
+    pub interrupted: Option<i32>,
+    /// Objects that scripts corrupted, each with what is wrong. They are no longer in the store.
+    pub spoilt: Vec<(ObjectHash, String)>,
+    /// Every live step is done.
+    pub complete: bool,
+    pub wall: Duration,
+}
+
 /// Where events go.
 pub trait Progress {
-    /// Shows an event, or not. Must not fail: nobody's run stops because nobody reads.
+    /// Shows an event, or ignores it. Can't fail: a run doesn't stop because nobody can read about it.
     fn tell(&mut self, event: &Event<'_>);
 
-    /// Whether `Started` is of any use here; it costs a message per step.
+    /// Whether [`Event::Started`] is of any use here; it costs a message per step.
     fn wants_starts(&self) -> bool {
         false
     }
 
-    /// Whether the times of earlier runs are of any use here.
+    /// Whether the durations of earlier runs are of any use here; they cost a query.
     fn wants_history(&self) -> bool {
         false
     }
 
-    /// What keeps it from telling on, in a sentence; given once.
+    /// A sentence about why it can show no more, returned once.
     fn complaint(&mut self) -> Option<String> {
         None
     }
@@ -169,4 +210,110 @@ pub struct Silent;
 
 impl Progress for Silent {
     fn tell(&mut self, _event: &Event<'_>) {}
+}
+
+/// Passes every event to several audiences. If one of them breaks, the others show a warning, once.
+#[derive(Default)]
+pub struct Tee {
+    audiences: Vec<Box<dyn Progress>>,
+    has_complained: bool,
+}
+
+impl Tee {
+    /// Adds an audience.
+    pub fn add(&mut self, audience: impl Progress + 'static) {
+        self.audiences.push(Box::new(audience));
+    }
+
+    /// True if an audience has missed something.
+    pub fn has_complained(&self) -> bool {
+        self.has_complained
+    }
+}
+
+impl Progress for Tee {
+    fn tell(&mut self, event: &Event<'_>) {
+        for audience in &mut self.audiences {
+            audience.tell(event);
+        }
+        let complaints: Vec<String> =
+            self.audiences.iter_mut().filter_map(|audience| audience.complaint()).collect();
+        for complaint in complaints {
+            self.has_complained = true;
+            for audience in &mut self.audiences {
+                audience.tell(&Event::Warning(&complaint));
+            }
+        }
+    }
+
+    fn wants_starts(&self) -> bool {
+        self.audiences.iter().any(|audience| audience.wants_starts())
+    }
+
+    fn wants_history(&self) -> bool {
+        self.audiences.iter().any(|audience| audience.wants_history())
+    }
+}
+
+/// Shows nothing until there is work: `watch` runs after every change, and most changes need no step.
+pub struct QuietUntilWork {
+    inner: Box<dyn Progress>,
+    /// Shown before everything else.
+    opening: Option<String>,
+    /// Held back until there is work.
+    warnings: Vec<String>,
+    has_spoken: bool,
+}
+
+impl QuietUntilWork {
+    /// Starts with `opening` once there is work. Without an opening nothing is held back.
+    pub fn new(inner: Box<dyn Progress>, opening: Option<String>) -> QuietUntilWork {
+        QuietUntilWork { inner, has_spoken: opening.is_none(), opening, warnings: Vec::new() }
+    }
+
+    /// Whether anything was shown.
+    pub fn has_spoken(&self) -> bool {
+        self.has_spoken
+    }
+
+    /// Shows what was held back, and everything from now on.
+    pub fn speak(&mut self) {
+        self.has_spoken = true;
+        if let Some(opening) = self.opening.take() {
+            self.inner.tell(&Event::Note(&opening));
+        }
+        for warning in self.warnings.drain(..) {
+            self.inner.tell(&Event::Warning(&warning));
+        }
+    }
+}
+
+impl Progress for QuietUntilWork {
+    fn tell(&mut self, event: &Event<'_>) {
+        if !self.has_spoken {
+            match event {
+                Event::Begun(_) | Event::Note(_) | Event::Opened { .. } => return,
+                Event::Warning(text) => return self.warnings.push((*text).to_owned()),
+                Event::Registered(registered) => {
+                    let plan = registered.plan;
+                    let retired: u64 = plan.tasks.iter().map(|task| task.retired).sum();
+                    if plan.to_run() + retired + plan.retired_with_task == 0 {
+                        return;
+                    }
+                }
+                Event::Ended(summary) if summary.done + summary.failed == 0 => return,
+                _ => {}
+            }
+            self.speak();
+        }
+        self.inner.tell(event);
+    }
+
+    fn wants_starts(&self) -> bool {
+        self.inner.wants_starts()
+    }
+
+    fn wants_history(&self) -> bool {
+        self.inner.wants_history()
+    }
 }

@@ -1,4 +1,4 @@
-//! A file or standard output that takes whole lines, and says once that it can't any more.
+//! A file or standard output that takes whole lines, and reports once when it can take no more.
 
 use std::fs::File;
 use std::io::{ErrorKind, Write};
@@ -8,10 +8,10 @@ use crate::error::{Error, OrIo as _, Result};
 use crate::sys::flock;
 use crate::text::printable;
 
-/// Where lines go. Each is one write, so that whatever happens to us leaves whole lines.
+/// Where lines go. Each is one write, so that a kill leaves whole lines.
 pub(super) struct Sink {
     out: Box<dyn Write>,
-    /// The same, if it is a regular file, and how long it is: part of a line is taken off again.
+    /// The same file and its length, if it is a regular one: a line that was written in part is cut off again.
     file: Option<(File, u64)>,
     path: PathBuf,
     is_broken: bool,
@@ -19,20 +19,20 @@ pub(super) struct Sink {
 }
 
 impl Sink {
-    /// Empties or makes the file; `-` is standard output.
+    /// Creates or empties the file; `-` is standard output.
     ///
     /// # Errors
-    /// If the file can't be made; [`Error::Taken`] while another sink has it: that one's lines stay.
+    /// If the file can't be opened; [`Error::Taken`] while another sink has it, whose lines then stay.
     pub(super) fn open(path: &Path) -> Result<Sink> {
         if path.as_os_str() == "-" {
             let path = PathBuf::from("standard output");
             return Ok(Sink::new(Box::new(std::io::stdout()), None, path));
         }
-        // Appending: should somebody else empty the file, no hole is left where we were.
+        // Append mode: if somebody truncates the file, our next line leaves no hole before it.
         let file = File::options().create(true).append(true).open(path).or_io("write to", path)?;
         let is_regular = file.metadata().or_io("look at", path)?.is_file();
         if is_regular {
-            // Where nothing can be locked, it is emptied all the same.
+            // Some file systems have no locks; the file is used without one there.
             if matches!(flock::try_exclusive(&file), Ok(false)) {
                 return Err(Error::Taken { path: path.to_owned() });
             }
@@ -47,7 +47,7 @@ impl Sink {
         Sink { out, file, path, is_broken: false, complaint: None }
     }
 
-    /// Writes some bytes, whole lines of them, or nothing more from now on.
+    /// Writes whole lines. After the first failure it writes nothing any more.
     pub(super) fn write(&mut self, bytes: &[u8]) {
         if self.is_broken {
             return;
@@ -61,18 +61,18 @@ impl Sink {
                 if let Some((file, length)) = file {
                     let _ = file.set_len(*length);
                 }
-                // A reader that went away has read enough.
+                // A reader that closed its end has read enough.
                 if err.kind() != ErrorKind::BrokenPipe {
                     let path = printable(self.path.as_os_str().as_encoded_bytes());
                     self.complaint = Some(format!(
-                        "could not write to `{path}`: {err}; it gets no more, the run goes on"
+                        "could not write to `{path}`: {err}; the run goes on without it"
                     ));
                 }
             }
         }
     }
 
-    /// Why it gets no more; told once.
+    /// Why nothing more is written; returned once.
     pub(super) fn complaint(&mut self) -> Option<String> {
         self.complaint.take()
     }
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_disk_is_told_once() {
+    fn a_full_disk_is_reported_once() {
         let mut sink = Sink::open(Path::new("/dev/full")).unwrap();
         sink.write(b"x\n");
         sink.write(b"y\n");

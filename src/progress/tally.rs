@@ -1,45 +1,70 @@
-//! How far a run is, in numbers: told by events, asked by whoever draws. Unaware of screens and of time,
-//! which is given.
+//! How far a run is, in numbers: fed by events, read by whoever draws. Unaware of screens; the time is an
+//! argument.
+//!
+//! # The time left
+//!
+//! Steps that don't exist yet count too: per step upstream, as many as there have been so far. Each is expected to
+//! take the mean of its task's attempts in this run and, at first, in earlier runs. The sum is divided among the
+//! workers. The result is at least what a task's own limit allows, and at least one step after the other along
+//! the longest path through the graph.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
+use crate::attempt::Verdict;
 use crate::ids::StepId;
 
 use super::{Event, Registered, StepEnded};
 
-mod eta;
-
-/// The rate is that of the last moments.
+/// The rate is measured over this long.
 const WINDOW: Duration = Duration::from_secs(10);
+
+/// Earlier runs weigh at most as much as this many attempts of this one.
+const TRUST: u64 = 10;
 
 /// A task in this run.
 #[derive(Debug, Clone, Default)]
 pub(super) struct TaskTally {
     pub(super) name: String,
-    /// Places of the tasks whose outputs it consumes.
+    /// Indices of the tasks whose outputs it consumes.
     pub(super) from: Vec<usize>,
     pub(super) is_gather: bool,
-    /// A `gather` whose step isn't made yet.
+    /// A `gather` whose step doesn't exist yet.
     pub(super) is_unplanned: bool,
-    /// At most this many at once.
+    /// At most this many scripts at once.
     pub(super) limit: usize,
-    /// Known to have to run, running ones included.
+    /// Steps that have to run or are running.
     pub(super) pending: u64,
     pub(super) done: u64,
     pub(super) failed: u64,
-    /// Had their results already.
+    /// Steps that already had their results.
     pub(super) reused: u64,
-    /// Attempts that ended in this run, and the time that workers spent on them.
+    /// Attempts that ended in this run, and how long they occupied workers.
     pub(super) attempts: u64,
     pub(super) spent: Duration,
-    /// Attempts of earlier runs, and their mean time.
+    /// Number of attempts in earlier runs, and their mean duration.
     pub(super) history: (u64, Duration),
 }
 
-/// A script that runs.
+impl TaskTally {
+    /// Expected seconds per attempt; `None` if it never ran.
+    fn mean(&self) -> Option<f64> {
+        let (attempts, mean) = self.history;
+        let trusted = attempts.min(TRUST);
+        let total = self.spent.as_secs_f64() + mean.as_secs_f64() * trusted as f64;
+        let count = trusted + self.attempts;
+        (count > 0).then(|| total / count as f64)
+    }
+
+    /// Steps that have outputs.
+    fn with_results(&self) -> u64 {
+        self.done + self.reused
+    }
+}
+
+/// A script that is running.
 #[derive(Debug, Clone)]
-pub(super) struct Running {
+pub(super) struct RunningStep {
     pub(super) step: StepId,
     pub(super) task: usize,
     /// Logical name of its input.
@@ -53,13 +78,15 @@ pub(super) struct Tally {
     pub(super) tasks: Vec<TaskTally>,
     /// In the order of `Flow::order`: producers first.
     pub(super) order: Vec<usize>,
-    pub(super) running: HashMap<StepId, Running>,
+    pub(super) running: HashMap<StepId, RunningStep>,
+    /// Scripts at once.
     pub(super) jobs: usize,
+    /// How many steps had ended at which moment; the last [`WINDOW`] of it.
     pub(super) samples: VecDeque<(Instant, u64)>,
 }
 
 impl Tally {
-    /// Takes what it has to know from an event.
+    /// Updates the counts from an event.
     pub(super) fn take(&mut self, event: &Event<'_>) {
         match event {
             Event::Begun(asked) => self.jobs = asked.jobs,
@@ -72,7 +99,7 @@ impl Tally {
                 }
             }
             Event::Started(started) => {
-                let running = Running {
+                let running = RunningStep {
                     step: started.name.step,
                     task: started.name.index.0,
                     input: started.name.input.to_vec(),
@@ -83,8 +110,7 @@ impl Tally {
             Event::Dropped(name) => {
                 self.running.remove(&name.step);
             }
-            Event::Done(ended) => self.end(ended, true),
-            Event::Failed(ended, _) => self.end(ended, false),
+            Event::Done(ended) | Event::Failed(ended, _) => self.end(ended),
             _ => {}
         }
     }
@@ -108,18 +134,20 @@ impl Tally {
             .collect();
     }
 
-    fn end(&mut self, ended: &StepEnded<'_>, is_done: bool) {
+    fn end(&mut self, ended: &StepEnded<'_>) {
         self.running.remove(&ended.name.step);
         let Some(task) = self.tasks.get_mut(ended.name.index.0) else { return };
         task.attempts += 1;
         task.spent += ended.worked.1.saturating_duration_since(ended.worked.0);
-        if !ended.again {
-            task.pending = task.pending.saturating_sub(1);
-            *(if is_done { &mut task.done } else { &mut task.failed }) += 1;
+        match ended.completion.verdict {
+            Verdict::Done => task.done += 1,
+            Verdict::Failed => task.failed += 1,
+            Verdict::TryAgain => return,
         }
+        task.pending = task.pending.saturating_sub(1);
     }
 
-    /// Steps that came to an end in this run.
+    /// Steps that are done or failed in this run.
     pub(super) fn ended(&self) -> u64 {
         self.tasks.iter().map(|task| task.done + task.failed).sum()
     }
@@ -128,16 +156,16 @@ impl Tally {
         self.tasks.iter().map(|task| task.failed).sum()
     }
 
-    /// Steps of this run that are known, ended ones included.
+    /// Steps of this run that exist, including those that have ended.
     pub(super) fn known(&self) -> u64 {
         self.ended() + self.tasks.iter().map(|task| task.pending).sum::<u64>()
     }
 
-    /// Notes how far it is, for the rate.
+    /// Records the number of ended steps, for the rate.
     pub(super) fn sample(&mut self, now: Instant) {
         let ended = self.ended();
         self.samples.push_back((now, ended));
-        // The oldest one that is kept is as old as the window, or all there is.
+        // Keeps one sample that is at least as old as the window.
         while self
             .samples
             .get(1)
@@ -147,11 +175,73 @@ impl Tally {
         }
     }
 
-    /// Steps a second, of late. `None` while there is nothing to say.
+    /// Steps a second, recently; `None` while nothing is known.
     pub(super) fn rate(&self) -> Option<f64> {
         let ((from, before), (to, after)) = (self.samples.front()?, self.samples.back()?);
         let seconds = to.saturating_duration_since(*from).as_secs_f64();
         (seconds > 0.0 && after > before).then(|| (after - before) as f64 / seconds)
+    }
+
+    /// By task: the steps that have to run, and those that are expected to come.
+    fn expected(&self) -> Vec<f64> {
+        let mut expected: Vec<f64> = self.tasks.iter().map(|task| task.pending as f64).collect();
+        for &n in &self.order {
+            let task = &self.tasks[n];
+            let upstream: f64 = task.from.iter().map(|&from| expected[from]).sum();
+            if task.is_unplanned {
+                expected[n] += 1.0;
+            } else if upstream > 0.0 && !task.is_gather {
+                let made: u64 = task.from.iter().map(|&from| self.tasks[from].with_results()).sum();
+                let born = task.pending + task.with_results() + task.failed;
+                let each = if made == 0 { 1.0 } else { born as f64 / made as f64 };
+                expected[n] += upstream * each;
+            }
+        }
+        expected
+    }
+
+    /// How many steps are expected that don't exist yet.
+    pub(super) fn unborn(&self) -> f64 {
+        let pending: u64 = self.tasks.iter().map(|task| task.pending).sum();
+        (self.expected().iter().sum::<f64>() - pending as f64).max(0.0)
+    }
+
+    /// The estimated time left; `None` while nothing is known.
+    pub(super) fn eta(&self, now: Instant) -> Option<Duration> {
+        let known: Vec<f64> = self.tasks.iter().filter_map(TaskTally::mean).collect();
+        if known.is_empty() {
+            return None;
+        }
+        // A task that never ran is expected to be like the others.
+        let other = known.iter().sum::<f64>() / known.len() as f64;
+        let mean = |n: usize| self.tasks[n].mean().unwrap_or(other);
+        let expected = self.expected();
+        let mut left: Vec<f64> =
+            expected.iter().enumerate().map(|(n, count)| count * mean(n)).collect();
+        // By task: how many steps are running, and how long the last of them will still take.
+        let mut running = vec![(0.0, 0.0_f64); left.len()];
+        for step in self.running.values() {
+            let (n, ran) = (step.task, now.saturating_duration_since(step.since).as_secs_f64());
+            left[n] -= ran.min(mean(n));
+            running[n].0 += 1.0;
+            running[n].1 = running[n].1.max(mean(n) - ran);
+        }
+        let jobs = self.jobs.max(1);
+        let mut longest = left.iter().sum::<f64>() / jobs as f64;
+        let mut path = vec![0.0_f64; left.len()];
+        for &n in &self.order {
+            let before = self.tasks[n].from.iter().map(|&from| path[from]).fold(0.0, f64::max);
+            let (count, youngest) = running[n];
+            let own = match expected[n] {
+                0.0 => 0.0,
+                all if all > count => mean(n),
+                _ => youngest,
+            };
+            path[n] = before + own;
+            let at_once = self.tasks[n].limit.clamp(1, jobs) as f64;
+            longest = longest.max(path[n]).max(left[n] / at_once);
+        }
+        Duration::try_from_secs_f64(longest).ok()
     }
 }
 
@@ -169,5 +259,75 @@ mod tests {
             tally.sample(start + Duration::from_secs(second));
         }
         assert_eq!(tally.rate(), Some(2.0));
+    }
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// A chain of tasks.
+    fn chain(tasks: Vec<TaskTally>, jobs: usize) -> Tally {
+        let tasks = tasks.into_iter().enumerate().map(|(n, task)| TaskTally {
+            from: n.checked_sub(1).into_iter().collect(),
+            limit: if task.limit == 0 { usize::MAX } else { task.limit },
+            ..task
+        });
+        let tasks: Vec<TaskTally> = tasks.collect();
+        Tally { order: (0..tasks.len()).collect(), tasks, jobs, ..Tally::default() }
+    }
+
+    fn seconds(tally: &Tally) -> Option<f64> {
+        tally.eta(Instant::now()).map(|eta| (eta.as_secs_f64() * 10.0).round() / 10.0)
+    }
+
+    #[test]
+    fn nothing_is_said_before_anything_is_known() {
+        let a = TaskTally { pending: 100, ..TaskTally::default() };
+        assert_eq!(seconds(&chain(vec![a], 2)), None);
+    }
+
+    #[test]
+    fn earlier_runs_tell_at_first_and_this_one_later() {
+        let mut a = TaskTally { pending: 100, history: (1000, 2 * SECOND), ..TaskTally::default() };
+        assert_eq!(seconds(&chain(vec![a.clone()], 4)), Some(50.0));
+        // 10 of 2 s that are remembered, and 10 of 1 s.
+        (a.attempts, a.spent) = (10, 10 * SECOND);
+        assert_eq!(seconds(&chain(vec![a], 4)), Some(37.5));
+    }
+
+    #[test]
+    fn a_limit_and_the_way_down_the_graph_make_it_longer() {
+        let of = |pending, limit| TaskTally {
+            pending,
+            limit,
+            history: (10, SECOND),
+            ..TaskTally::default()
+        };
+        assert_eq!(seconds(&chain(vec![of(100, 0)], 10)), Some(10.0));
+        assert_eq!(seconds(&chain(vec![of(100, 2)], 10)), Some(50.0));
+        // One step, then the one that it bears, then the next.
+        assert_eq!(seconds(&chain(vec![of(1, 0), of(0, 0), of(0, 0)], 10)), Some(3.0));
+    }
+
+    #[test]
+    fn steps_that_are_not_born_yet_count_as_they_were_born_so_far() {
+        let a = TaskTally { pending: 10, done: 10, history: (10, SECOND), ..TaskTally::default() };
+        // Three for each of the first.
+        let b = TaskTally { pending: 20, done: 10, history: (10, SECOND), ..TaskTally::default() };
+        let gather = TaskTally { is_gather: true, is_unplanned: true, ..TaskTally::default() };
+        let tally = chain(vec![a, b, gather], 1);
+        assert_eq!(tally.unborn(), 31.0);
+        assert_eq!(seconds(&tally), Some(10.0 + 20.0 + 30.0 + 1.0));
+    }
+
+    #[test]
+    fn what_runs_is_partly_done() {
+        let now = Instant::now();
+        let a = TaskTally { pending: 2, history: (10, 100 * SECOND), ..TaskTally::default() };
+        let mut tally = chain(vec![a], 2);
+        for (id, ran) in [(1, 40), (2, 70)] {
+            let since = now.checked_sub(ran * SECOND).unwrap();
+            let step = RunningStep { step: StepId(id), task: 0, input: Vec::new(), since };
+            tally.running.insert(step.step, step);
+        }
+        assert_eq!(tally.eta(now), Some(60 * SECOND));
     }
 }

@@ -1,8 +1,8 @@
-//! `--trace`: the Chrome trace format, which Perfetto and chrome://tracing open. Workers are rows, steps
-//! are bars; the commits have a row of their own.
+//! `--trace`: the Chrome trace format, which Perfetto and chrome://tracing open. Each worker is a row, each attempt
+//! a bar; the commits have a row of their own.
 //!
-//! One JSON array, an event a line. The format allows that the closing bracket is missing, so that the
-//! trace of a killed run can be read too.
+//! The file is one JSON array with an event a line. The format allows the closing bracket to be missing, so the
+//! trace of a killed run can be opened too.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -17,23 +17,23 @@ use crate::text::{path_bytes, printable};
 use super::sink::Sink;
 use super::{Commit, Event, Progress, StepEnded};
 
-/// The row of the commits.
+/// The row of the commits; workers count from 1.
 const COMMITS: usize = 0;
 
 /// Writes a trace.
 pub struct Trace {
     sink: Sink,
     begun: Instant,
-    /// Rows that have their name already.
+    /// Rows that already have a name.
     rows: HashSet<usize>,
     is_first: bool,
 }
 
 impl Trace {
-    /// To a file, which is emptied first, or for `-` to standard output.
+    /// Writes to a file, which is emptied first, or for `-` to standard output.
     ///
     /// # Errors
-    /// If the file can't be made, or another run writes to it.
+    /// If the file can't be opened; [`Error::Taken`](crate::error::Error::Taken) while another run writes to it.
     pub fn open(path: &Path) -> Result<Trace> {
         let sink = Sink::open(path)?;
         Ok(Trace { sink, begun: Instant::now(), rows: HashSet::new(), is_first: true })
@@ -44,12 +44,12 @@ impl Trace {
         self.sink.write(format!("{before}{event}").as_bytes());
     }
 
+    /// Microseconds from the start of the trace to this moment.
     fn us(&self, at: Instant) -> u64 {
-        let since = at.saturating_duration_since(self.begun);
-        u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+        micros(at.saturating_duration_since(self.begun))
     }
 
-    /// Gives a row its name and its place before its first bar.
+    /// Names a row, and fixes its position, before its first bar.
     fn row(&mut self, row: usize) {
         if self.rows.insert(row) {
             let name = match row {
@@ -85,7 +85,7 @@ impl Trace {
             "wall_us": micros(usage.wall), "user_us": micros(usage.user), "system_us": micros(usage.system),
             "peak_kib": usage.peak_memory, "log": attempt.log.map(|log| log.hex()),
         });
-        // One name per task, so that a viewer gives each task a colour and sums it up.
+        // Viewers color bars and sum them up by name, so all steps of a task have one.
         self.bar(row, name.task, attempt.outcome.word(), ended.worked, args);
     }
 

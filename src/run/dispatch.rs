@@ -231,7 +231,7 @@ impl Dispatcher<'_> {
             self.progress.tell(&Event::Log { step: &name, log });
         }
         let again = verdict == Verdict::TryAgain;
-        let ended = StepEnded { name, completion, worked, again };
+        let ended = StepEnded { name, completion, worked };
         match (verdict, failure) {
             (Verdict::Done, _) => {
                 self.outcome.summary.done += 1;

@@ -17,7 +17,7 @@ use crate::db::Durability;
 use crate::error::{Error, OrIo as _, Result, exit};
 use crate::jobserver;
 use crate::progress::{
-    Bar, Begun, Event, JsonLines, Lines, Loudness, Paint, Progress as _, Several, Trace,
+    Bar, Begun, Event, JsonLines, Lines, Loudness, Paint, Progress as _, Tee, Trace,
 };
 use crate::run::{self, RunOptions};
 use crate::text::printable;
@@ -177,8 +177,8 @@ impl Command for RunArgs {
 
 impl RunArgs {
     /// Who hears of events: the screen, and the files that were asked for.
-    fn audience(&self) -> Result<Several> {
-        let mut audience = Several::default();
+    fn audience(&self) -> Result<Tee> {
+        let mut audience = Tee::default();
         let stderr = std::io::stderr();
         let is_terminal = stderr.is_terminal();
         let has_color = self.color.decide(is_terminal, |name| std::env::var_os(name));
@@ -280,7 +280,7 @@ fn run(args: &RunArgs) -> Result<u8> {
 }
 
 /// Opens a file for events; with `--wait` as soon as no other run writes to it.
-fn when_free<T>(args: &RunArgs, audience: &mut Several, open: impl Fn() -> Result<T>) -> Result<T> {
+fn when_free<T>(args: &RunArgs, audience: &mut Tee, open: impl Fn() -> Result<T>) -> Result<T> {
     let mut told = false;
     loop {
         match open() {

@@ -2,7 +2,7 @@
 
 use crate::cli::Alias;
 use crate::error::{Error, OrIo as _, Result};
-use crate::progress::{Event, Hush, Lines, Loudness, Paint, Progress as _};
+use crate::progress::{Event, Lines, Loudness, Paint, Progress as _, QuietUntilWork};
 use crate::run;
 use crate::watch::Watcher;
 
@@ -30,7 +30,7 @@ pub(super) fn watch(args: &RunArgs) -> Result<u8> {
         let is_first = cause.is_none();
         // Before anything is read, so that no change made during the run is missed.
         let mut watcher = Watcher::new(run::reads(&options))?;
-        let mut progress = Hush::new(Box::new(args.audience()?), cause.take());
+        let mut progress = QuietUntilWork::new(Box::new(args.audience()?), cause.take());
         if std::mem::take(&mut was_trouble) {
             // Recovery is worth reporting, even if there is nothing to do.
             progress.speak();

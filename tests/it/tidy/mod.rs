@@ -73,7 +73,6 @@ const NOT_YET: &[&str] = &[
     "name: Found",
     "name: Node",
     "name: Plan",
-    "name: Running",
     "name: Shared",
 ];
 

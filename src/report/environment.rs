@@ -1,4 +1,4 @@
-//! Where it ran and with what: earlier runs, versions, the machine.
+//! The last runs, the versions of everything, and the machine.
 
 use std::fs;
 use std::path::Path;
@@ -6,17 +6,17 @@ use std::path::Path;
 use crate::db::{self, ReportRun};
 use crate::text::{path_bytes, utc};
 
-use super::facts::Facts;
+use super::facts::{Facts, Totals};
 use super::html::{count, html, name, text};
 use super::scale::{memory_words, time};
 use super::summary::{icon, result};
 use super::{VERSION, open, scroll};
 
 /// The section.
-pub(super) fn section(out: &mut String, facts: &Facts, dir: &Path) {
+pub(super) fn section(out: &mut String, facts: &Facts, totals: &Totals, dir: &Path) {
     open(out, "environment");
     if !facts.runs.is_empty() {
-        runs(out, facts);
+        runs(out, facts, totals);
     }
     let (sqlite, schema) = db::versions();
     let absolute = fs::canonicalize(dir).unwrap_or_else(|_| dir.to_owned());
@@ -52,11 +52,11 @@ pub(super) fn section(out: &mut String, facts: &Facts, dir: &Path) {
     }
     html!(
         out,
-        "</dd>\n</dl>\n<p class=\"muted\">The machine is the one that this page was made on.</p>\n</section>\n"
+        "</dd>\n</dl>\n<p class=\"muted\">This describes the machine that the page was made on.</p>\n</section>\n"
     );
 }
 
-fn runs(out: &mut String, facts: &Facts) {
+fn runs(out: &mut String, facts: &Facts, totals: &Totals) {
     html!(out, "<h3>Runs</h3>\n");
     scroll(out, "Last runs");
     html!(
@@ -69,7 +69,7 @@ fn runs(out: &mut String, facts: &Facts) {
     }
     html!(out, "</tr></thead>\n<tbody>\n");
     for run in &facts.runs {
-        let of_run = facts.totals.of(run.id);
+        let of_run = totals.of(run.id);
         html!(
             out,
             "<tr><th scope=\"row\" class=\"n\">",
@@ -103,11 +103,12 @@ fn state(run: &ReportRun) -> &'static str {
     }
 }
 
+/// The first line of a file.
 fn line(path: &str) -> Option<String> {
     Some(fs::read_to_string(path).ok()?.lines().next()?.trim().to_owned())
 }
 
-/// A field of a file of `name: value` lines.
+/// The first value of that name in a file of `name: value` lines.
 fn field(path: &str, name: &str) -> Option<String> {
     let all = fs::read_to_string(path).ok()?;
     let line =

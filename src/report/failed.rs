@@ -1,7 +1,7 @@
-//! Steps that failed, with the ends of their logs.
+//! The steps that failed, with the ends of their logs.
 
 use crate::db::FailedStep;
-use crate::error::{Error, OrIo as _, Result};
+use crate::error::{OrIo as _, Result};
 use crate::store::Store;
 use crate::text::{TAIL_LINES, span, tail};
 
@@ -10,20 +10,23 @@ use super::html::{count, html, name, text};
 use super::open;
 use super::summary::icon;
 
-/// Those whose log is seen at once; the others are opened by whoever wants to.
+/// At most this many failed steps are on the page.
+pub(super) const SHOWN: i64 = 30;
+
+/// So many show their logs without a click.
 const OPEN: usize = 3;
 
-/// Those that are listed at once. What is below them on the page should be found too.
-const SEEN: usize = 8;
+/// So many are listed without a click, so that the sections below stay within reach.
+const LISTED: usize = 8;
 
-/// The section, if any failed.
-pub(super) fn section(out: &mut String, facts: &Facts, store: &Store) -> Result<()> {
-    if facts.failed.is_empty() {
-        return Ok(());
+/// The section; nothing if no step failed.
+pub(super) fn section(out: &mut String, facts: &Facts, failed: &[FailedStep], store: &Store) {
+    if failed.is_empty() {
+        return;
     }
     open(out, "failures");
     let (_, all, _) = facts.steps();
-    let shown = facts.failed.len();
+    let shown = failed.len();
     if shown as u64 == all {
         html!(out, "<p class=\"lead\">Each with the end of what its script printed.</p>\n");
     } else {
@@ -34,26 +37,19 @@ pub(super) fn section(out: &mut String, facts: &Facts, store: &Store) -> Result<
         );
         html!(out, "</code> prints all.</p>\n");
     }
-    for (at, step) in facts.failed.iter().enumerate() {
-        if at == SEEN {
-            html!(out, "<details class=\"rest\"><summary>", shown - SEEN, " more</summary>\n");
+    for (at, step) in failed.iter().enumerate() {
+        if at == LISTED {
+            html!(out, "<details class=\"rest\"><summary>", shown - LISTED, " more</summary>\n");
         }
-        one(out, facts, step, store, at < OPEN)?;
+        one(out, facts, step, store, at < OPEN);
     }
-    if shown > SEEN {
+    if shown > LISTED {
         html!(out, "</details>\n");
     }
     html!(out, "</section>\n");
-    Ok(())
 }
 
-fn one(
-    out: &mut String,
-    facts: &Facts,
-    step: &FailedStep,
-    store: &Store,
-    is_open: bool,
-) -> Result<()> {
+fn one(out: &mut String, facts: &Facts, step: &FailedStep, store: &Store, is_open: bool) {
     html!(
         out,
         "<details class=\"failure\"",
@@ -79,10 +75,10 @@ fn one(
     }
     let lines = match lines(step, store) {
         Ok(lines) => lines,
-        // The page is the more wanted, the more is broken.
+        // A report is needed most when things are broken, so a missing log doesn't end it.
         Err(error) => {
             html!(out, "<p>", text(error.to_string()), "</p>\n</details>\n");
-            return Ok(());
+            return;
         }
     };
     if lines.is_empty() {
@@ -100,10 +96,10 @@ fn one(
         html!(out, "</pre>\n");
     }
     html!(out, "</details>\n");
-    Ok(())
 }
 
-fn lines(step: &FailedStep, store: &Store) -> Result<Vec<Vec<u8>>, Error> {
+/// The last lines of a step's log.
+fn lines(step: &FailedStep, store: &Store) -> Result<Vec<Vec<u8>>> {
     let Some(log) = &step.log else { return Ok(Vec::new()) };
     let path = store.path(log);
     let mut file = store.open_object(log)?;
@@ -111,6 +107,7 @@ fn lines(step: &FailedStep, store: &Store) -> Result<Vec<Vec<u8>>, Error> {
     tail(&mut file, TAIL_LINES).or_io("read the log", &path)
 }
 
+/// How the step failed, in a few words.
 fn outcome(step: &FailedStep) -> String {
     match (step.outcome.as_str(), step.code) {
         ("exit", Some(code)) => format!("exit code {code}"),

@@ -1,17 +1,17 @@
-//! HTML that can't be broken by what it tells of. Markup is made of literals, numbers and escaped text;
-//! there is no way to put in anything else: a borrowed or an owned string is no [`Markup`].
+//! HTML that no name and no log can break. A page is made of literals, numbers and escaped text. Nothing else
+//! compiles: a `String` or a borrowed `&str` is no [`Markup`].
 
 use crate::text::{printable, printable_line};
 
-/// Characters of a name or of a line that are shown at most.
+/// At most this many characters of a name or a line are shown.
 const LONGEST: usize = 240;
 
-/// What may stand in a page.
+/// What a page may contain.
 pub(super) trait Markup {
     fn put(&self, page: &mut String);
 }
 
-/// A literal of the source. No other text lives as long.
+/// A literal in the source: no text that comes from outside is `'static`.
 impl Markup for &'static str {
     fn put(&self, page: &mut String) {
         page.push_str(self);
@@ -29,7 +29,7 @@ macro_rules! digits {
 }
 digits!(i64, u64, usize);
 
-/// Text that no browser takes for markup, within an element or a quoted attribute.
+/// Text that is safe within an element or a quoted attribute.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Escaped(String);
 
@@ -39,7 +39,7 @@ impl Markup for Escaped {
     }
 }
 
-/// A length or a place within a drawing.
+/// A length or coordinate of a drawing, written with at most one decimal.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct At(pub(super) f64);
 
@@ -50,22 +50,22 @@ impl Markup for At {
     }
 }
 
-/// A line of words, or of a log; control characters are shown as on a terminal.
+/// A line of text or of a log; control characters are escaped as on a terminal.
 pub(super) fn text(line: impl AsRef<[u8]>) -> Escaped {
     escape(&shortened(&printable_line(line.as_ref())))
 }
 
-/// The name of a file or an input, with everything odd in it as an escape.
+/// The name of a file or an input, with every unusual byte escaped.
 pub(super) fn name(bytes: &[u8]) -> Escaped {
     escape(&shortened(&printable(bytes)))
 }
 
-/// A whole number with a comma after each third digit.
+/// A whole number with thousands separators.
 pub(super) fn count(number: u64) -> Escaped {
     Escaped(grouped(number))
 }
 
-/// The same within a sentence.
+/// The same as plain text.
 pub(super) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);
@@ -78,7 +78,7 @@ pub(super) fn grouped(number: u64) -> String {
     out
 }
 
-/// Both ends of what is too long: names often differ in the last letters only.
+/// A long line without its middle: names often differ only at the end.
 fn shortened(line: &str) -> String {
     let length = line.chars().count();
     if length <= LONGEST {
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_that_is_told_is_markup() {
+    fn text_from_outside_is_never_markup() {
         assert_eq!(
             shown(text("<b a='1' b=\"2\">&")),
             "&lt;b a=&#39;1&#39; b=&quot;2&quot;&gt;&amp;"

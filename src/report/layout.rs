@@ -1,33 +1,32 @@
-//! Where the tasks of a graph stand: in columns, producers to the left of their consumers, and within a column
-//! so that few edges cross. Unaware of what the tasks are and how they are drawn.
+//! Arranges the tasks of a graph in columns: producers to the left of their consumers, and within a column so that
+//! few edges cross. Unaware of what the tasks are and how they are drawn.
 
-/// A place, in columns and in rows; a row may be half a one.
+/// Where something is. Columns are centred, so rows can be halves.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Place {
+pub(super) struct Position {
     pub(super) column: usize,
     pub(super) row: f64,
 }
 
-/// Everything placed.
+/// A graph with a position for everything.
 #[derive(Debug)]
 pub(super) struct Layout {
-    pub(super) nodes: Vec<Place>,
-    /// Each edge as the places it goes through, its ends among them.
-    pub(super) edges: Vec<Vec<Place>>,
+    pub(super) nodes: Vec<Position>,
+    /// Each edge as the positions it passes through, from end to end.
+    pub(super) edges: Vec<Vec<Position>>,
     pub(super) columns: usize,
     pub(super) rows: usize,
 }
 
-/// Passes over the columns, there and back. The first few do nearly all of it.
+/// Passes over the columns, alternately from left and right. More would hardly change anything.
 const PASSES: usize = 6;
 
-/// Places `nodes` tasks. Edges that would close a circle are left out: only rows of a damaged database
-/// have such.
+/// Arranges `nodes` tasks. Edges that would close a cycle are left out; only a damaged database has any.
 pub(super) fn layout(nodes: usize, edges: &[(usize, usize)]) -> Layout {
     let column = columns(nodes, edges);
     let edges: Vec<(usize, usize)> =
         edges.iter().copied().filter(|(from, to)| column[*from] < column[*to]).collect();
-    // An edge that passes columns holds a place in each, so that it goes between tasks, not behind them.
+    // An edge that crosses columns takes a position in each, so that it runs between the tasks there, not behind them.
     let mut column_of = column.clone();
     let mut ways = Vec::with_capacity(edges.len());
     let mut pairs = Vec::new();
@@ -48,11 +47,11 @@ pub(super) fn layout(nodes: usize, edges: &[(usize, usize)]) -> Layout {
     }
     order(&mut columns, &pairs, column_of.len());
     let rows = columns.iter().map(Vec::len).max().unwrap_or(0);
-    let mut places = vec![Place { column: 0, row: 0.0 }; column_of.len()];
+    let mut places = vec![Position { column: 0, row: 0.0 }; column_of.len()];
     for (column, items) in columns.iter().enumerate() {
         let above = (rows - items.len()) as f64 / 2.0;
         for (at, item) in items.iter().enumerate() {
-            places[*item] = Place { column, row: above + at as f64 };
+            places[*item] = Position { column, row: above + at as f64 };
         }
     }
     let edges = ways.iter().map(|way| way.iter().map(|item| places[*item]).collect()).collect();
@@ -60,7 +59,7 @@ pub(super) fn layout(nodes: usize, edges: &[(usize, usize)]) -> Layout {
     Layout { nodes: places, edges, columns: last + 1, rows }
 }
 
-/// The longest way from a root to each.
+/// By node: the length of the longest path from a root.
 fn columns(nodes: usize, edges: &[(usize, usize)]) -> Vec<usize> {
     let mut missing = vec![0; nodes];
     let mut consumers = vec![Vec::new(); nodes];
@@ -82,7 +81,7 @@ fn columns(nodes: usize, edges: &[(usize, usize)]) -> Vec<usize> {
     column
 }
 
-/// Sorts each column by where its neighbours stand, as Sugiyama's method has it.
+/// Sorts each column by the mean row of its neighbours (the barycentre method of Sugiyama).
 fn order(columns: &mut [Vec<usize>], pairs: &[(usize, usize)], items: usize) {
     let (mut before, mut after) = (vec![Vec::new(); items], vec![Vec::new(); items]);
     for (from, to) in pairs {
@@ -92,7 +91,7 @@ fn order(columns: &mut [Vec<usize>], pairs: &[(usize, usize)], items: usize) {
     let mut row = vec![0.0; items];
     let number = |row: &mut Vec<f64>, column: &[usize]| {
         for (at, item) in column.iter().enumerate() {
-            // From the middle: columns are centred.
+            // Counted from the middle, because columns are centred.
             row[*item] = at as f64 - (column.len() as f64 - 1.0) / 2.0;
         }
     };
@@ -130,7 +129,7 @@ mod tests {
         for edge in &layout.edges {
             pairs.extend(edge.windows(2).map(|pair| (pair[0], pair[1])));
         }
-        let cross = |a: &(Place, Place), b: &(Place, Place)| {
+        let cross = |a: &(Position, Position), b: &(Position, Position)| {
             a.0.column == b.0.column && (a.0.row - b.0.row) * (a.1.row - b.1.row) < 0.0
         };
         pairs
@@ -141,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn producers_stand_left_of_consumers() {
+    fn producers_are_left_of_consumers() {
         let edges = [(0, 1), (1, 2), (0, 2), (3, 2)];
         let layout = layout(4, &edges);
         for (from, to) in edges {
@@ -157,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_shares_a_place_and_a_circle_is_survived() {
+    fn nothing_shares_a_position_and_a_cycle_does_no_harm() {
         let layout = layout(5, &[(0, 1), (0, 2), (0, 3), (1, 4), (3, 4), (2, 2), (4, 0)]);
         for (n, place) in layout.nodes.iter().enumerate() {
             assert!(!layout.nodes[n + 1..].contains(place), "{layout:?}");

@@ -1,15 +1,14 @@
-//! `report`: one page about where a pipeline stands, how its last run went and why steps failed. It needs no
-//! network and no script, and it stays small however many steps there are: what is drawn step by step for
-//! a few hundred is summed up for more. A file per section; `html` is why no name or log can break it.
+//! `report`: one page about where a pipeline stands, how its last run went and why steps failed.
+//!
+//! It needs no network and no script, and it stays small however many steps there are: what is drawn step by
+//! step for a few hundred is summed up for more. A section is a file, with the sums that only it needs; all of them
+//! see each attempt once, in one pass over the database. `html` is why no name and no log can break the page.
 //! Unaware of where the page goes.
 
-mod cells;
 mod environment;
 mod facts;
 mod failed;
-mod graph;
 mod html;
-mod lanes;
 mod layout;
 mod scale;
 mod slowest;
@@ -20,17 +19,25 @@ mod timeline;
 
 use std::path::Path;
 
-use crate::db::Db;
+use crate::db::{self, Db, FailedStep};
 use crate::error::Result;
+use crate::ids::TaskId;
+use crate::run::runner;
 use crate::store::Store;
 
-use facts::Facts;
+use facts::{Facts, Totals};
 use html::{html, text};
+use slowest::Slowest;
+use spread::Spreads;
+use timeline::Timeline;
 
-/// Of which the browser makes the page's looks.
+/// At most this many runs are listed.
+const RUNS: i64 = 10;
+
+/// The page's style sheet.
 const STYLE: &str = include_str!("style.css");
 
-/// Marks that tell a state without its colour.
+/// Icons that show a state without color.
 const SYMBOLS: &str = "<svg width=\"0\" height=\"0\" aria-hidden=\"true\" class=\"defs\"><defs>\
 <symbol id=\"done\" viewBox=\"0 0 12 12\"><path d=\"M2 6.5 5 9.5 10 3\" class=\"stroke\"/></symbol>\
 <symbol id=\"failed\" viewBox=\"0 0 12 12\"><path d=\"M2.5 2.5l7 7m0-7l-7 7\" class=\"stroke\"/></symbol>\
@@ -40,12 +47,52 @@ const SYMBOLS: &str = "<svg width=\"0\" height=\"0\" aria-hidden=\"true\" class=
 <rect width=\"5\" height=\"5\" class=\"hatch-a\"/><rect width=\"2\" height=\"5\" class=\"hatch-b\"/></pattern>\
 </defs></svg>\n";
 
+/// All that is read from the database, as of one moment: the sections agree even during a run.
+struct Content {
+    facts: Facts,
+    totals: Totals,
+    failed: Vec<FailedStep>,
+    edges: Vec<(TaskId, TaskId)>,
+    timeline: Option<Timeline>,
+    slowest: Slowest,
+    spreads: Spreads,
+}
+
+impl Content {
+    fn read(db: &Db, dir: &Path) -> Result<Content> {
+        let runner_before = runner(dir);
+        let conn = db.lock();
+        let tx = db::snapshot(&conn)?;
+        let runs = db::report_runs(&tx, RUNS)?;
+        let runners = [runner_before, runner(dir)];
+        let mut content = Content {
+            facts: Facts::new(runs, db::report_tasks(&tx)?, runners),
+            totals: Totals::default(),
+            failed: db::report_failed(&tx, failed::SHOWN)?,
+            edges: db::report_edges(&tx)?,
+            timeline: db::last_work(&tx)?.map(|(run, spans)| Timeline::new(run, &spans)),
+            slowest: Slowest::default(),
+            spreads: Spreads::default(),
+        };
+        db::each_attempt(&tx, &mut |attempt| {
+            content.totals.see(attempt);
+            content.slowest.see(attempt);
+            content.spreads.see(attempt);
+            if let Some(timeline) = &mut content.timeline {
+                timeline.see(attempt);
+            }
+        })?;
+        Ok(content)
+    }
+}
+
 /// The page, as of now.
 ///
 /// # Errors
-/// If the database can't be read. A log that is gone is told in its place.
+/// If the database can't be read. If a log can't be read, the page says so in its place.
 pub fn page(db: &Db, store: &Store, dir: &Path) -> Result<String> {
-    let facts = Facts::read(db, dir)?;
+    let content = Content::read(db, dir)?;
+    let facts = &content.facts;
     let mut page = String::with_capacity(128 << 10);
     let out = &mut page;
     html!(
@@ -62,20 +109,20 @@ pub fn page(db: &Db, store: &Store, dir: &Path) -> Result<String> {
         "</style>\n</head>\n<body>\n<a class=\"skip\" href=\"#main\">Skip to the report</a>\n",
         SYMBOLS
     );
-    summary::header(out, &facts);
+    summary::header(out, facts);
     html!(out, "<nav aria-label=\"Sections\"><ul>\n");
-    let has_failed = !facts.failed.is_empty();
+    let has_failed = !content.failed.is_empty();
     for (id, title) in SECTIONS.into_iter().filter(|(id, _)| *id != "failures" || has_failed) {
         html!(out, "<li><a href=\"#", id, "\">", title, "</a></li>\n");
     }
     html!(out, "</ul></nav>\n<main id=\"main\" tabindex=\"-1\">\n");
-    summary::section(out, &facts);
-    failed::section(out, &facts, store)?;
-    tasks::section(out, &facts);
-    timeline::section(out, &facts);
-    slowest::section(out, &facts);
-    spread::section(out, &facts);
-    environment::section(out, &facts, dir);
+    summary::section(out, facts, &content.totals);
+    failed::section(out, facts, &content.failed, store);
+    tasks::section(out, facts, &content.edges);
+    timeline::section(out, facts, content.timeline.as_ref());
+    slowest::section(out, facts, &content.slowest);
+    spread::section(out, facts, &content.spreads);
+    environment::section(out, facts, &content.totals, dir);
     html!(out, "</main>\n<footer>Made by task-pipeline ", VERSION, " on ", text(facts.made()));
     html!(out, ".</footer>\n</body>\n</html>\n");
     Ok(page)
@@ -83,7 +130,7 @@ pub fn page(db: &Db, store: &Store, dir: &Path) -> Result<String> {
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Their ids and headings, from the top of the page.
+/// The ids and headings of the sections, in order.
 const SECTIONS: [(&str, &str); 7] = [
     ("summary", "Summary"),
     ("failures", "Failures"),
@@ -94,14 +141,14 @@ const SECTIONS: [(&str, &str); 7] = [
     ("environment", "Environment"),
 ];
 
-/// Opens a section with the heading that the list has for it.
+/// Opens the section of that id with its heading.
 fn open(out: &mut String, id: &'static str) {
     let title = SECTIONS.iter().find(|section| section.0 == id).map_or(id, |section| section.1);
     html!(out, "<section id=\"", id, "\" aria-labelledby=\"", id, "-title\">\n<h2 id=\"", id);
     html!(out, "-title\">", title, "</h2>\n");
 }
 
-/// A box whose content may be wider than the page: it scrolls by itself, with the keyboard too.
+/// Opens a box whose content may be wider than the page: it scrolls by itself, also with the keyboard.
 fn scroll(out: &mut String, label: &'static str) {
     html!(
         out,

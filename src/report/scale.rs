@@ -1,4 +1,4 @@
-//! Axes, and quantities in words.
+//! Axes, and quantities as text.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -7,11 +7,12 @@ use crate::text::{size, span};
 
 use super::html::{Escaped, text};
 
-/// A time as people read it; what is short to a tenth of a millisecond.
+/// A duration; a short one to a tenth of a millisecond.
 pub(super) fn time(us: u64) -> Escaped {
     text(time_words(us))
 }
 
+/// The same, not escaped yet.
 pub(super) fn time_words(us: u64) -> String {
     match us {
         0..10_000 => format!("{:.1} ms", us as f64 / 1e3),
@@ -30,8 +31,8 @@ pub(super) fn percent(part: f64, whole: f64) -> Escaped {
     text(format!("{}%", rounded(share, 2)))
 }
 
-/// Where the words of a mark begin, given its place between 0 and 1: those outside of `middle` would reach
-/// over the edge if they stood in the middle of their mark.
+/// The `text-anchor` for the label of a mark at this place between 0 and 1. Outside of `middle` a centred label would
+/// reach over the edge.
 pub(super) fn anchor(place: f64, middle: RangeInclusive<f64>) -> &'static str {
     if place < *middle.start() {
         "start"
@@ -42,7 +43,7 @@ pub(super) fn anchor(place: f64, middle: RangeInclusive<f64>) -> &'static str {
     }
 }
 
-/// Without zeros behind the point.
+/// A number without trailing zeros after the point.
 fn rounded(value: f64, places: usize) -> String {
     let long = format!("{value:.places$}");
     if !long.contains('.') {
@@ -51,13 +52,13 @@ fn rounded(value: f64, places: usize) -> String {
     long.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
-/// Distances between marks of a clock, milliseconds.
+/// Possible distances between the marks of a time axis, milliseconds.
 const CLOCK: [f64; 25] = [
     1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1e3, 2e3, 5e3, 10e3, 15e3, 30e3, 60e3,
     120e3, 300e3, 600e3, 900e3, 1800e3, 3600e3, 7200e3, 21_600e3, 43_200e3,
 ];
 
-/// Marks from zero up to a time, five to ten of them, as (milliseconds, words).
+/// Marks of a time axis from zero, at most nine, as (milliseconds, label).
 pub(super) fn clock(until_ms: f64) -> Vec<(f64, String)> {
     let day = 86_400e3;
     let wide = || (until_ms / 8.0 / day).ceil() * day;
@@ -79,26 +80,26 @@ pub(super) fn clock(until_ms: f64) -> Vec<(f64, String)> {
 
 /// A logarithmic axis.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Log {
+pub(super) struct LogScale {
     low: f64,
     high: f64,
 }
 
-impl Log {
-    /// From one value to another; never of no length.
-    pub(super) fn new(low: u64, high: u64) -> Log {
+impl LogScale {
+    /// From one value to another. It has a length even if they are equal.
+    pub(super) fn new(low: u64, high: u64) -> LogScale {
         let low = (low.max(1) as f64).log10();
         let high = (high.max(1) as f64).log10().max(low);
         let lacking = (0.6 - (high - low)).max(0.0) / 2.0;
-        Log { low: low - lacking, high: high + lacking }
+        LogScale { low: low - lacking, high: high + lacking }
     }
 
-    /// Where a value is: 0 at the low end, 1 at the high one.
+    /// The place of a value: 0 at the low end, 1 at the high end.
     pub(super) fn place(&self, value: f64) -> f64 {
         ((value.max(1.0).log10() - self.low) / (self.high - self.low)).clamp(0.0, 1.0)
     }
 
-    /// Those of some round values that are on it and not too near one another.
+    /// Those of some round values that are on the axis and not too close together, as (place, label).
     pub(super) fn marks(&self, round: &[(f64, &'static str)]) -> Vec<(f64, &'static str)> {
         let mut marks: Vec<(f64, &'static str)> = Vec::new();
         for (value, words) in round {
@@ -131,10 +132,10 @@ mod tests {
 
     #[test]
     fn a_logarithmic_axis_has_a_length_even_of_one_value() {
-        let axis = Log::new(1000, 1000);
+        let axis = LogScale::new(1000, 1000);
         assert!((axis.place(1000.0) - 0.5).abs() < 1e-9);
-        assert_eq!(Log::new(0, 0).place(0.0), 0.5);
-        let axis = Log::new(1, 10_000);
+        assert_eq!(LogScale::new(0, 0).place(0.0), 0.5);
+        let axis = LogScale::new(1, 10_000);
         assert_eq!((axis.place(1.0), axis.place(100.0), axis.place(1e9)), (0.0, 0.5, 1.0));
         assert_eq!(axis.marks(&[(10.0, "a"), (11.0, "b"), (1000.0, "c"), (1e6, "d")]).len(), 2);
     }

@@ -11,9 +11,10 @@ use super::html::{At, html, name, text};
 use super::scale::{memory_words, time};
 use super::{open, scroll};
 
+/// At most this many steps are listed.
 const SHOWN: usize = 20;
 
-/// Those of the attempts seen so far, the quickest of them on top.
+/// The slowest attempts so far, at most [`SHOWN`]; the quickest of them is on top.
 #[derive(Default)]
 pub(super) struct Slowest(BinaryHeap<Reverse<Slow>>);
 
@@ -28,6 +29,7 @@ struct Slow {
 }
 
 impl Slowest {
+    /// Keeps an attempt if it is among the slowest that a step's result comes from.
     pub(super) fn see(&mut self, attempt: &Attempt<'_>) {
         let Attempt { step, task, wall_us, cpu_us, peak_kib, .. } = *attempt;
         let is_slow = self.0.len() < SHOWN
@@ -55,10 +57,10 @@ impl Slowest {
     }
 }
 
-/// A table, longest first.
-pub(super) fn section(out: &mut String, facts: &Facts) {
+/// The section: a table, longest first.
+pub(super) fn section(out: &mut String, facts: &Facts, slowest: &Slowest) {
     open(out, "slowest");
-    let slowest = facts.slowest.sorted();
+    let slowest = slowest.sorted();
     let Some(longest) = slowest.first() else {
         html!(out, "<p>No step is done yet.</p>\n</section>\n");
         return;

@@ -1,14 +1,14 @@
-//! What it comes to: the first screen of the page.
+//! The first screen of the page: where the pipeline stands, and its last run in numbers.
 
 use crate::db::ReportRun;
 use crate::text::{printable, size, utc};
 
-use super::facts::Facts;
+use super::facts::{Facts, Totals};
 use super::html::{At, Escaped, count, grouped, html, name, text};
 use super::open;
 use super::scale::{memory_words, time};
 
-/// The page's title, and how things stand in one sentence.
+/// The page's title, and where the pipeline stands in one sentence.
 pub(super) fn header(out: &mut String, facts: &Facts) {
     let (state, sentence) = verdict(facts);
     html!(out, "<header>\n<p class=\"kicker\">task-pipeline report</p>\n<h1>", text(facts.title()));
@@ -23,7 +23,7 @@ pub(super) fn header(out: &mut String, facts: &Facts) {
     );
 }
 
-/// A mark beside words that tell the same.
+/// A mark beside words that say the same.
 pub(super) fn icon(state: &'static str) -> Icon {
     Icon(state)
 }
@@ -72,8 +72,8 @@ fn verdict(facts: &Facts) -> (&'static str, Escaped) {
     (state, text(words + rest))
 }
 
-/// The numbers.
-pub(super) fn section(out: &mut String, facts: &Facts) {
+/// The section.
+pub(super) fn section(out: &mut String, facts: &Facts, totals: &Totals) {
     open(out, "summary");
     let (done, failed, pending) = facts.steps();
     share_bar(out, done, failed, pending);
@@ -84,7 +84,7 @@ pub(super) fn section(out: &mut String, facts: &Facts) {
     figure(out, Some("failed"), "Failed", count(failed), None);
     figure(out, Some("pending"), "Pending", count(pending), None);
     if let Some(run) = facts.run() {
-        let of_run = facts.totals.of(run.id);
+        let of_run = totals.of(run.id);
         let reused = done.saturating_sub(of_run.stands);
         figure(out, None, "Attempts in this run", count(of_run.attempts), None);
         figure(out, None, "Reused", count(reused), None);
@@ -99,7 +99,7 @@ pub(super) fn section(out: &mut String, facts: &Facts) {
     figure(out, None, "Outputs", count(outputs), Some(text(size(bytes))));
     html!(out, "</dl>\n");
     if let Some(run) = facts.run() {
-        facts_of(out, run);
+        run_details(out, run);
     }
     html!(out, "</section>\n");
 }
@@ -122,7 +122,7 @@ fn figure(
     html!(out, "</dd></div>\n");
 }
 
-fn facts_of(out: &mut String, run: &ReportRun) {
+fn run_details(out: &mut String, run: &ReportRun) {
     html!(out, "<dl class=\"facts\">\n<dt>Run</dt><dd>", run.id.0, ", ");
     html!(out, text(result(run)), "</dd>\n<dt>Started</dt><dd>", text(utc(run.started_ms)));
     if let Some(ended_ms) = run.ended_ms {
@@ -140,14 +140,14 @@ pub(super) fn result(run: &ReportRun) -> String {
     }
 }
 
-/// One line as long as all steps.
-pub(super) fn share_bar(out: &mut String, done: u64, failed: u64, pending: u64) {
+/// A bar that shows the shares of the states.
+fn share_bar(out: &mut String, done: u64, failed: u64, pending: u64) {
     let all = (done + failed + pending).max(1) as f64;
     html!(out, "<svg class=\"share\" width=\"100%\" height=\"12\" aria-hidden=\"true\">");
     html!(out, "<rect width=\"100%\" height=\"12\" class=\"rest\"/>");
     let mut x = 0.0;
     for (steps, class) in [(done, "done"), (failed, "failed")] {
-        // One in a million is seen too.
+        // Even one step in a million is visible.
         let width = if steps == 0 { 0.0 } else { (steps as f64 / all * 100.0).max(0.4) };
         if width > 0.0 {
             html!(

@@ -1,12 +1,12 @@
-//! Waits until something changes among the files that a run reads. Unaware of manifests, runs and databases.
+//! Waits until one of the files that a run reads changes. Unaware of manifests, runs and databases.
 //!
-//! inotify tells what happens in a folder. So every folder is watched in which a file lies that is read, or
-//! could come to lie, and every folder above those, because one of them may be moved away and another put
-//! in its place. What else happens in them is none of our business, and is told from the rest by its path.
+//! inotify reports what happens in a folder. So we watch every folder that holds, or could come to hold, a file that
+//! is read, and every folder above those, because any of them may be moved away and replaced. Other
+//! things happen in these folders too; their paths tell them apart.
 //!
-//! Nothing is followed up: after a change the caller reads everything anew and makes a new watcher
-//! *before* that, so that what happens while it reads is not missed. Hence a folder that comes to be, or an
-//! overflow of the kernel's queue, is a change like any other.
+//! A watcher is never updated. After a change the caller creates a new watcher *before* it reads anything
+//! again, so that no change during the reading is missed. A new folder, or an overflow of the kernel's queue, is
+//! therefore a change like any other.
 
 mod plan;
 #[cfg(test)]
@@ -31,23 +31,23 @@ use crate::text::{path_bytes, printable};
 
 pub use plan::{Reads, Tree};
 
-use plan::Plan;
+use plan::WatchPlan;
 
-/// So long nothing must have changed before a change is told: saving a file is several of them, and
-/// unpacking an archive many.
+/// Quiet period: a change is reported only once nothing has changed for this long. Saving a file is several
+/// changes, and unpacking an archive many.
 const QUIET: Duration = Duration::from_millis(100);
 
-/// But who writes all the time must not keep it from being told.
+/// Upper limit of that: a program that writes all the time must not hold back the report for ever.
 const LONGEST: Duration = Duration::from_secs(2);
 
-/// What of a folder is worth knowing if the files in it are read.
+/// Events of interest in a folder whose files are read.
 const FILES: WatchFlags = FOLDERS
     .union(WatchFlags::MODIFY)
     .union(WatchFlags::CLOSE_WRITE)
-    // The executable bit counts.
+    // The executable bit is part of an input.
     .union(WatchFlags::ATTRIB);
 
-/// What of a folder is worth knowing if something is below it.
+/// Events of interest in a folder that only leads to files that are read.
 const FOLDERS: WatchFlags = WatchFlags::CREATE
     .union(WatchFlags::DELETE)
     .union(WatchFlags::MOVED_FROM)
@@ -55,22 +55,22 @@ const FOLDERS: WatchFlags = WatchFlags::CREATE
     .union(WatchFlags::DELETE_SELF)
     .union(WatchFlags::MOVE_SELF)
     .union(WatchFlags::ONLYDIR)
-    // A folder with two names is watched for the sake of both.
+    // A folder may be reached by two paths, once for its files and once on the way to others.
     .union(WatchFlags::MASK_ADD);
 
-/// Hears of changes from the moment it is made.
+/// Collects changes from the moment it is created.
 pub struct Watcher {
     inotify: OwnedFd,
-    /// Under which names the caller knows a folder.
+    /// By watch descriptor: the paths by which the caller knows the folder.
     folders: HashMap<i32, Vec<PathBuf>>,
-    plan: Plan,
+    plan: WatchPlan,
 }
 
-/// What has changed; never empty.
+/// What has changed; never empty once returned.
 #[derive(Debug, Default)]
 pub struct Changes {
     paths: BTreeSet<PathBuf>,
-    /// More happened than the kernel could keep.
+    /// The kernel's queue overflowed, so some changes are unknown.
     overflowed: bool,
 }
 
@@ -99,17 +99,17 @@ impl fmt::Display for Changes {
 }
 
 impl Watcher {
-    /// Begins to watch. What does not exist yet is watched for.
+    /// Starts watching. Files that don't exist yet are noticed when they appear.
     ///
     /// # Errors
-    /// If the system lets a user watch no more.
+    /// If a limit of the system on watches is reached, or a folder can't be watched.
     pub fn new(reads: Reads) -> Result<Watcher> {
         let path = Path::new("/proc/sys/fs/inotify");
         let inotify = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK);
         let inotify = inotify.map_err(|err| limit(err, "max_user_instances"));
         let inotify = inotify.or_io("watch files with", path)?;
         let mut folders: HashMap<i32, Vec<PathBuf>> = HashMap::new();
-        let plan = Plan::make(reads, &mut |folder, has_files| {
+        let plan = WatchPlan::new(reads, &mut |folder, has_files| {
             let flags = if has_files { FILES } else { FOLDERS };
             match inotify::add_watch(&inotify, folder, flags) {
                 Ok(watch) => {
@@ -119,7 +119,7 @@ impl Watcher {
                     }
                     Ok(())
                 }
-                // Then the folder above tells when it comes to be, or it can't be read by the run either.
+                // Missing: the folder above reports when it appears. Unreadable: the run can't read it either.
                 Err(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS | Errno::LOOP) => Ok(()),
                 Err(err) => Err(limit(err, "max_user_watches")).or_io("watch", folder),
             }
@@ -127,10 +127,10 @@ impl Watcher {
         Ok(Watcher { inotify, folders, plan })
     }
 
-    /// Waits for a change, and until there are no more for a moment.
+    /// Waits for a change, and then for a moment without further ones.
     ///
     /// # Errors
-    /// Those of inotify.
+    /// If inotify fails.
     pub fn wait(&mut self) -> Result<Changes> {
         let mut changes = Changes::default();
         let mut begun: Option<Instant> = None;
@@ -147,8 +147,8 @@ impl Watcher {
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(err) => return Err(err).or_io("wait for changes in", path),
             }
-            let is_news = self.take(&mut changes).or_io("read changes from", path)?;
-            if is_news && begun.is_none() {
+            let has_changed = self.take(&mut changes).or_io("read changes from", path)?;
+            if has_changed && begun.is_none() {
                 begun = Some(Instant::now());
             }
             if begun.is_some_and(|begun| begun.elapsed() >= LONGEST) {
@@ -157,11 +157,11 @@ impl Watcher {
         }
     }
 
-    /// Takes what there is; true if some of it counts.
+    /// Reads all pending events; true if some of them matter.
     fn take(&self, changes: &mut Changes) -> Result<bool, Errno> {
         let mut buffer = [MaybeUninit::<u8>::uninit(); 8192];
         let mut reader = Reader::new(&self.inotify, &mut buffer);
-        let mut is_news = false;
+        let mut has_changed = false;
         loop {
             let event = match reader.next() {
                 Ok(event) => event,
@@ -172,7 +172,7 @@ impl Watcher {
             let flags = event.events();
             if flags.contains(ReadFlags::QUEUE_OVERFLOW) {
                 changes.overflowed = true;
-                is_news = true;
+                has_changed = true;
                 continue;
             }
             let Some(folders) = self.folders.get(&event.wd()) else { continue };
@@ -185,18 +185,18 @@ impl Watcher {
                     None => continue,
                 };
                 let is_dir = name.is_none() || flags.contains(ReadFlags::ISDIR);
-                if name.is_none() || self.plan.counts(folder, &path, is_dir) {
-                    is_news = true;
+                if name.is_none() || self.plan.matters(folder, &path, is_dir) {
+                    has_changed = true;
                     changes.paths.insert(path);
                 }
             }
         }
-        debug_assert!(!is_news || !changes.is_empty());
-        Ok(is_news)
+        debug_assert!(!has_changed || !changes.is_empty());
+        Ok(has_changed)
     }
 }
 
-/// "No space left on device" is how the kernel says that a limit is reached.
+/// Explains an error that means a limit is reached; the kernel calls it "No space left on device".
 fn limit(err: Errno, name: &str) -> io::Error {
     if !matches!(err, Errno::NOSPC | Errno::MFILE) {
         return err.into();
@@ -204,7 +204,7 @@ fn limit(err: Errno, name: &str) -> io::Error {
     let limit = std::fs::read_to_string(format!("/proc/sys/fs/inotify/{name}"));
     let limit = limit.unwrap_or_default();
     io::Error::other(format!(
-        "the system lets a user have {} of these; raise it with `sysctl fs.inotify.{name}=…`",
+        "the limit of {} per user is reached; raise it with `sysctl fs.inotify.{name}=…`",
         limit.trim()
     ))
 }

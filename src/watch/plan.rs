@@ -1,4 +1,4 @@
-//! Which folders have to be watched, and what in them counts.
+//! Which folders have to be watched, and which events in them matter.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ffi::{OsStr, OsString};
@@ -18,41 +18,46 @@ pub struct Reads {
     pub files: Vec<PathBuf>,
     /// Files by pattern.
     pub trees: Vec<Tree>,
-    /// Folders that nothing is read from, wherever they are.
+    /// Folders that nothing is read from, even if a tree contains them.
     pub skip: Vec<PathBuf>,
-    /// A folder with a file of this name is another one.
+    /// Nothing is read from a folder with a file of this name either.
     pub skip_with: Option<&'static str>,
 }
 
-/// Files below a folder whose path from there on matches.
+/// The files below a folder whose paths, relative to it, match.
 #[derive(Debug)]
 pub struct Tree {
     pub start: PathBuf,
     pub glob: GlobSet,
-    /// Number of components of that path, if it is certain; then links to folders are followed.
+    /// The number of components of those paths, if it is fixed; links to folders are then followed.
     pub depth: Option<usize>,
-    /// Names with a leading dot are meant too.
+    /// Includes names with a leading dot.
     pub hidden: bool,
 }
 
-pub(super) struct Plan {
+/// What a watcher has to know.
+pub(super) struct WatchPlan {
     reads: Reads,
-    /// By folder: what of it is on the way to something.
+    /// By folder: the names in it that are read or lead to something that is.
     names: BTreeMap<PathBuf, BTreeSet<OsString>>,
-    /// Folders of trees.
+    /// The folders that belong to trees.
     inside: HashSet<PathBuf>,
 }
 
-/// Called with each folder to be watched, those above before those below, and whether files in it are read.
+/// Called for each folder to be watched, parents first, and whether files in it are read.
 pub(super) type Watch<'a> = dyn FnMut(&Path, bool) -> Result<()> + 'a;
 
-impl Plan {
-    pub(super) fn make(mut reads: Reads, watch: &mut Watch<'_>) -> Result<Plan> {
+impl WatchPlan {
+    /// Works out what to watch, and calls `watch` for each folder.
+    ///
+    /// # Errors
+    /// Those of `watch`.
+    pub(super) fn new(mut reads: Reads, watch: &mut Watch<'_>) -> Result<WatchPlan> {
         let targets = reads.files.iter().filter(|file| file.is_symlink());
         let mut files: Vec<PathBuf> = targets.filter_map(|link| link.canonicalize().ok()).collect();
         files.append(&mut reads.files);
         let skipped = reads.skip.iter().filter_map(|path| identity(path)).collect();
-        let mut plan = Plan { reads, names: BTreeMap::new(), inside: HashSet::new() };
+        let mut plan = WatchPlan { reads, names: BTreeMap::new(), inside: HashSet::new() };
         for path in files.iter().chain(plan.reads.trees.iter().map(|tree| &tree.start)) {
             note(&mut plan.names, path);
         }
@@ -60,7 +65,7 @@ impl Plan {
         for folder in plan.names.keys() {
             watch(folder, parents.contains(folder.as_path()))?;
         }
-        // Files that a link in a tree leads to.
+        // Files that links in a tree point to.
         let mut beyond = Vec::new();
         for tree in &plan.reads.trees {
             let skip_with = plan.reads.skip_with;
@@ -68,7 +73,7 @@ impl Plan {
         }
         for file in &beyond {
             note(&mut plan.names, file);
-            // Those above may be watched by now; whatever of them is not, is now.
+            // Some of these may already be watched; that does no harm.
             for folder in file.ancestors().skip(1) {
                 watch(folder, file.parent() == Some(folder))?;
             }
@@ -76,8 +81,8 @@ impl Plan {
         Ok(plan)
     }
 
-    /// Whether something that happened to `path`, in `folder`, can change what a run reads.
-    pub(super) fn counts(&self, folder: &Path, path: &Path, is_dir: bool) -> bool {
+    /// Whether an event at `path`, in `folder`, can change what a run reads.
+    pub(super) fn matters(&self, folder: &Path, path: &Path, is_dir: bool) -> bool {
         if self.reads.skip.iter().any(|skip| path.starts_with(skip)) {
             return false;
         }
@@ -90,7 +95,7 @@ impl Plan {
             if !tree.hidden && below.iter().any(is_hidden) {
                 return false;
             }
-            // A link to a folder is no folder, and one that is gone can't be asked.
+            // inotify calls a link to a folder no folder, and a folder that is gone can't be examined.
             let may_lead_on = is_dir || self.inside.contains(path) || path.is_dir();
             let depth = below.iter().count();
             match may_lead_on {
@@ -101,7 +106,7 @@ impl Plan {
     }
 }
 
-/// Notes a path's name in the folder above it, that one's in the next, and so on.
+/// Adds a path's name to its folder, that folder's name to the next, and so on to the root.
 fn note(names: &mut BTreeMap<PathBuf, BTreeSet<OsString>>, path: &Path) {
     for child in path.ancestors() {
         if let (Some(folder), Some(name)) = (child.parent(), child.file_name()) {
@@ -111,6 +116,7 @@ fn note(names: &mut BTreeMap<PathBuf, BTreeSet<OsString>>, path: &Path) {
 }
 
 impl Tree {
+    /// Watches the folders of the tree. Adds them to `inside`, and the targets of links to `beyond`.
     fn each_folder(
         &self,
         skipped: &HashSet<(u64, u64)>,
@@ -130,11 +136,11 @@ impl Tree {
         let tree = WalkDir::new(&self.start)
             .follow_links(self.depth.is_some())
             .max_depth(self.depth.unwrap_or(usize::MAX));
-        // What can't be read now is read by nobody; if that changes, the folder above tells.
+        // A run can't read what we can't read; if that changes, the folder above reports it.
         for entry in tree.into_iter().filter_entry(is_wanted).flatten() {
             let is_deep = self.depth.is_some_and(|depth| entry.depth() >= depth);
             if entry.file_type().is_dir() && !is_deep {
-                // Before it is listed: what comes to be in between is then told twice.
+                // Watched before it is listed: a file that appears in between is seen twice rather than not at all.
                 watch(entry.path(), true)?;
                 inside.insert(entry.into_path());
             } else if entry.path_is_symlink()
@@ -153,7 +159,7 @@ fn is_hidden(name: &OsStr) -> bool {
     name.as_bytes().first() == Some(&b'.')
 }
 
-/// Which folder it is, whatever it is called.
+/// Device and inode: a folder's identity whatever its path.
 fn identity(path: &Path) -> Option<(u64, u64)> {
     path.metadata().ok().map(|found| (found.dev(), found.ino()))
 }

@@ -66,7 +66,7 @@ impl Bar {
         let thread = std::thread::Builder::new()
             .name("screen".to_owned())
             .spawn(move || keep_drawing(&of_thread, paint))
-            .or_io("start", "the thread that draws")?;
+            .or_system("start a thread")?;
         Ok(Bar { shared, paint, thread: Some(thread) })
     }
 }

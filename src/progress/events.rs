@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::path::Path;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use serde::Serialize;
 
@@ -15,7 +15,7 @@ use crate::attempt::{Outcome, Output, micros};
 use crate::error::Result;
 use crate::ids::StepId;
 use crate::object::ObjectHash;
-use crate::sys::proc;
+use crate::sys::{clock, proc};
 use crate::text::{path_bytes, printable};
 
 use super::sink::Sink;
@@ -144,11 +144,10 @@ impl Progress for JsonLines {
             Event::Dropped(name) if !self.running.remove(&name.step) => return,
             _ => {}
         }
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let (event, fields) = self.fields(event);
         let line = JsonLine {
             event,
-            time_ms: u64::try_from(now.as_millis()).unwrap_or(u64::MAX),
+            time_ms: clock::now_ms(),
             elapsed_us: micros(self.begun.elapsed()),
             fields,
         };
@@ -173,7 +172,7 @@ impl Progress for JsonLines {
 struct JsonLine<'a> {
     event: &'static str,
     /// Milliseconds since 1970.
-    time_ms: u64,
+    time_ms: i64,
     /// Since the first event, by the monotonic clock.
     elapsed_us: u64,
     #[serde(flatten)]

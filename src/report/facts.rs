@@ -1,10 +1,10 @@
 //! What several sections share: the last runs, the tasks, and what each run did.
 
 use std::collections::HashMap;
-use std::time::SystemTime;
 
 use crate::db::{Attempt, ReportRun, ReportTask};
 use crate::ids::{RunId, TaskId};
+use crate::sys::clock;
 use crate::text::{as_path, path_bytes, printable, utc};
 
 /// Where the pipeline stands.
@@ -28,10 +28,9 @@ impl Facts {
         tasks: Vec<ReportTask>,
         runners: [Option<u32>; 2],
     ) -> Facts {
-        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let is_of_run = |pid: u32| runs.first().is_some_and(|run| run.pid == i64::from(pid));
         Facts {
-            now_ms: i64::try_from(since.as_millis()).unwrap_or(i64::MAX),
+            now_ms: clock::now_ms(),
             is_running: runners.into_iter().flatten().any(is_of_run),
             names: tasks.iter().map(|task| (task.id, task.name.clone())).collect(),
             runs,

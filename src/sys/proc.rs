@@ -164,10 +164,15 @@ pub fn path_of(fd: BorrowedFd<'_>) -> String {
     format!("/proc/self/fd/{}", fd.as_raw_fd())
 }
 
-/// What a file below `/proc/sys/kernel` holds ("hostname", "osrelease"); empty if it can't be read.
-pub fn kernel(name: &str) -> String {
-    let text = fs::read_to_string(format!("/proc/sys/kernel/{name}"));
+/// A setting of the kernel, by its path below `/proc/sys`; empty if it can't be read.
+pub fn setting(path: &str) -> String {
+    let text = fs::read_to_string(format!("/proc/sys/{path}"));
     text.unwrap_or_default().trim().to_owned()
+}
+
+/// A setting below `/proc/sys/kernel`: "hostname", "osrelease"; empty if it can't be read.
+pub fn kernel(name: &str) -> String {
+    setting(&format!("kernel/{name}"))
 }
 
 /// A text that is another one after each boot of the machine; empty if the kernel doesn't tell.

@@ -19,7 +19,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -27,6 +27,7 @@ use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
 use rustix::io::Errno;
 
 use crate::error::{OrIo, Result};
+use crate::sys::proc;
 use crate::text::{path_bytes, printable};
 
 pub use plan::{Reads, Tree};
@@ -104,10 +105,9 @@ impl Watcher {
     /// # Errors
     /// If a limit of the system on watches is reached, or a folder can't be watched.
     pub fn new(reads: Reads) -> Result<Watcher> {
-        let path = Path::new("/proc/sys/fs/inotify");
         let inotify = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK);
         let inotify = inotify.map_err(|err| limit(err, "max_user_instances"));
-        let inotify = inotify.or_io("watch files with", path)?;
+        let inotify = inotify.or_system("watch files")?;
         let mut folders: HashMap<i32, Vec<PathBuf>> = HashMap::new();
         let plan = WatchPlan::new(reads, &mut |folder, has_files| {
             let flags = if has_files { FILES } else { FOLDERS };
@@ -141,13 +141,12 @@ impl Watcher {
                 tv_nsec: i64::from(patience.min(QUIET).subsec_nanos()),
             });
             let mut fds = [PollFd::new(&self.inotify, PollFlags::IN)];
-            let path = Path::new("/proc/self/fd");
             match poll(&mut fds, timeout.as_ref()) {
                 Ok(0) => return Ok(changes),
                 Ok(_) | Err(Errno::INTR) => {}
-                Err(err) => return Err(err).or_io("wait for changes in", path),
+                Err(err) => return Err(err).or_system("wait for changes"),
             }
-            let has_changed = self.take(&mut changes).or_io("read changes from", path)?;
+            let has_changed = self.take(&mut changes).or_system("read changes")?;
             if has_changed && begun.is_none() {
                 begun = Some(Instant::now());
             }
@@ -201,10 +200,9 @@ fn limit(err: Errno, name: &str) -> io::Error {
     if !matches!(err, Errno::NOSPC | Errno::MFILE) {
         return err.into();
     }
-    let limit = std::fs::read_to_string(format!("/proc/sys/fs/inotify/{name}"));
-    let limit = limit.unwrap_or_default();
+    let limit = proc::setting(&format!("fs/inotify/{name}"));
     io::Error::other(format!(
         "the limit of {} per user is reached; raise it with `sysctl fs.inotify.{name}=…`",
-        limit.trim()
+        limit
     ))
 }

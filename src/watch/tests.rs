@@ -1,4 +1,4 @@
-//! What is told and what is not, by a watcher on a folder of its own.
+//! Which changes a watcher reports, on a folder of its own.
 
 use std::fs;
 
@@ -142,7 +142,7 @@ fn more_than_the_kernel_keeps_is_a_change_too() {
     let limit = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap();
     let w = World::new(&["in/a", "in/b"]);
     let mut watcher = w.watcher("in", "*.txt", Some(1));
-    // None of them counts, but who knows what is behind them; two in turn, since the same twice is one.
+    // None of these matters, but the lost ones might. Two files in turn, because the kernel merges equal events.
     for _ in 0..limit.trim().parse::<usize>().unwrap() / 2 + 1 {
         w.write("in/a");
         w.write("in/b");

@@ -1,4 +1,4 @@
-//! What a run tells programs: `--events` and which worker ran what. Every event is held to its schema.
+//! `--events`, and which worker ran what. Every event is checked against its schema.
 
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::harness::{Project, WAIT_FOR_GO, schema, wait_for};
 
-/// The events in a file, each of the form that `fixtures/schemas/event.json` describes.
+/// The events in a file. Fails unless each is as `fixtures/schemas/event.json` describes.
 fn events(p: &Project, name: &str) -> Vec<Value> {
     let text = p.read(name);
     assert!(text.is_empty() || text.ends_with('\n'), "a torn line:\n{text}");
@@ -16,7 +16,7 @@ fn events(p: &Project, name: &str) -> Vec<Value> {
     events.inspect(|event| schema::check("event", event).unwrap()).collect()
 }
 
-/// What is told already; nothing if the file isn't made yet.
+/// The text of the file so far; empty if it doesn't exist yet.
 fn so_far(p: &Project, name: &str) -> String {
     std::fs::read_to_string(p.path(name)).unwrap_or_default()
 }
@@ -68,7 +68,7 @@ fn every_kind_of_event_is_told_and_is_as_its_schema_says() {
     p.task_with("nothing", "inputs = [\"no/*\"]", "true");
     p.task_with("c", "from = [\"b\"]\ngather = true", "cat $INPUT_DIR/* >$OUTPUT_DIR/c");
     p.run_with(["-v", "--events", "1", "x", "y"]).ok();
-    // Back comes what was done before: the input is remembered, and said.
+    // Results of an earlier run become live again; the inputs of the last run are used, which a note says.
     p.run_with(["-B", "--events", "2"]).ok().says("x");
     p.task("a", &format!("{WAIT_FOR_GO}; cat $INPUT_FILE >$OUTPUT_DIR/$INPUT_NAME"));
     let run = p.run_cmd(["--events", "3"]).start();
@@ -175,7 +175,7 @@ fn the_file_is_emptied_and_whatever_happens_has_whole_lines() {
         (&told[0]["event"], &told.last().unwrap()["event"]),
         (&"started".into(), &"step_started".into())
     );
-    // What can't even begin is told too.
+    // A run that can't even begin has events too.
     p.manifest("[[task]]\nname = 1\n").run_with(["--events", "e"]).fails(2);
     let told = events(&p, "e");
     let kinds: Vec<&Value> = told.iter().map(|event| &event["event"]).collect();
@@ -192,7 +192,7 @@ fn a_run_that_comes_too_late_leaves_the_events_of_the_first_alone() {
     p.run_with(["--events", "e"]).fails(75).says("`e`").says("--wait");
     p.run_with(["--trace", "e"]).fails(75).says("`e`");
     assert_eq!(so_far(&p, "e"), before);
-    // One that waits gets the file when it is free, and then the database.
+    // A run with `--wait` waits for the file, and then for the database.
     let second = p.run_cmd(["--wait", "--events", "e"]).start();
     p.file("go", "");
     first.end().ok();

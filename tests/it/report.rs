@@ -1,5 +1,5 @@
-//! `report`: one page that is true, whole, small, and that nothing a user names can break. How it looks is
-//! seen by `tests/browser/report.py`.
+//! `report`: the page is correct, well-formed and small, and no name can break it. `tests/browser/report.py` checks
+//! how it looks.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -16,8 +16,8 @@ const ATTRIBUTES: &str = "aria-hidden aria-label aria-labelledby charset class c
     http-equiv id lang name open overflow patternTransform patternUnits preserveAspectRatio r role rx scope \
     tabindex text-anchor transform viewBox width x x1 x2 y y2";
 
-/// The texts of a page, once it is sure that it is well-formed and has nothing in it that runs, loads or styles
-/// by itself.
+/// The texts of a page. Fails unless the page is well-formed and contains nothing that runs, or loads or styles
+/// anything from elsewhere.
 #[track_caller]
 fn texts(page: &str) -> String {
     let rest = page.strip_prefix("<!DOCTYPE html>\n").expect("a doctype");
@@ -69,7 +69,7 @@ fn texts(page: &str) -> String {
     texts
 }
 
-/// What is meant by escaped text.
+/// Escaped text, unescaped.
 fn plain(text: &str) -> String {
     let text = text.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", "\"");
     text.replace("&#39;", "'").replace("&amp;", "&")
@@ -82,7 +82,7 @@ fn report(p: &Project) -> String {
     page
 }
 
-/// Four steps of `a` feed `b`, of which one fails.
+/// Four steps of `a` feed `b`; one of those of `b` fails.
 fn with_a_failure() -> Project {
     let p = Project::new()
         .task("a", "for i in 1 2 3 4; do echo $i > $OUTPUT_DIR/part-$i; done")
@@ -113,7 +113,7 @@ fn a_report_tells_where_things_stand_and_why_a_step_failed() {
     ] {
         assert!(told.contains(text), "{text:?} is not in\n{told}");
     }
-    // The last 20 lines of the log, no more.
+    // The last 20 lines of the log and no more.
     assert!(!told.contains("\n10\n") && told.contains("b part-3: step"), "{told}");
     assert!(page.contains("<dt>Reused</dt><dd>0</dd>"));
     p.task("b", "cp $INPUT_FILE $OUTPUT_DIR/").task("c", "true").run().ok();

@@ -1,4 +1,4 @@
-//! `status` and `log --follow`: what can be asked while a run goes on, and what sums are kept for it.
+//! `status` and `log --follow` during a run, and the sums that the database keeps for `status`.
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -53,7 +53,7 @@ fn a_killed_run_is_not_under_way() {
     assert_eq!((&now["running"], &now["last_run"]["under_way"]), (&json!([]), &json!(false)));
     assert_eq!(now["tasks"][1]["pending"], 1);
     p.call(["status"]).ok().answers("killed");
-    // Nothing runs that could be followed.
+    // No step is running that could be followed.
     p.call(["log", "slow", "--follow"]).ok().says("has not run yet");
     p.file("go", "").run().ok();
 }
@@ -99,7 +99,7 @@ fn followed_is_one_step() {
     run.end().ok();
 }
 
-/// What `status` says of outputs and bytes, and what it is when all rows are added up.
+/// The outputs and bytes that `status` reports, and the same counted from all rows.
 #[track_caller]
 fn check_sums(p: &Project) {
     let added_up = p.sql(
@@ -190,7 +190,7 @@ fn an_older_database_gets_its_sums() {
 #[test]
 fn what_a_first_run_left_that_was_killed_at_once_is_told_in_words() {
     let p = Project::new().task("a", "true").file("db/format", "task-pipeline 1\n");
-    // A transaction whose first pages have reached the file already.
+    // A transaction whose first pages are already in the file.
     let conn = rusqlite::Connection::open(p.path("half")).unwrap();
     conn.execute_batch(
         "CREATE TABLE t(x); INSERT INTO t SELECT zeroblob(4000) FROM pragma_function_list LIMIT 100;

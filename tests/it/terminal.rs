@@ -1,16 +1,16 @@
-//! Sections 4 and 10, where standard error is a terminal: `script` of util-linux gives one.
+//! Scripts and progress where standard error is a terminal. `script` of util-linux provides one.
 
 use std::process::{Command, Output, Stdio};
 
 use crate::harness::Project;
 
-/// Runs the program in the project's folder, on a terminal of its own. What it shows comes as standard
-/// output, and is in the file `typescript` meanwhile.
+/// Runs the program in the project's folder, on a terminal of its own. What the terminal shows is the standard
+/// output, and is in the file `typescript` while the program runs.
 fn on_a_terminal(p: &Project, args: &str) -> Output {
     on_a_terminal_with(p, "", args)
 }
 
-/// The same, after a shell's `before`.
+/// The same, after a shell command `before`.
 fn on_a_terminal_with(p: &Project, before: &str, args: &str) -> Output {
     let command = format!("{before} {} {args}", env!("CARGO_BIN_EXE_task-pipeline"));
     let mut script = Command::new("timeout");
@@ -76,7 +76,7 @@ fn what_runs_for_long_is_named_and_gone_in_the_end() {
     p.task_with("slow", "inputs = [\"in/*\"]", "n=0; until grep -q 'step 1 slow' typescript || [ $n -gt 600 ]; do sleep 0.1; n=$((n+1)); done");
     let text = shown(&on_a_terminal(&p, ""));
     assert!(text.contains("  step 1 slow (o\\x1b[2Jd)"), "{text:?}");
-    // The frame is cleared before the last words.
+    // The frame is cleared before the last lines.
     let end = text.rfind("\u{1b}[J").unwrap();
     assert!(text[end..].contains("total 1 step: 1 run"), "{text:?}");
 }

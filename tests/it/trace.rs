@@ -1,4 +1,4 @@
-//! `--trace`: what Perfetto opens.
+//! `--trace`: the file that Perfetto opens.
 
 use std::collections::BTreeMap;
 

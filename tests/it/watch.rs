@@ -18,7 +18,7 @@ fn watch(p: &Project) -> Running {
     p.cmd(["watch", "-manifest", "pipeline.toml", "-db", "db", "-j2"]).start()
 }
 
-/// Waits for the end of round `n` among those that had something to say.
+/// Waits for the end of the `n`-th round that printed something.
 #[track_caller]
 fn round(run: &Running, n: usize) {
     wait_for(&format!("round {n}\n{}", run.stderr()), || {
@@ -26,7 +26,7 @@ fn round(run: &Running, n: usize) {
     });
 }
 
-/// Ends it as a user does; it must not have had more rounds than `n` with something to say.
+/// Ends it as a user does. Fails unless exactly `n` rounds printed something.
 #[track_caller]
 fn end(run: Running, n: usize) -> Vec<String> {
     run.signal(Signal::INT);
@@ -87,11 +87,11 @@ fn a_broken_manifest_is_waited_for() {
     assert_eq!(p.ledger().len(), 2);
     p.remove("pipeline.toml");
     round(&run, 3);
-    // That all is well again is worth a word.
+    // After an error it says so when all is well again, even with nothing to do.
     p.manifest(&good);
     round(&run, 4);
     assert!(run.stderr().contains("nothing to do: 2 steps up to date"), "{}", run.stderr());
-    // As editors do it: written beside it and renamed.
+    // As editors do: a new file, renamed over the old one.
     p.file("pipeline.toml.new", good.replace("cat", "rev"));
     fs::rename(p.path("pipeline.toml.new"), p.path("pipeline.toml")).unwrap();
     round(&run, 5);
@@ -129,7 +129,7 @@ fn all_that_a_run_reads_is_watched() {
     p.task_with("files", "from = []\nfiles = [\"words\"]", "cat words >$OUTPUT_DIR/x");
     p.task_with("inputs", "inputs = [\"plain\"]", COPY);
     p.run_with(["named"]).ok();
-    // It remembers the INPUT.
+    // The INPUT of the first round is used again.
     let run = watch(&p);
     round(&run, 1);
     for (n, name) in ["words", "plain", "named"].into_iter().enumerate() {
@@ -162,7 +162,7 @@ fn the_database_is_free_while_it_waits() {
     let run = watch(&p);
     round(&run, 1);
     p.run().ok().says("nothing to do");
-    // Somebody else's run is waited for, not given up on.
+    // It waits for another run instead of giving up.
     let keys = "inputs = [\"in/**/*.txt\"]\nfiles = [\"pipeline.toml\"]";
     p.task_with("a", keys, WAIT_FOR_GO);
     wait_for("the scripts", || p.ledger().len() == 4);

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::cli::values::{default_db, path, share};
 use crate::db::Db;
-use crate::error::{OrIo as _, Result, exit};
+use crate::error::{Result, exit};
 use crate::maintain::{self, Depth, Finding, Verified};
 use crate::object::ObjectHash;
 use crate::store::Store;
@@ -44,12 +44,7 @@ impl Command for VerifyArgs {
 
     fn execute(&self) -> Result<u8> {
         let db = Db::open_read_only(&self.db)?;
-        let objects = self.db.join("objects");
-        if !objects.try_exists().or_io("look for", &objects)? {
-            // So that every object is reported as missing, not just the folder.
-            std::fs::create_dir(&objects).or_io("make the object store", &objects)?;
-        }
-        let store = Store::open_read_only(&self.db)?;
+        let store = Store::open_to_verify(&self.db)?;
         let depth = self.data.map_or(Depth::Sizes, Depth::Data);
         let verification = Verification::of(maintain::verify(&db, &store, depth)?);
         answer::give(&verification, self.json)?;

@@ -2,16 +2,12 @@
 //! and recovery looks again at what a power cut may have spoilt. Each is gather, then apply: a finding is
 //! a value with a place and a remedy, and what is done is what was shown.
 
-mod amend;
 mod gc;
 mod recover;
-mod remake;
 mod repair;
-mod report;
 mod verify;
 
 pub use gc::{Freed, GcOptions, gc};
 pub use recover::recover;
-pub use repair::{get_back, repair, set_aside};
-pub use report::{Repair, RepairReport};
+pub use repair::{Repair, RepairReport, get_back, repair, set_aside};
 pub use verify::{Depth, Finding, Remedy, Verified, verify};

@@ -3,20 +3,21 @@
 //! deterministic, which is told, and the store stays as it is.
 
 use std::collections::{HashMap, HashSet};
+use std::fmt;
 use std::fs::{self, File};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use crate::db::{self, Db, Producer};
-use crate::error::{OrIo, Result};
+use crate::attempt::NamedObject;
+use crate::db::{self, Db, Producer, step_key};
+use crate::error::{Error, OrIo, Result};
 use crate::object::ObjectHash;
-use crate::step;
+use crate::recipe::Recipe;
+use crate::step::{self, Attempt, Input, Report, Scratch, Script, Supervisor};
 use crate::store::{Placed, Store};
-use crate::text::as_path;
+use crate::text::{as_path, printable};
 
-use super::amend::{make_read_only, record};
-use super::remake::Workshop;
-use super::report::{Repair, RepairReport};
-use super::verify::{Depth, Finding, Remedy, verify};
+use super::verify::{Depth, Finding, Remedy, look, verify};
 
 /// Finds damage and undoes it. The caller holds the run lock.
 ///
@@ -99,7 +100,7 @@ fn get_back_all(
         return Ok(Vec::new());
     }
     let mut repairer = Repairer {
-        workshop: Workshop::open(db, store, db_dir)?,
+        rebuilder: Rebuilder::open(db, store, db_dir)?,
         results: bad
             .iter()
             .map(|(object, _)| (*object, None))
@@ -154,7 +155,7 @@ pub fn set_aside(db: &Db, store: &Store, db_dir: &Path, object: &ObjectHash) -> 
 }
 
 struct Repairer<'a> {
-    workshop: Workshop<'a>,
+    rebuilder: Rebuilder<'a>,
     /// Every bad object; `None` as long as it is not dealt with.
     results: HashMap<ObjectHash, Option<Repair>>,
     /// Those of them for which a step could not run again because its input was not there, yet.
@@ -178,7 +179,7 @@ impl Repairer<'_> {
     }
 
     fn try_all(&mut self, object: &ObjectHash) -> Result<Repair> {
-        let db = self.workshop.db;
+        let db = self.rebuilder.db;
         if let Some(repair) = self.reimport(object)? {
             return Ok(repair);
         }
@@ -207,12 +208,12 @@ impl Repairer<'_> {
     }
 
     fn is_referred_to(&self, object: &ObjectHash) -> Result<bool> {
-        Ok(db::unproven_objects(&self.workshop.db.lock())?.contains(object))
+        Ok(db::unproven_objects(&self.rebuilder.db.lock())?.contains(object))
     }
 
     /// From the file that it came from, if that still holds it.
     fn reimport(&self, object: &ObjectHash) -> Result<Option<Repair>> {
-        let (db, store) = (self.workshop.db, self.workshop.store);
+        let (db, store) = (self.rebuilder.db, self.rebuilder.store);
         if *object == ObjectHash::EMPTY {
             let placed = store.put(b"")?;
             self.commit(&[&placed])?;
@@ -244,7 +245,7 @@ impl Repairer<'_> {
                 return Ok(Repair::InputGone { step });
             }
         }
-        let (report, placed) = match self.workshop.run(producer) {
+        let (report, placed) = match self.rebuilder.run(producer) {
             Ok(made) => made,
             Err(err @ crate::error::Error::Damaged { .. }) => {
                 return Ok(Repair::Failed { step, why: err.to_string() });
@@ -271,17 +272,17 @@ impl Repairer<'_> {
     }
 
     fn commit(&self, placed: &[&Placed]) -> Result<()> {
-        self.workshop.store.sync(placed)?;
+        self.rebuilder.store.sync(placed)?;
         let rows: Vec<_> = placed.iter().map(|placed| (placed.hash, placed.size)).collect();
-        db::put_objects(&mut self.workshop.db.lock(), &rows)
+        db::put_objects(&mut self.rebuilder.db.lock(), &rows)
     }
 
     /// Removes what came out and nobody asked for.
     fn drop_stray(&self, placed: Placed) -> Result<()> {
         let hash = placed.hash;
         drop(placed);
-        if db::known_object(&self.workshop.db.lock(), &hash)?.is_none() {
-            let path = self.workshop.store.path(&hash);
+        if db::known_object(&self.rebuilder.db.lock(), &hash)?.is_none() {
+            let path = self.rebuilder.store.path(&hash);
             match fs::remove_file(&path) {
                 Err(err) if err.kind() != std::io::ErrorKind::NotFound => {
                     return Err(err).or_io("remove", &path);
@@ -290,5 +291,258 @@ impl Repairer<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// What is wrong with an object when its mode is right again.
+fn make_read_only(db: &Db, store: &Store, object: &ObjectHash) -> Result<Option<(String, Remedy)>> {
+    let path = store.path(object);
+    if let Err(err) = store.make_read_only(object) {
+        let why = format!("its mode can't be changed (`{}`): {err}", path.display());
+        return Ok(Some((why, Remedy::Nothing)));
+    }
+    match db::known_object(&db.lock(), object)? {
+        Some(size) => look(store, object, size, true),
+        None => Ok(None),
+    }
+}
+
+/// Proves an object again that has lost its row and lies there with the right bytes. False if it doesn't.
+fn record(db: &Db, store: &Store, object: &ObjectHash) -> Result<bool> {
+    if db::known_object(&db.lock(), object)?.is_some() || store.check(object, None, true)?.is_err()
+    {
+        return Ok(false);
+    }
+    let path = store.path(object);
+    let file = File::open(&path).or_io("open object", &path)?;
+    // A name alone proves nothing, and its bytes may not be on the disk yet.
+    file.sync_all().or_io("sync object", &path)?;
+    store.make_read_only(object).or_io("make read-only", &path)?;
+    let size = file.metadata().or_io("look at object", &path)?.len();
+    db::put_objects(&mut db.lock(), &[(*object, size)])?;
+    Ok(true)
+}
+
+/// Largest listing of a gather step that is read into memory.
+const LISTING: u64 = 1 << 30;
+
+/// A place to run scripts in.
+struct Rebuilder<'a> {
+    db: &'a Db,
+    store: &'a Store,
+    folder: PathBuf,
+    supervisor: Supervisor,
+    scratch: Scratch,
+}
+
+impl Rebuilder<'_> {
+    /// Below `DB/scratch`, like a run's. The caller holds the run lock.
+    fn open<'a>(db: &'a Db, store: &'a Store, db_dir: &Path) -> Result<Rebuilder<'a>> {
+        let root = db_dir.join("scratch");
+        std::fs::create_dir_all(&root).or_io("make the scratch folder", &root)?;
+        step::end_survivors(&root)?;
+        let folder = root.join(format!("repair-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).or_io("make the scratch folder", &folder)?;
+        let supervisor = Supervisor::new(step::GRACE, Arc::default())?;
+        let scratch = Scratch::create(&folder, 0)?;
+        Ok(Rebuilder { db, store, folder, supervisor, scratch })
+    }
+
+    /// Runs a step's script on its input again. What it leaves is in the store, but committed nowhere.
+    fn run(&mut self, producer: &Producer) -> Result<(Report, Vec<Placed>)> {
+        let attempt = self.describe(producer)?;
+        let (store, supervisor) = (self.store, &self.supervisor);
+        let scratch = &mut self.scratch;
+        // On a thread of its own, because what scripts leave behind is looked for among the children of
+        // the first one.
+        std::thread::scope(|scope| {
+            let worker = std::thread::Builder::new()
+                .spawn_scoped(scope, move || {
+                    step::execute(scratch, store, supervisor, None, &attempt, &mut |_| {})
+                })
+                .or_system("start a thread")?;
+            worker.join().unwrap_or_else(|_| {
+                Err(Error::Internal(format!("running step {} again panicked", producer.step)))
+            })
+        })
+        .and_then(|(report, placed)| match report.full_disk {
+            Some(free) => {
+                Err(Error::NoSpace { path: self.folder.clone(), free, floor: step::FULL })
+            }
+            None => Ok((report, placed)),
+        })
+    }
+
+    fn describe(&self, producer: &Producer) -> Result<Attempt> {
+        let recipe: Recipe = serde_json::from_str(&producer.recipe_json).map_err(|err| {
+            Error::Internal(format!("the recipe of step {} does not read: {err}", producer.step))
+        })?;
+        let input = if producer.gather {
+            Input::Many(self.listed(&producer.object)?)
+        } else {
+            let Producer { object, name, executable, .. } = producer.clone();
+            Input::One(NamedObject { name, object, executable })
+        };
+        let env = recipe.env.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+        let script = Script {
+            task: producer.task.clone(),
+            interpreter: recipe.interpreter,
+            bytes: recipe.script.into_bytes(),
+            dir: as_path(&producer.dir).into(),
+            env,
+            timeout: None,
+            wants_jobserver: false,
+        };
+        Ok(Attempt {
+            step: producer.step,
+            number: 1,
+            key: step_key(&producer.recipe_hash, &producer.object, &producer.name),
+            input,
+            script: Arc::new(script),
+        })
+    }
+
+    /// The inputs of a gather step, read back from the listing that it works on.
+    fn listed(&self, listing: &ObjectHash) -> Result<Vec<NamedObject>> {
+        let bytes = self.store.read_small(listing, LISTING)?.unwrap_or_default();
+        Ok(bytes.split(|&byte| byte == b'\n').filter_map(listed_item).collect())
+    }
+}
+
+/// A line as `db::listing_line` writes it. The executable bit is not in it.
+fn listed_item(line: &[u8]) -> Option<NamedObject> {
+    let (escaped, line) = match line.strip_prefix(b"\\") {
+        Some(line) => (true, line),
+        None => (false, line),
+    };
+    let (hash, name) = (line.get(..64)?, line.get(66..)?);
+    let object = ObjectHash::parse(std::str::from_utf8(hash).ok()?).ok()?;
+    let name = if escaped { unescape(name) } else { name.to_vec() };
+    Some(NamedObject { name, object, executable: false })
+}
+
+fn unescape(name: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(name.len());
+    let mut bytes = name.iter();
+    while let Some(&byte) = bytes.next() {
+        out.push(match byte {
+            b'\\' => match bytes.next() {
+                Some(b'n') => b'\n',
+                Some(b'r') => b'\r',
+                _ => b'\\',
+            },
+            byte => byte,
+        });
+    }
+    out
+}
+
+impl Drop for Rebuilder<'_> {
+    fn drop(&mut self) {
+        // What can't be removed now is removed by the next run.
+        let _ = step::remove_scratch(&self.folder);
+    }
+}
+
+/// What became of an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Repair {
+    /// A step made it again.
+    Remade { step: i64 },
+    /// The input file still holds it.
+    Reimported { path: Vec<u8> },
+    /// Only its mode was wrong.
+    MadeReadOnly,
+    /// Only its row was missing.
+    Recorded,
+    /// A gather step's listing: the next run lists anew.
+    ListedNextRun,
+    /// A log, which nothing can bring back; the attempt says so.
+    LogLost,
+    /// The step made something else this time.
+    NonDeterministic { step: i64 },
+    /// The step could not be run again.
+    Failed { step: i64, why: String },
+    /// What the step works on is gone as well.
+    InputGone { step: i64 },
+    /// The disk doesn't give its bytes.
+    Unreadable,
+    /// Nothing makes it: put the input back, and run again.
+    NoProducer,
+}
+
+impl fmt::Display for Repair {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Repair::Remade { step } => write!(f, "made again by step {step}"),
+            Repair::Reimported { path } => write!(f, "read again from {}", printable(path)),
+            Repair::MadeReadOnly => f.write_str("made read-only again; its bytes are good"),
+            Repair::Recorded => f.write_str("its bytes are there, and good: recorded again"),
+            Repair::ListedNextRun => f.write_str("the next run makes it again"),
+            Repair::LogLost => f.write_str("it was a log, which is lost; its attempt says so now"),
+            Repair::NonDeterministic { step } => write!(
+                f,
+                "not repaired: step {step} is not deterministic, it made something else this time; \
+                 `-B` with --step and its task runs it anew, and the next run what follows from it"
+            ),
+            Repair::Failed { step, why } => {
+                write!(f, "not repaired: step {step} can't make it again: {why}")
+            }
+            Repair::InputGone { step } => write!(
+                f,
+                "not repaired: step {step} can't make it again: what it works on is gone as well"
+            ),
+            Repair::Unreadable => f.write_str(
+                "not repaired: is the disk in order, and is the file yours? Once it is removed, `repair` \
+                 makes it again",
+            ),
+            Repair::NoProducer => {
+                f.write_str("not repaired: no step makes it; put the input file back and run again")
+            }
+        }
+    }
+}
+
+impl Repair {
+    /// True if nothing is missing any more.
+    pub fn is_good(&self) -> bool {
+        !matches!(
+            self,
+            Repair::NonDeterministic { .. }
+                | Repair::Failed { .. }
+                | Repair::InputGone { .. }
+                | Repair::Unreadable
+                | Repair::NoProducer
+        )
+    }
+}
+
+/// What was found, and what became of it.
+#[derive(Debug, Default)]
+pub struct RepairReport {
+    pub objects: Vec<(ObjectHash, String, Repair)>,
+    /// Damage of the database itself, which only a backup cures.
+    pub database: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::db::listing_line;
+
+    #[test]
+    fn a_listing_reads_back_whatever_the_names_are() {
+        let names: [&[u8]; 4] = [b"plain", b"new\nline", b"back\\slash\\n", b"\xff\r"];
+        for name in names {
+            let row = NamedObject {
+                name: name.to_vec(),
+                object: ObjectHash::of(name),
+                executable: false,
+            };
+            let mut listing = Vec::new();
+            listing_line(&mut listing, &row);
+            let item = listed_item(listing.strip_suffix(b"\n").unwrap()).unwrap();
+            assert_eq!((item.name, item.object), (row.name, row.object));
+        }
     }
 }

@@ -21,7 +21,7 @@
 //! What must never happen is a rename over a committed object: its bytes are on the disk, those of the
 //! newcomer may not be. "Not committed" may grow stale between the answer and the rename, and the
 //! answer can't be asked for under the shard's mutex (it waits for the database's). Hence
-//! `State::landed`: a number that moves whenever an object stops being in flight. If it has moved, the
+//! `State::settled`: a number that moves whenever an object stops being in flight. If it has moved, the
 //! question is asked again.
 //!
 //! # Locks
@@ -43,19 +43,17 @@
 //!
 //! # What is where
 //!
-//! `place` puts bytes under their name, `sync` is the barrier before a COMMIT, `read` gives them back
+//! `place` puts bytes under their name, `barrier` makes them durable before a COMMIT, `read` gives them back
 //! and tells whether they are good, `known` saves questions to the database. `objects/.tmp/` holds
 //! copies being written; a name there begins with the number of the process that writes it.
 
-mod candidate;
+mod barrier;
 mod format;
 mod known;
 mod layout;
-mod lock;
 mod place;
 mod read;
 mod shard;
-mod sync;
 #[cfg(test)]
 mod tests;
 
@@ -72,10 +70,9 @@ use crate::object::ObjectHash;
 use crate::proof::Proof;
 use crate::sys::proc;
 use crate::text::as_path;
+use barrier::Barrier;
 use known::Known;
-use lock::LockFile;
-use shard::{Hold, Shard};
-use sync::Barrier;
+use shard::{Hold, LockFile, Shard};
 
 pub use format::prepare;
 pub(crate) use read::Loaded;
@@ -169,7 +166,7 @@ impl Store {
     /// [`Error::Io`] if the folder can't be made, opened or cleaned.
     pub fn open(db_dir: &Path, proof: Arc<dyn Proof>) -> Result<Store> {
         make_folders(db_dir)?;
-        let store = Store::open_with(db_dir, Some(proof))?;
+        let store = Store::open_with(db_dir, Some(proof), open_dir)?;
         store.remove_stale()?;
         Ok(store)
     }
@@ -181,13 +178,32 @@ impl Store {
     /// of this build.
     pub fn open_read_only(db_dir: &Path) -> Result<Store> {
         format::check(db_dir)?;
-        Store::open_with(db_dir, None)
+        Store::open_with(db_dir, None, open_dir)
     }
 
-    fn open_with(db_dir: &Path, proof: Option<Arc<dyn Proof>>) -> Result<Store> {
+    /// [`Store::open_read_only`] for those who look for damage: if the whole folder is missing, every object is.
+    ///
+    /// # Errors
+    /// As for [`Store::open_read_only`], but for the missing folder.
+    pub fn open_to_verify(db_dir: &Path) -> Result<Store> {
+        format::check(db_dir)?;
+        Store::open_with(db_dir, None, |path| match open_dir(path) {
+            // What is no folder has no files in it, and says so in the same way as a folder that is none.
+            Err(Errno::NOENT) => {
+                rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+            }
+            opened => opened,
+        })
+    }
+
+    fn open_with(
+        db_dir: &Path,
+        proof: Option<Arc<dyn Proof>>,
+        open_objects: impl Fn(&Path) -> Result<OwnedFd, Errno>,
+    ) -> Result<Store> {
         let root = std::path::absolute(db_dir).or_io("find the folder", db_dir)?.join(OBJECTS);
         let tmp = root.join(TMP);
-        let objects = open_dir(&root).or_io("open the object store", &root)?;
+        let objects = open_objects(&root).or_io("open the object store", &root)?;
         let tmp = match open_dir(&tmp) {
             Ok(fd) => Some(fd),
             Err(Errno::NOENT) => None,
@@ -232,7 +248,7 @@ impl Store {
     /// # Errors
     /// [`Error::Io`] if the lock file can't be made or locked.
     pub fn lock_shard_exclusive(&self, shard: u8) -> Result<ShardExclusive> {
-        let path = || self.root.join(format!("../{}/{shard:02x}", lock::FOLDER));
+        let path = || self.root.join(format!("../{}/{shard:02x}", shard::LOCKS));
         // Not the shared lock's open file: flock would turn that one's lock into ours.
         let lock = LockFile::open(self.inner.objects.as_fd(), shard).or_io("open", path())?;
         lock.lock_exclusive().or_io("lock", path())?;
@@ -292,7 +308,7 @@ fn make_folders(db_dir: &Path) -> Result<()> {
     std::fs::create_dir_all(&tmp).or_io("make the object store", &tmp)
 }
 
-fn open_dir(path: impl rustix::path::Arg) -> Result<OwnedFd, Errno> {
+fn open_dir(path: &Path) -> Result<OwnedFd, Errno> {
     rustix::fs::openat(
         CWD,
         path,

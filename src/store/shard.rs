@@ -1,16 +1,20 @@
 //! What this process knows of one shard: who holds its lock, and which of its objects are in flight,
-//! that is, under their name but not yet committed.
+//! that is, under their name but not yet committed. And the lock file itself, `locks/AB`.
 
 use std::collections::HashMap;
 use std::fmt;
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::lock::LockFile;
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+
 use super::{Inner, Store};
 use crate::error::{OrIo, Result};
 use crate::object::ObjectHash;
+use crate::sys::flock;
 
 /// One of 256.
 #[derive(Default)]
@@ -25,10 +29,10 @@ pub(super) struct State {
     has_durable_folders: bool,
     /// Guards alive; the lock is held shared while there is any.
     holders: usize,
-    flying: HashMap<ObjectHash, Flight>,
+    in_flight: HashMap<ObjectHash, Flight>,
     /// Grows when an object stops being in flight, which is when it may have become a committed one
     /// that nobody may rename over any more.
-    pub(super) landed: u64,
+    pub(super) settled: u64,
 }
 
 /// An object in flight.
@@ -52,16 +56,16 @@ impl Shard {
 
 impl State {
     pub(super) fn is_in_flight(&self, hash: &ObjectHash) -> bool {
-        self.flying.contains_key(hash)
+        self.in_flight.contains_key(hash)
     }
 
     /// True if the object still has to be synced before its row may be committed.
     pub(super) fn needs_sync(&self, hash: &ObjectHash) -> bool {
-        self.flying.get(hash).is_some_and(|flight| !flight.is_synced)
+        self.in_flight.get(hash).is_some_and(|flight| !flight.is_synced)
     }
 
     pub(super) fn set_synced(&mut self, hash: &ObjectHash) {
-        if let Some(flight) = self.flying.get_mut(hash) {
+        if let Some(flight) = self.in_flight.get_mut(hash) {
             flight.is_synced = true;
         }
     }
@@ -69,12 +73,12 @@ impl State {
     /// If one guard alone keeps an object in flight: how many have done so until now. Another number later
     /// means that somebody else has had it meanwhile, and may have committed it.
     pub(super) fn alone_after(&self, hash: &ObjectHash) -> Option<u64> {
-        self.flying.get(hash).filter(|flight| flight.count == 1).map(|flight| flight.joined)
+        self.in_flight.get(hash).filter(|flight| flight.count == 1).map(|flight| flight.joined)
     }
 
     #[cfg(test)]
     pub(super) fn is_idle(&self) -> bool {
-        self.holders == 0 && self.flying.is_empty()
+        self.holders == 0 && self.in_flight.is_empty()
     }
 
     /// A folder was made in the shard's folder, or that could not be synced.
@@ -120,8 +124,8 @@ impl Hold {
     }
 
     /// The object is in flight from now on, or one time more.
-    pub(super) fn fly(&mut self, state: &mut State) {
-        let flight = state.flying.entry(self.hash).or_default();
+    pub(super) fn mark_in_flight(&mut self, state: &mut State) {
+        let flight = state.in_flight.entry(self.hash).or_default();
         flight.count += 1;
         flight.joined += 1;
         self.in_flight = true;
@@ -136,12 +140,12 @@ impl Drop for Hold {
     fn drop(&mut self) {
         let mut state = self.store.shard(&self.hash).state();
         if self.in_flight
-            && let Some(flight) = state.flying.get_mut(&self.hash)
+            && let Some(flight) = state.in_flight.get_mut(&self.hash)
         {
             flight.count -= 1;
             if flight.count == 0 {
-                state.flying.remove(&self.hash);
-                state.landed += 1;
+                state.in_flight.remove(&self.hash);
+                state.settled += 1;
             }
         }
         state.holders -= 1;
@@ -158,5 +162,46 @@ impl Drop for Hold {
 impl fmt::Debug for Hold {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Hold({}, in_flight: {})", self.hash, self.in_flight)
+    }
+}
+
+/// Folder of the lock files, beside `objects/`: what lies below that has the name of its hash.
+pub(super) const LOCKS: &str = "locks";
+
+/// An open lock file. flock belongs to the open file, so one per process and purpose.
+pub(super) struct LockFile(File);
+
+impl LockFile {
+    /// Opens (and makes) the lock file of a shard.
+    pub(super) fn open(objects: BorrowedFd<'_>, shard: u8) -> io::Result<LockFile> {
+        let path = format!("../{LOCKS}/{shard:02x}");
+        // Close-on-exec, or a step would keep the shard locked after our death.
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let open = || rustix::fs::openat(objects, &path, flags, Mode::from_raw_mode(0o644));
+        let file = match open() {
+            Err(Errno::NOENT) => {
+                let folder = format!("../{LOCKS}");
+                match rustix::fs::mkdirat(objects, folder, Mode::from_raw_mode(0o777)) {
+                    Ok(()) | Err(Errno::EXIST) => open(),
+                    Err(err) => Err(err),
+                }
+            }
+            other => other,
+        };
+        Ok(LockFile(File::from(file?)))
+    }
+
+    /// Waits until nobody holds the shard exclusively.
+    pub(super) fn lock_shared(&self) -> io::Result<()> {
+        flock::shared(&self.0)
+    }
+
+    /// Waits until nobody holds the shard at all.
+    pub(super) fn lock_exclusive(&self) -> io::Result<()> {
+        flock::exclusive(&self.0)
+    }
+
+    pub(super) fn unlock(&self) -> io::Result<()> {
+        flock::unlock(&self.0)
     }
 }

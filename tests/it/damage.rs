@@ -88,6 +88,17 @@ fn a_file_in_the_place_of_a_folder_of_objects_is_no_obstacle() {
 }
 
 #[test]
+fn verify_reports_every_object_of_a_missing_folder_and_makes_none() {
+    let p = Project::new().task("a", "echo 1 >$OUTPUT_DIR/x");
+    p.run().ok();
+    fs::remove_dir_all(p.path("db/objects")).unwrap();
+    verify(&p).fails(65).answers("it is missing");
+    assert!(!p.path("db/objects").exists());
+    p.call(["repair"]).ok();
+    verify(&p).ok();
+}
+
+#[test]
 fn an_object_that_has_lost_its_row_is_neither_garbage_nor_lost() {
     let p = Project::new().task("a", "date +%N >$OUTPUT_DIR/x");
     p.run().ok();

@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn a_barrier_covers_few_and_many_objects_once() {
     let world = World::new();
-    for count in [1, sync::FEW_FILES, sync::FEW_FILES + 1, 500] {
+    for count in [1, crate::store::barrier::FEW_FILES, crate::store::barrier::FEW_FILES + 1, 500] {
         let placed: Vec<Placed> =
             (0..count).map(|n| world.put(format!("{count} {n}").as_bytes())).collect();
         assert!(placed.iter().all(|placed| !world.is_durable(placed)));
@@ -18,7 +18,7 @@ fn a_barrier_covers_few_and_many_objects_once() {
 #[test]
 fn the_way_to_sync_that_was_cheaper_of_late_is_taken() {
     let ms = std::time::Duration::from_millis;
-    let mut barrier = sync::Barrier::new();
+    let mut barrier = crate::store::barrier::Barrier::new();
     barrier.syncfs_is_mute = false;
     // Both are tried first.
     assert!(barrier.prefer_each(10));
@@ -28,7 +28,7 @@ fn the_way_to_sync_that_was_cheaper_of_late_is_taken() {
     assert!(!barrier.prefer_each(1) && !barrier.prefer_each(10));
     // Others write a lot: everything is dearer than a few files.
     barrier.learn(ms(400), 0);
-    assert!(barrier.prefer_each(10) && !barrier.prefer_each(sync::FEW_FILES + 1));
+    assert!(barrier.prefer_each(10) && !barrier.prefer_each(crate::store::barrier::FEW_FILES + 1));
     // That is not believed for ever.
     let tries = (0..10_000).take_while(|_| {
         barrier.learn(ms(60), 20);

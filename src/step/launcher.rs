@@ -90,7 +90,7 @@ impl Launcher for Spawn {
 impl Prepared {
     fn new(exec: &Exec<'_>, program: &Path) -> Result<Prepared> {
         let Exec { script, file, log, share, .. } = exec;
-        let log = || log.try_clone().or_io("duplicate the log of", file);
+        let log = || log.try_clone_to_owned().or_io("duplicate the log of", file);
         let null = File::open("/dev/null").or_io("open", "/dev/null")?;
         let mut command = Command::new(program);
         command

@@ -1,17 +1,157 @@
-//! What a script wrote to stdout and stderr, kept as an object.
+//! What a script writes to stdout and stderr: one pipe for both, so that their order is kept, drained into a
+//! file while the script runs, and kept as an object when it has ended.
+//!
+//! A pipe and not the file itself, because `echo … > /dev/stderr` opens a file anew and truncates it. The pipe
+//! is never read to its end: a background `sleep` may hold it open as long as it likes. The file is there for
+//! whoever follows the log of a running script, and never holds more than [`CAP`] bytes: its first half is the
+//! beginning, its second half a ring with the latest. A log that is in the pipe when its script has ended, as
+//! most are, never gets into the file.
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 
-use super::scratch::Workspace;
-use super::stage::SMALL;
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::pipe::PipeFlags;
+
 use crate::error::{OrIo, Result};
 use crate::store::{Placed, Store};
 use crate::text;
 
 /// Longest log that is kept whole, in bytes; of a longer one, half of that from either end.
 pub(super) const CAP: u64 = 64 << 20;
+
+/// A log up to so many bytes is kept in memory when its script has ended.
+const MEMORY: u64 = 1 << 20;
+
+/// Bytes read from the pipe at a time: what a pipe holds, unless a script has changed that.
+const PIECE: usize = 64 << 10;
+
+/// The largest pipe that a script can make of it without privileges (/proc/sys/fs/pipe-max-size).
+const MOST: usize = 1 << 20;
+
+/// The log of one worker's steps, one after the other.
+pub(super) struct LogPipe {
+    /// Doesn't block.
+    read: OwnedFd,
+    /// For the scripts; open here too, so that the next step finds it open.
+    write: OwnedFd,
+    file: File,
+    cap: u64,
+    /// Bytes of this step that went to the file, overwritten ones included.
+    filed: u64,
+    /// Bytes of this step that came after those.
+    recent: Vec<u8>,
+    /// What is read at a time.
+    piece: Box<[u8]>,
+}
+
+impl LogPipe {
+    /// Makes `log` in a worker's folder, and the pipe.
+    pub(super) fn make(root: BorrowedFd<'_>, cap: u64) -> io::Result<LogPipe> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(root, "log", flags, Mode::RUSR | Mode::WUSR)?;
+        let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
+        // Only this end: scripts expect a write to wait.
+        rustix::io::ioctl_fionbio(&read, true)?;
+        let (file, recent, piece) = (File::from(file), Vec::new(), vec![0; PIECE].into());
+        Ok(LogPipe { read, write, file, cap, filed: 0, recent, piece })
+    }
+
+    /// The end that scripts write to.
+    pub(super) fn write_end(&self) -> BorrowedFd<'_> {
+        self.write.as_fd()
+    }
+
+    /// The end that becomes readable when a script has written something.
+    pub(super) fn read_end(&self) -> BorrowedFd<'_> {
+        self.read.as_fd()
+    }
+
+    /// Before a step: what somebody wrote after the last one had ended belongs to nobody.
+    pub(super) fn begin(&mut self) -> io::Result<()> {
+        self.drain()?;
+        self.recent.clear();
+        Ok(())
+    }
+
+    /// Takes what the pipe holds, and makes it visible to those who follow.
+    pub(super) fn drain_for_followers(&mut self) -> io::Result<()> {
+        self.drain()?;
+        self.flush()
+    }
+
+    /// Takes what the pipe holds, but not more than it can hold at once: whoever still writes to it may go on
+    /// for ever.
+    pub(super) fn drain(&mut self) -> io::Result<()> {
+        let mut left = MOST;
+        while left > 0 {
+            match rustix::io::read(&self.read, &mut *self.piece) {
+                Ok(0) | Err(Errno::AGAIN) => break,
+                Ok(n) => {
+                    self.recent.extend_from_slice(&self.piece[..n]);
+                    left = left.saturating_sub(n);
+                }
+                Err(Errno::INTR) => {}
+                Err(err) => return Err(err.into()),
+            }
+            if self.recent.len() as u64 > MEMORY.min(self.cap / 2) {
+                self.flush()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let half = self.cap / 2;
+        let ring = self.cap - half;
+        let mut bytes = self.recent.as_slice();
+        while !bytes.is_empty() {
+            let (at, room) = match self.filed {
+                filed if filed < half => (filed, half - filed),
+                filed => {
+                    let at = (filed - half) % ring;
+                    (half + at, ring - at)
+                }
+            };
+            let n = bytes.len().min(usize::try_from(room).unwrap_or(usize::MAX));
+            self.file.write_all_at(&bytes[..n], at)?;
+            self.filed += n as u64;
+            bytes = &bytes[n..];
+        }
+        self.recent.clear();
+        Ok(())
+    }
+
+    /// Puts the log of a step that has ended into the store, and forgets it; `None` if nothing was written.
+    pub(super) fn keep(&mut self, store: &Store) -> Result<Option<Placed>> {
+        if self.filed == 0 {
+            if self.recent.is_empty() {
+                return Ok(None);
+            }
+            let placed = store.put(&self.recent)?;
+            self.recent.clear();
+            return Ok(Some(placed));
+        }
+        let what = || store.root().join("../scratch");
+        self.flush().or_io("write a log in", what())?;
+        let (half, ring) = (self.cap / 2, self.cap - self.cap / 2);
+        let part = |from, to| Part { file: &self.file, from, to };
+        let placed = if self.filed <= self.cap {
+            store.put_from(&mut part(0, self.filed))?
+        } else {
+            let cut = format!("\n[… {} cut here …]\n", text::size(self.filed - self.cap));
+            let oldest = half + (self.filed - half) % ring;
+            let tail = part(oldest, self.cap).chain(part(half, oldest));
+            store.put_from(&mut part(0, half).chain(cut.as_bytes()).chain(tail))?
+        };
+        self.file.set_len(0).or_io("empty a log in", what())?;
+        self.filed = 0;
+        Ok(Some(placed))
+    }
+}
 
 /// A part of a file, read without moving the file's own position.
 struct Part<'a> {
@@ -30,30 +170,47 @@ impl Read for Part<'_> {
     }
 }
 
-/// Puts the log into the store and empties it for the next step; `None` if nothing was written.
-pub(super) fn keep(
-    workspace: &Workspace,
-    store: &Store,
-    cap: u64,
-    buffer: &mut Vec<u8>,
-) -> Result<Option<Placed>> {
-    let Workspace { log, path, .. } = workspace;
-    let size = rustix::fs::fstat(log).or_io("read the log in", path)?.st_size as u64;
-    if size == 0 {
-        return Ok(None);
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::proof::Rows;
+
+    fn kept(cap: u64, bytes: &[u8]) -> Vec<u8> {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), Arc::new(Rows::default())).unwrap();
+        let root = File::open(dir.path()).unwrap();
+        let mut log = LogPipe::make(root.as_fd(), cap).unwrap();
+        let mut write = File::from(log.write_end().try_clone_to_owned().unwrap());
+        for round in 0..2 {
+            for piece in bytes.chunks(10_000) {
+                write.write_all(piece).unwrap();
+                if round == 0 { log.drain_for_followers() } else { log.drain() }.unwrap();
+            }
+            assert!(log.file.metadata().unwrap().len() <= cap);
+            let placed = log.keep(&store).unwrap();
+            let read = placed.map(|placed| std::fs::read(store.path(&placed.hash)).unwrap());
+            if round == 1 {
+                return read.unwrap_or_default();
+            }
+        }
+        unreachable!()
     }
-    let part = |from, to| Part { file: log, from, to };
-    let placed = if size <= SMALL.min(cap) {
-        buffer.clear();
-        part(0, size).read_to_end(buffer).or_io("read the log in", path)?;
-        store.put(buffer)?
-    } else if size <= cap {
-        store.put_from(&mut part(0, size))?
-    } else {
-        let cut = format!("\n[… {} cut here …]\n", text::size(size - cap));
-        let (head, tail) = (part(0, cap / 2), part(size - (cap - cap / 2), size));
-        store.put_from(&mut head.chain(cut.as_bytes()).chain(tail))?
-    };
-    log.set_len(0).or_io("empty the log in", path)?;
-    Ok(Some(placed))
+
+    #[test]
+    fn a_log_is_kept_whole_up_to_the_cap_and_both_ends_of_a_longer_one() {
+        let bytes: Vec<u8> = (0..300_000u32).map(|n| (n >> 4) as u8).collect();
+        assert_eq!(kept(1000, b""), b"");
+        assert_eq!(kept(1 << 20, &bytes), bytes);
+        assert_eq!(kept(300_000, &bytes), bytes);
+        let cap = 100_001;
+        let log = kept(cap as u64, &bytes);
+        let (head, tail) = (cap / 2, cap - cap / 2);
+        assert_eq!(log[..head], bytes[..head]);
+        assert_eq!(log[log.len() - tail..], bytes[bytes.len() - tail..]);
+        let middle = String::from_utf8_lossy(&log[head..log.len() - tail]);
+        assert_eq!(middle, format!("\n[… {} cut here …]\n", text::size(199_999)));
+    }
 }

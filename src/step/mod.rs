@@ -35,7 +35,7 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 
 use crate::attempt::{AttemptRecord, NamedObject, Outcome, Output, Usage, var};
-use crate::error::Result;
+use crate::error::{OrIo, Result};
 use crate::ids::StepId;
 use crate::jobserver::Share;
 use crate::object::ObjectHash;
@@ -214,13 +214,14 @@ impl Execution<'_> {
         let start = Instant::now();
         let script = &self.attempt.script;
         let Scratch { launcher, workspace, .. } = &mut *self.scratch;
+        workspace.log.begin().or_io("read the log in", &workspace.path)?;
         let exec = exec(self.attempt, staged, workspace, self.share)?;
         let leader = match launcher.launch(&exec)? {
             Err(sentence) => return Ok(Outcome::NotStarted(sentence)),
             Ok(leader) => leader,
         };
-        let (supervisor, path) = (self.supervisor, &workspace.path);
-        let end = process::supervise(supervisor, leader, start, script.timeout, path)?;
+        let Workspace { log, path, .. } = workspace;
+        let end = process::supervise(self.supervisor, leader, start, script.timeout, path, log)?;
         self.report.record.usage = end.usage;
         let outcome = outcome(&end, script);
         self.report.warnings.extend(end.leftovers.warning);
@@ -233,8 +234,7 @@ impl Execution<'_> {
 
     /// Log and outputs; then everything is tidy for the next step.
     fn take_what_it_left(&mut self) -> Result<()> {
-        let Scratch { workspace, buffer, .. } = &mut *self.scratch;
-        let log = log::keep(workspace, self.store, log::CAP, buffer)?;
+        let log = self.scratch.workspace.log.keep(self.store)?;
         self.report.record.log = log.as_ref().map(|log| log.hash);
         self.report.log_size = log.as_ref().map_or(0, |log| log.size);
         self.placed.extend(log);
@@ -319,7 +319,7 @@ fn exec<'a>(
         (var::ATTEMPT, text(attempt.number.to_string())),
     ];
     let share = share.filter(|_| script.wants_jobserver);
-    Ok(Exec { script, file, log: &workspace.log, share, vars })
+    Ok(Exec { script, file, log: workspace.log.write_end(), share, vars })
 }
 
 fn outcome(end: &Ended, script: &Script) -> Outcome {

@@ -2,14 +2,14 @@
 //!
 //! # Waiting
 //!
-//! The worker blocks in `waitid(P_PID, WEXITED | WNOWAIT)`: it learns that the leader has ended, but the
-//! leader stays a zombie. While the zombie exists its pid cannot be reused, so signalling its group is safe.
+//! The worker polls two descriptors: the pipe of the log, which it drains, and the leader's pidfd, which becomes
+//! readable when the leader has ended. The leader stays a zombie. While the zombie exists its pid cannot be reused, so signalling its group is safe.
 //! Only when nothing of the step is left, or can be
-//! got rid of, is it reaped, with `wait4`, which tells what it cost. Stopped processes are no ended ones:
-//! WSTOPPED is not asked for, and the supervisor sends CONT after TERM.
+//! got rid of, is it reaped, with `wait4`, which tells what it cost. A stopped process has not ended; the
+//! supervisor sends CONT after TERM.
 //!
-//! We wait for the process, never for the end of its output: that goes to a file, which a background
-//! `sleep 1000` may keep open as long as it likes.
+//! We wait for the process, never for the end of its output: a background `sleep 1000` may keep the pipe open as
+//! long as it likes.
 //!
 //! # What a script leaves behind
 //!
@@ -44,13 +44,21 @@ use std::path::Path;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
-use rustix::process::{WaitId, WaitIdOptions};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
+use rustix::process::{PidfdFlags, WaitId, WaitIdOptions};
 
+use super::log::LogPipe;
 use super::proc::pid;
 use super::supervisor::{Cause, Leftovers, Supervisor};
 use crate::attempt::Usage;
 use crate::error::{Error, OrIo, Result};
 use crate::sys;
+
+const LOG: &str = "keep the log of a script in";
+
+/// How often a script is looked at where the kernel has no pidfd.
+const WITHOUT_PIDFD: Timespec = Timespec { tv_sec: 0, tv_nsec: 5_000_000 };
 
 /// How a script ended.
 pub(super) struct Ended {
@@ -71,12 +79,17 @@ pub(super) fn supervise(
     start: Instant,
     timeout: Option<Duration>,
     scratch: &Path,
+    log: &mut LogPipe,
 ) -> Result<Ended> {
     supervisor.started(leader, timeout);
-    let waited = wait_for_end(leader, scratch);
+    let waited = wait_for_end(leader, scratch, log);
     let wall = start.elapsed();
     let ending = supervisor.ended(leader);
-    let leftovers = waited.map(|()| supervisor.end_leftovers(leader, scratch, ending));
+    let leftovers = waited.and_then(|()| {
+        // What is left may have to write before it can end.
+        let leftovers = supervisor.end_leftovers(leader, scratch, ending, &mut || log.drain());
+        leftovers.and_then(|leftovers| log.drain().map(|()| leftovers)).or_io(LOG, scratch)
+    });
     let reaped = sys::reap(leader).or_io("wait for a script in", scratch);
     supervisor.reaped(leader);
     let (leftovers, reaped) = (leftovers?, reaped?);
@@ -86,17 +99,51 @@ pub(super) fn supervise(
     Ok(Ended { status: reaped.status, cause, usage, leftovers })
 }
 
-/// Waits until a leader has ended, and leaves it unreaped.
-fn wait_for_end(leader: i32, scratch: &Path) -> Result<()> {
+/// Waits until a leader has ended, and leaves it unreaped. Drains the log meanwhile.
+fn wait_for_end(leader: i32, scratch: &Path, log: &mut LogPipe) -> Result<()> {
     let not_ours = || Error::Internal(format!("process {leader} is not ours to wait for"));
     let leader = pid(leader).ok_or_else(not_ours)?;
+    let pidfd = match rustix::process::pidfd_open(leader, PidfdFlags::empty()) {
+        Ok(pidfd) => Some(pidfd),
+        Err(Errno::SRCH) => return Err(not_ours()),
+        // Linux before 5.3, or a sandbox: then it is asked for again and again.
+        Err(Errno::NOSYS | Errno::PERM | Errno::INVAL) => None,
+        Err(err) => return Err(err).or_io("wait for a script in", scratch),
+    };
+    let on_error = |err: Errno| Err(err).or_io("wait for a script in", scratch);
     loop {
-        let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
-        match rustix::process::waitid(WaitId::Pid(leader), options) {
-            Ok(_) => return Ok(()),
-            Err(rustix::io::Errno::INTR) => {}
-            Err(rustix::io::Errno::CHILD) => return Err(not_ours()),
-            Err(err) => return Err(err).or_io("wait for a script in", scratch),
+        let (has_ended, has_log) = match &pidfd {
+            Some(pidfd) => {
+                let mut polled = [
+                    PollFd::new(pidfd, PollFlags::IN),
+                    PollFd::from_borrowed_fd(log.read_end(), PollFlags::IN),
+                ];
+                match rustix::event::poll(&mut polled, None) {
+                    Ok(_) => {}
+                    Err(Errno::INTR) => continue,
+                    Err(err) => return on_error(err),
+                }
+                (!polled[0].revents().is_empty(), !polled[1].revents().is_empty())
+            }
+            None => {
+                let mut polled = [PollFd::from_borrowed_fd(log.read_end(), PollFlags::IN)];
+                match rustix::event::poll(&mut polled, Some(&WITHOUT_PIDFD)) {
+                    Ok(_) | Err(Errno::INTR) => {}
+                    Err(err) => return on_error(err),
+                }
+                let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+                match rustix::process::waitid(WaitId::Pid(leader), options) {
+                    Ok(ended) => (ended.is_some(), !polled[0].revents().is_empty()),
+                    Err(Errno::CHILD) => return Err(not_ours()),
+                    Err(err) => return on_error(err),
+                }
+            }
+        };
+        if has_ended {
+            return Ok(());
+        }
+        if has_log {
+            log.drain_for_followers().or_io(LOG, scratch)?;
         }
     }
 }

@@ -3,16 +3,16 @@
 //! slower after a few thousand. So the input is overwritten in place, the log truncated, the outputs
 //! renamed away; and what can't be vouched for any more is left behind for a new set.
 
-use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, FileType, Mode};
 use rustix::io::Errno;
 
 use super::folder::{Folder, make_folder, make_folders};
 use super::launcher::{Launcher, Spawn};
+use super::log::{self, LogPipe};
 use super::script::ScriptFiles;
 use super::tree;
 use crate::error::{OrIo, Result};
@@ -52,7 +52,7 @@ pub(super) struct Workspace {
     pub(super) output: Folder,
     pub(super) tmp: Folder,
     /// stdout and stderr of every step; append-only, so that what two processes write stays in order.
-    pub(super) log: File,
+    pub(super) log: LogPipe,
     /// The file that small inputs are written to.
     pub(super) small: Option<SmallFile>,
     pub(super) scripts: ScriptFiles,
@@ -136,10 +136,8 @@ impl Workspace {
         let (input, output, tmp) = (folder(IN)?, folder("out")?, folder(TMP)?);
         tree::mark_untouched(&tmp.fd).or_io("make", &tmp.path)?;
         let scripts = ScriptFiles::new(folder("scripts")?);
-        let flags = OFlags::RDWR | OFlags::APPEND | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-        let log = rustix::fs::openat(&root, "log", flags, Mode::RUSR | Mode::WUSR)
-            .or_io("make", path.join("log"))?;
-        let (log, prepared) = (File::from(log), Vec::new());
+        let log = LogPipe::make(root.as_fd(), log::CAP).or_io("make", path.join("log"))?;
+        let prepared = Vec::new();
         Ok(Workspace { path, root, input, output, tmp, log, small: None, scripts, prepared })
     }
 

@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::Write;
+use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -75,7 +76,7 @@ pub(super) struct Exec<'a> {
     /// The script's file.
     pub(super) file: PathBuf,
     /// stdout and stderr.
-    pub(super) log: &'a File,
+    pub(super) log: BorrowedFd<'a>,
     pub(super) share: Option<&'a Share>,
     /// What differs from step to step. `None`: the script must not see such a variable.
     pub(super) vars: [(&'static str, Option<OsString>); 9],

@@ -7,6 +7,7 @@
 //! the number of a group that is signalled here can't have passed to another one.
 
 use std::collections::HashMap;
+use std::io;
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -174,20 +175,22 @@ impl Supervisor {
     }
 
     /// Ends what the script of `leader`, which has ended but is not reaped, has left behind. `scratch` is
-    /// the folder that its OUTPUT_DIR and TMPDIR are in; `ending` tells whether it was told to end.
+    /// the folder that its OUTPUT_DIR and TMPDIR are in; `ending` tells whether it was told to end. `drain`
+    /// is called meanwhile, so that nothing waits for a full pipe.
     pub(super) fn end_leftovers(
         &self,
         leader: i32,
         scratch: &Path,
         ending: Option<Ending>,
-    ) -> Leftovers {
+        drain: &mut dyn FnMut() -> io::Result<()>,
+    ) -> io::Result<Leftovers> {
         let mut leftovers = Leftovers::default();
         if self.shared.orphans.children.is_none() {
             signal_group(leader, Signal::KILL);
-            return leftovers;
+            return Ok(leftovers);
         }
         if self.shared.orphans.list().is_empty() {
-            return leftovers;
+            return Ok(leftovers);
         }
         let began = Instant::now();
         let mut term_at = ending.map(|ending| ending.since);
@@ -209,7 +212,7 @@ impl Supervisor {
                 // again, so it can be left to itself.
                 let stuck = list_names(orphans.into_iter().map(|orphan| orphan.name));
                 let warning = format!("could not end what the script had left running: {stuck}");
-                return Leftovers { were_ended: true, warning: Some(warning) };
+                return Ok(Leftovers { were_ended: true, warning: Some(warning) });
             }
             let is_busy = orphans.iter().any(|orphan| orphan.is_busy);
             let settle = if is_busy { SETTLE_BUSY } else { SETTLE };
@@ -225,6 +228,7 @@ impl Supervisor {
                 told.extend(orphans.into_iter().map(|orphan| (orphan.pid, orphan.name)));
             }
             drop(guard);
+            drain()?;
             std::thread::sleep(pause);
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
@@ -233,7 +237,7 @@ impl Supervisor {
             let names = list_names(told.into_values());
             leftovers.warning = Some(format!("ended what the script had left running: {names}"));
         }
-        leftovers
+        Ok(leftovers)
     }
 
     /// What is left of one step and alive, and whether that is all. Reaps every orphan that has ended,

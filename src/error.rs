@@ -39,7 +39,7 @@ pub enum Error {
 /// Result of everything in this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Exit codes, as the README lists them.
+/// Exit codes, as `fixtures/schemas/README.md` lists them.
 pub mod exit {
     /// All well.
     pub const OK: u8 = 0;

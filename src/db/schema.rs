@@ -1,5 +1,5 @@
-//! The tables, as an interface: people query them, so the README describes them. Unaware of what
-//! anyone does with them.
+//! The tables, as an interface: people query them, so `fixtures/schemas/README.md` describes them. Unaware
+//! of what anyone does with them.
 //!
 //! `task`, `step`, `step_link` and the three `idx_…` named in their comments are the owner's; the rest
 //! stands beside them. Names of files are TEXT when they are UTF-8 and BLOB otherwise, which keeps

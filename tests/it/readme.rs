@@ -1,13 +1,18 @@
-//! The README is true.
+//! The README is true, and so is the reference beside the schemas. Every command in them is run as a
+//! reader would type it, in a folder whose path has blanks.
 
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use task_pipeline::manifest::Manifest;
+use argh::ArgsInfo as _;
+use task_pipeline::commands::Invocation;
+use task_pipeline::manifest::{KEYS, Manifest};
 
-use crate::harness::schema;
+use crate::harness::{Project, schema};
 
 const README: &str = include_str!("../../README.md");
+const REFERENCE: &str = include_str!("../../fixtures/schemas/README.md");
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 /// A fenced block: its language, its text, and the line before its fence.
@@ -17,35 +22,64 @@ struct Block {
     before: String,
 }
 
-fn blocks() -> Vec<Block> {
+impl Block {
+    /// Whether the comment above it says so: `<!-- in the checkout; not run: why -->`.
+    fn is_marked(&self, mark: &str) -> bool {
+        self.before.starts_with("<!--") && self.before.contains(mark)
+    }
+}
+
+fn blocks(document: &str) -> Vec<Block> {
     let mut blocks = Vec::new();
     let mut open: Option<Block> = None;
     let mut before = "";
-    for line in README.lines() {
-        match (&mut open, line.strip_prefix("```")) {
+    for line in document.lines() {
+        match (&mut open, line.trim_start().strip_prefix("```")) {
             (None, Some(language)) => {
                 open = Some(Block {
                     language: language.to_owned(),
                     text: String::new(),
                     before: before.to_owned(),
                 });
+                before = "";
             }
             (Some(_), Some(_)) => blocks.extend(open.take()),
             (Some(block), None) => block.text += &format!("{line}\n"),
             (None, None) if line.trim().is_empty() => {}
-            (None, None) => before = line,
+            (None, None) => before = line.trim_start(),
         }
     }
     assert!(open.is_none(), "a block is never closed");
     blocks
 }
 
+fn manifests() -> Vec<Block> {
+    blocks(README).into_iter().filter(|block| block.language == "toml").collect()
+}
+
+/// A project whose path has a blank.
+fn project(manifest: &str) -> Project {
+    Project::named("has a blank ").manifest(manifest)
+}
+
+/// PATH with the program under test in front.
+fn path() -> String {
+    let bin = Path::new(env!("CARGO_BIN_EXE_task-pipeline")).parent().unwrap();
+    format!("{}:{}", bin.display(), std::env::var("PATH").unwrap())
+}
+
+/// The programs that a text calls and this machine lacks.
+fn lacks(text: &str) -> Vec<&'static str> {
+    let calls = |tool: &&str| text.split_whitespace().any(|word| word == *tool);
+    let is_there = |tool: &str| Command::new(tool).arg("--version").output().is_ok();
+    ["jq", "sqlite3", "make"].into_iter().filter(calls).filter(|tool| !is_there(tool)).collect()
+}
+
 #[test]
 fn every_manifest_in_it_is_one() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("pipeline.toml");
-    let manifests: Vec<Block> =
-        blocks().into_iter().filter(|block| block.language == "toml").collect();
+    let manifests = manifests();
     assert!(!manifests.is_empty());
     for block in manifests {
         std::fs::write(&path, &block.text).unwrap();
@@ -56,23 +90,52 @@ fn every_manifest_in_it_is_one() {
 
 #[test]
 fn its_first_manifest_runs_as_it_says() {
-    let first = blocks().into_iter().find(|block| block.language == "toml").unwrap();
-    let p = crate::harness::Project::new().manifest(&first.text);
-    p.file("a", "one two three\n").file("b", "one\n");
-    p.run_with(["a", "b"]).ok().says("total 4 steps");
-    assert_eq!(p.call(["cat", "upper/b"]).ok().stdout, "ONE\n");
-    assert_eq!(p.call(["cat", "count"]).ok().stdout, "3\n1\n");
+    let p = project(&manifests()[0].text);
+    p.file("texts/a.txt", "one two three\n").file("texts/b c.txt", "one\n");
+    p.run().ok().says("total 3 steps");
+    assert_eq!(p.call(["cat", "count/b c.txt"]).ok().stdout, "1\n");
+    assert_eq!(p.call(["cat", "total"]).ok().stdout, "4\n");
     p.run().ok().says("nothing to do");
+}
+
+#[test]
+fn its_second_manifest_runs_and_has_every_key() {
+    let text = &manifests()[1].text;
+    for key in KEYS {
+        let is_key = |line: &&str| line.split_whitespace().next() == Some(key.name);
+        assert!(text.lines().any(|line| is_key(&line)), "no `{}`:\n{text}", key.name);
+    }
+    let p = project(text).file("data/a b.csv", "one\ntwo two\n").file("data/c.csv", "");
+    p.file("data/d.csv", "three\n".repeat(1500)).file("tidy.sed", "s/two//\n").run().ok();
+    assert_eq!(p.call(["cat", "total"]).ok().stdout, "1502\n");
+}
+
+/// What it recommends inside of scripts, with names and folders that have blanks.
+#[test]
+fn what_it_shows_of_a_script_works_for_names_with_blanks() {
+    let all = blocks(README);
+    let parts: Vec<&Block> = all.iter().filter(|block| block.is_marked("in a script")).collect();
+    assert!(!parts.is_empty());
+    for part in parts {
+        let script = format!("exec > \"$OUTPUT_DIR/all\"\n{}", part.text);
+        let p = project("")
+            .task(
+                "two",
+                "mkdir \"$OUTPUT_DIR/c d\"; cd \"$OUTPUT_DIR\"; echo 1 > 'a b'; echo 2 > 'c d/e f'",
+            )
+            .task_with("all", "gather = true", &script);
+        p.run().ok();
+        assert_eq!(p.call(["cat", "all"]).ok().stdout, "1\n2\n", "{}", part.text);
+    }
 }
 
 /// Each line that asks `jq` something, in the project of the first manifest.
 #[test]
-fn its_lines_with_jq_get_answers_and_every_json_answer_has_one() {
-    let blocks = blocks();
-    let first = blocks.iter().find(|block| block.language == "toml").unwrap();
-    let p = crate::harness::Project::new().manifest(&first.text);
-    p.file("a", "one two three\n").file("b", "one\n").run_with(["a", "b"]).ok();
+fn lines_with_jq_get_answers_and_every_json_answer_has_one() {
+    let p = project(&manifests()[0].text);
+    p.file("texts/a.txt", "one two three\n").file("texts/b.txt", "one\n").run().ok();
     let is_asked = |line: &&str| line.starts_with("task-pipeline ") && line.contains(" | jq ");
+    let blocks: Vec<Block> = [README, REFERENCE].into_iter().flat_map(blocks).collect();
     let lines: Vec<&str> = blocks
         .iter()
         .filter(|block| block.language == "sh")
@@ -83,19 +146,17 @@ fn its_lines_with_jq_get_answers_and_every_json_answer_has_one() {
         let line = lines.iter().find(|line| line.starts_with(&format!("task-pipeline {command} ")));
         assert!(line.is_some_and(|line| line.contains("-json")), "no line for `{command} --json`");
     }
-    if Command::new("jq").arg("--version").output().is_err() {
+    if !lacks("jq").is_empty() {
         return eprintln!("jq is not installed, so its lines were not tried");
     }
-    let bin = Path::new(env!("CARGO_BIN_EXE_task-pipeline")).parent().unwrap();
-    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
     for line in lines {
         // Something has to run, or there are no events.
-        p.remove("a").file("a", format!("{line}\n")).call(["status"]).ok();
+        p.file("texts/a.txt", format!("{line}\n")).call(["status"]).ok();
         let script = format!("set -o pipefail; {line}");
         let ran = Command::new("bash")
             .args(["-c", &script])
             .current_dir(p.root())
-            .env("PATH", &path)
+            .env("PATH", path())
             .output()
             .unwrap();
         let (out, err) =
@@ -142,45 +203,101 @@ fn dots_stand_for_anything() {
     assert!(!fits("a", "ab") && !fits("a…c", "ab") && !fits("a…b…c", "acb"));
 }
 
-/// Runs the blocks below a `<!-- test -->` in a copy of the repository, one after the other, and
-/// compares each with the `text` block that follows it, if one does.
-#[test]
-fn its_commands_do_what_it_says() {
-    let dir = tempfile::tempdir().unwrap();
-    let copy = dir.path().join("task-pipeline");
+/// A copy of the checkout in a folder whose name has a blank, with the documents as they are now.
+fn checkout(dir: &Path) -> PathBuf {
+    let copy = dir.join("a checkout");
     let script = "git clone -q --no-hardlinks \"$0\" \"$1\" 2>/dev/null || { mkdir \"$1\" && cp -r \"$0\"/[!t]* \"$1\"; }; cp \"$0/README.md\" \"$1\"; cp -r \"$0/fixtures\" \"$1\"";
     let made = Command::new("sh").args(["-c", script, ROOT]).arg(&copy).status().unwrap();
     assert!(made.success());
-    let bin = Path::new(env!("CARGO_BIN_EXE_task-pipeline")).parent().unwrap();
-    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
-    let blocks = blocks();
+    copy
+}
+
+/// Runs the commands of a document in one session, from a folder on, and compares what each block prints with
+/// the `text` block that follows it, if one does. Gives the folder in which the session ends.
+fn type_in(document: &str, checkout: &Path, start: &Path) -> PathBuf {
+    let end = tempfile::NamedTempFile::new().unwrap();
+    let mut here = start.to_owned();
+    let blocks = blocks(document);
     for (n, block) in blocks.iter().enumerate() {
-        if block.before.trim() != "<!-- test -->" {
+        if block.language != "sh" || block.is_marked("not run: ") || block.is_marked("in a script")
+        {
             continue;
         }
-        assert_eq!(block.language, "sh", "only commands can be tested:\n{}", block.text);
-        let script = format!("exec 2>&1\nset -e\n{}", block.text);
+        if let missing @ [_, ..] = lacks(&block.text).as_slice() {
+            eprintln!("not tried, for want of {}:\n{}", missing.join(", "), block.text);
+            continue;
+        }
+        if block.is_marked("in the checkout") {
+            here = checkout.to_owned();
+        }
+        let script = format!("exec 2>&1\nset -e\n{}\npwd > \"$END\"", block.text);
         let run = Command::new("sh")
             .args(["-c", &script])
-            .current_dir(&copy)
-            .env("PATH", &path)
+            .current_dir(&here)
+            .env("PATH", path())
+            .env("END", end.path())
             .output()
             .unwrap();
         let output = String::from_utf8_lossy(&run.stdout);
         assert!(run.status.success(), "{}\n{output}", block.text);
-        if let Some(expected) = blocks.get(n + 1).filter(|next| next.language == "text") {
+        if let Some(expected) = blocks.get(n + 1)
+            && expected.language == "text"
+            && expected.before.is_empty()
+        {
+            let text = &expected.text;
+            assert!(fits(text, &output), "{}\nexpected:\n{text}\ngot:\n{output}", block.text);
+        }
+        here = PathBuf::from(std::fs::read_to_string(end.path()).unwrap().trim_end_matches('\n'));
+    }
+    here
+}
+
+#[test]
+fn commands_do_what_is_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let checkout = checkout(dir.path());
+    type_in(README, &checkout, &checkout);
+    let p = project(&manifests()[0].text).file("texts/a.txt", "one two\n");
+    p.run().ok();
+    type_in(REFERENCE, &checkout, &p.root());
+}
+
+#[test]
+fn it_lists_the_commands_that_there_are() {
+    let listed: BTreeSet<String> = README
+        .lines()
+        .filter_map(|line| line.strip_prefix("task-pipeline "))
+        .filter_map(|line| line.split_whitespace().next())
+        .map(|word| word.trim_matches(['[', ']']).to_owned())
+        .collect();
+    for command in Invocation::get_args_info().commands {
+        assert!(listed.contains(command.name), "`{}` is not in the README", command.name);
+    }
+}
+
+/// Files of this repository; what lies elsewhere is not asked for.
+#[test]
+fn links_lead_somewhere() {
+    for (document, folder) in [(README, ""), (REFERENCE, "fixtures/schemas")] {
+        for link in document.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
+            if file.starts_with("https://") {
+                continue;
+            }
+            let path = Path::new(ROOT).join(folder).join(file);
+            assert!(path.is_file(), "{link} leads nowhere");
+            let heading = format!("\n## {}\n", anchor.replace('-', " "));
+            let text = std::fs::read_to_string(&path).unwrap().to_lowercase();
             assert!(
-                fits(&expected.text, &output),
-                "{}\nexpected:\n{}\ngot:\n{output}",
-                block.text,
-                expected.text
+                anchor.is_empty() || text.contains(&heading),
+                "{link}: there is no such heading"
             );
         }
     }
 }
 
 #[test]
-fn its_exit_codes_are_those_of_the_program() {
+fn exit_codes_are_those_of_the_program() {
     use task_pipeline::error::exit;
     let codes = [
         exit::OK,
@@ -193,7 +310,7 @@ fn its_exit_codes_are_those_of_the_program() {
         exit::IO,
         exit::LOCKED,
     ];
-    let listed: Vec<u8> = README
+    let listed: Vec<u8> = REFERENCE
         .lines()
         .filter_map(|line| line.strip_prefix("| ")?.split(' ').next()?.parse().ok())
         .collect();
@@ -201,13 +318,13 @@ fn its_exit_codes_are_those_of_the_program() {
 }
 
 #[test]
-fn its_tables_are_those_of_the_database() {
+fn tables_are_those_of_the_database() {
     let p = crate::harness::Project::new().task("a", "true");
     p.run().ok();
-    for column in p.sql("SELECT m.name || '.' || c.name FROM sqlite_schema m, pragma_table_info(m.name) c WHERE m.type = 'table' AND m.name NOT IN ('argument', 'meta')") {
+    for column in p.sql("SELECT m.name || '.' || c.name FROM sqlite_schema m, pragma_table_info(m.name) c WHERE m.type = 'table'") {
         let (table, column) = column.split_once('.').unwrap();
-        let row = README.lines().find(|line| line.starts_with(&format!("| `{table}` |")));
-        let row = row.unwrap_or_else(|| panic!("table {table} is not in the README"));
-        assert!(row.contains(&format!("`{column}`")), "{table}.{column} is not in the README");
+        let row = REFERENCE.lines().find(|line| line.starts_with(&format!("| `{table}` |")));
+        let row = row.unwrap_or_else(|| panic!("table {table} is not in the reference"));
+        assert!(row.contains(&format!("`{column}`")), "{table}.{column} is not in the reference");
     }
 }

@@ -70,8 +70,10 @@ fn damage(p: &Project) {
 
 fn schemas() -> Vec<(String, Value)> {
     let files = std::fs::read_dir(schema::folder()).unwrap().map(|entry| entry.unwrap().path());
-    let names: Vec<String> =
-        files.map(|file| file.file_stem().unwrap().to_string_lossy().into_owned()).collect();
+    let names: Vec<String> = files
+        .filter(|file| file.extension().is_some_and(|extension| extension == "json"))
+        .map(|file| file.file_stem().unwrap().to_string_lossy().into_owned())
+        .collect();
     assert!(!names.is_empty());
     names.into_iter().map(|name| (name.clone(), schema::read(&name))).collect()
 }

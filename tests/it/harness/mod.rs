@@ -43,7 +43,12 @@ struct Task {
 
 impl Project {
     pub(crate) fn new() -> Project {
-        let dir = tempfile::Builder::new().prefix("task-pipeline-").tempdir().unwrap();
+        Project::named("task-pipeline-")
+    }
+
+    /// A project in a folder whose name begins with this.
+    pub(crate) fn named(prefix: &str) -> Project {
+        let dir = tempfile::Builder::new().prefix(prefix).tempdir().unwrap();
         fs::create_dir(dir.path().join("bin")).unwrap();
         let project = Project(Rc::new(Inner { dir: RefCell::new(dir), tasks: RefCell::default() }));
         if std::env::var_os("TASK_PIPELINE_KEEP").is_some() { project.eject() } else { project }

@@ -10,13 +10,14 @@ const UNITS: [(&str, u128); 4] =
 const LONGEST: u128 = 100 * 365 * 24 * 3_600_000_000_000;
 
 /// What to write instead.
-pub const HELP: &str = "write a number and its unit, such as \"500ms\", \"30s\" or \"1h30m\"";
+pub(crate) const HELP: &str =
+    "write a number and its unit, such as \"500ms\", \"30s\" or \"1h30m\"";
 
 /// Reads a duration.
 ///
 /// # Errors
 /// What is wrong, to follow "the duration": "has no unit".
-pub fn parse(text: &str) -> Result<Duration, &'static str> {
+pub(crate) fn parse(text: &str) -> Result<Duration, &'static str> {
     let mut nanos: u128 = 0;
     let mut units = UNITS.iter();
     let mut rest = text;

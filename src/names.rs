@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
 /// The file name of an input without a name.
-pub const NAMELESS: &[u8] = b"input";
+pub(crate) const NAMELESS: &[u8] = b"input";
 
 /// Longest component of a path on Linux file systems, in bytes.
 const LONGEST: usize = 255;
@@ -16,7 +16,7 @@ const LONGEST: usize = 255;
 /// The first of each name keeps it; the n-th becomes `name~n`. If that one is taken, by a real `name~2`
 /// or by a folder (`a` beside `a/b`), the next free number is used. Depends on the list alone, so the
 /// same list always gives the same paths.
-pub fn distinct<'a>(names: impl IntoIterator<Item = &'a [u8]>) -> Vec<Vec<u8>> {
+pub(crate) fn distinct<'a>(names: impl IntoIterator<Item = &'a [u8]>) -> Vec<Vec<u8>> {
     let names: Vec<Cow<'_, [u8]>> = names.into_iter().map(below).collect();
     let folders: HashSet<&[u8]> = names.iter().flat_map(|name| folders(name)).collect();
     let mut taken: HashSet<Cow<'_, [u8]>> = HashSet::with_capacity(names.len());
@@ -47,7 +47,7 @@ pub fn distinct<'a>(names: impl IntoIterator<Item = &'a [u8]>) -> Vec<Vec<u8>> {
 
 /// A name as a path that can't leave its folder: without empty components and `.`, with `__` for `..`,
 /// long components cut; [`NAMELESS`] if nothing is left. Names of outputs come back as they are.
-pub fn below(name: &[u8]) -> Cow<'_, [u8]> {
+pub(crate) fn below(name: &[u8]) -> Cow<'_, [u8]> {
     let is_fine =
         |part: &[u8]| !part.is_empty() && part != b"." && part != b".." && part.len() <= LONGEST;
     if name.split(|byte| *byte == b'/').all(is_fine) {
@@ -69,7 +69,7 @@ pub fn below(name: &[u8]) -> Cow<'_, [u8]> {
 }
 
 /// The folder part of a path (empty if it has none), and its last component.
-pub fn split(path: &[u8]) -> (&[u8], &[u8]) {
+pub(crate) fn split(path: &[u8]) -> (&[u8], &[u8]) {
     match path.iter().rposition(|byte| *byte == b'/') {
         Some(slash) => (&path[..slash], &path[slash + 1..]),
         None => (b"", path),

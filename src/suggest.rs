@@ -2,7 +2,7 @@
 
 /// The known word of which `word` is most likely a misspelling. It may have about one slip in three
 /// letters; case doesn't count, and two swapped letters are one slip.
-pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word: Vec<char> = word.chars().flat_map(char::to_lowercase).take(LONGEST + 1).collect();
     if word.is_empty() || word.len() > LONGEST {
         return None;

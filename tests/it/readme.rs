@@ -328,3 +328,17 @@ fn tables_are_those_of_the_database() {
         assert!(row.contains(&format!("`{column}`")), "{table}.{column} is not in the reference");
     }
 }
+
+#[test]
+fn no_code_span_is_broken() {
+    for document in [README, REFERENCE] {
+        let mut is_code = false;
+        for line in document.lines() {
+            if line.trim_start().starts_with("```") {
+                is_code = !is_code;
+            } else if !is_code {
+                assert!(line.matches('`').count() % 2 == 0, "a span ends on another line: {line}");
+            }
+        }
+    }
+}

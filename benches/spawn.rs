@@ -81,6 +81,7 @@ impl Ours {
                 dir: folder.into(),
                 env: Vec::new(),
                 timeout: None,
+                copies_input: false,
                 wants_jobserver: false,
             }),
             input,

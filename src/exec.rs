@@ -40,6 +40,12 @@ pub trait Site: Send + Sync {
     /// # Errors
     /// If the place can't be used at all.
     fn grow(&self) -> Result<flume::Receiver<Box<dyn Executor>>>;
+
+    /// This process is about to be stopped by Ctrl-Z: scripts that a user would take for stopped are, too.
+    fn suspend(&self) {}
+
+    /// This process goes on.
+    fn resume(&self) {}
 }
 
 /// What a site is given of a run.
@@ -79,6 +85,14 @@ impl Site for Local {
             let _ = send.send(Box::new(executor) as Box<dyn Executor>);
         }
         Ok(receive)
+    }
+
+    fn suspend(&self) {
+        self.supervisor.suspend();
+    }
+
+    fn resume(&self) {
+        self.supervisor.resume();
     }
 }
 

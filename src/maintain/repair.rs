@@ -391,6 +391,7 @@ impl Rebuilder<'_> {
             dir: as_path(&producer.dir).into(),
             env,
             timeout: None,
+            copies_input: false,
             wants_jobserver: false,
         };
         Ok(Attempt {

@@ -49,6 +49,8 @@ pub struct Task {
     pub cache: bool,
     /// One step over all inputs together.
     pub gather: bool,
+    /// `input = "copy"`: its inputs are private copies whatever their size.
+    pub copies_input: bool,
     /// A make, cargo or ninja in the script shares the run's `-j`.
     pub jobserver: bool,
 }
@@ -76,6 +78,7 @@ impl Task {
             shell: vec!["sh".to_owned(), "-e".to_owned()],
             cache: true,
             gather: false,
+            copies_input: false,
             jobserver: false,
         }
     }
@@ -188,6 +191,12 @@ pub const KEYS: &[Key] = &[
         },
     },
     Key {
+        name: "input",
+        about: "\"copy\": its inputs are private copies, whatever their size; default \"auto\": large ones may be links.",
+        aliases: &["stage", "stage_in"],
+        read: input,
+    },
+    Key {
         name: "jobserver",
         about: "true: make, cargo and ninja in the script share the run's -j.",
         aliases: &["make"],
@@ -293,6 +302,16 @@ fn script(found: &mut Findings<'_>, draft: &mut Draft, setting: Setting<'_, '_>)
     if script.trim().is_empty() {
         let help = "write what the task does; `:` does nothing";
         found.add(&setting.span(), "the script is empty", help);
+    }
+}
+
+fn input(found: &mut Findings<'_>, draft: &mut Draft, setting: Setting<'_, '_>) {
+    let Some(word) = setting.string(found) else { return };
+    draft.task.copies_input = word == "copy";
+    if !matches!(word, "copy" | "auto") {
+        let help = "write input = \"copy\" for private copies of any size, or leave it out; files to read are \
+                    named by `inputs`";
+        found.add(&setting.span(), format!("`input` can't be {}", quoted(word)), help);
     }
 }
 

@@ -14,9 +14,12 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use rustix::process::Signal;
+
 use crate::attempt::Verdict;
 use crate::db::{self, Completion, Durability, Effects, Flow};
 use crate::error::{Error, Result};
+use crate::exec::Site;
 use crate::ids::TaskIndex;
 use crate::progress::{Event, Failure, Progress, StepEnded, StepName, StepStarted, Summary};
 use crate::stop::Stop;
@@ -36,6 +39,7 @@ pub(super) struct Dispatcher<'a> {
     pub(super) messages: flume::Receiver<Message>,
     pub(super) progress: &'a mut dyn Progress,
     pub(super) backlog: Backlog,
+    pub(super) site: &'a dyn Site,
     pub(super) outcome: RunOutcome,
 }
 
@@ -196,6 +200,7 @@ impl Dispatcher<'_> {
                 }
                 self.fail(error);
             }
+            Message::Suspend => self.suspend(),
             Message::Signal(signal) => {
                 self.outcome.presses += 1;
                 self.progress.tell(&Event::Interrupted { signal, presses: self.outcome.presses });
@@ -203,6 +208,16 @@ impl Dispatcher<'_> {
                 self.stop(if self.outcome.presses == 1 { Stop::Term } else { Stop::Kill });
             }
         }
+    }
+
+    /// Stops the scripts, then this whole process, until somebody lets it go on.
+    fn suspend(&mut self) {
+        self.site.suspend();
+        let stopped = rustix::process::kill_process(rustix::process::getpid(), Signal::STOP);
+        if let Err(err) = stopped {
+            self.progress.tell(&Event::Warning(&format!("can't stop: {err}")));
+        }
+        self.site.resume();
     }
 
     fn take_effects(&mut self, effects: &Effects) {

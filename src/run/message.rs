@@ -42,6 +42,8 @@ pub(super) enum Message {
     Dropped { job: Job },
     /// We could not do our part; the job, if any, stays pending.
     Broken { job: Option<Job>, error: Error },
-    /// A signal arrived.
+    /// A deadly signal arrived.
     Signal(i32),
+    /// Ctrl-Z.
+    Suspend,
 }

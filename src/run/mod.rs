@@ -44,6 +44,7 @@ use crate::proof::Proof;
 use crate::store::{self, Store};
 use crate::sys;
 use crate::sys::clock::now_ms;
+use crate::sys::limits;
 
 use dispatch::RunOutcome;
 use session::Session;
@@ -54,7 +55,13 @@ pub use lock::RunLock;
 pub(crate) use lock::runner;
 pub use prepare::Prepared;
 pub use reads::reads;
-pub use signals::{die_when_idle, late_signal};
+pub use signals::{die_of, die_when_idle, late_signal};
+
+/// Files that a run has open, whatever it does: the database, and a lock for each shard of the store.
+const FILES: u64 = 512;
+
+/// Files that each script has open, at most: folders, log, pidfd, and what it copies.
+const FILES_EACH: u64 = 40;
 
 /// What the command line asks of a run.
 #[derive(Debug, Clone)]
@@ -183,6 +190,8 @@ fn open(
     if !options.allow_network_fs {
         free_space::refuse_network(dir)?;
     }
+    let needed = FILES + options.jobs.get() as u64 * FILES_EACH;
+    limits::raise_open_files(needed).or_system("raise the limit of open files")?;
     let lock = RunLock::take(dir, options.wait, progress)?;
     store::prepare(dir)?;
     let db = Arc::new(Db::open(dir, options.durability)?);

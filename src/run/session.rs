@@ -1,6 +1,7 @@
 //! Works off a plan: sets up scratch, threads and dispatcher, and takes them down again.
 
 use std::ffi::OsString;
+use std::os::unix::fs::DirBuilderExt;
 use std::sync::{Arc, Mutex};
 
 use threadpool::ThreadPool;
@@ -53,7 +54,9 @@ impl Session<'_> {
         step::end_survivors(&scratch_root)?;
         // No other run ever had this folder: a script that outlived a killed runner may still write to its own.
         let scratch = scratch_root.join(format!("{}-{}", self.run, std::process::id()));
-        std::fs::create_dir_all(&scratch).or_io("make the scratch folder", &scratch)?;
+        // Whatever the umask: scripts are run from it.
+        let made = std::fs::DirBuilder::new().mode(0o700).create(&scratch);
+        made.or_io("make the scratch folder", &scratch)?;
 
         let jobs = self.options.jobs.get();
         let stop = Arc::new(StopSwitch::default());
@@ -100,6 +103,7 @@ impl Session<'_> {
             pool.execute(move || worker::work(&engine, &mut *executor, &take_job));
         }
         let dispatcher = Dispatcher {
+            site: &*site,
             backlog: Backlog::read(db, &engine.flow, self.limits())?,
             engine: Arc::clone(&engine),
             jobs: send_job,
@@ -152,6 +156,7 @@ impl Session<'_> {
                 dir: manifest.dir.clone().into_os_string(),
                 env: task.env.iter().map(|(k, v)| (OsString::from(k), OsString::from(v))).collect(),
                 timeout: task.timeout,
+                copies_input: task.copies_input,
                 wants_jobserver: task.jobserver,
             })
         };

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, LazyLock};
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGALRM, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGUSR2, SIGXCPU};
 use signal_hook::iterator::{Handle, Signals};
 
 use crate::error::{OrIo, Result};
@@ -17,7 +17,7 @@ static IS_IDLE: LazyLock<Arc<AtomicBool>> = LazyLock::new(|| Arc::new(AtomicBool
 /// The last signal that was forwarded, for one that came when a run no longer cared.
 static LAST: AtomicI32 = AtomicI32::new(0);
 
-/// For a process that outlives its runs: between them INT, TERM and HUP end it as they would have
+/// For a process that outlives its runs: between them deadly signals end it as they would have
 /// before the first one. (A handler that has once been set is never quite taken away.)
 ///
 /// # Errors
@@ -38,12 +38,29 @@ pub fn late_signal() -> Option<i32> {
     }
 }
 
-/// INT, TERM and HUP, but none that was ignored when we were started: `nohup` and a shell's `&` mean it.
+/// Signals that end a process which doesn't take them. Not USR1, by which the crate jobserver ends a thread; nor
+/// those that tell of a fault of ours.
+const DEADLY: [i32; 7] = [SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR2, SIGALRM, SIGXCPU];
+
+/// The deadly ones, but none that was ignored when we were started: `nohup` and a shell's `&` mean it.
 fn taken() -> Vec<i32> {
-    let ignored = proc::ignored_signals();
-    let mut taken = vec![SIGINT, SIGTERM, SIGHUP];
-    taken.retain(|&signal| ignored >> (signal - 1) & 1 == 0);
+    let mut taken = DEADLY.to_vec();
+    taken.retain(|&signal| !is_ignored(signal));
     taken
+}
+
+fn is_ignored(signal: i32) -> bool {
+    proc::ignored_signals() >> (signal - 1) & 1 == 1
+}
+
+/// Ends this process by a signal that it took: dying of it, not merely exiting, tells a calling shell or make to
+/// stop too. Returns the exit code to end with where that can't be done: the first process of a container
+/// doesn't die of its own signals.
+pub fn die_of(signal: i32) -> u8 {
+    if std::process::id() != 1 {
+        let _ = signal_hook::low_level::emulate_default_handler(signal);
+    }
+    u8::try_from(128 + signal).unwrap_or(u8::MAX)
 }
 
 /// Forwards signals until dropped.
@@ -53,9 +70,12 @@ pub(super) struct Forwarder {
 }
 
 impl Forwarder {
-    /// Takes INT, TERM and HUP.
+    /// Takes the deadly signals, and TSTP, which a terminal sends for Ctrl-Z.
     pub(super) fn start(messages: flume::Sender<Message>) -> Result<Forwarder> {
-        let taken = taken();
+        let mut taken = taken();
+        if !is_ignored(SIGTSTP) {
+            taken.push(SIGTSTP);
+        }
         let mut signals = Signals::new(&taken).or_system("listen for signals")?;
         crate::sys::unblock(&taken).or_system("listen for signals")?;
         IS_IDLE.store(false, Ordering::Release);
@@ -64,8 +84,13 @@ impl Forwarder {
             .name("signals".to_owned())
             .spawn(move || {
                 for signal in signals.forever() {
-                    LAST.store(signal, Ordering::Release);
-                    if messages.send(Message::Signal(signal)).is_err() {
+                    let message = if signal == SIGTSTP {
+                        Message::Suspend
+                    } else {
+                        LAST.store(signal, Ordering::Release);
+                        Message::Signal(signal)
+                    };
+                    if messages.send(message).is_err() {
                         break;
                     }
                 }

@@ -19,8 +19,8 @@ pub(super) struct Folder {
 }
 
 impl Folder {
-    pub(super) fn make(root: &OwnedFd, name: &str, path: PathBuf) -> Result<Folder, Errno> {
-        let fd = make_folder(root.as_fd(), Path::new(name))?;
+    pub(super) fn make(root: BorrowedFd<'_>, name: &str, path: PathBuf) -> Result<Folder, Errno> {
+        let fd = make_folder(root, Path::new(name))?;
         let stat = rustix::fs::fstat(&fd)?;
         Ok(Folder { path, fd, device: stat.st_dev, inode: stat.st_ino })
     }

@@ -10,6 +10,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use super::script::{Exec, Interpreters, Script};
 use crate::error::{Error, OrIo, Result};
+use crate::sys::limits;
 use crate::text::printable;
 
 /// Held for writing while a program is open for writing, for reading while a script is started: a process
@@ -71,7 +72,13 @@ impl Launcher for Spawn {
         let spawned = command.spawn();
         drop(starting);
         match spawned {
-            Ok(child) => Ok(Ok(i32::try_from(child.id()).unwrap_or(0))),
+            Ok(child) => {
+                let number = i32::try_from(child.id()).unwrap_or(0);
+                if let Some(child) = super::proc::pid(number) {
+                    limits::give_back_open_files(child);
+                }
+                Ok(Ok(number))
+            }
             Err(err) if is_ours(&err) => Err(err).or_io("start", command.get_program()),
             Err(err) => {
                 let program = PathBuf::from(command.get_program());

@@ -24,6 +24,7 @@ mod supervisor;
 mod survivors;
 #[cfg(test)]
 mod tests;
+mod tmp;
 mod tree;
 
 use std::ffi::OsString;
@@ -193,7 +194,10 @@ impl Execution<'_> {
     fn run(mut self, script_ended: &mut Once<'_>) -> Result<()> {
         self.scratch.renew()?;
         let Scratch { workspace, buffer, .. } = &mut *self.scratch;
-        let staged = stage::stage(workspace, self.store, &self.attempt.input, buffer)?;
+        let staged = {
+            let Attempt { input, script, .. } = self.attempt;
+            stage::stage(workspace, self.store, input, !script.copies_input, buffer)?
+        };
         workspace.prepare_output(staged.name.as_encoded_bytes())?;
         self.report.record.started_ms = now_ms();
         self.report.record.outcome = self.run_script(&staged)?;
@@ -203,6 +207,7 @@ impl Execution<'_> {
             self.report.full_disk = self.scratch.workspace.lack_of_space();
         }
         self.reclaim_inputs(&staged)?;
+        self.mention_links(&staged);
         let taken = self.take_what_it_left();
         for (link, _) in staged.links {
             link.end(self.store)?;
@@ -261,8 +266,8 @@ impl Execution<'_> {
                 report.damaged_inputs.push(link.object);
                 let name = printable(path);
                 let sentence = format!(
-                    "INPUT_FILE (`{name}`) was modified, and large inputs are not private copies; \
-                     copy it first: cp \"$INPUT_FILE\" \"$TMPDIR\"/ && chmod u+w \"$TMPDIR\"/*"
+                    "INPUT_FILE (`{name}`) was modified, and inputs of 16 MiB and more are no private copies \
+                     here; set input = \"copy\" in its task"
                 );
                 if report.record.outcome.is_ok() {
                     report.record.outcome = Outcome::Refused(sentence);
@@ -272,6 +277,21 @@ impl Execution<'_> {
             }
         }
         Ok(())
+    }
+
+    /// A failure may be one of those that a read-only link causes.
+    fn mention_links(&mut self, staged: &StagedInput) {
+        let report = &mut *self.report;
+        if let Some((_, path)) = staged.links.first()
+            && matches!(report.record.outcome, Outcome::Exited(_))
+            && report.damaged_inputs.is_empty()
+        {
+            report.warnings.push(format!(
+                "its input `{}` was a read-only link, as inputs of 16 MiB and more are here; a script that \
+                 changes its input, as gzip, xz and `sort -o` do, needs input = \"copy\" in its task",
+                printable(path)
+            ));
+        }
     }
 
     fn take_outputs(&mut self) -> Result<Vec<Output>, Unkept> {

@@ -67,7 +67,7 @@ impl Walk<'_> {
     /// If not, nothing is kept of those that were taken already.
     pub(super) fn run(mut self) -> Result<(Vec<Output>, Vec<Placed>), Unkept> {
         check_in_place(self.output)?;
-        if let Err(unkept) = self.folder(self.output.fd(), 0) {
+        if let Err(unkept) = self.folder(self.output.fd(), 0).map_err(|unkept| self.blame(unkept)) {
             for placed in self.placed {
                 self.store.discard(placed)?;
             }
@@ -120,6 +120,15 @@ impl Walk<'_> {
             }
             opened => opened.or_io("open outputs in", &self.output.path)?,
         };
+        // Its files are to be moved out of it.
+        let mode = Mode::from_raw_mode(
+            rustix::fs::fstat(&folder).or_io("look at", &self.output.path)?.st_mode,
+        );
+        if !mode.contains(Mode::RWXU) && rustix::fs::fchmod(&folder, Mode::RWXU).is_err() {
+            return Err(self.refuse(
+                "is a folder of another user's that can't be written to; chown or chmod it",
+            ));
+        }
         self.folder(folder.as_fd(), depth + 1)?;
         if is_prepared(self.prepared, &self.path) {
             let stat = rustix::fs::fstat(&folder).or_io("look at", &self.output.path)?;
@@ -136,6 +145,30 @@ impl Walk<'_> {
                 Err(self.refuse_forbidden())
             }
             done => Ok(done.or_io("remove folders in", &self.output.path)?),
+        }
+    }
+
+    /// What the kernel refuses because of what the script has made is that script's failure, never the run's.
+    fn blame(&self, unkept: Unkept) -> Unkept {
+        let Unkept::Failed(Error::Io { source, .. }) = &unkept else { return unkept };
+        match source.raw_os_error().map(Errno::from_raw_os_error) {
+            Some(
+                Errno::ACCESS
+                | Errno::PERM
+                | Errno::ROFS
+                | Errno::BUSY
+                | Errno::XDEV
+                | Errno::NOENT
+                | Errno::NOTDIR
+                | Errno::LOOP
+                | Errno::STALE
+                | Errno::NAMETOOLONG
+                | Errno::NXIO
+                | Errno::NODEV,
+            ) => self.refuse(&format!(
+                "can't be taken: {source}; look at its owner and mode, and at its folder's"
+            )),
+            _ => unkept,
         }
     }
 

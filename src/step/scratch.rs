@@ -14,13 +14,12 @@ use super::folder::{Folder, make_folder, make_folders};
 use super::launcher::{Launcher, Spawn};
 use super::log::{self, LogPipe};
 use super::script::ScriptFiles;
-use super::tree;
+use super::{tmp, tree};
 use crate::error::{OrIo, Result};
 use crate::names;
 
-/// Names of folders in a workspace.
+/// Name of the folder for inputs in a workspace.
 const IN: &str = "in";
-const TMP: &str = "tmp";
 
 /// Where the small file waits while something else is in `in/`.
 pub(super) const SPARE: &[u8] = b"spare";
@@ -131,10 +130,10 @@ impl Workspace {
         let root = make_folder(CWD, &path).or_io("make", &path)?;
         let folder = |name: &str| {
             let path = path.join(name);
-            Folder::make(&root, name, path.clone()).or_io("make", path)
+            Folder::make(root.as_fd(), name, path.clone()).or_io("make", path)
         };
-        let (input, output, tmp) = (folder(IN)?, folder("out")?, folder(TMP)?);
-        tree::mark_untouched(&tmp.fd).or_io("make", &tmp.path)?;
+        let (input, output) = (folder(IN)?, folder("out")?);
+        let tmp = tmp::make(root.as_fd(), &path).or_io("make TMPDIR for", &path)?;
         let scripts = ScriptFiles::new(folder("scripts")?);
         let log = LogPipe::make(root.as_fd(), log::CAP).or_io("make", path.join("log"))?;
         let prepared = Vec::new();
@@ -153,11 +152,9 @@ impl Workspace {
             self.prepared.clear();
         }
         self.input.look(self.root.as_fd(), Path::new(IN))?.ok_or(Errno::STALE)?;
-        let tmp = self.tmp.look(self.root.as_fd(), Path::new(TMP))?.ok_or(Errno::STALE)?;
-        if !tree::is_untouched(&tmp) {
-            tree::clear(self.tmp.fd())?;
-            tree::mark_untouched(&self.tmp.fd)?;
-        }
+        self.tmp.look(CWD, &self.tmp.path)?.ok_or(Errno::STALE)?;
+        // By looking: a time of last change can be set back.
+        tree::clear(self.tmp.fd())?;
         if !self.scripts.are_in_place()? {
             return Err(Errno::STALE.into());
         }
@@ -214,9 +211,9 @@ impl Workspace {
 
     /// Removes all of it.
     fn remove(self) -> io::Result<()> {
-        let Workspace { path, root, .. } = self;
-        tree::clear(root.as_fd())?;
-        std::fs::remove_dir(path)
+        tmp::remove_elsewhere(self.root.as_fd())?;
+        tree::clear(self.root.as_fd())?;
+        std::fs::remove_dir(&self.path)
     }
 
     /// Makes the folder part of INPUT_NAME in OUTPUT_DIR, and removes that of the step before.
@@ -244,5 +241,12 @@ impl Workspace {
         let free = found.f_bavail.saturating_mul(found.f_frsize);
         let no_inodes = found.f_files > 0 && found.f_favail == 0;
         (no_inodes || free < FULL).then_some(free)
+    }
+}
+
+impl Drop for Workspace {
+    fn drop(&mut self) {
+        // What can't be removed now is removed by the next run.
+        let _ = tmp::remove_elsewhere(self.root.as_fd());
     }
 }

@@ -60,6 +60,8 @@ pub struct Script {
     /// Variables of the manifest. Those of [`var`] win over them.
     pub env: Vec<(OsString, OsString)>,
     pub timeout: Option<Duration>,
+    /// `input = "copy"`: it may do anything to its inputs, whatever their size.
+    pub copies_input: bool,
     /// It is given tokens for a make, cargo or ninja in it.
     pub wants_jobserver: bool,
 }

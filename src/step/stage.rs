@@ -2,6 +2,7 @@
 //! small, a clone or a read-only link if it is large; in neither case can a script damage the store through
 //! it unnoticed. For `gather` there are all of them in INPUT_DIR, and INPUT_FILE is a list of their paths.
 
+use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -26,8 +27,11 @@ use crate::names;
 use crate::object::ObjectHash;
 use crate::store::{Loaded, Store};
 
-/// Up to here, in bytes, an input is a private copy.
-pub(super) const SMALL: u64 = 1 << 20;
+/// Up to here, in bytes, an input is read into memory and written to the small file.
+const SMALL: u64 = 1 << 20;
+
+/// From here on, in bytes, an input is a link where the file system has no clones.
+const LARGE: u64 = 16 << 20;
 
 /// Name of the list of a `gather` step's inputs, beside `in/`.
 const LIST: &str = "inputs";
@@ -47,16 +51,17 @@ pub(super) struct StagedInput {
     pub(super) links: Vec<(LinkedInput, Vec<u8>)>,
 }
 
-/// Puts an input where the script will look for it.
+/// Puts an input where the script will look for it. Large ones may be links to the object only if `may_link`.
 pub(super) fn stage(
     workspace: &mut Workspace,
     store: &Store,
     input: &Input,
+    may_link: bool,
     buffer: &mut Vec<u8>,
 ) -> Result<StagedInput> {
     match input {
-        Input::One(input) => stage_one(workspace, store, input, buffer),
-        Input::Many(items) => stage_many(workspace, store, items, buffer),
+        Input::One(input) => stage_one(workspace, store, input, may_link, buffer),
+        Input::Many(items) => stage_many(workspace, store, items, may_link, buffer),
     }
 }
 
@@ -64,6 +69,7 @@ fn stage_one(
     workspace: &mut Workspace,
     store: &Store,
     NamedObject { name, object, executable }: &NamedObject,
+    may_link: bool,
     buffer: &mut Vec<u8>,
 ) -> Result<StagedInput> {
     let executable = *executable;
@@ -80,7 +86,7 @@ fn stage_one(
         Loaded::Large { file: source, stat } => {
             workspace.set_small_aside().or_io("move aside", &file)?;
             let at = (workspace.input.fd(), base);
-            let link = stage_large(store, object, (source, &stat), at, executable)?;
+            let link = stage_large(store, object, (source, &stat), at, executable, may_link)?;
             links.extend(link.map(|link| (link, base.to_owned())));
         }
     }
@@ -148,10 +154,12 @@ fn stage_many(
     workspace: &mut Workspace,
     store: &Store,
     items: &[NamedObject],
+    may_link: bool,
     buffer: &mut Vec<u8>,
 ) -> Result<StagedInput> {
     workspace.set_small_aside().or_io("move aside the input in", &workspace.path)?;
-    let paths = names::distinct(items.iter().map(|item| item.name.as_slice()));
+    let names: Vec<_> = items.iter().map(|item| on_one_line(&item.name)).collect();
+    let paths = names::distinct(names.iter().map(|name| &**name));
     let mut links = Vec::new();
     let mut open: Option<(&[u8], OwnedFd)> = None;
     for (item, path) in items.iter().zip(&paths) {
@@ -176,7 +184,8 @@ fn stage_many(
             }
             Loaded::Large { file, stat } => {
                 let at = (dir, base);
-                let link = stage_large(store, &item.object, (file, &stat), at, item.executable)?;
+                let link =
+                    stage_large(store, &item.object, (file, &stat), at, item.executable, may_link)?;
                 links.extend(link.map(|link| (link, path.clone())));
             }
         }
@@ -184,6 +193,15 @@ fn stage_many(
     let file = workspace.path.join(LIST);
     write_list(workspace, &paths).or_io("write", &file)?;
     Ok(StagedInput { file: file.into_os_string(), name: OsString::new(), has_dir: true, links })
+}
+
+/// The list has one path a line, so a newline in a name would make two paths of it: such a file is called
+/// otherwise, with `_` for each newline.
+fn on_one_line(name: &[u8]) -> Cow<'_, [u8]> {
+    if !name.contains(&b'\n') {
+        return Cow::Borrowed(name);
+    }
+    name.iter().map(|&byte| if byte == b'\n' { b'_' } else { byte }).collect()
 }
 
 fn write_list(workspace: &Workspace, paths: &[Vec<u8>]) -> std::io::Result<()> {
@@ -210,11 +228,12 @@ fn stage_large(
     (mut source, stat): (File, &Stat),
     (dir, name): (BorrowedFd<'_>, &[u8]),
     executable: bool,
+    may_link: bool,
 ) -> Result<Option<LinkedInput>> {
     let copying = "copy object";
     let path = || store.path(object);
     // A link has the object's mode, so an executable input has to be a file of its own.
-    let is_linkable = !executable;
+    let is_linkable = may_link && !executable && stat.st_size as u64 >= LARGE;
     if is_linkable
         && NO_CLONES.load(Ordering::Relaxed)
         && let Some(link) = LinkedInput::lend(store, *object, stat, (dir, name))?
@@ -233,7 +252,7 @@ fn stage_large(
         if is_linkable {
             drop(file);
             rustix::fs::unlinkat(dir, name, AtFlags::empty()).or_io(copying, path())?;
-            return stage_large(store, object, (source, stat), (dir, name), executable);
+            return stage_large(store, object, (source, stat), (dir, name), executable, may_link);
         }
     }
     io::copy(&mut source, &mut file).or_io(copying, path())?;

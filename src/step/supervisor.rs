@@ -65,6 +65,8 @@ struct Shared {
 struct Register {
     /// By leader, from its start until it is reaped.
     running: HashMap<i32, RunningScript>,
+    /// Since when the scripts are stopped, if they are.
+    suspended_at: Option<Instant>,
     /// When the thread looks again by itself.
     wakes_at: Option<Instant>,
     is_closing: bool,
@@ -130,6 +132,31 @@ impl Supervisor {
         Ok(Supervisor { shared, thread: Some(thread) })
     }
 
+    /// Stops every script, because this process is about to be stopped.
+    pub fn suspend(&self) {
+        let mut register = self.shared.register();
+        register.suspended_at.get_or_insert_with(Instant::now);
+        for (leader, running) in &register.running {
+            if !running.has_ended {
+                signal_group(*leader, Signal::STOP);
+            }
+        }
+    }
+
+    /// Lets the scripts go on. The time that they were stopped doesn't count for their time limits.
+    pub fn resume(&self) {
+        let mut register = self.shared.register();
+        let Some(since) = register.suspended_at.take() else { return };
+        let pause = since.elapsed();
+        for (leader, running) in &mut register.running {
+            running.deadline = running.deadline.and_then(|deadline| deadline.checked_add(pause));
+            if !running.has_ended {
+                signal_group(*leader, Signal::CONT);
+            }
+        }
+        self.shared.changed.notify_one();
+    }
+
     /// How the run goes on.
     pub(super) fn stop(&self) -> Stop {
         self.shared.stop.now()
@@ -149,6 +176,9 @@ impl Supervisor {
         if stop >= Stop::Term {
             running.stop(leader, stop, now);
             wake = now.checked_add(self.shared.grace);
+        }
+        if register.suspended_at.is_some() {
+            signal_group(leader, Signal::STOP);
         }
         register.running.insert(leader, running);
         if wake.is_some_and(|wake| register.wakes_at.is_none_or(|at| wake < at)) {
@@ -298,7 +328,11 @@ impl Shared {
             let now = Instant::now();
             let mut next: Option<Instant> = None;
             let stop = self.stop.now();
+            let is_suspended = register.suspended_at.is_some();
             for (leader, running) in &mut register.running {
+                if is_suspended {
+                    break;
+                }
                 if stop >= Stop::Term {
                     running.stop(*leader, stop, now);
                 }

@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::process::{PidfdFlags, Signal};
 
 use super::proc::{holds_cookie, pid};
-use super::tree;
+use super::{tmp, tree};
 use crate::error::{OrIo, Result};
 use crate::sys::proc;
 
@@ -52,7 +52,7 @@ pub fn end_survivors(scratch_root: &Path) -> Result<usize> {
     }
     for entry in stale {
         let removed = match entry.kind {
-            FileType::Directory => tree::remove(root.as_fd(), &entry.name),
+            FileType::Directory => remove_run(root.as_fd(), &entry.name),
             _ => fs::remove_file(scratch_root.join(OsStr::from_bytes(&entry.name))),
         };
         removed
@@ -72,7 +72,21 @@ pub fn remove_scratch(folder: &Path) -> io::Result<()> {
     };
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let parent = rustix::fs::openat(CWD, parent, flags, Mode::empty())?;
-    tree::remove(parent.as_fd(), name.as_bytes())
+    remove_run(parent.as_fd(), name.as_bytes())
+}
+
+/// Removes the folder of a run, and the TMPDIRs that its workers have elsewhere.
+fn remove_run(parent: BorrowedFd<'_>, name: &[u8]) -> io::Result<()> {
+    if let Ok(run) = tree::open_folder(parent, name) {
+        for worker in tree::list(run.as_fd())? {
+            if worker.kind == FileType::Directory
+                && let Ok(worker) = tree::open_folder(run.as_fd(), &worker.name)
+            {
+                tmp::remove_elsewhere(worker.as_fd())?;
+            }
+        }
+    }
+    tree::remove(parent, name)
 }
 
 /// One round: all at once, then the wait for each.

@@ -6,8 +6,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{
-    AtFlags, FileType, IFlags, Mode, OFlags, RawDir, ResolveFlags, SeekFrom, Stat, Timespec,
-    Timestamps,
+    AtFlags, FileType, IFlags, Mode, OFlags, RawDir, ResolveFlags, SeekFrom, Timespec, Timestamps,
 };
 use rustix::io::Errno;
 
@@ -94,16 +93,10 @@ pub(super) fn clear(dir: BorrowedFd<'_>) -> io::Result<()> {
     }
 }
 
-/// Sets a time of last change that no change leaves as it is, however coarse the clock. One look at it is
-/// cheaper than listing an empty folder.
+/// Sets a time of last change that no write leaves as it is, however coarse the clock.
 pub(super) fn mark_untouched(file: impl AsFd) -> Result<(), Errno> {
     let times = Timestamps { last_access: UNTOUCHED, last_modification: UNTOUCHED };
     rustix::fs::futimens(file, &times)
-}
-
-/// See [`mark_untouched`].
-pub(super) fn is_untouched(stat: &Stat) -> bool {
-    (stat.st_mtime, stat.st_mtime_nsec) == (UNTOUCHED.tv_sec, UNTOUCHED.tv_nsec)
 }
 
 /// Removes whatever has a name: a folder with everything in it, or a file of any kind.

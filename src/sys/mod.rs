@@ -6,6 +6,7 @@
 pub mod clock;
 pub mod disk;
 pub mod flock;
+pub mod limits;
 pub mod proc;
 
 use std::fs;

@@ -89,7 +89,8 @@ fn waiting(p: &Project) -> Project {
 
 #[test]
 fn the_first_signal_ends_what_runs_and_the_runner_dies_of_it() {
-    for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
+    for signal in [Signal::INT, Signal::TERM, Signal::HUP, Signal::QUIT, Signal::USR2, Signal::XCPU]
+    {
         let p = waiting(&Project::new());
         let running = p.run_cmd([""; 0]).start();
         wait_for("the slow step", || p.path("started").exists());
@@ -167,4 +168,100 @@ fn a_limit_on_the_size_of_files_is_an_error_and_no_death() {
         assert!(matches!(out.status.code(), Some(73 | 74)), "{kib}: {out:?}");
     }
     p.call(["-db", "small"]).ok().ran(["a"]);
+}
+
+/// The state of a process as ps(1) shows it: `T` is stopped.
+fn state(pid: &str) -> String {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
+    stat.rsplit(") ").next().unwrap_or_default().chars().take(1).collect()
+}
+
+#[test]
+fn ctrl_z_stops_the_scripts_too_and_they_go_on_with_the_runner() {
+    let p = waiting(&Project::new());
+    let running = p.run_cmd([""; 0]).start();
+    wait_for("the slow step", || p.path("started").exists());
+    let (runner, shell) = (running.pid().to_string(), p.read("shell"));
+    running.signal(Signal::TSTP);
+    wait_for("the runner's stop", || state(&runner) == "T");
+    assert_eq!(state(&shell), "T");
+    running.signal(Signal::CONT);
+    wait_for("the script", || state(&shell) != "T");
+    p.file("go", "");
+    running.end().ok().ran(["quick", "slow"]);
+}
+
+/// A socket as Python's multiprocessing makes it.
+const SOCKET: &str = r#"python3 -c '
+import os, socket
+d = os.environ["TMPDIR"] + "/pymp-12345678"; os.mkdir(d)
+socket.socket(socket.AF_UNIX).bind(d + "/listener-12345678")
+open("tmpdir", "w").write(os.environ["TMPDIR"])'"#;
+
+#[test]
+fn tmpdir_is_short_enough_for_a_socket_however_deep_the_project_lies() {
+    let deep = "d".repeat(60);
+    let p = Project::new().task("a", &format!("{SOCKET}; : >started; {WAIT_FOR_GO}"));
+    let run = |p: &Project| p.run_cmd(["-db", &format!("{deep}/db")]);
+    let running = run(&p).start();
+    wait_for("the socket", || p.path("started").exists());
+    let left = std::path::PathBuf::from(p.read("tmpdir"));
+    assert!(left.is_dir() && !left.starts_with(p.root()), "{left:?}");
+    // What a killed runner has left is removed by the next one, there too.
+    running.signal(Signal::KILL);
+    running.end().dies_of(Signal::KILL);
+    p.file("go", "");
+    run(&p).go().ok();
+    let used = std::path::PathBuf::from(p.read("tmpdir"));
+    assert!(!left.exists() && !used.exists(), "{left:?} or {used:?} is left");
+}
+
+#[test]
+fn more_scripts_than_files_may_be_open_and_each_has_the_limit_that_was_given() {
+    let p = Project::new();
+    for n in 0..200 {
+        p.file(format!("in/{n}"), n.to_string());
+    }
+    // All at once: each waits until all have started.
+    p.task_with(
+        "a",
+        "inputs = [\"in/*\"]",
+        r#": > "started-$INPUT_NAME"; until [ "$(ls | grep -c ^started-)" = 200 ]; do sleep 0.1; done
+           ulimit -Sn >"$OUTPUT_DIR/$INPUT_NAME""#,
+    );
+    let call = p.run_cmd(["-j", "200"]).shell("ulimit -Sn 256");
+    call.go().ok();
+    assert!(p.exported("a").values().all(|limit| limit == "256\n"));
+}
+
+#[test]
+fn a_runs_scratch_belongs_to_its_user_alone_whatever_the_umask() {
+    let p = waiting(&Project::new());
+    let running = p.run_cmd([""; 0]).shell("umask 000").start();
+    wait_for("the slow step", || p.path("started").exists());
+    for entry in std::fs::read_dir(p.path("db/scratch")).unwrap() {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = entry.unwrap().metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
+    }
+    p.file("go", "");
+    running.end().ok();
+}
+
+#[test]
+fn the_first_process_of_a_container_exits_as_if_it_had_died_of_the_signal() {
+    let namespace = ["unshare", "--pid", "--fork", "--kill-child", "--map-root-user"];
+    let may = std::process::Command::new(namespace[0]).args(&namespace[1..]).arg("true").output();
+    if !may.is_ok_and(|may| may.status.success()) {
+        return; // no namespaces here
+    }
+    let p = Project::new().task("a", ": >started; sleep 1000");
+    let running =
+        p.run_cmd([""; 0]).shell(&format!("exec {} \"$0\" \"$@\"", namespace.join(" "))).start();
+    wait_for("the step", || p.path("started").exists());
+    let children = format!("/proc/{0}/task/{0}/children", running.pid());
+    let runner = std::fs::read_to_string(children).unwrap();
+    let runner = rustix::process::Pid::from_raw(runner.trim().parse().unwrap()).unwrap();
+    rustix::process::kill_process(runner, Signal::TERM).unwrap();
+    running.end().fails(128 + 15);
 }

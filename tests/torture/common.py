@@ -120,8 +120,8 @@ def task(name, script, **more):
 
 def n_steps(files=2, width=3, pause="", big=False):
     """files + files * width + 2 steps: split, work, a gather, and one after it. Ten if nothing is said.
-    `pause` is a line of shell in each work step; `big` makes their inputs larger than 1 MiB."""
-    fill = "head -c 1100000 /dev/zero | tr '\\\\0' x;" if big else ""
+    `pause` is a line of shell in each work step; `big` makes their inputs larger than 16 MiB."""
+    fill = "head -c 16800000 /dev/zero | tr '\\\\0' x;" if big else ""
     split = SPLIT.replace("@WIDTH@", str(width)).replace("@BIG@", fill)
     return (
         task("split", split, inputs=["in/*.txt"])

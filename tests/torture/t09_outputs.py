@@ -30,7 +30,7 @@ def sha256(data):
 
 IS_ROOT = os.geteuid() == 0
 IMPOSSIBLE = 9  # exit code of a script whose row can't be played on this machine
-LARGE = 1_500_000
+LARGE = (16 << 20) + 1000  # bytes: handed out as a link where there are no clones
 NEXT = MARK + 'cp "$INPUT_FILE" "$OUTPUT_DIR/$INPUT_NAME"'
 ODD = """
 if [ "$INPUT_NAME" = 1.txt ] && [ ! -e cured ]; then
@@ -464,13 +464,13 @@ def deed(family, name, script, size, changes, source, sabotage=None):
         if source != "stdin" and (box.path / "in" / "1.txt").read_bytes() != data:
             faults.append("the user's own file was changed")
         # A file system with clones gives a private copy of a large one, too.
-        is_told = code == FAILED and "was modified, and large inputs are not private copies; copy it first: cp" in said and "step" in said
-        if changes and size > 1 << 20:
+        is_told = code == FAILED and "was modified, and inputs of 16 MiB and more are no private copies here" in said and "step" in said
+        if changes and size > 16 << 20:
             if not is_told:
                 faults.append(f"exit {code}: {said[-500:]}")
         elif code != OK:
             faults.append(f"exit {code} instead of 0: {said[-500:]}")
-        if changes and size > 1 << 20 and source == "stdin":
+        if changes and size > 16 << 20 and source == "stdin":
             # Nothing can bring it back: that must be told, by the run and by verify.
             if "not repaired: no step makes it; put the input file back and run again" not in said:
                 faults.append(f"that it is lost isn't told: {said[-500:]}")
@@ -488,7 +488,7 @@ def deed(family, name, script, size, changes, source, sabotage=None):
         (box.path / "cured").touch()
         if source == "stdin":
             return faults
-        code, said = box.run("-j1", *([] if changes and size > 1 << 20 else ["-B"]))
+        code, said = box.run("-j1", *([] if changes and size > 16 << 20 else ["-B"]))
         got = outputs(box, "harm").get(b"size", (None, None))[0]
         if code != OK or got != b"%d\n" % size:
             faults.append(f"the cured run: exit {code}, {got!r}: {said[-500:]}")

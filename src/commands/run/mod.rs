@@ -273,8 +273,7 @@ fn run(args: &RunArgs) -> Result<u8> {
     drop(audience);
     end?;
     if let Some(signal) = signal {
-        // Dying of the signal, not merely exiting, tells a calling shell or make to stop too.
-        let _ = signal_hook::low_level::emulate_default_handler(signal);
+        return Ok(run::die_of(signal));
     }
     Ok(code)
 }

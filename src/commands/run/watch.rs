@@ -46,7 +46,7 @@ pub(super) fn watch(args: &RunArgs) -> Result<u8> {
         match end {
             Ok(summary) => {
                 if let Some(signal) = summary.interrupted.or_else(run::late_signal) {
-                    let _ = signal_hook::low_level::emulate_default_handler(signal);
+                    return Ok(run::die_of(signal));
                 }
                 // `--always` means the first round only.
                 options.always = false;

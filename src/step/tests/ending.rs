@@ -222,7 +222,7 @@ fn killing_doesn_t_wait_for_the_grace() {
 
 #[test]
 fn two_workers_lend_the_same_large_object_at_once() {
-    let bytes = vec![7u8; (1 << 20) + 1];
+    let bytes = vec![7u8; (16 << 20) + 1];
     let mut world = World::new();
     let object = world.object(&bytes);
     let (store, supervisor) = (&world.store, &world.supervisor);
@@ -238,7 +238,7 @@ fn two_workers_lend_the_same_large_object_at_once() {
             scope.spawn(move || {
                 let mut scratch =
                     crate::step::Scratch::create(&base.join("scratch/run"), worker).unwrap();
-                for step in 0..20 {
+                for step in 0..8 {
                     attempt.step = StepId(step);
                     let (report, _placed) = crate::step::execute(
                         &mut scratch,

@@ -9,9 +9,9 @@ use crate::error::Error;
 use crate::object::ObjectHash;
 use crate::step::Input;
 
-/// More than fits in a private copy.
+/// So much that it may be a link.
 fn large(seed: u8) -> Vec<u8> {
-    (0..(1 << 20) + 1000).map(|n: u32| (n % 251) as u8 ^ seed).collect()
+    (0..(16 << 20) + 1000).map(|n: u32| (n % 251) as u8 ^ seed).collect()
 }
 
 #[test]
@@ -128,7 +128,7 @@ fn a_forced_write_to_a_large_input_is_told_and_the_object_named() {
     let Outcome::Refused(sentence) = &report.record.outcome else {
         panic!("{:?}", report.record.outcome)
     };
-    assert!(sentence.contains("big.bin") && sentence.contains("cp "), "{sentence}");
+    assert!(sentence.contains("big.bin") && sentence.contains("input = \"copy\""), "{sentence}");
     assert_eq!(report.damaged_inputs, [object]);
     assert!(world.store.check(&object, None, true).unwrap().is_err());
     world.assert_clean();
@@ -292,4 +292,48 @@ fn an_attempt_and_its_report_are_data_that_a_wire_can_carry() {
     let report = world.run("echo x > \"$OUTPUT_DIR/x\"; echo said");
     let text = serde_json::to_string(&report).unwrap();
     assert_eq!(serde_json::from_str::<crate::step::Report>(&text).unwrap(), report);
+}
+
+#[test]
+fn a_script_may_do_anything_to_its_input_up_to_16_mib_and_with_input_copy_to_any() {
+    let mut world = World::new();
+    let big = large(9);
+    let medium = &big[..2 << 20];
+    let script = r#"gzip "$INPUT_FILE"; gzip -dc "$INPUT_FILE.gz" | cmp - "$1" || true
+                    gzip -d "$INPUT_FILE.gz"; echo more >> "$INPUT_FILE"; mv "$INPUT_FILE" "$OUTPUT_DIR/x""#;
+    for (bytes, copies_input) in [(medium, false), (&big[..], true)] {
+        world.copies_input = copies_input;
+        world.input(b"in", bytes);
+        let report = world.run(script);
+        assert_eq!(report.record.outcome, Outcome::Succeeded, "{}", world.log(&report));
+        assert_eq!(report.outputs[0].object, ObjectHash::of(&[bytes, b"more\n"].concat()));
+        assert_eq!(report.warnings, [""; 0]);
+    }
+    // Where it is a link, the failure says so, and what to do.
+    world.copies_input = false;
+    world.input(b"in", &big);
+    let report = world.run(r#"gzip "$INPUT_FILE""#);
+    if !report.record.outcome.is_ok() {
+        assert!(report.warnings[0].contains("input = \"copy\""), "{:?}", report.warnings);
+    }
+}
+
+#[test]
+fn a_gather_list_has_one_path_a_line_whatever_the_names_are() {
+    let mut world = World::new();
+    let names: [&[u8]; 4] = [b"one\n/etc/passwd", b"one_/etc/passwd", b"a b", b"back\\slash"];
+    let inputs: Vec<(&[u8], &[u8])> = names.iter().map(|name| (*name, *name)).collect();
+    let outputs = world.gather(&inputs).succeed(
+        r#"while IFS= read -r path; do cat "$path"; echo; done < "$INPUT_FILE" > "$OUTPUT_DIR/all"
+           [ "$(wc -l < "$INPUT_FILE")" = 4 ]; ! grep -qv "^$INPUT_DIR/" "$INPUT_FILE""#,
+    );
+    let expected = "one\n/etc/passwd\none_/etc/passwd\na b\nback\\slash\n";
+    assert_eq!(outputs[0].1, expected);
+}
+
+#[test]
+fn tmpdir_is_empty_for_the_next_step_whatever_its_times_say() {
+    let mut world = World::new();
+    world.succeed(r#"echo secret > "$TMPDIR/x"; touch -d @1 "$TMPDIR"; touch -d @1 "$TMPDIR/x""#);
+    assert!(world.succeed(r#"[ -z "$(ls -A "$TMPDIR")" ]"#).is_empty());
 }

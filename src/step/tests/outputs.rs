@@ -263,3 +263,23 @@ fn a_log_longer_than_a_pipe_is_whole_and_a_held_pipe_is_not_waited_for() {
     assert_eq!(report.warnings.len(), 1);
     world.assert_clean();
 }
+
+#[test]
+fn folders_without_permissions_are_taken_all_the_same() {
+    // Root may do anything; the suite is run as an ordinary user too.
+    let mut world = World::new();
+    for mode in ["555", "500", "0", "111", "333"] {
+        let outputs = world.succeed(&format!(
+            r#"mkdir -p "$OUTPUT_DIR/d/e"; echo x > "$OUTPUT_DIR/d/e/f"; echo y > "$OUTPUT_DIR/d/g"
+               chmod {mode} "$OUTPUT_DIR/d/e" "$OUTPUT_DIR/d""#
+        ));
+        assert_eq!(outputs, [pair("d/e/f", "x\n"), pair("d/g", "y\n")], "{mode}");
+        world.assert_clean();
+    }
+    for mode in ["555", "0"] {
+        let outputs =
+            world.succeed(&format!(r#"echo x > "$OUTPUT_DIR/f"; chmod {mode} "$OUTPUT_DIR""#));
+        assert_eq!(outputs, [pair("f", "x\n")], "{mode}");
+        world.assert_clean();
+    }
+}

@@ -11,7 +11,7 @@ use crate::object::ObjectHash;
 use crate::step::remove_scratch;
 
 fn large(seed: u8) -> Vec<u8> {
-    (0..(1 << 20) + 1000).map(|n: u32| (n % 251) as u8 ^ seed).collect()
+    (0..(16 << 20) + 1000).map(|n: u32| (n % 251) as u8 ^ seed).collect()
 }
 
 #[test]

@@ -30,6 +30,7 @@ pub(super) struct World {
     pub(super) timeout: Option<Duration>,
     pub(super) env: Vec<(String, String)>,
     pub(super) interpreter: Vec<String>,
+    pub(super) copies_input: bool,
 }
 
 impl World {
@@ -53,6 +54,7 @@ impl World {
             timeout: None,
             env: Vec::new(),
             interpreter: vec!["sh".to_owned(), "-e".to_owned()],
+            copies_input: false,
             dir,
         }
     }
@@ -97,6 +99,7 @@ impl World {
             dir: self.dir.path().into(),
             env: self.env.iter().map(|(name, value)| (name.into(), value.into())).collect(),
             timeout: self.timeout,
+            copies_input: self.copies_input,
             wants_jobserver: false,
         };
         Attempt {

@@ -43,9 +43,18 @@ impl Call {
     }
 
     /// With these redirections, as a shell writes them.
-    pub(crate) fn redirected(mut self, redirections: &str) -> Call {
+    pub(crate) fn redirected(self, redirections: &str) -> Call {
+        self.by_shell(&format!("exec \"$0\" \"$@\" {redirections}"))
+    }
+
+    /// After a line of shell.
+    pub(crate) fn shell(self, line: &str) -> Call {
+        self.by_shell(&format!("{line}; exec \"$0\" \"$@\""))
+    }
+
+    fn by_shell(mut self, line: &str) -> Call {
         let mut shell = Command::new("sh");
-        shell.args(["-c", &format!("exec \"$0\" \"$@\" {redirections}")]);
+        shell.args(["-c", line]);
         shell.arg(self.command.get_program()).args(self.command.get_args());
         shell.current_dir(self.command.get_current_dir().unwrap()).env_clear();
         shell.envs(self.command.get_envs().filter_map(|(name, value)| Some((name, value?))));

@@ -85,112 +85,101 @@ fn is_at_least(release: &str, version: (u32, u32)) -> bool {
     }
 }
 
-impl Store {
-    /// The barrier before COMMIT: afterwards the bytes and the names of `placed` survive a power cut.
-    /// Nothing to do for objects that were committed before.
-    ///
-    /// # Errors
-    /// The first error of a sync, and with it the run must end: the kernel reports a failed write
-    /// once, and a second sync may succeed without the data.
-    pub fn sync(&self, placed: &[&Placed]) -> Result<()> {
-        // One at a time, or a second barrier would take for durable what the first has only begun.
-        let mut barrier = self.inner.barrier.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut new: BTreeSet<ObjectHash> = BTreeSet::new();
-        for placed in placed {
-            if placed.hold.is_in_flight()
-                && self.inner.shard(&placed.hash).state().needs_sync(&placed.hash)
-            {
-                new.insert(placed.hash);
-            }
+/// See [`Store::sync`].
+pub(super) fn sync(store: &Store, placed: &[&Placed]) -> Result<()> {
+    // One at a time, or a second barrier would take for durable what the first has only begun.
+    let mut barrier = store.inner.barrier.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut new: BTreeSet<ObjectHash> = BTreeSet::new();
+    for placed in placed {
+        if placed.hold.is_in_flight()
+            && store.inner.shard(&placed.hash).state().needs_sync(&placed.hash)
+        {
+            new.insert(placed.hash);
         }
-        if new.is_empty() {
-            return Ok(());
-        }
-        let start = Instant::now();
-        let calls = self.once(&mut barrier, |barrier| {
-            if barrier.prefer_each(new.len()) {
-                self.sync_each(&new, &mut barrier.has_synced_above)
-            } else {
-                self.sync_file_system().map(|()| 0)
-            }
-        })?;
-        barrier.learn(start.elapsed(), calls);
-        for hash in &new {
-            self.inner.shard(hash).state().set_synced(hash);
-        }
-        Ok(())
     }
+    if new.is_empty() {
+        return Ok(());
+    }
+    let start = Instant::now();
+    let calls = once(store, &mut barrier, |barrier| {
+        if barrier.prefer_each(new.len()) {
+            sync_each(store, &new, &mut barrier.has_synced_above)
+        } else {
+            sync_file_system(store).map(|()| 0)
+        }
+    })?;
+    barrier.learn(start.elapsed(), calls);
+    for hash in &new {
+        store.inner.shard(hash).state().set_synced(hash);
+    }
+    Ok(())
+}
 
-    /// Syncs, unless a sync has failed already: whoever else is at it just then, in another thread, must
-    /// not be told that all is well.
-    fn once<T>(
-        &self,
-        barrier: &mut Barrier,
-        sync: impl FnOnce(&mut Barrier) -> Result<T>,
-    ) -> Result<T> {
-        if let Some(code) = barrier.failed {
-            return Err(io::Error::from_raw_os_error(code)).or_io("sync, as before,", &self.root);
-        }
-        let synced = sync(barrier);
-        if let Err(Error::Io { source, .. }) = &synced {
-            barrier.failed = Some(source.raw_os_error().unwrap_or(Errno::IO.raw_os_error()));
-        }
-        synced
+/// Syncs, unless a sync has failed already: whoever else is at it just then, in another thread, must
+/// not be told that all is well.
+fn once<T>(
+    store: &Store,
+    barrier: &mut Barrier,
+    sync: impl FnOnce(&mut Barrier) -> Result<T>,
+) -> Result<T> {
+    if let Some(code) = barrier.failed {
+        return Err(io::Error::from_raw_os_error(code)).or_io("sync, as before,", &store.root);
     }
+    let synced = sync(barrier);
+    if let Err(Error::Io { source, .. }) = &synced {
+        barrier.failed = Some(source.raw_os_error().unwrap_or(Errno::IO.raw_os_error()));
+    }
+    synced
+}
 
-    fn sync_file_system(&self) -> Result<()> {
-        rustix::fs::syncfs(&self.inner.objects).or_io("sync the file system of", &self.root)
-    }
+fn sync_file_system(store: &Store) -> Result<()> {
+    rustix::fs::syncfs(&store.inner.objects).or_io("sync the file system of", &store.root)
+}
 
-    /// Makes everything durable that was ever placed, by whichever run. False if the kernel is so old that
-    /// it would not say if that failed.
-    ///
-    /// # Errors
-    /// As for [`Store::sync`].
-    pub fn sync_all(&self) -> Result<bool> {
-        let mut barrier = self.inner.barrier.lock().unwrap_or_else(PoisonError::into_inner);
-        self.once(&mut barrier, |_| self.sync_file_system())?;
-        Ok(!barrier.syncfs_is_mute)
-    }
+/// See [`Store::sync_all`].
+pub(super) fn sync_all(store: &Store) -> Result<bool> {
+    let mut barrier = store.inner.barrier.lock().unwrap_or_else(PoisonError::into_inner);
+    once(store, &mut barrier, |_| sync_file_system(store))?;
+    Ok(!barrier.syncfs_is_mute)
+}
 
-    /// Every file, then every folder that got a name: without the folders, committed rows pointed at
-    /// missing objects in a third of all simulated power cuts. Gives the number of fsyncs.
-    fn sync_each(&self, new: &BTreeSet<ObjectHash>, above: &mut bool) -> Result<u32> {
-        let mut calls = 0;
-        for hash in new {
-            self.sync_one(as_path(&Self::name(hash)), OFlags::empty(), &mut calls)?;
-        }
-        let folders: BTreeSet<[u8; FOLDER]> = new.iter().map(Self::folder).collect();
-        for folder in folders {
-            self.sync_one(as_path(&folder), OFlags::DIRECTORY, &mut calls)?;
-        }
-        let shards: BTreeSet<u8> = new.iter().map(ObjectHash::shard).collect();
-        // Each is called synced before it is: a folder made meanwhile takes that back, and is synced next time.
-        for shard in shards {
-            let state = || self.inner.shards[usize::from(shard)].state();
-            if state().begin_sync_of_folders() {
-                let folder = format!("{shard:02x}");
-                self.sync_one(Path::new(&folder), OFlags::DIRECTORY, &mut calls)
-                    .inspect_err(|_| state().folders_are_not_durable())?;
-            }
-        }
-        if !self.inner.has_durable_shards.swap(true, Ordering::SeqCst) {
-            self.sync_one(Path::new("."), OFlags::DIRECTORY, &mut calls)
-                .inspect_err(|_| self.inner.shards_are_not_durable())?;
-        }
-        if !*above {
-            self.sync_one(Path::new(".."), OFlags::DIRECTORY, &mut calls)?;
-            self.sync_one(Path::new("../.."), OFlags::DIRECTORY, &mut calls)?;
-            *above = true;
-        }
-        Ok(calls)
+/// Every file, then every folder that got a name: without the folders, committed rows pointed at
+/// missing objects in a third of all simulated power cuts. Gives the number of fsyncs.
+fn sync_each(store: &Store, new: &BTreeSet<ObjectHash>, above: &mut bool) -> Result<u32> {
+    let mut calls = 0;
+    for hash in new {
+        sync_one(store, as_path(&Store::name(hash)), OFlags::empty(), &mut calls)?;
     }
+    let folders: BTreeSet<[u8; FOLDER]> = new.iter().map(Store::folder).collect();
+    for folder in folders {
+        sync_one(store, as_path(&folder), OFlags::DIRECTORY, &mut calls)?;
+    }
+    let shards: BTreeSet<u8> = new.iter().map(ObjectHash::shard).collect();
+    // Each is called synced before it is: a folder made meanwhile takes that back, and is synced next time.
+    for shard in shards {
+        let state = || store.inner.shards[usize::from(shard)].state();
+        if state().begin_sync_of_folders() {
+            let folder = format!("{shard:02x}");
+            sync_one(store, Path::new(&folder), OFlags::DIRECTORY, &mut calls)
+                .inspect_err(|_| state().folders_are_not_durable())?;
+        }
+    }
+    if !store.inner.has_durable_shards.swap(true, Ordering::SeqCst) {
+        sync_one(store, Path::new("."), OFlags::DIRECTORY, &mut calls)
+            .inspect_err(|_| store.inner.shards_are_not_durable())?;
+    }
+    if !*above {
+        sync_one(store, Path::new(".."), OFlags::DIRECTORY, &mut calls)?;
+        sync_one(store, Path::new("../.."), OFlags::DIRECTORY, &mut calls)?;
+        *above = true;
+    }
+    Ok(calls)
+}
 
-    fn sync_one(&self, name: &Path, kind: OFlags, calls: &mut u32) -> Result<()> {
-        *calls += 1;
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | kind;
-        rustix::fs::openat(&self.inner.objects, name, flags, Mode::empty())
-            .and_then(rustix::fs::fsync)
-            .or_io("sync", self.root.join(name))
-    }
+fn sync_one(store: &Store, name: &Path, kind: OFlags, calls: &mut u32) -> Result<()> {
+    *calls += 1;
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | kind;
+    rustix::fs::openat(&store.inner.objects, name, flags, Mode::empty())
+        .and_then(rustix::fs::fsync)
+        .or_io("sync", store.root.join(name))
 }

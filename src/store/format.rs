@@ -1,16 +1,23 @@
-//! `DB/format`: says what the folder is, before anything in it is opened.
+//! `DB/format`: says what the folder is, before anything in it is opened; and the conversion of older layouts.
+//!
+//! Formats 1 and 3 have objects at `AB/CD/EFGH…`; format 2 had them at `AB/CDEF…`. A conversion from 1 to 2 may have
+//! been interrupted, so any store of either may hold objects at both places. Hence one conversion for all: whatever
+//! lies at `AB/CDEF…` moves to `AB/CD/EFGH…`.
+//!
+//! Each move is one rename, so at every moment each object is at one of the two places, and after a crash the
+//! conversion simply goes on. `DB/format` names the new layout only when all the moves are on the disk.
 
 use std::fs::{self, File};
-use std::io::Write as _;
-use std::path::Path;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
 
-use super::{layout, make_folders};
+use super::{OBJECTS, TMP, make_folders};
 use crate::error::{Error, OrIo, Result};
 
 /// The layout of this build: objects at `AB/CD/EFGH…`, the database beside them.
 const FORMAT: &str = "task-pipeline 3\n";
 
-/// Layouts of older builds; see [`layout`].
+/// Layouts of older builds.
 const OLDER: [&str; 2] = ["task-pipeline 1\n", "task-pipeline 2\n"];
 
 /// Written while an older layout is converted, so that an older build, which would miss the objects that have moved
@@ -36,12 +43,12 @@ pub fn prepare(db_dir: &Path) -> Result<()> {
         Found::Ours => {}
         Found::Nothing => {
             // A store that has lost the file may be of any layout. In a new folder there is nothing to convert.
-            layout::convert(db_dir)?;
+            convert(db_dir)?;
             write(db_dir, FORMAT)?;
         }
         Found::Older => {
             write(db_dir, CONVERTING)?;
-            layout::convert(db_dir)?;
+            convert(db_dir)?;
             write(db_dir, FORMAT)?;
         }
     }
@@ -77,7 +84,7 @@ fn look(path: &Path) -> Result<Found> {
             );
             Err(Error::Foreign { path: path.to_owned(), why })
         }
-        Err(err) if err.kind() == std::io::ErrorKind::NotFound => Ok(Found::Nothing),
+        Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(Found::Nothing),
         Err(err) => Err(err).or_io("read", path),
     }
 }
@@ -90,6 +97,85 @@ fn write(db_dir: &Path, text: &str) -> Result<()> {
     file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).or_io("write", &draft)?;
     let path = db_dir.join("format");
     fs::rename(&draft, &path).or_io("write", path)
+}
+
+/// Moves every object of an older layout to its place, and makes that durable. May be interrupted anywhere and called
+/// again.
+///
+/// # Errors
+/// [`Error::Io`] if a folder can't be read or synced, or an object not be moved.
+fn convert(db_dir: &Path) -> Result<()> {
+    let objects = db_dir.join(OBJECTS);
+    let mut shards = Vec::new();
+    for shard in 0..=u8::MAX {
+        let shard = objects.join(format!("{shard:02x}"));
+        match fs::read_dir(&shard) {
+            Err(err) if err.kind() == io::ErrorKind::NotFound => {}
+            // What lies in the place of a shard's folder holds no objects.
+            Err(err) if err.kind() == io::ErrorKind::NotADirectory => {}
+            entries => {
+                lower_all(entries.or_io("list", &shard)?, &objects, &shard)?;
+                shards.push(shard);
+            }
+        }
+    }
+    if shards.is_empty() {
+        return Ok(());
+    }
+    // One call for up to 65,536 new folders. Kernels before 5.8 don't tell if it fails, but then the journal is lost
+    // and the sync of a shard's folder fails.
+    let folder = File::open(&objects).or_io("open the object store", &objects)?;
+    rustix::fs::syncfs(&folder).or_io("sync the file system of", &objects)?;
+    for shard in shards {
+        File::open(&shard).and_then(|folder| folder.sync_all()).or_io("sync", &shard)?;
+    }
+    Ok(())
+}
+
+/// Moves the objects that lie in a shard's folder itself one level down.
+fn lower_all(entries: fs::ReadDir, objects: &Path, shard: &Path) -> Result<()> {
+    // Listed before anything is moved: the folders made meanwhile must not come up, and no name may be skipped.
+    let mut names = Vec::new();
+    for entry in entries {
+        names.extend(entry.or_io("list", shard)?.file_name().into_string());
+    }
+    for name in names {
+        // Anything else is a stray, and for gc.
+        if name.len() == 62 && name.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
+        {
+            let folder = shard.join(&name[..2]);
+            lower(&shard.join(&name), &folder, &name[2..], objects)?;
+        }
+    }
+    Ok(())
+}
+
+/// Moves one object into a folder, which is made if it is missing.
+fn lower(from: &Path, folder: &Path, name: &str, objects: &Path) -> Result<()> {
+    let to = folder.join(name);
+    let moved = match fs::rename(from, &to) {
+        Err(err) if err.kind() == io::ErrorKind::NotFound => {
+            fs::create_dir(folder).or_io("make the folder", folder)?;
+            fs::rename(from, &to)
+        }
+        Err(err) if err.kind() == io::ErrorKind::NotADirectory => {
+            // Somebody put a file in the place of the folder. It is kept until the store is next opened.
+            let tmp = objects.join(TMP);
+            fs::create_dir_all(&tmp).or_io("make the object store", &tmp)?;
+            fs::rename(folder, stray(&tmp, folder)).or_io("move out of the way", folder)?;
+            fs::create_dir(folder).or_io("make the folder", folder)?;
+            fs::rename(from, &to)
+        }
+        moved => moved,
+    };
+    moved.or_io("move object", from)
+}
+
+fn stray(tmp: &Path, folder: &Path) -> PathBuf {
+    let part =
+        |path: Option<&std::ffi::OsStr>| path.unwrap_or_default().to_string_lossy().into_owned();
+    let shard = part(folder.parent().and_then(Path::file_name));
+    tmp.join(format!("stray-{shard}{}", part(folder.file_name())))
 }
 
 #[cfg(test)]

@@ -39,7 +39,7 @@
 //! folders. A new name has to be made durable along with the object: the barrier syncs the object's folder `AB/CD`, the
 //! shard's folder `AB` if a folder was made in it since it was last synced, and `objects/` likewise. Each of these is
 //! synced once by every process that places something in it, because an earlier one may have been killed between a mkdir
-//! and its barrier. `layout` converts stores of older builds.
+//! and its barrier. `format` converts stores of older builds.
 //!
 //! # What is where
 //!
@@ -50,19 +50,20 @@
 mod barrier;
 mod format;
 mod known;
-mod layout;
 mod place;
 mod read;
 mod shard;
 #[cfg(test)]
 mod tests;
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::{CWD, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use crate::error::{Error, OrIo, Result};
@@ -82,6 +83,9 @@ const OBJECTS: &str = "objects";
 
 /// Folder of copies being written, below `objects/`.
 const TMP: &str = ".tmp";
+
+/// Every object has this mode: a store is not edited.
+const MODE: u32 = 0o444;
 
 /// Bytes of an object's name below `objects/`.
 const NAME: usize = 66;
@@ -231,6 +235,163 @@ impl Store {
     /// Absolute path of an object.
     pub fn path(&self, hash: &ObjectHash) -> PathBuf {
         self.root.join(as_path(&Self::name(hash)))
+    }
+
+    /// The file `name` in directory `dir` (same file system; complete, already hashed, ours alone)
+    /// becomes the object: chmod 0444, renamed into the shard; or is removed if the object is known.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if a system call fails, and those of the store's [`Proof`](crate::proof::Proof).
+    pub fn place(
+        &self,
+        dir: BorrowedFd<'_>,
+        name: &[u8],
+        hash: ObjectHash,
+        size: u64,
+    ) -> Result<Placed> {
+        place::place(self, dir, name, hash, size)
+    }
+
+    /// [`Store::place`] for a file that is still open and that a stranger might swap. `None` if the
+    /// name no longer leads to that file; nothing is placed then.
+    pub(crate) fn place_open(
+        &self,
+        file: (BorrowedFd<'_>, u64),
+        dir: BorrowedFd<'_>,
+        name: &[u8],
+        named: (ObjectHash, u64),
+    ) -> Result<Option<Placed>> {
+        place::place_open(self, file, dir, name, named)
+    }
+
+    /// Bytes in memory become an object.
+    ///
+    /// # Errors
+    /// As for [`Store::place`].
+    pub fn put(&self, bytes: &[u8]) -> Result<Placed> {
+        place::put(self, bytes)
+    }
+
+    /// Copies all that `from` still gives into the store, streaming, in constant memory. The file may
+    /// change meanwhile: what was read is what is kept.
+    ///
+    /// # Errors
+    /// As for [`Store::place`]; an error of reading `from` is told without its path.
+    pub fn put_file(&self, from: &mut File) -> Result<Placed> {
+        place::put_file(self, from)
+    }
+
+    /// [`Store::put_file`] for any source.
+    ///
+    /// # Errors
+    /// As for [`Store::put_file`].
+    pub fn put_from(&self, from: &mut dyn Read) -> Result<Placed> {
+        place::put_from(self, from)
+    }
+
+    /// Takes back an object that will not be committed after all. It stays if anybody else has it.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if it can't be removed, and those of the store's [`Proof`](crate::proof::Proof).
+    pub fn discard(&self, placed: Placed) -> Result<()> {
+        place::discard(self, placed)
+    }
+
+    /// Gives an object an inode of its own again, when somebody has kept another name of it: what is
+    /// written there must not reach the store. Durable before the rename, for its row has long been
+    /// committed.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] if it is not what its name says; [`Error::Io`] if it can't be copied.
+    pub(crate) fn detach(&self, hash: &ObjectHash) -> Result<()> {
+        place::detach(self, hash)
+    }
+
+    /// Opens an object for reading: never follows a link, must be a regular file.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] if it is missing or not a regular file; [`Error::Io`] otherwise.
+    pub fn open_object(&self, hash: &ObjectHash) -> Result<File> {
+        read::open_object(self, hash)
+    }
+
+    /// A whole object, checked against its name; `None` if it has more than `limit` bytes.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] if it is missing, no regular file, or not what its name says.
+    pub fn read_small(&self, hash: &ObjectHash, limit: u64) -> Result<Option<Vec<u8>>> {
+        read::read_small(self, hash, limit)
+    }
+
+    /// Looks whether an object exists, is a regular file and has the size of its row; with `data`, also
+    /// whether its bytes are those of its name. Says what is wrong with it, if anything is.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if that could not be found out.
+    pub fn check(
+        &self,
+        hash: &ObjectHash,
+        size: Option<u64>,
+        data: bool,
+    ) -> Result<Result<(), String>> {
+        read::check(self, hash, size, data)
+    }
+
+    /// Reads an object of at most `limit` bytes into `buffer` and checks it against its name.
+    pub(crate) fn load(
+        &self,
+        hash: &ObjectHash,
+        limit: u64,
+        buffer: &mut Vec<u8>,
+    ) -> Result<Loaded> {
+        read::load(self, hash, limit, buffer)
+    }
+
+    /// The stat of what lies under an object's name, if anything does. Follows nothing.
+    pub(crate) fn stat(&self, hash: &ObjectHash) -> Result<Option<Stat>> {
+        read::stat(self, hash)
+    }
+
+    /// Gives an object a second name, read-only as it is.
+    pub(crate) fn link(
+        &self,
+        hash: &ObjectHash,
+        dir: BorrowedFd<'_>,
+        name: &[u8],
+    ) -> Result<(), Errno> {
+        read::link(self, hash, dir, name)
+    }
+
+    /// The mode of an object that could be written to by anybody, or not be read by its owner.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if that could not be found out.
+    pub fn wrong_mode(&self, hash: &ObjectHash) -> Result<Option<u32>> {
+        read::wrong_mode(self, hash)
+    }
+
+    /// Undoes a chmod of an object, if there was one.
+    pub(crate) fn make_read_only(&self, hash: &ObjectHash) -> Result<(), Errno> {
+        read::make_read_only(self, hash)
+    }
+
+    /// The barrier before COMMIT: afterwards the bytes and the names of `placed` survive a power cut.
+    /// Nothing to do for objects that were committed before.
+    ///
+    /// # Errors
+    /// The first error of a sync, and with it the run must end: the kernel reports a failed write
+    /// once, and a second sync may succeed without the data.
+    pub fn sync(&self, placed: &[&Placed]) -> Result<()> {
+        barrier::sync(self, placed)
+    }
+
+    /// Makes everything durable that was ever placed, by whichever run. False if the kernel is so old that
+    /// it would not say if that failed.
+    ///
+    /// # Errors
+    /// As for [`Store::sync`].
+    pub fn sync_all(&self) -> Result<bool> {
+        barrier::sync_all(self)
     }
 
     /// Whoever commits tells so here, before it drops the [`Placed`]s; it saves asking later.

@@ -10,15 +10,12 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
 use super::shard::{Hold, State};
-use super::{FOLDER, Name, Placed, SHARD, Store};
+use super::{FOLDER, MODE, Name, Placed, SHARD, Store, read};
 use crate::error::{Error, OrIo, Result};
 use crate::object::{ObjectHash, ObjectHasher};
 
 /// What fits in memory while it is hashed; anything longer is written while it is hashed.
 const IN_MEMORY: usize = 1 << 20;
-
-/// Every object has this mode: a store is not edited.
-pub(super) const MODE: u32 = 0o444;
 
 /// A complete file that wants to become an object.
 struct Candidate<'a> {
@@ -38,330 +35,309 @@ impl Candidate<'_> {
     }
 }
 
-impl Store {
-    /// The file `name` in directory `dir` (same file system; complete, already hashed, ours alone)
-    /// becomes the object: chmod 0444, renamed into the shard; or is removed if the object is known.
-    ///
-    /// # Errors
-    /// [`Error::Io`] if a system call fails, and those of the store's [`Proof`](crate::proof::Proof).
-    pub fn place(
-        &self,
-        dir: BorrowedFd<'_>,
-        name: &[u8],
-        hash: ObjectHash,
-        size: u64,
-    ) -> Result<Placed> {
-        rustix::fs::chmodat(dir, name, Mode::from_raw_mode(MODE), AtFlags::empty())
-            .or_io("make read-only", self.path(&hash))?;
-        let candidate = Candidate { dir, name, size, inode: None };
-        self.place_candidate(Hold::take(self, hash)?, hash, &candidate)?.ok_or_else(|| {
-            Error::Internal(format!("object {hash} was swapped while it was placed"))
-        })
-    }
+/// See [`Store::place`].
+pub(super) fn place(
+    store: &Store,
+    dir: BorrowedFd<'_>,
+    name: &[u8],
+    hash: ObjectHash,
+    size: u64,
+) -> Result<Placed> {
+    rustix::fs::chmodat(dir, name, Mode::from_raw_mode(MODE), AtFlags::empty())
+        .or_io("make read-only", store.path(&hash))?;
+    let candidate = Candidate { dir, name, size, inode: None };
+    place_candidate(store, Hold::take(store, hash)?, hash, &candidate)?
+        .ok_or_else(|| Error::Internal(format!("object {hash} was swapped while it was placed")))
+}
 
-    /// [`Store::place`] for a file that is still open and that a stranger might swap. `None` if the
-    /// name no longer leads to that file; nothing is placed then.
-    pub(crate) fn place_open(
-        &self,
-        (file, inode): (BorrowedFd<'_>, u64),
-        dir: BorrowedFd<'_>,
-        name: &[u8],
-        (hash, size): (ObjectHash, u64),
-    ) -> Result<Option<Placed>> {
-        rustix::fs::fchmod(file, Mode::from_raw_mode(MODE))
-            .or_io("make read-only", self.path(&hash))?;
-        let candidate = Candidate { dir, name, size, inode: Some(inode) };
-        self.place_candidate(Hold::take(self, hash)?, hash, &candidate)
-    }
+/// See [`Store::place_open`].
+pub(super) fn place_open(
+    store: &Store,
+    (file, inode): (BorrowedFd<'_>, u64),
+    dir: BorrowedFd<'_>,
+    name: &[u8],
+    (hash, size): (ObjectHash, u64),
+) -> Result<Option<Placed>> {
+    rustix::fs::fchmod(file, Mode::from_raw_mode(MODE))
+        .or_io("make read-only", store.path(&hash))?;
+    let candidate = Candidate { dir, name, size, inode: Some(inode) };
+    place_candidate(store, Hold::take(store, hash)?, hash, &candidate)
+}
 
-    /// Bytes in memory become an object.
-    ///
-    /// # Errors
-    /// As for [`Store::place`].
-    pub fn put(&self, bytes: &[u8]) -> Result<Placed> {
-        let hash = ObjectHash::of(bytes);
-        let size = bytes.len() as u64;
-        let hold = match self.find(Hold::take(self, hash)?, hash, size)? {
-            Ok(placed) => return Ok(placed),
-            Err(hold) => hold,
+/// See [`Store::put`].
+pub(super) fn put(store: &Store, bytes: &[u8]) -> Result<Placed> {
+    let hash = ObjectHash::of(bytes);
+    let size = bytes.len() as u64;
+    let hold = match find(store, Hold::take(store, hash)?, hash, size)? {
+        Ok(placed) => return Ok(placed),
+        Err(hold) => hold,
+    };
+    let mut temp = Temp::create(store)?;
+    temp.file.write_all(bytes).or_io("write object", store.path(&hash))?;
+    temp.place(hold, hash, size)
+}
+
+/// See [`Store::put_file`].
+pub(super) fn put_file(store: &Store, from: &mut File) -> Result<Placed> {
+    put_from(store, from)
+}
+
+/// See [`Store::put_from`].
+pub(super) fn put_from(store: &Store, from: &mut dyn Read) -> Result<Placed> {
+    let copying = "copy into the store";
+    let mut buffer = Vec::new();
+    from.take(IN_MEMORY as u64 + 1).read_to_end(&mut buffer).or_io(copying, &store.root)?;
+    if buffer.len() <= IN_MEMORY {
+        return put(store, &buffer);
+    }
+    let mut temp = Temp::create(store)?;
+    let mut hasher = ObjectHasher::default();
+    let mut size = 0;
+    let mut filled = buffer.len();
+    while filled > 0 {
+        hasher.update(&buffer[..filled]);
+        temp.file.write_all(&buffer[..filled]).or_io(copying, &store.root)?;
+        size += filled as u64;
+        filled = loop {
+            match from.read(&mut buffer) {
+                Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
+                read => break read.or_io(copying, &store.root)?,
+            }
         };
-        let mut temp = Temp::create(self)?;
-        temp.file.write_all(bytes).or_io("write object", self.path(&hash))?;
-        temp.place(hold, hash, size)
     }
+    let hash = hasher.finish();
+    temp.place(Hold::take(store, hash)?, hash, size)
+}
 
-    /// Copies all that `from` still gives into the store, streaming, in constant memory. The file may
-    /// change meanwhile: what was read is what is kept.
-    ///
-    /// # Errors
-    /// As for [`Store::place`]; an error of reading `from` is told without its path.
-    pub fn put_file(&self, from: &mut File) -> Result<Placed> {
-        self.put_from(from)
+/// See [`Store::discard`].
+pub(super) fn discard(store: &Store, placed: Placed) -> Result<()> {
+    let hash = placed.hash;
+    let shard = store.inner.shard(&hash);
+    let before = shard.state().alone_after(&hash);
+    // Asked without the mutex, since the answer may wait for another thread's commit.
+    if before.is_none()
+        || store.inner.known.contains(&hash)
+        || store.committed_size(&hash)?.is_some()
+    {
+        return Ok(());
     }
-
-    /// [`Store::put_file`] for any source.
-    ///
-    /// # Errors
-    /// As for [`Store::put_file`].
-    pub fn put_from(&self, from: &mut dyn Read) -> Result<Placed> {
-        let copying = "copy into the store";
-        let mut buffer = Vec::new();
-        from.take(IN_MEMORY as u64 + 1).read_to_end(&mut buffer).or_io(copying, &self.root)?;
-        if buffer.len() <= IN_MEMORY {
-            return self.put(&buffer);
-        }
-        let mut temp = Temp::create(self)?;
-        let mut hasher = ObjectHasher::default();
-        let mut size = 0;
-        let mut filled = buffer.len();
-        while filled > 0 {
-            hasher.update(&buffer[..filled]);
-            temp.file.write_all(&buffer[..filled]).or_io(copying, &self.root)?;
-            size += filled as u64;
-            filled = loop {
-                match from.read(&mut buffer) {
-                    Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
-                    read => break read.or_io(copying, &self.root)?,
-                }
-            };
-        }
-        let hash = hasher.finish();
-        temp.place(Hold::take(self, hash)?, hash, size)
+    let state = shard.state();
+    if state.alone_after(&hash) != before {
+        return Ok(());
     }
-
-    /// Takes back an object that will not be committed after all. It stays if anybody else has it.
-    ///
-    /// # Errors
-    /// [`Error::Io`] if it can't be removed, and those of the store's [`Proof`](crate::proof::Proof).
-    pub fn discard(&self, placed: Placed) -> Result<()> {
-        let hash = placed.hash;
-        let shard = self.inner.shard(&hash);
-        let before = shard.state().alone_after(&hash);
-        // Asked without the mutex, since the answer may wait for another thread's commit.
-        if before.is_none()
-            || self.inner.known.contains(&hash)
-            || self.committed_size(&hash)?.is_some()
-        {
-            return Ok(());
-        }
-        let state = shard.state();
-        if state.alone_after(&hash) != before {
-            return Ok(());
-        }
-        let name = Self::name(&hash);
-        match rustix::fs::unlinkat(&self.inner.objects, &name[..], AtFlags::empty()) {
-            Err(Errno::NOENT) => Ok(()),
-            done => done.or_io("remove object", self.path(&hash)),
-        }
+    let name = Store::name(&hash);
+    match rustix::fs::unlinkat(&store.inner.objects, &name[..], AtFlags::empty()) {
+        Err(Errno::NOENT) => Ok(()),
+        done => done.or_io("remove object", store.path(&hash)),
     }
+}
 
-    /// Gives an object an inode of its own again, when somebody has kept another name of it: what is
-    /// written there must not reach the store. Durable before the rename, for its row has long been
-    /// committed.
-    ///
-    /// # Errors
-    /// [`Error::Damaged`] if it is not what its name says; [`Error::Io`] if it can't be copied.
-    pub(crate) fn detach(&self, hash: &ObjectHash) -> Result<()> {
-        let mut source = self.open_object(hash)?;
-        let mut temp = Temp::create(self)?;
-        let path = || self.path(hash);
-        io::copy(&mut source, &mut temp.file).or_io("copy object", path())?;
-        temp.replace_object(hash)
+/// See [`Store::detach`].
+pub(super) fn detach(store: &Store, hash: &ObjectHash) -> Result<()> {
+    let mut source = store.open_object(hash)?;
+    let mut temp = Temp::create(store)?;
+    let path = || store.path(hash);
+    io::copy(&mut source, &mut temp.file).or_io("copy object", path())?;
+    temp.replace_object(hash)
+}
+
+/// An object that need not be written, because it is in flight, or committed and good. If there is
+/// none, the guard comes back.
+fn find(
+    store: &Store,
+    mut hold: Hold,
+    hash: ObjectHash,
+    size: u64,
+) -> Result<Result<Placed, Hold>> {
+    let mut state = store.inner.shard(&hash).state();
+    let is_in_flight = state.is_in_flight(&hash);
+    if is_in_flight {
+        hold.mark_in_flight(&mut state);
     }
+    drop(state);
+    if is_in_flight || is_committed_and_good(store, &hash, size)? {
+        return Ok(Ok(Placed { hash, size, hold }));
+    }
+    Ok(Err(hold))
+}
 
-    /// An object that need not be written, because it is in flight, or committed and good. If there is
-    /// none, the guard comes back.
-    fn find(&self, mut hold: Hold, hash: ObjectHash, size: u64) -> Result<Result<Placed, Hold>> {
-        let mut state = self.inner.shard(&hash).state();
-        let is_in_flight = state.is_in_flight(&hash);
-        if is_in_flight {
+/// The heart of the store: joins, dedupes, or renames into place. `None` if the candidate's name
+/// led to another file than the one that was hashed.
+fn place_candidate(
+    store: &Store,
+    mut hold: Hold,
+    hash: ObjectHash,
+    new: &Candidate<'_>,
+) -> Result<Option<Placed>> {
+    let size = new.size;
+    let shard = store.inner.shard(&hash);
+    let at = || store.path(&hash);
+    let mut is_known = store.inner.known.contains(&hash) && read::lies_good(store, &hash, size)?;
+    // What `settled` was when the file that lies there turned out to be a stray.
+    let mut stray_at = None;
+    while !is_known {
+        let mut state = shard.state();
+        if state.is_in_flight(&hash) {
             hold.mark_in_flight(&mut state);
+            break;
         }
-        drop(state);
-        if is_in_flight || self.is_committed_and_good(&hash, size)? {
-            return Ok(Ok(Placed { hash, size, hold }));
-        }
-        Ok(Err(hold))
-    }
-
-    /// The heart of the store: joins, dedupes, or renames into place. `None` if the candidate's name
-    /// led to another file than the one that was hashed.
-    fn place_candidate(
-        &self,
-        mut hold: Hold,
-        hash: ObjectHash,
-        new: &Candidate<'_>,
-    ) -> Result<Option<Placed>> {
-        let size = new.size;
-        let shard = self.inner.shard(&hash);
-        let at = || self.path(&hash);
-        let mut is_known = self.inner.known.contains(&hash) && self.lies_good(&hash, size)?;
-        // What `settled` was when the file that lies there turned out to be a stray.
-        let mut stray_at = None;
-        while !is_known {
-            let mut state = shard.state();
-            if state.is_in_flight(&hash) {
-                hold.mark_in_flight(&mut state);
-                break;
+        let may_replace = stray_at == Some(state.settled);
+        if rename(store, new, &hash, may_replace, &mut state).or_io("place object", at())? {
+            if !has_arrived(store, new, &hash).or_io("place object", at())? {
+                return Ok(None);
             }
-            let may_replace = stray_at == Some(state.settled);
-            if self.rename(new, &hash, may_replace, &mut state).or_io("place object", at())? {
-                if !self.has_arrived(new, &hash).or_io("place object", at())? {
-                    return Ok(None);
-                }
-                hold.mark_in_flight(&mut state);
-                drop(state);
-                return Ok(Some(Placed { hash, size, hold }));
-            }
-            stray_at = Some(state.settled);
-            // Asked without the mutex, since the answer may wait for another thread's commit.
+            hold.mark_in_flight(&mut state);
             drop(state);
-            is_known = self.is_committed_and_good(&hash, size)?;
+            return Ok(Some(Placed { hash, size, hold }));
         }
-        new.remove().or_io("remove the second copy of object", at())?;
-        Ok(Some(Placed { hash, size, hold }))
+        stray_at = Some(state.settled);
+        // Asked without the mutex, since the answer may wait for another thread's commit.
+        drop(state);
+        is_known = is_committed_and_good(store, &hash, size)?;
     }
+    new.remove().or_io("remove the second copy of object", at())?;
+    Ok(Some(Placed { hash, size, hold }))
+}
 
-    /// True only if there is a committed row *and* a file that can be what the row says.
-    fn is_committed_and_good(&self, hash: &ObjectHash, size: u64) -> Result<bool> {
-        if !self.lies_good(hash, size)? {
-            return Ok(false);
-        }
-        if self.inner.known.contains(hash) {
-            return Ok(true);
-        }
-        let is_committed = self.committed_size(hash)? == Some(size);
-        if is_committed {
-            self.inner.known.note(hash);
-        }
-        Ok(is_committed)
+/// True only if there is a committed row *and* a file that can be what the row says.
+fn is_committed_and_good(store: &Store, hash: &ObjectHash, size: u64) -> Result<bool> {
+    if !read::lies_good(store, hash, size)? {
+        return Ok(false);
     }
+    if store.inner.known.contains(hash) {
+        return Ok(true);
+    }
+    let is_committed = store.committed_size(hash)? == Some(size);
+    if is_committed {
+        store.inner.known.note(hash);
+    }
+    Ok(is_committed)
+}
 
-    /// Renames a candidate to its object's name, under the shard's mutex, as its caller proves. False if
-    /// something lies there and `may_replace` is not set.
-    fn rename(
-        &self,
-        new: &Candidate<'_>,
-        hash: &ObjectHash,
-        may_replace: bool,
-        state: &mut State,
-    ) -> Result<bool, Errno> {
-        let name = Self::name(hash);
-        match self.rename_once(new, &name, may_replace) {
-            Err(Errno::NOENT) => {
-                // The first object of its folder. If not, the candidate itself is missing, and the second rename
-                // says so.
-                self.make_folders(&name, state)?;
-                self.rename_once(new, &name, may_replace)
-            }
-            Err(Errno::NOTDIR) => {
-                // Somebody put a file in the place of one of the folders.
-                for folder in [SHARD, FOLDER] {
-                    if self.is_in_the_way(&name[..folder])? {
-                        self.move_away(&name[..folder])?;
-                    }
+/// Renames a candidate to its object's name, under the shard's mutex, as its caller proves. False if
+/// something lies there and `may_replace` is not set.
+fn rename(
+    store: &Store,
+    new: &Candidate<'_>,
+    hash: &ObjectHash,
+    may_replace: bool,
+    state: &mut State,
+) -> Result<bool, Errno> {
+    let name = Store::name(hash);
+    match rename_once(store, new, &name, may_replace) {
+        Err(Errno::NOENT) => {
+            // The first object of its folder. If not, the candidate itself is missing, and the second rename
+            // says so.
+            make_folders(store, &name, state)?;
+            rename_once(store, new, &name, may_replace)
+        }
+        Err(Errno::NOTDIR) => {
+            // Somebody put a file in the place of one of the folders.
+            for folder in [SHARD, FOLDER] {
+                if is_in_the_way(store, &name[..folder])? {
+                    move_away(store, &name[..folder])?;
                 }
-                self.make_folders(&name, state)?;
-                self.rename_once(new, &name, may_replace)
             }
-            Err(Errno::ISDIR) => {
-                // Somebody made a folder of that name. It is no object; its content is kept for its
-                // owner to find until the store is next opened.
-                self.move_away(&name)?;
-                self.rename_once(new, &name, may_replace)
+            make_folders(store, &name, state)?;
+            rename_once(store, new, &name, may_replace)
+        }
+        Err(Errno::ISDIR) => {
+            // Somebody made a folder of that name. It is no object; its content is kept for its
+            // owner to find until the store is next opened.
+            move_away(store, &name)?;
+            rename_once(store, new, &name, may_replace)
+        }
+        done => done,
+    }
+}
+
+/// Makes the folders of an object's name, as far as they are missing. Under the shard's mutex, so that whoever
+/// takes the shard next can't find a folder made whose name is wrongly believed to be on the disk.
+fn make_folders(store: &Store, name: &Name, state: &mut State) -> Result<(), Errno> {
+    let made = match make_folder(store, &name[..FOLDER]) {
+        Err(Errno::NOENT) => {
+            if make_folder(store, &name[..SHARD])? {
+                store.inner.shards_are_not_durable();
             }
-            done => done,
+            make_folder(store, &name[..FOLDER])
         }
+        made => made,
+    };
+    if made? {
+        state.folders_are_not_durable();
     }
+    Ok(())
+}
 
-    /// Makes the folders of an object's name, as far as they are missing. Under the shard's mutex, so that whoever
-    /// takes the shard next can't find a folder made whose name is wrongly believed to be on the disk.
-    fn make_folders(&self, name: &Name, state: &mut State) -> Result<(), Errno> {
-        let made = match self.make_folder(&name[..FOLDER]) {
-            Err(Errno::NOENT) => {
-                if self.make_folder(&name[..SHARD])? {
-                    self.inner.shards_are_not_durable();
-                }
-                self.make_folder(&name[..FOLDER])
+/// True if the folder was not there before.
+fn make_folder(store: &Store, path: &[u8]) -> Result<bool, Errno> {
+    match rustix::fs::mkdirat(&store.inner.objects, path, Mode::from_raw_mode(0o777)) {
+        Ok(()) => Ok(true),
+        Err(Errno::EXIST) => Ok(false),
+        Err(err) => Err(err),
+    }
+}
+
+/// Whether something that is no folder lies in the place of one.
+fn is_in_the_way(store: &Store, path: &[u8]) -> Result<bool, Errno> {
+    match rustix::fs::statat(&store.inner.objects, path, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) => Ok(FileType::from_raw_mode(stat.st_mode) != FileType::Directory),
+        Err(Errno::NOENT | Errno::NOTDIR) => Ok(false),
+        Err(err) => Err(err),
+    }
+}
+
+fn move_away(store: &Store, name: &[u8]) -> Result<(), Errno> {
+    let (Some(tmp), number) = (&store.inner.tmp, next_name(store)) else {
+        return Err(Errno::ISDIR);
+    };
+    rustix::fs::renameat(&store.inner.objects, name, tmp, format!("stray-{number}"))
+}
+
+fn rename_once(
+    store: &Store,
+    new: &Candidate<'_>,
+    name: &[u8],
+    may_replace: bool,
+) -> Result<bool, Errno> {
+    let objects = &store.inner.objects;
+    if !may_replace && !store.inner.must_look_first.load(Ordering::Relaxed) {
+        let flags = RenameFlags::NOREPLACE;
+        match rustix::fs::renameat_with(new.dir, new.name, objects, name, flags) {
+            Ok(()) => return Ok(true),
+            Err(Errno::EXIST) => return Ok(false),
+            Err(Errno::INVAL | Errno::NOSYS) => {
+                store.inner.must_look_first.store(true, Ordering::Relaxed);
             }
-            made => made,
-        };
-        if made? {
-            state.folders_are_not_durable();
-        }
-        Ok(())
-    }
-
-    /// True if the folder was not there before.
-    fn make_folder(&self, path: &[u8]) -> Result<bool, Errno> {
-        match rustix::fs::mkdirat(&self.inner.objects, path, Mode::from_raw_mode(0o777)) {
-            Ok(()) => Ok(true),
-            Err(Errno::EXIST) => Ok(false),
-            Err(err) => Err(err),
+            Err(err) => return Err(err),
         }
     }
-
-    /// Whether something that is no folder lies in the place of one.
-    fn is_in_the_way(&self, path: &[u8]) -> Result<bool, Errno> {
-        match rustix::fs::statat(&self.inner.objects, path, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) => Ok(FileType::from_raw_mode(stat.st_mode) != FileType::Directory),
-            Err(Errno::NOENT | Errno::NOTDIR) => Ok(false),
-            Err(err) => Err(err),
+    if !may_replace {
+        // As good as NOREPLACE: we hold the shard's mutex, and no other process places objects.
+        match rustix::fs::statat(objects, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(_) => return Ok(false),
+            Err(Errno::NOENT) => {}
+            Err(err) => return Err(err),
         }
     }
+    rustix::fs::renameat(new.dir, new.name, objects, name).map(|()| true)
+}
 
-    fn move_away(&self, name: &[u8]) -> Result<(), Errno> {
-        let (Some(tmp), number) = (&self.inner.tmp, self.next_name()) else {
-            return Err(Errno::ISDIR);
-        };
-        rustix::fs::renameat(&self.inner.objects, name, tmp, format!("stray-{number}"))
+/// Whether the file under the object's name is the one that was hashed. If not, it is removed.
+fn has_arrived(store: &Store, new: &Candidate<'_>, hash: &ObjectHash) -> Result<bool, Errno> {
+    let Some(inode) = new.inode else { return Ok(true) };
+    let name = Store::name(hash);
+    let stat = rustix::fs::statat(&store.inner.objects, &name[..], AtFlags::SYMLINK_NOFOLLOW)?;
+    let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+    if is_file && stat.st_ino == inode {
+        return Ok(true);
     }
+    rustix::fs::unlinkat(&store.inner.objects, &name[..], AtFlags::empty())?;
+    Ok(false)
+}
 
-    fn rename_once(
-        &self,
-        new: &Candidate<'_>,
-        name: &[u8],
-        may_replace: bool,
-    ) -> Result<bool, Errno> {
-        let objects = &self.inner.objects;
-        if !may_replace && !self.inner.must_look_first.load(Ordering::Relaxed) {
-            let flags = RenameFlags::NOREPLACE;
-            match rustix::fs::renameat_with(new.dir, new.name, objects, name, flags) {
-                Ok(()) => return Ok(true),
-                Err(Errno::EXIST) => return Ok(false),
-                Err(Errno::INVAL | Errno::NOSYS) => {
-                    self.inner.must_look_first.store(true, Ordering::Relaxed);
-                }
-                Err(err) => return Err(err),
-            }
-        }
-        if !may_replace {
-            // As good as NOREPLACE: we hold the shard's mutex, and no other process places objects.
-            match rustix::fs::statat(objects, name, AtFlags::SYMLINK_NOFOLLOW) {
-                Ok(_) => return Ok(false),
-                Err(Errno::NOENT) => {}
-                Err(err) => return Err(err),
-            }
-        }
-        rustix::fs::renameat(new.dir, new.name, objects, name).map(|()| true)
-    }
-
-    /// Whether the file under the object's name is the one that was hashed. If not, it is removed.
-    fn has_arrived(&self, new: &Candidate<'_>, hash: &ObjectHash) -> Result<bool, Errno> {
-        let Some(inode) = new.inode else { return Ok(true) };
-        let name = Self::name(hash);
-        let stat = rustix::fs::statat(&self.inner.objects, &name[..], AtFlags::SYMLINK_NOFOLLOW)?;
-        let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
-        if is_file && stat.st_ino == inode {
-            return Ok(true);
-        }
-        rustix::fs::unlinkat(&self.inner.objects, &name[..], AtFlags::empty())?;
-        Ok(false)
-    }
-
-    fn next_name(&self) -> u64 {
-        self.inner.next_name.fetch_add(1, Ordering::Relaxed)
-    }
+fn next_name(store: &Store) -> u64 {
+    store.inner.next_name.fetch_add(1, Ordering::Relaxed)
 }
 
 /// A copy being written, in `objects/.tmp/`. Removed if it doesn't become an object.
@@ -382,7 +358,7 @@ impl<'a> Temp<'a> {
         let dir = store.inner.tmp.as_ref().ok_or_else(missing).or_io(making, &path)?.as_fd();
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         loop {
-            let name = format!("{}-{}", std::process::id(), store.next_name());
+            let name = format!("{}-{}", std::process::id(), next_name(store));
             match rustix::fs::openat(dir, &name, flags, Mode::from_raw_mode(MODE)) {
                 Ok(fd) => {
                     return Ok(Temp { store, dir, name, file: File::from(fd), is_gone: false });
@@ -399,9 +375,7 @@ impl<'a> Temp<'a> {
         rustix::fs::fchmod(&self.file, Mode::from_raw_mode(MODE))
             .or_io("make read-only", self.store.path(&hash))?;
         let new = Candidate { dir: self.dir, name: self.name.as_bytes(), size, inode: None };
-        let placed = self
-            .store
-            .place_candidate(hold, hash, &new)?
+        let placed = place_candidate(self.store, hold, hash, &new)?
             .ok_or_else(|| Error::Internal(format!("object {hash} was swapped")))?;
         self.is_gone = true;
         Ok(placed)
@@ -419,8 +393,8 @@ impl<'a> Temp<'a> {
         )
         .map(File::from)
         .or_io("copy object", path())?;
-        if self.store.hash_file(hash, &mut copy)? != *hash {
-            return Err(self.store.damaged(hash, "its bytes have changed"));
+        if read::hash_file(self.store, hash, &mut copy)? != *hash {
+            return Err(read::damaged(self.store, hash, "its bytes have changed"));
         }
         rustix::fs::fchmod(&self.file, Mode::from_raw_mode(MODE))
             .or_io("make read-only", path())?;

@@ -7,8 +7,7 @@ use std::os::fd::BorrowedFd;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-use super::Store;
-use super::place::MODE;
+use super::{MODE, Store};
 use crate::error::{Error, OrIo, Result};
 use crate::object::{ObjectHash, ObjectHasher};
 
@@ -23,167 +22,152 @@ pub(crate) enum Loaded {
     Large { file: File, stat: Stat },
 }
 
-impl Store {
-    /// Opens an object for reading: never follows a link, must be a regular file.
-    ///
-    /// # Errors
-    /// [`Error::Damaged`] if it is missing or not a regular file; [`Error::Io`] otherwise.
-    pub fn open_object(&self, hash: &ObjectHash) -> Result<File> {
-        self.open_with_stat(hash).map(|(file, _)| file)
-    }
+/// See [`Store::open_object`].
+pub(super) fn open_object(store: &Store, hash: &ObjectHash) -> Result<File> {
+    open_with_stat(store, hash).map(|(file, _)| file)
+}
 
-    /// A whole object, checked against its name; `None` if it has more than `limit` bytes.
-    ///
-    /// # Errors
-    /// [`Error::Damaged`] if it is missing, no regular file, or not what its name says.
-    pub fn read_small(&self, hash: &ObjectHash, limit: u64) -> Result<Option<Vec<u8>>> {
-        let mut bytes = Vec::new();
-        Ok(match self.load(hash, limit, &mut bytes)? {
-            Loaded::Whole => Some(bytes),
-            Loaded::Large { .. } => None,
-        })
-    }
+/// See [`Store::read_small`].
+pub(super) fn read_small(store: &Store, hash: &ObjectHash, limit: u64) -> Result<Option<Vec<u8>>> {
+    let mut bytes = Vec::new();
+    Ok(match load(store, hash, limit, &mut bytes)? {
+        Loaded::Whole => Some(bytes),
+        Loaded::Large { .. } => None,
+    })
+}
 
-    /// Looks whether an object exists, is a regular file and has the size of its row; with `data`, also
-    /// whether its bytes are those of its name. Says what is wrong with it, if anything is.
-    ///
-    /// # Errors
-    /// [`Error::Io`] if that could not be found out.
-    pub fn check(
-        &self,
-        hash: &ObjectHash,
-        size: Option<u64>,
-        data: bool,
-    ) -> Result<Result<(), String>> {
-        let (mut file, stat) = match self.open_with_stat(hash) {
-            Ok(opened) => opened,
-            Err(Error::Damaged { why, .. }) => return Ok(Err(why)),
-            Err(err) => return Err(err),
-        };
-        let found = stat.st_size as u64;
-        if let Some(size) = size
-            && size != found
-        {
-            return Ok(Err(format!("it has {found} bytes instead of {size}")));
+/// See [`Store::check`].
+pub(super) fn check(
+    store: &Store,
+    hash: &ObjectHash,
+    size: Option<u64>,
+    data: bool,
+) -> Result<Result<(), String>> {
+    let (mut file, stat) = match open_with_stat(store, hash) {
+        Ok(opened) => opened,
+        Err(Error::Damaged { why, .. }) => return Ok(Err(why)),
+        Err(err) => return Err(err),
+    };
+    let found = stat.st_size as u64;
+    if let Some(size) = size
+        && size != found
+    {
+        return Ok(Err(format!("it has {found} bytes instead of {size}")));
+    }
+    if data && hash_file(store, hash, &mut file)? != *hash {
+        return Ok(Err("its bytes have changed".to_owned()));
+    }
+    Ok(Ok(()))
+}
+
+/// See [`Store::load`].
+pub(super) fn load(
+    store: &Store,
+    hash: &ObjectHash,
+    limit: u64,
+    buffer: &mut Vec<u8>,
+) -> Result<Loaded> {
+    buffer.clear();
+    if *hash == ObjectHash::EMPTY {
+        // Known without looking: the root object need not even be stored.
+        return Ok(Loaded::Whole);
+    }
+    let (mut file, stat) = open_with_stat(store, hash)?;
+    if stat.st_size as u64 > limit {
+        return Ok(Loaded::Large { file, stat });
+    }
+    buffer.resize(stat.st_size as usize, 0);
+    match file.read_exact(buffer) {
+        Err(err) if err.kind() != io::ErrorKind::UnexpectedEof => {
+            return Err(err).or_io("read object", store.path(hash));
         }
-        if data && self.hash_file(hash, &mut file)? != *hash {
-            return Ok(Err("its bytes have changed".to_owned()));
-        }
-        Ok(Ok(()))
+        // The hash tells a file that is shorter or longer than its stat as well.
+        _ => {}
     }
-
-    /// Reads an object of at most `limit` bytes into `buffer` and checks it against its name.
-    pub(crate) fn load(
-        &self,
-        hash: &ObjectHash,
-        limit: u64,
-        buffer: &mut Vec<u8>,
-    ) -> Result<Loaded> {
-        buffer.clear();
-        if *hash == ObjectHash::EMPTY {
-            // Known without looking: the root object need not even be stored.
-            return Ok(Loaded::Whole);
-        }
-        let (mut file, stat) = self.open_with_stat(hash)?;
-        if stat.st_size as u64 > limit {
-            return Ok(Loaded::Large { file, stat });
-        }
-        buffer.resize(stat.st_size as usize, 0);
-        match file.read_exact(buffer) {
-            Err(err) if err.kind() != io::ErrorKind::UnexpectedEof => {
-                return Err(err).or_io("read object", self.path(hash));
-            }
-            // The hash tells a file that is shorter or longer than its stat as well.
-            _ => {}
-        }
-        if ObjectHash::of(buffer) != *hash {
-            return Err(self.damaged(hash, "its bytes have changed"));
-        }
-        Ok(Loaded::Whole)
+    if ObjectHash::of(buffer) != *hash {
+        return Err(damaged(store, hash, "its bytes have changed"));
     }
+    Ok(Loaded::Whole)
+}
 
-    /// The stat of what lies under an object's name, if anything does. Follows nothing.
-    pub(crate) fn stat(&self, hash: &ObjectHash) -> Result<Option<Stat>> {
-        let name = Self::name(hash);
-        match rustix::fs::statat(&self.inner.objects, &name[..], AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) => Ok(Some(stat)),
-            Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
-            Err(err) => Err(err).or_io("look at object", self.path(hash)),
+/// See [`Store::stat`].
+pub(super) fn stat(store: &Store, hash: &ObjectHash) -> Result<Option<Stat>> {
+    let name = Store::name(hash);
+    match rustix::fs::statat(&store.inner.objects, &name[..], AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) => Ok(Some(stat)),
+        Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+        Err(err) => Err(err).or_io("look at object", store.path(hash)),
+    }
+}
+
+/// See [`Store::link`].
+pub(super) fn link(
+    store: &Store,
+    hash: &ObjectHash,
+    dir: BorrowedFd<'_>,
+    name: &[u8],
+) -> Result<(), Errno> {
+    rustix::fs::linkat(&store.inner.objects, &Store::name(hash)[..], dir, name, AtFlags::empty())
+}
+
+/// See [`Store::wrong_mode`].
+pub(super) fn wrong_mode(store: &Store, hash: &ObjectHash) -> Result<Option<u32>> {
+    let mode = stat(store, hash)?.map_or(MODE, |stat| stat.st_mode & 0o7777);
+    // Not compared as a whole: some file systems have no more than a bit for all.
+    Ok((mode & 0o222 != 0 || mode & 0o400 == 0).then_some(mode))
+}
+
+/// See [`Store::make_read_only`].
+pub(super) fn make_read_only(store: &Store, hash: &ObjectHash) -> Result<(), Errno> {
+    let (objects, name) = (&store.inner.objects, Store::name(hash));
+    let mode = Mode::from_raw_mode(MODE);
+    let stat = rustix::fs::statat(objects, &name[..], AtFlags::SYMLINK_NOFOLLOW)?;
+    if Mode::from_raw_mode(stat.st_mode) == mode {
+        return Ok(());
+    }
+    rustix::fs::chmodat(objects, &name[..], mode, AtFlags::empty())
+}
+
+/// Whether a regular file of this size lies under the object's name.
+pub(super) fn lies_good(store: &Store, hash: &ObjectHash, size: u64) -> Result<bool> {
+    Ok(stat(store, hash)?.is_some_and(|stat| is_regular(&stat) && stat.st_size as u64 == size))
+}
+
+fn open_with_stat(store: &Store, hash: &ObjectHash) -> Result<(File, Stat)> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let name = Store::name(hash);
+    let file = match rustix::fs::openat(&store.inner.objects, &name[..], flags, Mode::empty()) {
+        Ok(fd) => File::from(fd),
+        Err(Errno::NOENT | Errno::NOTDIR) => {
+            return Err(damaged(store, hash, "it is missing"));
         }
-    }
-
-    /// Gives an object a second name, read-only as it is.
-    pub(crate) fn link(
-        &self,
-        hash: &ObjectHash,
-        dir: BorrowedFd<'_>,
-        name: &[u8],
-    ) -> Result<(), Errno> {
-        rustix::fs::linkat(&self.inner.objects, &Self::name(hash)[..], dir, name, AtFlags::empty())
-    }
-
-    /// The mode of an object that could be written to by anybody, or not be read by its owner.
-    ///
-    /// # Errors
-    /// [`Error::Io`] if that could not be found out.
-    pub fn wrong_mode(&self, hash: &ObjectHash) -> Result<Option<u32>> {
-        let mode = self.stat(hash)?.map_or(MODE, |stat| stat.st_mode & 0o7777);
-        // Not compared as a whole: some file systems have no more than a bit for all.
-        Ok((mode & 0o222 != 0 || mode & 0o400 == 0).then_some(mode))
-    }
-
-    /// Undoes a chmod of an object, if there was one.
-    pub(crate) fn make_read_only(&self, hash: &ObjectHash) -> Result<(), Errno> {
-        let (objects, name) = (&self.inner.objects, Self::name(hash));
-        let mode = Mode::from_raw_mode(MODE);
-        let stat = rustix::fs::statat(objects, &name[..], AtFlags::SYMLINK_NOFOLLOW)?;
-        if Mode::from_raw_mode(stat.st_mode) == mode {
-            return Ok(());
+        Err(Errno::LOOP | Errno::NXIO) => {
+            return Err(damaged(store, hash, "it is not a regular file"));
         }
-        rustix::fs::chmodat(objects, &name[..], mode, AtFlags::empty())
+        Err(err) => return Err(err).or_io("open object", store.path(hash)),
+    };
+    let stat = rustix::fs::fstat(&file).or_io("look at object", store.path(hash))?;
+    if !is_regular(&stat) {
+        return Err(damaged(store, hash, "it is not a regular file"));
     }
+    Ok((file, stat))
+}
 
-    /// Whether a regular file of this size lies under the object's name.
-    pub(super) fn lies_good(&self, hash: &ObjectHash, size: u64) -> Result<bool> {
-        Ok(self.stat(hash)?.is_some_and(|stat| is_regular(&stat) && stat.st_size as u64 == size))
-    }
-
-    fn open_with_stat(&self, hash: &ObjectHash) -> Result<(File, Stat)> {
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let name = Self::name(hash);
-        let file = match rustix::fs::openat(&self.inner.objects, &name[..], flags, Mode::empty()) {
-            Ok(fd) => File::from(fd),
-            Err(Errno::NOENT | Errno::NOTDIR) => {
-                return Err(self.damaged(hash, "it is missing"));
-            }
-            Err(Errno::LOOP | Errno::NXIO) => {
-                return Err(self.damaged(hash, "it is not a regular file"));
-            }
-            Err(err) => return Err(err).or_io("open object", self.path(hash)),
-        };
-        let stat = rustix::fs::fstat(&file).or_io("look at object", self.path(hash))?;
-        if !is_regular(&stat) {
-            return Err(self.damaged(hash, "it is not a regular file"));
-        }
-        Ok((file, stat))
-    }
-
-    pub(super) fn hash_file(&self, hash: &ObjectHash, file: &mut File) -> Result<ObjectHash> {
-        let mut hasher = ObjectHasher::default();
-        let mut buffer = vec![0; BUFFER];
-        loop {
-            match file.read(&mut buffer) {
-                Ok(0) => return Ok(hasher.finish()),
-                Ok(n) => hasher.update(&buffer[..n]),
-                Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
-                Err(err) => return Err(err).or_io("read object", self.path(hash)),
-            }
+pub(super) fn hash_file(store: &Store, hash: &ObjectHash, file: &mut File) -> Result<ObjectHash> {
+    let mut hasher = ObjectHasher::default();
+    let mut buffer = vec![0; BUFFER];
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => return Ok(hasher.finish()),
+            Ok(n) => hasher.update(&buffer[..n]),
+            Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
+            Err(err) => return Err(err).or_io("read object", store.path(hash)),
         }
     }
+}
 
-    pub(super) fn damaged(&self, hash: &ObjectHash, why: &str) -> Error {
-        Error::Damaged { object: *hash, path: self.path(hash), why: why.to_owned() }
-    }
+pub(super) fn damaged(store: &Store, hash: &ObjectHash, why: &str) -> Error {
+    Error::Damaged { object: *hash, path: store.path(hash), why: why.to_owned() }
 }
 
 fn is_regular(stat: &Stat) -> bool {

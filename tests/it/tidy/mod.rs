@@ -65,7 +65,6 @@ const NOT_YET: &[&str] = &[
     "glob: db::query::* in src/db/mod.rs",
     "glob: db::report::* in src/db/mod.rs",
     "glob: db::sound::* in src/db/mod.rs",
-    "impl: Store",
     "name: Attempt",
     "name: Found",
     "name: Node",

@@ -173,6 +173,8 @@ pub struct Summary {
     pub failures: Vec<Failure>,
     /// Live steps that still have to run.
     pub left: u64,
+    /// Files that kept steps from being done: `files` that were changed meanwhile. Each of them was told.
+    pub obstacles: u64,
     /// Names of gather tasks that could not be planned.
     pub waiting: Vec<String>,
     /// The signal that stopped the run.

@@ -231,7 +231,11 @@ impl Backlog {
         let task = job.task;
         self.mark_back(task);
         let state = &mut self.tasks[task.0];
-        if verdict == Verdict::TryAgain {
+        let is_again = verdict == Verdict::TryAgain;
+        if is_again && state.limits.excluded {
+            state.held -= 1;
+            self.held_steps.remove(&job.leaf.step);
+        } else if is_again {
             let leaf = Leaf { attempt: job.leaf.attempt + 1, ..job.leaf };
             let again = Job { task, leaf, tried: job.tried + 1 };
             self.delayed.push(Reverse(Delayed(due, again)));
@@ -278,6 +282,21 @@ impl Backlog {
         self.review(job.task.0);
     }
 
+    /// Nothing more of a task is started in this run; what is with a worker comes back as ever. False if that was so
+    /// already.
+    pub(super) fn exclude(&mut self, task: TaskIndex) -> bool {
+        let was_excluded = std::mem::replace(&mut self.tasks[task.0].limits.excluded, true);
+        let (dropped, kept): (Vec<_>, Vec<_>) =
+            self.delayed.drain().partition(|Reverse(Delayed(_, job))| job.task == task);
+        self.delayed.extend(kept);
+        for Reverse(Delayed(_, job)) in dropped {
+            self.tasks[task.0].held -= 1;
+            self.held_steps.remove(&job.leaf.step);
+        }
+        self.review(task.0);
+        !was_excluded
+    }
+
     /// True if one of these tasks is nearer to the end of the graph than the job handed out last.
     pub(super) fn is_nearer(&self, mut tasks: impl Iterator<Item = TaskIndex>) -> bool {
         tasks.any(|task| self.tasks[task.0].limits.height < self.last_height)
@@ -290,6 +309,10 @@ impl Backlog {
             let task = job.task.0;
             self.mark_back(job.task);
             match job.tried {
+                _ if self.tasks[task].limits.excluded => {
+                    self.tasks[task].held -= 1;
+                    self.held_steps.remove(&job.leaf.step);
+                }
                 0 => self.tasks[task].ready.push_front(job.leaf),
                 _ => self.delayed.push(Reverse(Delayed(Instant::now(), job))),
             }

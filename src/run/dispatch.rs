@@ -11,6 +11,7 @@
 //! In the loop nothing returns early: leaving it would abandon running scripts and the ends they are
 //! about to report. Trouble is noted, nothing more is started, and what runs is finished.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -23,6 +24,7 @@ use crate::exec::Site;
 use crate::ids::TaskIndex;
 use crate::progress::{Event, Failure, Progress, StepEnded, StepName, StepStarted, Summary};
 use crate::stop::Stop;
+use crate::text::{path_bytes, printable};
 
 use super::backlog::Backlog;
 use super::message::{AttemptReport, Job, Message};
@@ -194,6 +196,7 @@ impl Dispatcher<'_> {
                     .extend(objects.into_iter().map(|object| (object, why.clone())));
             }
             Message::Dropped { job } => self.put_back(&job),
+            Message::Outdated { job, file } => self.take_outdated(&job, &file),
             Message::Broken { job, error } => {
                 if let Some(job) = &job {
                     self.put_back(job);
@@ -277,6 +280,22 @@ impl Dispatcher<'_> {
         if !self.engine.keep_going {
             self.stop(Stop::Drain);
         }
+    }
+
+    /// The script of a job may have read something else than its recipe says: the step is pending as before, and nothing
+    /// more of its task is started, for it would be the same.
+    fn take_outdated(&mut self, job: &Job, file: &Path) {
+        if self.backlog.exclude(job.task) {
+            self.outcome.summary.obstacles += 1;
+            let text = format!(
+                "task `{}`: `{}` (of `files`) was changed while the run was reading it; what was made meanwhile is not \
+                 kept, run again",
+                self.engine.flow.task(job.task).name,
+                printable(path_bytes(file))
+            );
+            self.progress.tell(&Event::Warning(&text));
+        }
+        self.put_back(job);
     }
 
     /// A job that ended without a result is pending as before.

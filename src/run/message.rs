@@ -1,5 +1,6 @@
 //! What the dispatcher and the workers say to each other.
 
+use std::path::PathBuf;
 use std::time::Instant;
 
 use crate::db::{Completion, Effects, Leaf};
@@ -40,6 +41,9 @@ pub(super) enum Message {
     Spoilt(Vec<ObjectHash>),
     /// A job ended without an attempt to record: cancelled, or not begun.
     Dropped { job: Job },
+    /// One of the task's `files` was changed while its script ran, so the result is not that of its recipe and is not
+    /// kept.
+    Outdated { job: Job, file: PathBuf },
     /// We could not do our part; the job, if any, stays pending.
     Broken { job: Option<Job>, error: Error },
     /// A deadly signal arrived.

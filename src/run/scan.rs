@@ -5,15 +5,17 @@
 
 use std::collections::HashSet;
 use std::fs::File;
+use std::io::Seek as _;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use crate::db::{self, Argument, Db, Durability, InputRow, Inputs, Stat};
 use crate::error::{Error, OrDb, OrIo, Result};
 use crate::ids::TaskId;
 use crate::object::{ObjectHash, ObjectHasher};
 use crate::store::{Placed, Store};
-use crate::text::{as_path, path_bytes};
+use crate::text::{as_path, path_bytes, printable};
 
 use super::fingerprint::{Digest, Fingerprint};
 use super::walk::{Found, stat_of, walk};
@@ -321,6 +323,7 @@ impl Scanner<'_> {
         for _ in 0..3 {
             let mut file = File::open(full).or_io("read input", full)?;
             let before = stat_of(&file.metadata().or_io("look at input", full)?);
+            let now_ns = now_ns();
             let (object, placed) = match self.store {
                 Some(store) => {
                     let placed = store.put_file(&mut file)?;
@@ -332,8 +335,7 @@ impl Scanner<'_> {
             if stat != before {
                 continue;
             }
-            let now_ns = crate::sys::clock::now_ms().saturating_mul(1_000_000);
-            if now_ns.saturating_sub(stat.ctime_ns) < RACY_NS {
+            if is_racy(stat.ctime_ns, now_ns) {
                 stat.mtime_ns = Stat::UNTRUSTED;
             }
             return Ok(HashedFile { object, placed, stat });
@@ -345,9 +347,28 @@ impl Scanner<'_> {
     }
 }
 
-/// A file whose inode changed less than this before it was hashed may change once more within the same
-/// tick of the file system's clock, and nobody could tell; it is hashed again next time.
-const RACY_NS: i64 = 50_000_000;
+/// True if a file that was last changed at `ctime_ns` could change once more after `now_ns` and get the same time
+/// stamp: then its inode can't tell whether it is still what was read from `now_ns` on, and it is hashed again next
+/// time.
+///
+/// The time stamp itself says how far apart two of them have to be. One with a fraction of a second comes from the
+/// kernel's clock, which ticks 100 times a second or more. One without is taken as whole seconds (ext4 with inodes of
+/// 128 bytes, ext3, HFS+, some NFS servers), and with even seconds as a multiple of two (FAT).
+fn is_racy(ctime_ns: i64, now_ns: i64) -> bool {
+    /// Five ticks of the slowest clock that a kernel is built with.
+    const TICK: i64 = 50_000_000;
+    const SECOND: i64 = 1_000_000_000;
+    let granularity = match () {
+        () if ctime_ns % SECOND != 0 => 0,
+        () if ctime_ns % (2 * SECOND) != 0 => SECOND,
+        () => 2 * SECOND,
+    };
+    now_ns.saturating_sub(ctime_ns) < granularity + TICK
+}
+
+fn now_ns() -> i64 {
+    crate::sys::clock::now_ms().saturating_mul(1_000_000)
+}
 
 /// Files hashed, stored and committed together.
 const CHUNK: usize = 512;
@@ -422,24 +443,105 @@ pub(super) fn hash_file(file: &mut File) -> std::io::Result<ObjectHash> {
     }
 }
 
-/// What a file is known to hold, if its inode says that it didn't change; otherwise it is hashed.
+/// What one of a task's `files` is known to hold, if its inode says that it didn't change; otherwise it is hashed.
 pub(super) fn hash_listed_file(db: &Db, full: &Path) -> Result<ObjectHash> {
-    let metadata = std::fs::metadata(full).or_io("look at", full)?;
-    let stat = stat_of(&metadata);
     let path = path_bytes(full);
+    let stat = stat_of(&std::fs::metadata(full).or_io("look at", full)?);
     let known = Inputs::known(&db.lock(), db::FILES, path)?;
     if let Some(row) = known
         && row.stat == stat
     {
         return Ok(row.object);
     }
-    let mut file = File::open(full).or_io("read", full)?;
-    let object = hash_file(&mut file).or_io("read", full)?;
-    let mut row = InputRow { name: Vec::new(), stat, object };
-    if crate::sys::clock::now_ms().saturating_mul(1_000_000).saturating_sub(stat.ctime_ns) < RACY_NS
-    {
-        row.stat.mtime_ns = Stat::UNTRUSTED;
-    }
-    Inputs::found(&db.lock(), db::FILES, path, &row)?;
+    let (object, stat) = read_listed_file(full)?;
+    Inputs::found(&db.lock(), db::FILES, path, &InputRow { name: Vec::new(), stat, object })?;
     Ok(object)
+}
+
+/// Hashes one of a task's `files`. The stat is [untrusted](Stat::UNTRUSTED) if it can't tell a later change.
+fn read_listed_file(full: &Path) -> Result<(ObjectHash, Stat)> {
+    let mut file = File::open(full).or_io("read", full)?;
+    // As for an input: three looks at a file that somebody is writing. It is checked again after each script.
+    for _ in 0..3 {
+        file.rewind().or_io("read", full)?;
+        let before = stat_of(&file.metadata().or_io("look at", full)?);
+        let now_ns = now_ns();
+        let object = hash_file(&mut file).or_io("read", full)?;
+        let mut stat = stat_of(&file.metadata().or_io("look at", full)?);
+        if stat == before {
+            if is_racy(stat.ctime_ns, now_ns) {
+                stat.mtime_ns = Stat::UNTRUSTED;
+            }
+            return Ok((object, stat));
+        }
+    }
+    Err(Error::Usage(format!(
+        "`{}` (of `files`) changes while it is read; run again when nobody writes to it",
+        printable(path_bytes(full))
+    )))
+}
+
+/// The `files` of a task, as its recipe has them: what its scripts read must be what the recipe says.
+#[derive(Default)]
+pub(super) struct ListedFiles(Vec<ListedFile>);
+
+struct ListedFile {
+    path: PathBuf,
+    object: ObjectHash,
+    /// With which it was last seen to be `object`; `None` if that proves nothing.
+    seen: Mutex<Option<Stat>>,
+}
+
+impl ListedFiles {
+    /// `files` are (path below `dir`, hash in hex), as in a recipe.
+    pub(super) fn new(dir: &Path, files: &[(String, String)]) -> ListedFiles {
+        let file = |(path, hash): &(String, String)| {
+            let object = ObjectHash::parse(hash).ok()?;
+            Some(ListedFile { path: dir.join(path), object, seen: Mutex::default() })
+        };
+        ListedFiles(files.iter().filter_map(file).collect())
+    }
+
+    /// The first file that no longer is what it was when the run was planned. Costs a stat a file; one whose inode
+    /// has changed is hashed.
+    pub(super) fn changed(&self) -> Option<&Path> {
+        self.0.iter().find(|file| !file.is_unchanged()).map(|file| file.path.as_path())
+    }
+}
+
+impl ListedFile {
+    fn is_unchanged(&self) -> bool {
+        let Ok(metadata) = std::fs::metadata(&self.path) else { return false };
+        // Held while it is hashed, so that all workers don't hash a large file at once.
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if *seen == Some(stat_of(&metadata)) {
+            return true;
+        }
+        match read_listed_file(&self.path) {
+            Ok((object, stat)) if object == self.object => {
+                *seen = Some(stat);
+                true
+            }
+            _ => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_stamp_is_trusted_once_it_is_older_than_the_file_system_can_tell_apart() {
+        const MS: i64 = 1_000_000;
+        const S: i64 = 1000 * MS;
+        // (time stamp, how long it can't be told from a later one)
+        for (ctime, coarse) in [(7 * S + 1, 0), (7 * S, S), (8 * S, 2 * S), (8 * S + 500 * MS, 0)] {
+            assert!(is_racy(ctime, ctime + coarse), "{ctime}");
+            assert!(is_racy(ctime, ctime + coarse + 49 * MS), "{ctime}");
+            assert!(!is_racy(ctime, ctime + coarse + 50 * MS), "{ctime}");
+            // Clocks of servers go wrong.
+            assert!(is_racy(ctime, ctime - 10 * S), "{ctime}");
+        }
+    }
 }

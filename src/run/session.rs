@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::os::unix::fs::DirBuilderExt;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use threadpool::ThreadPool;
@@ -22,6 +23,7 @@ use super::dispatch::{Dispatcher, RunOutcome};
 use super::free_space::FreeSpace;
 use super::permits::{Slots, Tokens};
 use super::prepare::Prepared;
+use super::scan::ListedFiles;
 use super::signals::Forwarder;
 use super::worker::{self, Engine};
 use super::{OpenSite, Opened, RunOptions};
@@ -79,6 +81,8 @@ impl Session<'_> {
             flow,
             manifest: Arc::clone(&self.prepared.manifest),
             scripts: self.scripts(),
+            listed: self.listed(),
+            outdated: self.prepared.recipes.iter().map(|_| AtomicBool::new(false)).collect(),
             db_dir: dir.clone(),
             spoilt: Mutex::default(),
             committer,
@@ -143,6 +147,12 @@ impl Session<'_> {
             _ => None,
         };
         Ok((jobserver, share))
+    }
+
+    /// By place in the manifest.
+    fn listed(&self) -> Vec<ListedFiles> {
+        let Prepared { manifest, recipes, .. } = self.prepared;
+        recipes.iter().map(|recipe| ListedFiles::new(&manifest.dir, &recipe.files)).collect()
     }
 
     /// By place in the manifest.

@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -11,6 +12,7 @@ use crate::attempt::{NamedObject, Outcome, Verdict, verdict};
 use crate::db::{self, Completion, Db, Flow};
 use crate::error::{Error, OrIo, Result};
 use crate::exec::{Executor, Ran};
+use crate::ids::TaskIndex;
 use crate::maintain;
 use crate::manifest::Manifest;
 use crate::object::ObjectHash;
@@ -24,6 +26,7 @@ use super::committer::{Committer, PendingCommit};
 use super::free_space::FreeSpace;
 use super::message::{AttemptReport, Job, Message};
 use super::permits::{Due, Slot, Slots, Tokens};
+use super::scan::ListedFiles;
 
 /// No more of a log than this is shown with `-v`.
 const SHOWN_LOG: u64 = 1 << 20;
@@ -36,6 +39,10 @@ pub(super) struct Engine {
     pub(super) manifest: Arc<Manifest>,
     /// By place in the manifest.
     pub(super) scripts: Vec<Arc<Script>>,
+    /// By place in the manifest: what each task's scripts read besides their input.
+    pub(super) listed: Vec<ListedFiles>,
+    /// By place in the manifest: one of these was found changed.
+    pub(super) outdated: Vec<AtomicBool>,
     pub(super) db_dir: PathBuf,
     /// Objects that scripts have changed in this run.
     pub(super) spoilt: Mutex<HashSet<ObjectHash>>,
@@ -50,6 +57,15 @@ pub(super) struct Engine {
     pub(super) verbose: bool,
     /// `-k`.
     pub(super) keep_going: bool,
+}
+
+/// What became of a job.
+enum Attempted {
+    Ready(Box<PendingCommit>),
+    /// That says nothing about the step.
+    Cancelled,
+    /// This one of the task's `files` changed meanwhile.
+    Outdated(PathBuf),
 }
 
 /// Takes steps until there are no more. Never panics: the pool would swallow it, and the dispatcher
@@ -95,7 +111,7 @@ impl Engine {
     }
 
     fn run_step(&self, slot: &Slot<'_>, executor: &mut dyn Executor, job: Job) {
-        if !self.stop.may_start() {
+        if !self.stop.may_start() || self.is_outdated(job.task) {
             return self.say(Message::Dropped { job });
         }
         if let Err(error) = self.free_space.check() {
@@ -104,12 +120,13 @@ impl Engine {
         }
         let attempt = catch_unwind(AssertUnwindSafe(|| self.attempt(slot, executor, &job)));
         match attempt {
-            Ok(Ok(Some(ready))) => {
-                if self.committer.submit(ready) {
+            Ok(Ok(Attempted::Ready(ready))) => {
+                if self.committer.submit(*ready) {
                     self.slots.wake();
                 }
             }
-            Ok(Ok(None)) => self.say(Message::Dropped { job }),
+            Ok(Ok(Attempted::Cancelled)) => self.say(Message::Dropped { job }),
+            Ok(Ok(Attempted::Outdated(file))) => self.say(Message::Outdated { job, file }),
             Ok(Err(error)) => self.say(Message::Broken { job: Some(job), error }),
             Err(_) => {
                 let error = Error::Internal(format!("a worker panicked on step {}", job.leaf.step));
@@ -123,16 +140,22 @@ impl Engine {
         let _ = self.messages.send(message);
     }
 
-    /// Runs one attempt. `None`: it was cancelled, which says nothing about the step.
+    /// True once one of the task's `files` was found to be other than its recipe says: what the scripts would make of
+    /// it isn't what was planned.
+    fn is_outdated(&self, task: TaskIndex) -> bool {
+        self.outdated[task.0].load(Ordering::Acquire)
+    }
+
+    /// Runs one attempt.
     fn attempt(
         &self,
         slot: &Slot<'_>,
         executor: &mut dyn Executor,
         job: &Job,
-    ) -> Result<Option<PendingCommit>> {
+    ) -> Result<Attempted> {
         let mut token = self.tokens.take();
         if token.is_none() {
-            return Ok(None);
+            return Ok(Attempted::Cancelled);
         }
         let began = Instant::now();
         let attempt = self.describe(job)?;
@@ -149,10 +172,21 @@ impl Engine {
         let (report, placed) = match ran.or_else(|error| self.excuse(error, &attempt))? {
             Ran::Report(report, placed) => (*report, placed),
             // Nobody knows how it ended: it runs again.
-            Ran::Cancelled | Ran::Lost(_) => return Ok(None),
+            Ran::Cancelled | Ran::Lost(_) => return Ok(Attempted::Cancelled),
         };
         self.set_aside(&report.damaged_inputs)?;
-        self.ready(job, slot.number, (began, Instant::now()), report, placed)
+        // A failure is recorded all the same: its log may say what is wrong, and the next run tries it again.
+        if report.record.outcome.is_ok()
+            && let Some(file) = self.listed[job.task.0].changed()
+        {
+            self.outdated[job.task.0].store(true, Ordering::Release);
+            for placed in placed {
+                self.store.discard(placed)?;
+            }
+            return Ok(Attempted::Outdated(file.to_owned()));
+        }
+        let ready = self.ready(job, slot.number, (began, Instant::now()), report, placed)?;
+        Ok(ready.map_or(Attempted::Cancelled, |ready| Attempted::Ready(Box::new(ready))))
     }
 
     /// Nobody else may read what a script has spoilt, this worker's next step least of all; it is got back

@@ -1,6 +1,6 @@
 //! Section 5: what is part of a step's identity, and what is not.
 
-use crate::harness::{Project, files};
+use crate::harness::{Project, WAIT_FOR_GO, files, wait_for};
 
 const COPY: &str = r#"cp "$INPUT_FILE" "$OUTPUT_DIR/$INPUT_NAME""#;
 
@@ -185,6 +185,45 @@ fn the_content_of_files_is_part_of_a_task() {
     p.file("words.txt", "w\n").run().ok().ran([]);
     assert_eq!(p.exported("b"), files([("x", "w\n1\n")]));
     p.remove("words.txt").run().fails(2).says("words.txt");
+}
+
+#[test]
+fn what_was_made_while_one_of_files_changed_is_not_kept() {
+    let p = Project::new().file("words", "v1\n").file("in/1", "").file("in/2", "");
+    let wait = format!("{WAIT_FOR_GO}\ncat words >$OUTPUT_DIR/x");
+    p.task_with("a", "inputs = [\"in/*\"]\nfiles = [\"words\"]", &wait).task("b", COPY).task_with(
+        "other",
+        "inputs = [\"in/*\"]",
+        &format!("{WAIT_FOR_GO}\n{COPY}"),
+    );
+    let run = p.run_cmd(["-j1"]).start();
+    wait_for("the first script", || p.ledger().len() == 1);
+    p.file("words", "v2\n").file("go", "");
+    // One of its steps has run in vain, the other is not even tried; the rest goes on.
+    let ran = run.end().fails(1).says("`a`").says("words").says("run again");
+    ran.ran_on(["a 1", "other 1", "other 2"]).says("0 failed, 2 left");
+    assert_eq!(
+        p.sql("SELECT count(*) FROM attempt JOIN step ON id = step WHERE name = '1'"),
+        ["1"]
+    );
+    // Undone, and it is as if nothing had been; done for good, and it is the new content.
+    p.file("words", "v1\n").run().ok().ran(["a", "a", "b"]);
+    assert!(p.exported("b").values().all(|text| text == "v1\n"));
+    p.file("words", "v2\n").run().ok().ran(["a", "a", "b"]);
+    assert!(p.exported("b").values().all(|text| text == "v2\n"));
+}
+
+#[test]
+fn a_file_of_files_that_is_only_touched_meanwhile_changes_nothing() {
+    let p = Project::new().file("words", "v1\n");
+    p.task_with("a", "files = [\"words\"]", &format!("{WAIT_FOR_GO}\ncat words >$OUTPUT_DIR/x"));
+    let run = p.run_cmd([""; 0]).start();
+    wait_for("the script", || p.ledger().len() == 1);
+    p.file("words.new", "v1\n");
+    std::fs::rename(p.path("words.new"), p.path("words")).unwrap();
+    p.file("go", "");
+    run.end().ok().ran(["a"]);
+    p.run().ok().ran([]).says("nothing to do");
 }
 
 #[test]

@@ -262,7 +262,9 @@ fn run(args: &RunArgs) -> Result<u8> {
     }));
     let end = run::run(&options, &mut audience).map_err(|err| hint(err, &options.inputs));
     let (code, signal) = match &end {
-        Ok(summary) if summary.failed > 0 => (exit::STEPS_FAILED, summary.interrupted),
+        Ok(summary) if summary.failed + summary.obstacles > 0 => {
+            (exit::STEPS_FAILED, summary.interrupted)
+        }
         // All results are kept, but an event file or a trace is incomplete.
         Ok(summary) if audience.has_complained() => (exit::IO, summary.interrupted),
         Ok(summary) => (exit::OK, summary.interrupted),

@@ -9,7 +9,10 @@ use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use task_pipeline::attempt::{AttemptRecord, Outcome, Output, Usage, Verdict};
-use task_pipeline::db::{Completion, Db, Durability, Flow, FlowTask, commit};
+use task_pipeline::db::{
+    self, Applied, Before, Completion, Db, Durability, Flow, FlowTask, InputRow, Inputs,
+    Registration, RunRow, Stat,
+};
 use task_pipeline::ids::{RecipeId, RunId, StepId, TaskId, TaskIndex};
 use task_pipeline::object::ObjectHash;
 use task_pipeline::store::{Placed, Store};
@@ -25,23 +28,17 @@ struct Bench {
     durability: Durability,
     /// Numbers of steps that are there to be completed.
     supply: std::ops::Range<i64>,
+    /// Input files so far: a step of the first task each.
+    supplied: i64,
+    run: RunId,
 }
 
 impl Bench {
     fn new(durability: Durability) -> Bench {
         let folder = common::folder();
         let db = Db::open(&folder, durability).unwrap();
-        db.lock()
-            .execute_batch(
-                "INSERT INTO recipe VALUES (1, x'01', '{}'), (2, x'02', '{}');
-                 INSERT INTO task(id, name, script, position, recipe, gather)
-                 VALUES (1, 'first', '', 0, 1, 0), (2, 'second', '', 1, 2, 0);
-                 INSERT INTO run(started_ms, boot, pid, durability, sound, manifest, dir)
-                 VALUES (0, '', 0, '', 1, '', '');",
-            )
-            .unwrap();
         let store = Store::open(&folder, Arc::new(common::NoRows)).unwrap();
-        Bench { db, store, flow: flow(), durability, supply: 1..1 }
+        Bench { db, store, flow: flow(), durability, run: RunId(0), supply: 1..1, supplied: 0 }
     }
 
     /// Completions of `count` steps, and what they placed.
@@ -63,28 +60,47 @@ impl Bench {
         (completions.collect(), placed)
     }
 
-    /// Steps in numbers of their own: those of the second task get higher ones.
+    /// A run that finds more input files. Its steps have numbers of their own: those of the second task that
+    /// are there already have lower ones.
     fn resupply(&mut self) {
-        let mut conn = self.db.lock();
-        let tx = conn.transaction().unwrap();
-        let first: i64 = tx
-            .query_row("SELECT coalesce(max(id), 0) + 1 FROM step", [], |row| row.get(0))
-            .unwrap();
-        for step in first..first + SUPPLY {
-            let object = ObjectHash::of(&step.to_le_bytes());
-            let mut key = [0; 8];
-            key.copy_from_slice(&object.as_bytes()[..8]);
-            tx.prepare_cached(
-                "INSERT INTO step(id, object, task, recipe, name, key, executable, live, state)
-                 VALUES (?1, ?2, 1, 1, 'f' || ?1, ?3, 0, 1, 0)",
-            )
-            .and_then(|mut s| {
-                s.execute((step, object.as_bytes().as_slice(), i64::from_le_bytes(key)))
-            })
-            .unwrap();
-        }
-        tx.commit().unwrap();
-        self.supply = first..first + SUPPLY;
+        let (db, flow, new) = (&self.db, &self.flow, self.supplied..self.supplied + SUPPLY);
+        let registrations = [registration("first", 1), registration("second", 2)];
+        let rows = db.read(|reader| db::task_rows(reader, &registrations)).unwrap();
+        let before = rows.iter().map(|row| row.known.as_ref().and_then(|known| known.wiring));
+        let before: Vec<Before> = before.map(|wiring| Before { wiring }).collect();
+        db.read(|reader| {
+            Inputs::begin(reader)?;
+            for n in new.clone() {
+                let name = format!("f{n}").into_bytes();
+                let object = ObjectHash::of(&n.to_le_bytes());
+                let row = InputRow { name: name.clone(), stat: STAT, object };
+                Inputs::found(reader, flow.tasks[0].id, &name, &row)?;
+            }
+            db::plan(reader, flow, &before, &[])
+        })
+        .unwrap();
+        let applied = Applied {
+            registrations: &registrations,
+            rows: &rows,
+            scans: &[None, None],
+            run: &RunRow {
+                started_ms: 0,
+                boot: String::new(),
+                pid: 0,
+                durability: self.durability.as_str(),
+                manifest: Vec::new(),
+                dir: Vec::new(),
+                always: false,
+            },
+        };
+        self.run = db.write(|writer| db::apply(writer, flow, &applied)).unwrap();
+        let after = StepId(self.supply.end - 1);
+        let leaves = db.read(|reader| db::leaves(reader, flow.tasks[0].id, after, SUPPLY as usize));
+        let leaves = leaves.unwrap();
+        let (first, last) = (leaves[0].step.0, leaves[leaves.len() - 1].step.0);
+        assert_eq!((leaves.len() as i64, last - first + 1), (SUPPLY, SUPPLY));
+        self.supplied = new.end;
+        self.supply = first..last + 1;
     }
 
     /// What the committer does with a group: barrier, COMMIT.
@@ -93,10 +109,25 @@ impl Bench {
         if !placed.is_empty() {
             self.store.sync(&placed.iter().collect::<Vec<_>>()).unwrap();
         }
-        let effects = commit(&mut self.db.lock(), &self.flow, RunId(1), completions).unwrap();
+        let effects =
+            self.db.write(|writer| db::commit(writer, &self.flow, self.run, completions)).unwrap();
         let took = start.elapsed();
         assert_eq!(effects.pending, vec![(TaskIndex(1), 1); completions.len()]);
         took
+    }
+}
+
+const STAT: Stat = Stat { size: 8, mtime_ns: 0, ctime_ns: 0, inode: 0, executable: false };
+
+fn registration(name: &str, recipe: u8) -> Registration {
+    Registration {
+        name: name.to_owned(),
+        script: String::new(),
+        gather: false,
+        recipe_hash: ObjectHash::of(&[recipe]),
+        recipe_json: "{}".to_owned(),
+        cache: true,
+        feeds: "{}".to_owned(),
     }
 }
 

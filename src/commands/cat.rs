@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use argh::{ArgsInfo, FromArgs};
 
 use crate::cli::values::{bytes, default_db, path};
-use crate::db::{self, Db};
+use crate::db::{self, Db, Reader};
 use crate::error::{Error, Result, exit};
 use crate::object::ObjectHash;
 use crate::store::Store;
@@ -58,14 +58,17 @@ impl Command for CatArgs {
 
 /// The objects that a word names: a hash or its beginning, `TASK` or `TASK/OUTPUT_NAME`.
 fn objects(db: &Db, what: &OsStr) -> Result<Vec<ObjectHash>> {
+    db.read(|reader| objects_in(reader, what))
+}
+
+fn objects_in(reader: &Reader, what: &OsStr) -> Result<Vec<ObjectHash>> {
     let word = what.as_bytes();
-    let conn = db.lock();
     if let Ok(text) = std::str::from_utf8(word)
         && text.len() >= SHORTEST
         && text.len() <= 64
         && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
     {
-        match db::objects_by_prefix(&conn, text)?.as_slice() {
+        match db::objects_by_prefix(reader, text)?.as_slice() {
             [] => {}
             [one] => return Ok(vec![*one]),
             _ => {
@@ -79,9 +82,9 @@ fn objects(db: &Db, what: &OsStr) -> Result<Vec<ObjectHash>> {
         Some(slash) => (&word[..slash], Some(&word[slash + 1..])),
         None => (word, None),
     };
-    let task = db::find_task(&conn, &String::from_utf8_lossy(task))?;
+    let task = db::find_task(reader, &String::from_utf8_lossy(task))?;
     let mut hashes = Vec::new();
-    db::each_live_output(&conn, task, &mut |output| {
+    db::each_live_output(reader, task, &mut |output| {
         if name.is_none_or(|name| name == output.name) {
             hashes.push(output.object);
         }

@@ -61,7 +61,7 @@ fn tasks(source: &TaskSource) -> Vec<String> {
         return manifest.tasks.into_iter().map(|task| task.name).collect();
     }
     let db = source.db.clone().unwrap_or_else(default_db);
-    let known = Db::open_read_only(&db).and_then(|db| db::known_tasks(&db.lock()));
+    let known = Db::open_read_only(&db).and_then(|db| db.read(db::known_tasks));
     let present = known.unwrap_or_default().into_iter().filter(|task| task.present);
     present.map(|task| task.name).collect()
 }

@@ -65,16 +65,15 @@ impl Command for ExportArgs {
     fn execute(&self) -> Result<u8> {
         let db = Db::open_read_only(&self.db)?;
         let store = Store::open_read_only(&self.db)?;
-        let (complete, outputs) = {
-            let conn = db.lock();
-            let task = db::find_task(&conn, &self.task)?;
+        let (complete, outputs) = db.read(|reader| {
+            let task = db::find_task(reader, &self.task)?;
             let mut outputs = Vec::new();
-            db::each_live_output(&conn, task, &mut |output| {
+            db::each_live_output(reader, task, &mut |output| {
                 outputs.push(output);
                 Ok(())
             })?;
-            (db::is_complete(&conn)?, outputs)
-        };
+            Ok((db::is_complete(reader)?, outputs))
+        })?;
         if !complete {
             let why = "the pipeline is incomplete: steps failed or are still to run (`task-pipeline status`)";
             if !self.partial {

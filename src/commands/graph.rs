@@ -172,13 +172,13 @@ fn of_manifest(manifest: &Manifest) -> Vec<Node> {
 }
 
 fn status(db: &Db) -> Result<HashMap<String, TaskStatus>> {
-    let tasks = db::status(&db.lock())?;
+    let tasks = db.read(db::status)?;
     Ok(tasks.into_iter().map(|task| (task.name.clone(), task)).collect())
 }
 
 fn of_database(db: &Db) -> Result<Vec<Node>> {
     let mut known = status(db)?;
-    let wiring = db::wiring(&db.lock())?;
+    let wiring = db.read(db::wiring)?;
     let places: HashMap<String, usize> =
         wiring.iter().enumerate().map(|(place, task)| (task.name.clone(), place)).collect();
     if wiring.iter().any(|task| task.feeds.is_none()) {

@@ -8,12 +8,11 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use argh::{ArgsInfo, FromArgs};
-use rusqlite::Connection;
 use serde::Serialize;
 
 use crate::attempt::{NamedObject, StepState};
 use crate::cli::values::{bytes, default_db, path};
-use crate::db::{self, Db, StepRow, Way};
+use crate::db::{self, Db, Reader, StepRow, Way};
 use crate::error::{Error, OrIo as _, Result, exit};
 use crate::ids::StepId;
 use crate::object::{ObjectHash, ObjectHasher};
@@ -74,16 +73,8 @@ impl Command for LineageArgs {
 
     fn execute(&self) -> Result<u8> {
         let db = Db::open_read_only(&self.db)?;
-        let lineage = {
-            let conn = db.lock();
-            // One transaction, so that a run that goes on meanwhile does not change the picture.
-            let tx = conn.unchecked_transaction().map_err(|source| Error::Db {
-                what: "read the database",
-                path: Db::file(&self.db),
-                source,
-            })?;
-            Lineage::collect(&tx, find(&tx, &self.what)?, self.all)?
-        };
+        let lineage =
+            db.read(|reader| Lineage::collect(reader, find(reader, &self.what)?, self.all))?;
         match () {
             () if self.json => answer::json(&LineageAnswer::of(&lineage))?,
             () if self.dot => answer::write(|out| lineage.dot(out))?,
@@ -209,7 +200,7 @@ impl LineageAnswer<'_> {
     }
 }
 
-fn find(conn: &Connection, what: &OsStr) -> Result<What> {
+fn find(reader: &Reader, what: &OsStr) -> Result<What> {
     let word = what.as_bytes();
     let text = std::str::from_utf8(word).unwrap_or_default();
     let is_hex = !text.is_empty()
@@ -217,7 +208,7 @@ fn find(conn: &Connection, what: &OsStr) -> Result<What> {
         && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
     let is_number = text.parse::<i64>().is_ok();
     if is_hex && text.len() >= SHORTEST {
-        match db::objects_by_prefix(conn, text)?.as_slice() {
+        match db::objects_by_prefix(reader, text)?.as_slice() {
             [object] => return Ok(What::Object(*object)),
             [] => {}
             _ => {
@@ -228,9 +219,9 @@ fn find(conn: &Connection, what: &OsStr) -> Result<What> {
         }
     }
     if !is_number && Path::new(what).is_file() {
-        return of_file(conn, Path::new(what));
+        return of_file(reader, Path::new(what));
     }
-    let steps = db::find_steps(conn, word).map_err(|error| match error {
+    let steps = db::find_steps(reader, word).map_err(|error| match error {
         Error::Usage(why) if !is_number => Error::Usage(format!(
             "{why}\n`{}` is no file and no hash of an object either",
             printable(word)
@@ -248,7 +239,7 @@ fn find(conn: &Connection, what: &OsStr) -> Result<What> {
     }
 }
 
-fn of_file(conn: &Connection, path: &Path) -> Result<What> {
+fn of_file(reader: &Reader, path: &Path) -> Result<What> {
     let mut file = File::open(path).or_io("read", path)?;
     let mut hasher = ObjectHasher::default();
     let mut buffer = vec![0; 1 << 16];
@@ -259,7 +250,7 @@ fn of_file(conn: &Connection, path: &Path) -> Result<What> {
         }
     }
     let object = hasher.finish();
-    if db::known_object(conn, &object)?.is_some() {
+    if db::known_object(reader, &object)?.is_some() {
         return Ok(What::Object(object));
     }
     Err(Error::Usage(format!(
@@ -269,7 +260,7 @@ fn of_file(conn: &Connection, path: &Path) -> Result<What> {
 }
 
 impl Lineage {
-    fn collect(conn: &Connection, what: What, all: bool) -> Result<Lineage> {
+    fn collect(reader: &Reader, what: What, all: bool) -> Result<Lineage> {
         let (width, most) = if all { (usize::MAX, usize::MAX) } else { (WIDTH, MOST) };
         let mut lineage = Lineage {
             object: None,
@@ -284,25 +275,25 @@ impl Lineage {
         let (up_from, down_from) = match what {
             What::Step(step) => (vec![step.clone()], vec![step]),
             What::Object(object) => {
-                lineage.object = Some((object, db::known_object(conn, &object)?));
-                db::around_object(conn, &object, width)?
+                lineage.object = Some((object, db::known_object(reader, &object)?));
+                db::around_object(reader, &object, width)?
             }
         };
         lineage.up_from = up_from.iter().map(|step| step.id).collect();
         lineage.down_from = down_from.iter().map(|step| step.id).collect();
-        lineage.walk(conn, Way::Up, up_from, width, most)?;
-        lineage.walk(conn, Way::Down, down_from, width, most)?;
+        lineage.walk(reader, Way::Up, up_from, width, most)?;
+        lineage.walk(reader, Way::Down, down_from, width, most)?;
         for node in lineage.nodes.values_mut() {
-            node.outputs = db::first_outputs(conn, node.row.id, width)?;
+            node.outputs = db::first_outputs(reader, node.row.id, width)?;
         }
-        lineage.find_files(conn)?;
+        lineage.find_files(reader)?;
         Ok(lineage)
     }
 
     /// Walks breadth first, so that the nearest steps are the ones shown.
     fn walk(
         &mut self,
-        conn: &Connection,
+        reader: &Reader,
         way: Way,
         from: Vec<StepRow>,
         width: usize,
@@ -314,7 +305,7 @@ impl Lineage {
         while let Some(step) = open.pop_front() {
             // Past the limit, neighbours are only counted.
             let width = if seen.len() >= most { 0 } else { width };
-            let (found, count) = db::neighbours(conn, step, way, width)?;
+            let (found, count) = db::neighbours(reader, step, way, width)?;
             let (shown, more) = match way {
                 Way::Up => (&mut self.up, &mut self.more_up),
                 Way::Down => (&mut self.down, &mut self.more_down),
@@ -341,7 +332,7 @@ impl Lineage {
     }
 
     /// Finds the files that the roots read.
-    fn find_files(&mut self, conn: &Connection) -> Result<()> {
+    fn find_files(&mut self, reader: &Reader) -> Result<()> {
         let is_root = |step: &StepId| {
             self.up.get(step).is_some_and(Vec::is_empty) && !self.more_up.contains_key(step)
         };
@@ -349,9 +340,9 @@ impl Lineage {
         // Each root costs a scan of all input files of its task.
         roots.truncate(WIDTH);
         for root in roots {
-            let facts = db::step_facts(conn, root)?;
+            let facts = db::step_facts(reader, root)?;
             if let Some(node) = self.nodes.get_mut(&root) {
-                node.files = db::files_of(conn, facts.task, &facts.object)?;
+                node.files = db::files_of(reader, facts.task, &facts.object)?;
             }
         }
         Ok(())

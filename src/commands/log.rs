@@ -82,13 +82,10 @@ impl Command for LogArgs {
     fn execute(&self) -> Result<u8> {
         let db = Db::open_read_only(&self.db)?;
         let store = Store::open_read_only(&self.db)?;
-        let mut steps = {
-            let conn = db.lock();
-            match (&self.step, self.failed) {
-                (Some(step), false) => db::find_steps(&conn, step.as_bytes())?,
-                (None, true) => db::failed_steps(&conn)?,
-                _ => return Err(Error::Usage("log: name a STEP, or give --failed".to_owned())),
-            }
+        let mut steps = match (&self.step, self.failed) {
+            (Some(step), false) => db.read(|reader| db::find_steps(reader, step.as_bytes()))?,
+            (None, true) => db.read(db::failed_steps)?,
+            _ => return Err(Error::Usage("log: name a STEP, or give --failed".to_owned())),
         };
         // `TASK/INPUT_NAME` may name history as well; live steps come first.
         if self.step.as_ref().is_some_and(|step| step.as_bytes().contains(&b'/')) {
@@ -103,8 +100,8 @@ impl Command for LogArgs {
         }
         let mut chosen = Vec::new();
         for step in steps {
-            let mut attempts =
-                db::attempts(&db.lock(), step.id)?.into_iter().map(|attempt| attempt.record);
+            let attempts = db.read(|reader| db::attempts(reader, step.id))?;
+            let mut attempts = attempts.into_iter().map(|attempt| attempt.record);
             let attempt = match self.attempt {
                 Some(number) => attempts.find(|attempt| attempt.number == i64::from(number.get())),
                 None => attempts.next_back(),
@@ -304,7 +301,7 @@ fn rest(
     loop {
         // In this order, so that the last commit of a run that ends meanwhile is still seen.
         let is_running = crate::run::runner(dir) == Some(runner);
-        let attempts = db::attempts(&db.lock(), StepId(running.step))?;
+        let attempts = db.read(|reader| db::attempts(reader, StepId(running.step)))?;
         let attempt = attempts
             .into_iter()
             .map(|attempt| attempt.record)

@@ -47,10 +47,8 @@ impl Command for StatusArgs {
         let runner = crate::run::runner(&self.db);
         let running =
             runner.map(|pid| step::running(pid, &self.db.join("scratch"))).unwrap_or_default();
-        let (tasks, runs) = {
-            let conn = db.lock();
-            (db::status(&conn)?, db::last_runs(&conn, self.runs.max(1))?)
-        };
+        let (tasks, runs) =
+            db.read(|reader| Ok((db::status(reader)?, db::last_runs(reader, self.runs.max(1))?)))?;
         answer::give(&Status::of(tasks, runs, runner, running), self.json)?;
         Ok(exit::OK)
     }

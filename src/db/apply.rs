@@ -1,10 +1,11 @@
 //! Makes a plan permanent, in one transaction.
 
-use rusqlite::{Connection, params};
+use rusqlite::params;
 
 use crate::error::{OrDb, Result};
 use crate::object::ObjectHash;
 
+use super::Writer;
 use super::flow::Flow;
 use super::inputs::Inputs;
 use super::runs::{RunRow, insert_run};
@@ -22,13 +23,11 @@ pub struct Applied<'a> {
 
 /// Registers the tasks, moves the known steps, bears the fresh ones, makes the links, and notes the
 /// run that does it. From here on the state on disk is that of the present manifest and inputs.
-pub fn apply(conn: &mut Connection, flow: &Flow, applied: &Applied<'_>) -> Result<RunId> {
+pub fn apply(writer: &mut Writer, flow: &Flow, applied: &Applied<'_>) -> Result<RunId> {
     let what = "keep the plan";
-    let tx =
-        conn.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).or_db(what)?;
-    register(&tx, applied.registrations, applied.rows)?;
-    Inputs::apply(&tx)?;
-    tx.execute_batch(
+    register(writer, applied.registrations, applied.rows)?;
+    Inputs::apply(writer)?;
+    writer.conn.execute_batch(
         "UPDATE step SET (live, state) = (SELECT c.live, c.state FROM temp.change c WHERE c.step = step.id)
            WHERE id IN (SELECT step FROM temp.change);
          UPDATE step SET state = 0 WHERE live = 1 AND state <> 1 AND state = 2;
@@ -43,13 +42,16 @@ pub fn apply(conn: &mut Connection, flow: &Flow, applied: &Applied<'_>) -> Resul
     )
     .or_db(what)?;
     for (task, scan) in flow.tasks.iter().zip(applied.scans) {
-        tx.prepare_cached("UPDATE task SET wiring = ?2, scan = ?3 WHERE id = ?1")
+        writer
+            .conn
+            .prepare_cached("UPDATE task SET wiring = ?2, scan = ?3 WHERE id = ?1")
             .and_then(|mut s| s.execute(params![task.id, task.wiring, scan]))
             .or_db(what)?;
     }
-    let run = insert_run(&tx, applied.run)?;
-    tx.commit().or_db(what)?;
-    conn.execute_batch("DELETE FROM temp.fresh; DELETE FROM temp.gain; DELETE FROM temp.change;")
+    let run = insert_run(writer, applied.run)?;
+    writer
+        .conn
+        .execute_batch("DELETE FROM temp.fresh; DELETE FROM temp.gain; DELETE FROM temp.change;")
         .or_db(what)?;
     Ok(run)
 }

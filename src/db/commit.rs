@@ -1,7 +1,7 @@
 //! The completion of steps: attempt, outputs, links and the new steps of every consumer, one
 //! transaction for all that is ready. "Running" is never written, so a kill leaves nothing to clean up.
 
-use rusqlite::{CachedStatement, Connection, OptionalExtension, TransactionBehavior, params};
+use rusqlite::{CachedStatement, OptionalExtension, params};
 
 use crate::attempt::{NamedObject, Output, StepState, Verdict};
 use crate::error::{OrDb, Result};
@@ -12,39 +12,38 @@ use super::completion::{Completion, Effects};
 use super::flow::{Flow, FlowTask};
 use super::functions::{short_key, step_key};
 use super::value::{Name, NameBytes, micros};
+use super::{Reader, Writer};
 
 const WHAT: &str = "commit steps";
 
 /// Commits attempts. When it returns, they are as durable as the connection was opened for.
 pub fn commit(
-    conn: &mut Connection,
+    writer: &mut Writer,
     flow: &Flow,
     run: RunId,
     completions: &[Completion],
 ) -> Result<Effects> {
-    let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate).or_db(WHAT)?;
     let mut effects = Effects::default();
     for completion in completions {
-        record(&tx, run, completion)?;
+        record(writer, run, completion)?;
         if completion.verdict == Verdict::Done {
             let outputs = completion.outputs.iter().map(Output::named).collect();
-            support(&tx, flow, completion.task, completion.step, outputs, &mut effects)?;
+            support(writer, flow, completion.task, completion.step, outputs, &mut effects)?;
         }
     }
-    super::totals::add_to_run(&tx, flow, run, completions)?;
-    tx.commit().or_db(WHAT)?;
+    super::totals::add_to_run(writer, flow, run, completions)?;
     Ok(effects)
 }
 
-fn statement<'a>(conn: &'a Connection, sql: &str) -> Result<CachedStatement<'a>> {
-    conn.prepare_cached(sql).or_db(WHAT)
+fn statement<'a>(reader: &'a Reader, sql: &str) -> Result<CachedStatement<'a>> {
+    reader.conn.prepare_cached(sql).or_db(WHAT)
 }
 
-fn record(conn: &Connection, run: RunId, completion: &Completion) -> Result<()> {
+fn record(writer: &mut Writer, run: RunId, completion: &Completion) -> Result<()> {
     let Completion { step, attempt, verdict, outputs, .. } = completion;
-    insert_objects(conn, completion.objects())?;
+    insert_objects(writer, completion.objects())?;
     statement(
-        conn,
+        writer,
         "INSERT INTO attempt(step, number, run, outcome, code, detail, started_ms, wall_us, user_us,
            system_us, peak_kib, log, worker)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
@@ -70,14 +69,14 @@ fn record(conn: &Connection, run: RunId, completion: &Completion) -> Result<()> 
         Verdict::Done => StepState::Done,
         Verdict::Failed => StepState::Failed,
     };
-    statement(conn, "UPDATE step SET state = ?2 WHERE id = ?1")?
+    statement(writer, "UPDATE step SET state = ?2 WHERE id = ?1")?
         .execute(params![step, state])
         .or_db(WHAT)?;
     if attempt.number > 1 {
-        statement(conn, "DELETE FROM output WHERE step = ?1")?.execute([step]).or_db(WHAT)?;
+        statement(writer, "DELETE FROM output WHERE step = ?1")?.execute([step]).or_db(WHAT)?;
     }
     let mut insert = statement(
-        conn,
+        writer,
         "INSERT INTO output(step, name, object, executable) VALUES (?1, ?2, ?3, ?4)",
     )?;
     for output in outputs {
@@ -89,11 +88,11 @@ fn record(conn: &Connection, run: RunId, completion: &Completion) -> Result<()> 
 }
 
 pub(super) fn insert_objects(
-    conn: &Connection,
+    writer: &mut Writer,
     objects: impl IntoIterator<Item = (ObjectHash, u64)>,
 ) -> Result<()> {
     let mut insert = statement(
-        conn,
+        writer,
         "INSERT INTO object(hash, size) VALUES (?1, ?2) ON CONFLICT(hash) DO UPDATE SET size = ?2
          WHERE size <> ?2",
     )?;
@@ -104,15 +103,14 @@ pub(super) fn insert_objects(
 }
 
 /// Commits objects that no step made: input files.
-pub fn put_objects(conn: &mut Connection, objects: &[(ObjectHash, u64)]) -> Result<()> {
-    let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate).or_db(WHAT)?;
-    insert_objects(&tx, objects.iter().copied())?;
-    tx.commit().or_db(WHAT)
+pub fn put_objects(writer: &mut Writer, objects: &[(ObjectHash, u64)]) -> Result<()> {
+    insert_objects(writer, objects.iter().copied())?;
+    Ok(())
 }
 
 /// Size in bytes of an object that is committed. A row proves an object; a name on disk doesn't.
-pub fn known_object(conn: &Connection, hash: &ObjectHash) -> Result<Option<u64>> {
-    statement(conn, "SELECT size FROM object WHERE hash = ?1")?
+pub fn known_object(reader: &Reader, hash: &ObjectHash) -> Result<Option<u64>> {
+    statement(reader, "SELECT size FROM object WHERE hash = ?1")?
         .query_row([hash], |row| row.get::<_, i64>(0))
         .optional()
         .map(|size| size.map(i64::unsigned_abs))
@@ -123,7 +121,7 @@ pub fn known_object(conn: &Connection, hash: &ObjectHash) -> Result<Option<u64>>
 /// object under this name simply comes alive again, and if it was done, what it made supports others
 /// in turn: early cut-off.
 pub(super) fn support(
-    conn: &Connection,
+    writer: &mut Writer,
     flow: &Flow,
     task: TaskIndex,
     step: StepId,
@@ -140,12 +138,12 @@ pub(super) fn support(
             }
             let (mut pending, mut revived) = (0, 0);
             for output in outputs.iter().filter(|output| consumer.takes(&output.name)) {
-                match supported(conn, consumer, producer, output)? {
+                match supported(writer, consumer, producer, output)? {
                     Supported::WasLive => {}
                     Supported::Pending => pending += 1,
                     Supported::Revived(step) => {
                         revived += 1;
-                        done.push((index, step, outputs_of(conn, step)?));
+                        done.push((index, step, outputs_of(writer, step)?));
                     }
                 }
             }
@@ -165,13 +163,13 @@ pub(super) enum Supported {
 }
 
 fn supported(
-    conn: &Connection,
+    writer: &mut Writer,
     consumer: &FlowTask,
     producer: StepId,
     output: &NamedObject,
 ) -> Result<Supported> {
-    let (step, supported) = enliven(conn, consumer, output)?;
-    statement(conn, "INSERT OR IGNORE INTO step_link(from_step_id, to_step_id) VALUES (?1, ?2)")?
+    let (step, supported) = enliven(writer, consumer, output)?;
+    statement(writer, "INSERT OR IGNORE INTO step_link(from_step_id, to_step_id) VALUES (?1, ?2)")?
         .execute(params![producer, step])
         .or_db(WHAT)?;
     Ok(supported)
@@ -179,13 +177,13 @@ fn supported(
 
 /// Finds or makes the step of a task on an object, and makes it live.
 pub(super) fn enliven(
-    conn: &Connection,
+    writer: &mut Writer,
     task: &FlowTask,
     input: &NamedObject,
 ) -> Result<(StepId, Supported)> {
     let key = short_key(&step_key(&task.recipe_hash, &input.object, &input.name));
     let known: Option<(StepId, bool, StepState)> = statement(
-        conn,
+        writer,
         "SELECT id, live, state FROM step
          WHERE key = ?1 AND task = ?2 AND recipe = ?3 AND name = ?4 AND object = ?5",
     )?
@@ -198,7 +196,7 @@ pub(super) fn enliven(
         Some((step, true, _)) => Ok((step, Supported::WasLive)),
         Some((step, false, state)) => {
             statement(
-                conn,
+                writer,
                 "UPDATE step SET live = 1, state = CASE state WHEN 2 THEN 0 ELSE state END WHERE id = ?1",
             )?
             .execute([step])
@@ -214,7 +212,7 @@ pub(super) fn enliven(
         }
         None => {
             statement(
-                conn,
+                writer,
                 "INSERT INTO step(object, task, recipe, name, key, executable, live, state)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, 1, 0)",
             )?
@@ -227,15 +225,15 @@ pub(super) fn enliven(
                 input.executable
             ])
             .or_db(WHAT)?;
-            Ok((StepId(conn.last_insert_rowid()), Supported::Pending))
+            Ok((StepId(writer.conn.last_insert_rowid()), Supported::Pending))
         }
     }
 }
 
 /// The outputs of a step, by name.
-pub(super) fn outputs_of(conn: &Connection, step: StepId) -> Result<Vec<NamedObject>> {
+pub(super) fn outputs_of(reader: &Reader, step: StepId) -> Result<Vec<NamedObject>> {
     let mut select = statement(
-        conn,
+        reader,
         "SELECT name, object, executable FROM output WHERE step = ?1 ORDER BY name",
     )?;
     let rows = select.query_map([step], |row| {

@@ -1,11 +1,12 @@
 //! What is recorded of a step, and of the time before it: what `explain` compares.
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{OptionalExtension, Row, params};
 
 use crate::error::{OrDb, Result};
 use crate::ids::{RecipeId, RunId, StepId, TaskId};
 use crate::object::ObjectHash;
 
+use super::Reader;
 use super::value::{Name, NameBytes};
 
 const WHAT: &str = "look up a step";
@@ -35,21 +36,17 @@ fn facts(row: &Row<'_>) -> rusqlite::Result<StepFacts> {
 }
 
 /// A step.
-pub fn step_facts(conn: &Connection, step: StepId) -> Result<StepFacts> {
-    conn.query_row(&format!("{FACTS} WHERE s.id = ?1"), [step], facts).or_db(WHAT)
+pub fn step_facts(reader: &Reader, step: StepId) -> Result<StepFacts> {
+    reader.conn.query_row(&format!("{FACTS} WHERE s.id = ?1"), [step], facts).or_db(WHAT)
 }
 
 /// The step of this task on an input of this name that ran last before a moment: what `step` replaced.
 /// Of a live one only history can be that; another live one of its name stands beside it.
-pub fn predecessor(
-    conn: &Connection,
-    step: &StepFacts,
-    before_ms: i64,
-) -> Result<Option<StepFacts>> {
+pub fn predecessor(reader: &Reader, step: &StepFacts, before_ms: i64) -> Result<Option<StepFacts>> {
     // Looking through history only is quick beside a million live steps: it has an index of its own.
     let among = if step.live { "INDEXED BY idx_step_retired" } else { "INDEXED BY idx_step_task" };
     let history = if step.live { "AND s.live = 0" } else { "" };
-    conn.prepare_cached(&format!(
+    reader.conn.prepare_cached(&format!(
         "{FACTS} {among} JOIN attempt a ON a.step = s.id WHERE s.task = ?1 AND s.name = ?2 AND s.id <> ?3
          {history} AND a.started_ms < ?4 ORDER BY a.started_ms DESC, s.id DESC LIMIT 1"
     ))
@@ -75,15 +72,16 @@ pub struct TaskFacts {
 }
 
 /// A task.
-pub fn task_facts(conn: &Connection, task: TaskId) -> Result<TaskFacts> {
-    let (recipe, cache, present): (RecipeId, bool, bool) = conn
+pub fn task_facts(reader: &Reader, task: TaskId) -> Result<TaskFacts> {
+    let (recipe, cache, present): (RecipeId, bool, bool) = reader
+        .conn
         .query_row(
             "SELECT recipe, cache, position IS NOT NULL FROM task WHERE id = ?1",
             [task],
             |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
         )
         .or_db(WHAT)?;
-    let before = conn
+    let before = reader.conn
         .query_row(
             // A step of another recipe than the present one doesn't live.
             "SELECT recipe FROM step INDEXED BY idx_step_retired WHERE task = ?1 AND live = 0 AND recipe <> ?2
@@ -93,7 +91,7 @@ pub fn task_facts(conn: &Connection, task: TaskId) -> Result<TaskFacts> {
         )
         .optional()
         .or_db(WHAT)?;
-    let since = conn
+    let since = reader.conn
         .query_row(
             "SELECT (SELECT min(run) FROM attempt WHERE step = s.id)
              FROM step s INDEXED BY idx_step_task WHERE s.task = ?1 AND s.recipe = ?2 ORDER BY s.id LIMIT 1",
@@ -103,7 +101,8 @@ pub fn task_facts(conn: &Connection, task: TaskId) -> Result<TaskFacts> {
         .optional()
         .or_db(WHAT)?
         .flatten();
-    let last = conn
+    let last = reader
+        .conn
         .query_row(
             "SELECT done, failed FROM run_task WHERE task = ?1 AND run = (SELECT max(id) FROM run)",
             [task],
@@ -116,8 +115,9 @@ pub fn task_facts(conn: &Connection, task: TaskId) -> Result<TaskFacts> {
 }
 
 /// Paths of the input files of a task that held an object when they were last hashed.
-pub fn files_of(conn: &Connection, task: TaskId, object: &ObjectHash) -> Result<Vec<Vec<u8>>> {
-    let mut statement = conn
+pub fn files_of(reader: &Reader, task: TaskId, object: &ObjectHash) -> Result<Vec<Vec<u8>>> {
+    let mut statement = reader
+        .conn
         .prepare_cached(
             "SELECT path FROM input_file WHERE task = ?1 AND object = ?2 AND path <> '' LIMIT 10",
         )
@@ -127,6 +127,6 @@ pub fn files_of(conn: &Connection, task: TaskId, object: &ObjectHash) -> Result<
 }
 
 /// The last run.
-pub fn last_run(conn: &Connection) -> Result<Option<RunId>> {
-    conn.query_row("SELECT max(id) FROM run", [], |row| row.get(0)).or_db(WHAT)
+pub fn last_run(reader: &Reader) -> Result<Option<RunId>> {
+    reader.conn.query_row("SELECT max(id) FROM run", [], |row| row.get(0)).or_db(WHAT)
 }

@@ -1,11 +1,10 @@
 //! What `gc` asks and changes: which objects nothing needs, and that they are no longer proven.
 
-use rusqlite::{Connection, TransactionBehavior};
-
 use crate::error::{OrDb, Result};
 use crate::object::ObjectHash;
 
 use super::maintain::LIVE_OBJECTS;
+use super::{Reader, Writer};
 
 const WHAT: &str = "look for what nothing needs";
 
@@ -20,15 +19,17 @@ pub enum History {
 
 /// Calls `see` with (hash, bytes) of every object that nothing needed refers to.
 pub fn each_garbage(
-    conn: &Connection,
+    reader: &Reader,
     history: History,
     see: &mut dyn FnMut(ObjectHash, u64),
 ) -> Result<()> {
-    conn.execute_batch(
-        "DROP TABLE IF EXISTS temp.needed;
+    reader
+        .conn
+        .execute_batch(
+            "DROP TABLE IF EXISTS temp.needed;
          CREATE TEMP TABLE needed(object BLOB PRIMARY KEY) WITHOUT ROWID;",
-    )
-    .or_db(WHAT)?;
+        )
+        .or_db(WHAT)?;
     let old = match history {
         History::All => "
             UNION ALL SELECT object FROM step
@@ -42,13 +43,16 @@ pub fn each_garbage(
              UNION ALL SELECT log FROM attempt WHERE run > (SELECT max(id) FROM run) - {runs}"
         ),
     };
-    conn.execute_batch(&format!(
-        "INSERT OR IGNORE INTO temp.needed SELECT object FROM ({LIVE_OBJECTS}
+    reader
+        .conn
+        .execute_batch(&format!(
+            "INSERT OR IGNORE INTO temp.needed SELECT object FROM ({LIVE_OBJECTS}
            UNION ALL SELECT object FROM input_file UNION ALL SELECT object FROM argument {old})
          WHERE object IS NOT NULL"
-    ))
-    .or_db(WHAT)?;
-    let mut statement = conn
+        ))
+        .or_db(WHAT)?;
+    let mut statement = reader
+        .conn
         .prepare("SELECT hash, size FROM object WHERE hash NOT IN temp.needed ORDER BY hash")
         .or_db(WHAT)?;
     let mut rows = statement.query([]).or_db(WHAT)?;
@@ -59,33 +63,40 @@ pub fn each_garbage(
 }
 
 /// Whether the last [`each_garbage`] found somebody who needs an object.
-pub fn is_needed(conn: &Connection, object: &ObjectHash) -> Result<bool> {
-    conn.query_row("SELECT EXISTS (SELECT 1 FROM temp.needed WHERE object = ?1)", [object], |row| {
-        row.get(0)
-    })
-    .or_db(WHAT)
+pub fn is_needed(reader: &Reader, object: &ObjectHash) -> Result<bool> {
+    reader
+        .conn
+        .query_row("SELECT EXISTS (SELECT 1 FROM temp.needed WHERE object = ?1)", [object], |row| {
+            row.get(0)
+        })
+        .or_db(WHAT)
 }
 
 /// Takes the rows of objects away, in one transaction. A step of history that made one of them has to
 /// run again if it ever comes alive again; one that only printed it comes alive without its log.
-pub fn drop_objects(conn: &mut Connection, objects: &[ObjectHash]) -> Result<()> {
-    let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate).or_db(WHAT)?;
-    tx.execute_batch(
-        "DROP TABLE IF EXISTS temp.dropped;
+pub fn drop_objects(writer: &mut Writer, objects: &[ObjectHash]) -> Result<()> {
+    writer
+        .conn
+        .execute_batch(
+            "DROP TABLE IF EXISTS temp.dropped;
          CREATE TEMP TABLE dropped(object BLOB PRIMARY KEY) WITHOUT ROWID;",
-    )
-    .or_db(WHAT)?;
+        )
+        .or_db(WHAT)?;
     for object in objects {
-        tx.prepare_cached("INSERT OR IGNORE INTO temp.dropped VALUES (?1)")
+        writer
+            .conn
+            .prepare_cached("INSERT OR IGNORE INTO temp.dropped VALUES (?1)")
             .and_then(|mut s| s.execute([object]))
             .or_db(WHAT)?;
     }
-    tx.execute_batch(
-        "UPDATE step SET state = 0 WHERE live = 0 AND state = 1 AND id IN
+    writer
+        .conn
+        .execute_batch(
+            "UPDATE step SET state = 0 WHERE live = 0 AND state = 1 AND id IN
            (SELECT step FROM output WHERE object IN temp.dropped);
          UPDATE attempt SET log = NULL WHERE log IN temp.dropped;
          DELETE FROM object WHERE hash IN temp.dropped;",
-    )
-    .or_db(WHAT)?;
-    tx.commit().or_db(WHAT)
+        )
+        .or_db(WHAT)?;
+    Ok(())
 }

@@ -1,7 +1,7 @@
 //! `gather`: one step over all live outputs of the tasks it consumes. Its object is a listing of them
 //! in the format of `sha256sum`, so it has a hash and a lineage like any other step.
 
-use rusqlite::{Connection, TransactionBehavior, params};
+use rusqlite::params;
 
 use crate::attempt::NamedObject;
 use crate::error::{OrDb, Result};
@@ -12,6 +12,7 @@ use super::commit::{Supported, enliven, outputs_of, support};
 use super::completion::Effects;
 use super::flow::Flow;
 use super::value::NameBytes;
+use super::{Reader, Writer};
 
 const WHAT: &str = "plan a gather step";
 
@@ -26,7 +27,7 @@ fn select(flow: &Flow, index: TaskIndex, columns: &str) -> String {
 /// Calls `see` with every input of a gather task, by (name, hash). Two producers of one object under
 /// one name are two inputs.
 pub fn gather_inputs(
-    conn: &Connection,
+    reader: &Reader,
     flow: &Flow,
     index: TaskIndex,
     see: &mut dyn FnMut(NamedObject),
@@ -36,7 +37,7 @@ pub fn gather_inputs(
         "{} ORDER BY o.name, o.object",
         select(flow, index, "o.name, o.object, o.executable")
     );
-    let mut statement = conn.prepare(&sql).or_db(WHAT)?;
+    let mut statement = reader.conn.prepare(&sql).or_db(WHAT)?;
     let mut rows = statement.query([]).or_db(WHAT)?;
     while let Some(row) = rows.next().or_db(WHAT)? {
         let input = NamedObject {
@@ -81,18 +82,18 @@ pub struct GatherPlan {
 /// Makes the step of a gather task live: everything upstream is done, `listing` (durable in the store)
 /// is what it works on.
 pub fn plan_gather(
-    conn: &mut Connection,
+    writer: &mut Writer,
     flow: &Flow,
     index: TaskIndex,
     listing: ObjectHash,
     size: u64,
 ) -> Result<GatherPlan> {
-    let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate).or_db(WHAT)?;
     let task = flow.task(index);
-    super::commit::insert_objects(&tx, [(listing, size)])?;
+    super::commit::insert_objects(writer, [(listing, size)])?;
     let input = NamedObject { name: Vec::new(), object: listing, executable: false };
-    let (step, supported) = enliven(&tx, task, &input)?;
-    let mut statement = tx
+    let (step, supported) = enliven(writer, task, &input)?;
+    let mut statement = writer
+        .conn
         .prepare(&format!(
             "INSERT OR IGNORE INTO step_link(from_step_id, to_step_id) {} AND accepts({}, o.name)",
             select(flow, index, "DISTINCT p.id, ?1"),
@@ -107,10 +108,9 @@ pub fn plan_gather(
         Supported::Pending => effects.note(index, 1, 0),
         Supported::Revived(step) => {
             effects.note(index, 0, 1);
-            let outputs = outputs_of(&tx, step)?;
-            support(&tx, flow, index, step, outputs, &mut effects)?;
+            let outputs = outputs_of(writer, step)?;
+            support(writer, flow, index, step, outputs, &mut effects)?;
         }
     }
-    tx.commit().or_db(WHAT)?;
     Ok(GatherPlan { step, effects })
 }

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use rusqlite::{Connection, params};
+use rusqlite::params;
 
 use crate::error::{OrDb, Result};
 
+use super::Reader;
 use super::flow::Flow;
 
 /// Steps that are looked at, per task: the newest. A mean over millions would take longer than it is worth.
@@ -13,9 +14,10 @@ const SAMPLE: i64 = 100;
 
 /// By place in the manifest: the number of successful attempts looked at, and their mean time. Costs the
 /// same however many there are.
-pub fn mean_times(conn: &Connection, flow: &Flow) -> Result<Vec<(u64, Duration)>> {
+pub fn mean_times(reader: &Reader, flow: &Flow) -> Result<Vec<(u64, Duration)>> {
     let what = "read earlier times";
-    let mut select = conn
+    let mut select = reader
+        .conn
         .prepare_cached(
             "SELECT count(*), coalesce(avg(a.wall_us), 0)
              FROM (SELECT id FROM step WHERE task = ?1 ORDER BY id DESC LIMIT ?2) s

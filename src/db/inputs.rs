@@ -1,13 +1,14 @@
 //! Input files as they were when last hashed. (size, mtime, ctime, inode) only saves hashing again;
 //! what decides is the content.
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{OptionalExtension, Row, params};
 
 use crate::error::{OrDb, Result};
 use crate::ids::TaskId;
 use crate::object::ObjectHash;
 
 use super::value::{Name, NameBytes};
+use super::{Reader, Writer};
 
 /// The `task` of the rows that stand for a task's `files`.
 pub const FILES: TaskId = TaskId(0);
@@ -43,9 +44,11 @@ pub struct Inputs;
 
 impl Inputs {
     /// Makes the empty temporary tables.
-    pub fn begin(conn: &Connection) -> Result<()> {
-        conn.execute_batch(
-            "DROP TABLE IF EXISTS temp.scan; DROP TABLE IF EXISTS temp.gone;
+    pub fn begin(reader: &Reader) -> Result<()> {
+        reader
+            .conn
+            .execute_batch(
+                "DROP TABLE IF EXISTS temp.scan; DROP TABLE IF EXISTS temp.gone;
              CREATE TEMP TABLE scan(
                task INTEGER NOT NULL, path ANY NOT NULL, name ANY NOT NULL, size INTEGER NOT NULL,
                mtime_ns INTEGER NOT NULL, ctime_ns INTEGER NOT NULL, inode INTEGER NOT NULL,
@@ -54,57 +57,60 @@ impl Inputs {
              CREATE TEMP TABLE gone(
                task INTEGER NOT NULL, path ANY NOT NULL, PRIMARY KEY(task, path)
              ) STRICT, WITHOUT ROWID;",
-        )
-        .or_db("prepare the scan")
+            )
+            .or_db("prepare the scan")
     }
 
     /// What is known of a file.
-    pub fn known(conn: &Connection, task: TaskId, path: &[u8]) -> Result<Option<InputRow>> {
-        conn.prepare_cached(
-            "SELECT name, size, mtime_ns, ctime_ns, inode, executable, object
+    pub fn known(reader: &Reader, task: TaskId, path: &[u8]) -> Result<Option<InputRow>> {
+        reader
+            .conn
+            .prepare_cached(
+                "SELECT name, size, mtime_ns, ctime_ns, inode, executable, object
              FROM input_file WHERE task = ?1 AND path = ?2",
-        )
-        .and_then(|mut s| s.query_row(params![task, Name(path)], read_row).optional())
-        .or_db("look up an input file")
+            )
+            .and_then(|mut s| s.query_row(params![task, Name(path)], read_row).optional())
+            .or_db("look up an input file")
     }
 
     /// Notes a new or changed file.
-    pub fn found(conn: &Connection, task: TaskId, path: &[u8], row: &InputRow) -> Result<()> {
-        conn.prepare_cached(
-            "INSERT OR REPLACE INTO temp.scan VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-        )
-        .and_then(|mut s| {
-            s.execute(params![
-                task,
-                Name(path),
-                Name(&row.name),
-                row.stat.size,
-                row.stat.mtime_ns,
-                row.stat.ctime_ns,
-                row.stat.inode,
-                row.stat.executable,
-                row.object,
-            ])
-        })
-        .or_db("note an input file")?;
+    pub fn found(reader: &Reader, task: TaskId, path: &[u8], row: &InputRow) -> Result<()> {
+        reader
+            .conn
+            .prepare_cached(
+                "INSERT OR REPLACE INTO temp.scan VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+            )
+            .and_then(|mut s| {
+                s.execute(params![
+                    task,
+                    Name(path),
+                    Name(&row.name),
+                    row.stat.size,
+                    row.stat.mtime_ns,
+                    row.stat.ctime_ns,
+                    row.stat.inode,
+                    row.stat.executable,
+                    row.object,
+                ])
+            })
+            .or_db("note an input file")?;
         Ok(())
     }
 
     /// Notes that the row of a file is no longer true: the file changed or is not there any more.
-    pub fn gone(conn: &Connection, task: TaskId, path: &[u8]) -> Result<()> {
-        conn.prepare_cached("INSERT OR IGNORE INTO temp.gone VALUES (?1, ?2)")
+    pub fn gone(reader: &Reader, task: TaskId, path: &[u8]) -> Result<()> {
+        reader
+            .conn
+            .prepare_cached("INSERT OR IGNORE INTO temp.gone VALUES (?1, ?2)")
             .and_then(|mut s| s.execute(params![task, Name(path)]))
             .or_db("note an input file")?;
         Ok(())
     }
 
     /// Calls `see` with the path and the row of every file known for a task.
-    pub fn each(
-        conn: &Connection,
-        task: TaskId,
-        see: &mut dyn FnMut(&[u8], InputRow),
-    ) -> Result<()> {
-        let mut statement = conn
+    pub fn each(reader: &Reader, task: TaskId, see: &mut dyn FnMut(&[u8], InputRow)) -> Result<()> {
+        let mut statement = reader
+            .conn
             .prepare_cached(
                 "SELECT name, size, mtime_ns, ctime_ns, inode, executable, object, path
                  FROM input_file WHERE task = ?1",
@@ -119,8 +125,9 @@ impl Inputs {
     }
 
     /// Calls `see` with the path of every file known for a task, in order.
-    pub fn each_path(conn: &Connection, task: TaskId, see: &mut dyn FnMut(&[u8])) -> Result<()> {
-        let mut statement = conn
+    pub fn each_path(reader: &Reader, task: TaskId, see: &mut dyn FnMut(&[u8])) -> Result<()> {
+        let mut statement = reader
+            .conn
             .prepare_cached("SELECT path FROM input_file WHERE task = ?1 ORDER BY path")
             .or_db("list input files")?;
         let mut rows = statement.query([task]).or_db("list input files")?;
@@ -132,22 +139,26 @@ impl Inputs {
     }
 
     /// Number of files known for a task.
-    pub fn count(conn: &Connection, task: TaskId) -> Result<u64> {
-        conn.prepare_cached("SELECT count(*) FROM input_file WHERE task = ?1")
+    pub fn count(reader: &Reader, task: TaskId) -> Result<u64> {
+        reader
+            .conn
+            .prepare_cached("SELECT count(*) FROM input_file WHERE task = ?1")
             .and_then(|mut s| s.query_row([task], |row| row.get::<_, i64>(0)))
             .map(i64::unsigned_abs)
             .or_db("count input files")
     }
 
     /// Makes the scan's findings permanent, inside the caller's transaction.
-    pub(super) fn apply(conn: &Connection) -> Result<()> {
-        conn.execute_batch(
-            "DELETE FROM input_file WHERE (task, path) IN (SELECT task, path FROM temp.gone);
+    pub(super) fn apply(writer: &mut Writer) -> Result<()> {
+        writer
+            .conn
+            .execute_batch(
+                "DELETE FROM input_file WHERE (task, path) IN (SELECT task, path FROM temp.gone);
              INSERT OR REPLACE INTO input_file
                SELECT task, path, name, size, mtime_ns, ctime_ns, inode, executable, object
                FROM temp.scan;",
-        )
-        .or_db("keep the scan")
+            )
+            .or_db("keep the scan")
     }
 }
 

@@ -3,12 +3,13 @@
 
 use std::collections::HashMap;
 
-use rusqlite::{Connection, params};
+use rusqlite::params;
 
 use crate::error::{OrDb, Result};
 use crate::ids::{StepId, TaskId};
 use crate::object::ObjectHash;
 
+use super::Reader;
 use super::value::NameBytes;
 
 /// A step that has to run.
@@ -24,8 +25,9 @@ pub struct Leaf {
 }
 
 /// At most `limit` leaves of a task with ids above `after`, in the order of their ids.
-pub fn leaves(conn: &Connection, task: TaskId, after: StepId, limit: usize) -> Result<Vec<Leaf>> {
-    let mut statement = conn
+pub fn leaves(reader: &Reader, task: TaskId, after: StepId, limit: usize) -> Result<Vec<Leaf>> {
+    let mut statement = reader
+        .conn
         .prepare_cached(
             "SELECT id, object, name, executable,
                (SELECT coalesce(max(number), 0) + 1 FROM attempt WHERE step = step.id)
@@ -53,8 +55,9 @@ pub struct Todo {
 }
 
 /// What is left to do, by task; tasks with nothing left are absent. Costs as much as there is left.
-pub fn todo(conn: &Connection) -> Result<HashMap<TaskId, Todo>> {
-    let mut statement = conn
+pub fn todo(reader: &Reader) -> Result<HashMap<TaskId, Todo>> {
+    let mut statement = reader
+        .conn
         .prepare_cached(
             "SELECT task, state, count(*) FROM step INDEXED BY idx_step_todo
              WHERE live = 1 AND state <> 1 GROUP BY task, state",
@@ -78,8 +81,10 @@ pub fn todo(conn: &Connection) -> Result<HashMap<TaskId, Todo>> {
 }
 
 /// True if a task has a live step: for a gather task, that it is planned.
-pub fn has_live_step(conn: &Connection, task: TaskId) -> Result<bool> {
-    conn.prepare_cached("SELECT EXISTS (SELECT 1 FROM step WHERE task = ?1 AND live = 1)")
+pub fn has_live_step(reader: &Reader, task: TaskId) -> Result<bool> {
+    reader
+        .conn
+        .prepare_cached("SELECT EXISTS (SELECT 1 FROM step WHERE task = ?1 AND live = 1)")
         .and_then(|mut s| s.query_row([task], |row| row.get(0)))
         .or_db("look for a live step")
 }

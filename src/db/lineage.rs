@@ -1,13 +1,14 @@
 //! Who made what, and who consumes it: steps around a step. Each question reads an index, and no more of
 //! it than is asked for.
 
-use rusqlite::{Connection, params};
+use rusqlite::params;
 
 use crate::attempt::NamedObject;
 use crate::error::{OrDb, Result};
 use crate::ids::StepId;
 use crate::object::ObjectHash;
 
+use super::Reader;
 use super::commit::outputs_of;
 use super::query::{STEP, StepRow, step_row};
 use super::value::NameBytes;
@@ -35,13 +36,13 @@ impl Way {
 
 /// At most `limit` steps next to a step, and how many there are in all.
 pub fn neighbours(
-    conn: &Connection,
+    reader: &Reader,
     step: StepId,
     way: Way,
     limit: usize,
 ) -> Result<(Vec<StepRow>, usize)> {
     let (wanted, known) = way.links();
-    let mut statement = conn
+    let mut statement = reader.conn
         .prepare_cached(&format!(
             "{STEP} JOIN (SELECT {wanted} AS id FROM step_link WHERE {known} = ?1 ORDER BY 1 LIMIT ?2) l
              ON l.id = s.id ORDER BY s.id"
@@ -50,13 +51,15 @@ pub fn neighbours(
     let most = i64::try_from(limit).unwrap_or(i64::MAX);
     let rows = statement.query_map(params![step, most], step_row);
     let steps: Vec<StepRow> = rows.and_then(|rows| rows.collect()).or_db(WHAT)?;
-    let count = if steps.len() < limit { steps.len() } else { count(conn, step, way)? };
+    let count = if steps.len() < limit { steps.len() } else { count(reader, step, way)? };
     Ok((steps, count))
 }
 
-fn count(conn: &Connection, step: StepId, way: Way) -> Result<usize> {
+fn count(reader: &Reader, step: StepId, way: Way) -> Result<usize> {
     let (_, known) = way.links();
-    conn.prepare_cached(&format!("SELECT count(*) FROM step_link WHERE {known} = ?1"))
+    reader
+        .conn
+        .prepare_cached(&format!("SELECT count(*) FROM step_link WHERE {known} = ?1"))
         .and_then(|mut s| s.query_row([step], |row| row.get::<_, i64>(0)))
         .map(|count| usize::try_from(count).unwrap_or(usize::MAX))
         .or_db(WHAT)
@@ -64,16 +67,17 @@ fn count(conn: &Connection, step: StepId, way: Way) -> Result<usize> {
 
 /// At most `limit` outputs of a step, and how many there are in all.
 pub fn first_outputs(
-    conn: &Connection,
+    reader: &Reader,
     step: StepId,
     limit: usize,
 ) -> Result<(Vec<NamedObject>, usize)> {
     if limit == usize::MAX {
-        let all = outputs_of(conn, step)?;
+        let all = outputs_of(reader, step)?;
         let count = all.len();
         return Ok((all, count));
     }
-    let mut statement = conn
+    let mut statement = reader
+        .conn
         .prepare_cached(
             "SELECT name, object, executable FROM output WHERE step = ?1 ORDER BY name LIMIT ?2",
         )
@@ -91,7 +95,8 @@ pub fn first_outputs(
         let count = outputs.len();
         return Ok((outputs, count));
     }
-    let count = conn
+    let count = reader
+        .conn
         .prepare_cached("SELECT count(*) FROM output WHERE step = ?1")
         .and_then(|mut s| s.query_row([step], |row| row.get::<_, i64>(0)))
         .or_db(WHAT)?;
@@ -102,12 +107,13 @@ pub fn first_outputs(
 /// No index leads there: it would cost more bytes a step than are left, and looking through a million
 /// rows takes a fifth of a second.
 pub fn around_object(
-    conn: &Connection,
+    reader: &Reader,
     object: &ObjectHash,
     limit: usize,
 ) -> Result<(Vec<StepRow>, Vec<StepRow>)> {
     let most = i64::try_from(limit).unwrap_or(i64::MAX);
-    let mut made = conn
+    let mut made = reader
+        .conn
         .prepare_cached(&format!(
             "{STEP} WHERE s.id IN (SELECT step FROM output WHERE object = ?1)
              ORDER BY s.live DESC, s.id LIMIT ?2"
@@ -126,7 +132,8 @@ pub fn around_object(
             )
         }
     };
-    let mut used = conn
+    let mut used = reader
+        .conn
         .prepare(&format!("{STEP} WHERE {condition} ORDER BY s.live DESC, s.id LIMIT ?2"))
         .or_db(WHAT)?;
     let users = used.query_map(params![object, most], step_row).and_then(|rows| rows.collect());

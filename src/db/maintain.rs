@@ -1,6 +1,6 @@
 //! What `verify`, `repair` and `gc` ask and change.
 
-use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
+use rusqlite::OptionalExtension;
 
 use crate::attempt::NamedObject;
 use crate::error::{OrDb, Result};
@@ -9,15 +9,17 @@ use crate::object::ObjectHash;
 
 use super::commit::outputs_of;
 use super::value::NameBytes;
+use super::{Reader, Writer};
 
 const WHAT: &str = "look through the database";
 
 /// Calls `see` with (hash, bytes) of every committed object.
 pub fn each_object(
-    conn: &Connection,
+    reader: &Reader,
     see: &mut dyn FnMut(ObjectHash, u64) -> Result<()>,
 ) -> Result<()> {
-    let mut statement = conn.prepare("SELECT hash, size FROM object ORDER BY hash").or_db(WHAT)?;
+    let mut statement =
+        reader.conn.prepare("SELECT hash, size FROM object ORDER BY hash").or_db(WHAT)?;
     let mut rows = statement.query([]).or_db(WHAT)?;
     while let Some(row) = rows.next().or_db(WHAT)? {
         see(row.get(0).or_db(WHAT)?, row.get::<_, i64>(1).or_db(WHAT)?.unsigned_abs())?;
@@ -30,9 +32,9 @@ pub fn each_object(
 ///
 /// # Errors
 /// Also if a page can't be read: that is told apart from damage, for a backup doesn't cure it.
-pub fn check_database(conn: &Connection, whole: bool) -> Result<Vec<String>> {
+pub fn check_database(reader: &Reader, whole: bool) -> Result<Vec<String>> {
     let check = if whole { "PRAGMA integrity_check(20)" } else { "PRAGMA quick_check(20)" };
-    let mut statement = conn.prepare(check).or_db(WHAT)?;
+    let mut statement = reader.conn.prepare(check).or_db(WHAT)?;
     let rows = statement.query_map([], |row| row.get::<_, String>(0));
     let found: Vec<String> = rows.and_then(|rows| rows.collect()).or_db(WHAT)?;
     // A row may have several lines, the first of which names the database.
@@ -43,7 +45,8 @@ pub fn check_database(conn: &Connection, whole: bool) -> Result<Vec<String>> {
         let source = rusqlite::ffi::Error::new(code);
         return Err(rusqlite::Error::SqliteFailure(source, None)).or_db(WHAT);
     }
-    let mut statement = conn
+    let mut statement = reader
+        .conn
         .prepare("SELECT \"table\", parent, count(*) FROM pragma_foreign_key_check GROUP BY 1, 2")
         .or_db(WHAT)?;
     let rows = statement.query_map([], |row| {
@@ -68,8 +71,9 @@ fn unreadable(line: &str) -> Option<i32> {
 }
 
 /// Objects that live steps refer to (input, outputs, last log) and that have no row.
-pub fn unproven_objects(conn: &Connection) -> Result<Vec<ObjectHash>> {
-    let mut statement = conn
+pub fn unproven_objects(reader: &Reader) -> Result<Vec<ObjectHash>> {
+    let mut statement = reader
+        .conn
         .prepare(&format!(
             "SELECT DISTINCT object FROM ({LIVE_OBJECTS}) WHERE object IS NOT NULL
              AND object NOT IN (SELECT hash FROM object) ORDER BY object"
@@ -105,8 +109,8 @@ pub struct Producer {
 }
 
 /// The steps whose outputs are recorded as this object, live ones first.
-pub fn producers(conn: &Connection, object: &ObjectHash) -> Result<Vec<Producer>> {
-    let mut statement = conn
+pub fn producers(reader: &Reader, object: &ObjectHash) -> Result<Vec<Producer>> {
+    let mut statement = reader.conn
         .prepare_cached(
             "SELECT DISTINCT s.id, t.name, s.name, s.object, s.executable, t.gather, r.hash, r.fields,
                (SELECT run.dir FROM attempt a JOIN run ON run.id = a.run WHERE a.step = s.id
@@ -132,14 +136,15 @@ pub fn producers(conn: &Connection, object: &ObjectHash) -> Result<Vec<Producer>
     });
     let mut producers: Vec<Producer> = rows.and_then(|rows| rows.collect()).or_db(WHAT)?;
     for producer in &mut producers {
-        producer.outputs = outputs_of(conn, producer.step)?;
+        producer.outputs = outputs_of(reader, producer.step)?;
     }
     Ok(producers)
 }
 
 /// Paths of input files that held this object when they were last hashed.
-pub fn input_files(conn: &Connection, object: &ObjectHash) -> Result<Vec<Vec<u8>>> {
-    let mut statement = conn
+pub fn input_files(reader: &Reader, object: &ObjectHash) -> Result<Vec<Vec<u8>>> {
+    let mut statement = reader
+        .conn
         .prepare_cached(
             "SELECT DISTINCT path FROM input_file WHERE object = ?1 AND task <> 0 AND path <> ''",
         )
@@ -149,18 +154,20 @@ pub fn input_files(conn: &Connection, object: &ObjectHash) -> Result<Vec<Vec<u8>
 }
 
 /// Folder of the manifest of the last run.
-pub fn last_dir(conn: &Connection) -> Result<Option<Vec<u8>>> {
-    conn.query_row("SELECT dir FROM run ORDER BY id DESC LIMIT 1", [], |row| {
-        Ok(row.get::<_, NameBytes>(0)?.0)
-    })
-    .optional()
-    .or_db(WHAT)
+pub fn last_dir(reader: &Reader) -> Result<Option<Vec<u8>>> {
+    reader
+        .conn
+        .query_row("SELECT dir FROM run ORDER BY id DESC LIMIT 1", [], |row| {
+            Ok(row.get::<_, NameBytes>(0)?.0)
+        })
+        .optional()
+        .or_db(WHAT)
 }
 
 /// Live gather steps that work on this listing; they are retired, so that the next run lists anew.
-pub fn retire_gather(conn: &mut Connection, listing: &ObjectHash) -> Result<usize> {
-    let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate).or_db(WHAT)?;
-    let retired = tx
+pub fn retire_gather(writer: &mut Writer, listing: &ObjectHash) -> Result<usize> {
+    let retired = writer
+        .conn
         .execute(
             "UPDATE step SET live = 0 WHERE live = 1 AND object = ?1
              AND task IN (SELECT id FROM task WHERE gather = 1)",
@@ -168,20 +175,19 @@ pub fn retire_gather(conn: &mut Connection, listing: &ObjectHash) -> Result<usiz
         )
         .or_db(WHAT)?;
     if retired > 0 {
-        tx.execute("DELETE FROM meta WHERE key = 'complete'", []).or_db(WHAT)?;
+        writer.conn.execute("DELETE FROM meta WHERE key = 'complete'", []).or_db(WHAT)?;
     }
-    tx.commit().or_db(WHAT)?;
     Ok(retired)
 }
 
 /// The log of these attempts is lost. Returns how many they are.
-pub fn lose_log(conn: &Connection, log: &ObjectHash) -> Result<usize> {
-    conn.execute("UPDATE attempt SET log = NULL WHERE log = ?1", [log]).or_db(WHAT)
+pub fn lose_log(writer: &mut Writer, log: &ObjectHash) -> Result<usize> {
+    writer.conn.execute("UPDATE attempt SET log = NULL WHERE log = ?1", [log]).or_db(WHAT)
 }
 
 /// An object is proven no more.
-pub fn forget_object(conn: &Connection, object: &ObjectHash) -> Result<()> {
-    conn.execute("DELETE FROM object WHERE hash = ?1", [object]).or_db(WHAT)?;
+pub fn forget_object(writer: &mut Writer, object: &ObjectHash) -> Result<()> {
+    writer.conn.execute("DELETE FROM object WHERE hash = ?1", [object]).or_db(WHAT)?;
     Ok(())
 }
 

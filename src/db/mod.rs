@@ -35,6 +35,7 @@ mod tasks;
 mod totals;
 pub(crate) mod value;
 
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -95,9 +96,57 @@ impl Durability {
     }
 }
 
-/// The database of one `--db` folder.
+/// The database of one `--db` folder. [`Db::read`] and [`Db::write`] are the only ways to its rows: no
+/// type of SQLite's leaves this module.
 pub struct Db {
-    conn: Mutex<Connection>,
+    connection: Mutex<Writer>,
+}
+
+/// The rows as of one moment. The functions of this module that only ask take it. Through it they may also
+/// write temporary tables, which this connection alone sees: a plan is made in them.
+pub struct Reader {
+    conn: Connection,
+}
+
+/// The rows, to be changed. Whatever is done with it is committed together or not at all.
+pub struct Writer {
+    reader: Reader,
+}
+
+impl Deref for Writer {
+    type Target = Reader;
+
+    fn deref(&self) -> &Reader {
+        &self.reader
+    }
+}
+
+/// A transaction under way: rolled back when dropped, unless it was committed.
+struct Transaction<'w> {
+    writer: &'w mut Writer,
+}
+
+impl<'w> Transaction<'w> {
+    fn begin(writer: &'w mut Writer, sql: &str, what: &'static str) -> Result<Transaction<'w>> {
+        writer.conn.prepare_cached(sql).and_then(|mut begin| begin.execute([])).or_db(what)?;
+        Ok(Transaction { writer })
+    }
+
+    fn commit(self, what: &'static str) -> Result<()> {
+        let conn = &self.writer.conn;
+        conn.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([])).or_db(what)?;
+        Ok(())
+    }
+}
+
+impl Drop for Transaction<'_> {
+    fn drop(&mut self) {
+        // After some errors, such as a full disk, SQLite has rolled back already.
+        if !self.writer.conn.is_autocommit() {
+            // Nobody could do anything about a failure. If a transaction stays open, the next BEGIN says so.
+            let _ = self.writer.conn.execute_batch("ROLLBACK");
+        }
+    }
 }
 
 impl Db {
@@ -143,7 +192,7 @@ impl Db {
         if matches!(found, schema::Found::Nothing) && durability == Durability::Batch {
             sync_names(dir)?;
         }
-        Ok(Db { conn: Mutex::new(conn) })
+        Ok(Db::of(conn))
     }
 
     /// Opens an existing database for reading only. Needs no lock and blocks nobody.
@@ -157,7 +206,7 @@ impl Db {
                 dir.display()
             )));
         }
-        Db::read(dir)?
+        Db::open_existing(dir)?
             .ok_or_else(|| Error::Usage(format!("nothing was ever run in `{}`", dir.display())))
     }
 
@@ -166,8 +215,12 @@ impl Db {
     /// # Errors
     /// As [`Db::open_read_only`], but for what isn't there.
     pub fn open_for_plan(dir: &Path) -> Result<Db> {
-        let found = if Db::is_there(dir)? { Db::read(dir)? } else { None };
+        let found = if Db::is_there(dir)? { Db::open_existing(dir)? } else { None };
         found.map_or_else(Db::empty, Ok)
+    }
+
+    fn of(conn: Connection) -> Db {
+        Db { connection: Mutex::new(Writer { reader: Reader { conn } }) }
     }
 
     fn is_there(dir: &Path) -> Result<bool> {
@@ -176,14 +229,14 @@ impl Db {
     }
 
     /// Nothing if no table was ever made in it.
-    fn read(dir: &Path) -> Result<Option<Db>> {
+    fn open_existing(dir: &Path) -> Result<Option<Db>> {
         let path = Db::file(dir);
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
             | OpenFlags::SQLITE_OPEN_NO_MUTEX
             | OpenFlags::SQLITE_OPEN_EXRESCODE;
         let conn = connect(&path, flags)?;
         match schema::check(&conn, &path).map_err(|error| unfinished(error, dir))? {
-            schema::Found::Version(schema::VERSION) => Ok(Some(Db { conn: Mutex::new(conn) })),
+            schema::Found::Version(schema::VERSION) => Ok(Some(Db::of(conn))),
             schema::Found::Version(older) => Err(Error::Usage(format!(
                 "`{}` has the older schema {older}; the next run migrates it",
                 path.display()
@@ -196,26 +249,53 @@ impl Db {
     pub(crate) fn empty() -> Result<Db> {
         let conn = connect(Path::new(":memory:"), OpenFlags::default())?;
         schema::migrate(&conn, &schema::Found::Nothing)?;
-        Ok(Db { conn: Mutex::new(conn) })
+        Ok(Db::of(conn))
     }
 
-    /// The connection. Keep it for one transaction or one query, not longer: everybody waits.
-    pub fn lock(&self) -> MutexGuard<'_, Connection> {
-        // A panic elsewhere leaves SQLite itself sound: an open transaction is rolled back by the
-        // next BEGIN's failure, which is reported.
-        self.conn.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Asks `read` with the rows of one moment, whatever a run does meanwhile. Others of this process wait, so
+    /// it must not take long, and it must not ask the database again but through its argument.
+    ///
+    /// # Errors
+    /// Those of `read`; what it left in temporary tables is then undone.
+    pub fn read<T>(&self, read: impl FnOnce(&Reader) -> Result<T>) -> Result<T> {
+        let what = "read the database";
+        let mut writer = self.lock();
+        let transaction = Transaction::begin(&mut writer, "BEGIN DEFERRED", what)?;
+        let answer = read(&transaction.writer.reader)?;
+        transaction.commit(what)?;
+        Ok(answer)
+    }
+
+    /// Lets `write` change rows, and commits if it succeeds. When this returns, the changes are as durable as
+    /// the database was opened for. As with [`Db::read`], everybody else waits.
+    ///
+    /// # Errors
+    /// Those of `write`, and of the commit; nothing is changed then.
+    pub fn write<T>(&self, write: impl FnOnce(&mut Writer) -> Result<T>) -> Result<T> {
+        let what = "write to the database";
+        let mut writer = self.lock();
+        // IMMEDIATE: a transaction that reads before it writes could not be retried by SQLite's busy handler.
+        let transaction = Transaction::begin(&mut writer, "BEGIN IMMEDIATE", what)?;
+        let answer = write(transaction.writer)?;
+        transaction.commit(what)?;
+        Ok(answer)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Writer> {
+        // A panic elsewhere leaves SQLite itself sound: its transaction was rolled back while unwinding.
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Ends the connection, moving the log into the database.
     pub fn close(self) -> Result<()> {
-        let conn = self.conn.into_inner().unwrap_or_else(PoisonError::into_inner);
-        conn.close().map_err(|(_, source)| source).or_db("close the database")
+        let writer = self.connection.into_inner().unwrap_or_else(PoisonError::into_inner);
+        writer.reader.conn.close().map_err(|(_, source)| source).or_db("close the database")
     }
 }
 
 impl Proof for Db {
     fn committed_size(&self, hash: &ObjectHash) -> Result<Option<u64>> {
-        known_object(&self.lock(), hash)
+        self.read(|reader| known_object(reader, hash))
     }
 }
 
@@ -286,4 +366,49 @@ fn connect(path: &Path, flags: OpenFlags) -> Result<Connection> {
     .or_db("set up the connection")?;
     functions::register_step_key(&conn)?;
     Ok(conn)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OBJECT: ObjectHash = ObjectHash::EMPTY;
+
+    #[test]
+    fn a_write_that_fails_or_panics_changes_nothing() {
+        let db = Db::empty().unwrap();
+        let failed = db.write(|writer| -> Result<()> {
+            put_objects(writer, &[(OBJECT, 0)])?;
+            Err(Error::Internal("on purpose".to_owned()))
+        });
+        assert!(matches!(failed, Err(Error::Internal(_))));
+        assert_eq!(db.committed_size(&OBJECT).unwrap(), None);
+
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            db.write(|writer| -> Result<()> {
+                put_objects(writer, &[(OBJECT, 0)])?;
+                panic!("on purpose")
+            })
+        }));
+        assert!(panicked.is_err());
+        assert_eq!(db.committed_size(&OBJECT).unwrap(), None);
+        db.write(|writer| put_objects(writer, &[(OBJECT, 0)])).unwrap();
+        assert_eq!(db.committed_size(&OBJECT).unwrap(), Some(0));
+    }
+
+    #[test]
+    fn a_read_is_one_moment_though_another_process_writes() {
+        let dir = tempfile::tempdir().unwrap();
+        let writing = Db::open(dir.path(), Durability::Off).unwrap();
+        let reading = Db::open_read_only(dir.path()).unwrap();
+        reading
+            .read(|reader| {
+                assert_eq!(known_object(reader, &OBJECT)?, None);
+                writing.write(|writer| put_objects(writer, &[(OBJECT, 0)]))?;
+                assert_eq!(known_object(reader, &OBJECT)?, None);
+                Ok(())
+            })
+            .unwrap();
+        assert_eq!(reading.committed_size(&OBJECT).unwrap(), Some(0));
+    }
 }

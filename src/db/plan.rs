@@ -9,12 +9,13 @@
 //! `change` holds known steps that get another (live, state); `fresh` steps to be born; `gain` each
 //! support that is new, from which the links are made.
 
-use rusqlite::{Connection, params};
+use rusqlite::params;
 
 use crate::error::{OrDb, Result};
 use crate::ids::TaskId;
 use crate::object::ObjectHash;
 
+use super::Reader;
 use super::flow::Flow;
 use super::functions;
 use super::planner::{Planner, WHAT};
@@ -57,10 +58,13 @@ pub struct Before {
 
 /// Computes the plan into temporary tables. Expects the scan's ([`super::Inputs`]) to be there.
 /// `before` is in manifest order; `removed` are the tasks of the last manifest that this one hasn't.
-pub fn plan(conn: &Connection, flow: &Flow, before: &[Before], removed: &[TaskId]) -> Result<Plan> {
-    prepare(conn)?;
-    functions::register_accepts(conn, flow.tasks.iter().map(|t| t.accepts.clone()).collect())?;
-    let planner = Planner { conn, flow };
+pub fn plan(reader: &Reader, flow: &Flow, before: &[Before], removed: &[TaskId]) -> Result<Plan> {
+    prepare(reader)?;
+    functions::register_accepts(
+        &reader.conn,
+        flow.tasks.iter().map(|t| t.accepts.clone()).collect(),
+    )?;
+    let planner = Planner { reader, flow };
     for &task in removed {
         planner.run(
             "INSERT INTO change SELECT id, task, 0, state, state = 1 FROM step WHERE task = ?1 AND live = 1",
@@ -99,9 +103,11 @@ pub fn plan(conn: &Connection, flow: &Flow, before: &[Before], removed: &[TaskId
 }
 
 // STRICT, because elsewhere a column of type ANY turns the name `007` into the number 7.
-fn prepare(conn: &Connection) -> Result<()> {
-    conn.execute_batch(
-        "DROP TABLE IF EXISTS temp.change; DROP TABLE IF EXISTS temp.gain;
+fn prepare(reader: &Reader) -> Result<()> {
+    reader
+        .conn
+        .execute_batch(
+            "DROP TABLE IF EXISTS temp.change; DROP TABLE IF EXISTS temp.gain;
          DROP TABLE IF EXISTS temp.fresh; DROP TABLE IF EXISTS temp.wanted;
          CREATE TEMP TABLE change(
            step INTEGER PRIMARY KEY, task INTEGER, live INTEGER, state INTEGER,
@@ -118,6 +124,6 @@ fn prepare(conn: &Connection) -> Result<()> {
            executable INTEGER, UNIQUE(task, key, name)
          ) STRICT;
          CREATE TEMP TABLE wanted(key INTEGER PRIMARY KEY);",
-    )
-    .or_db(WHAT)
+        )
+        .or_db(WHAT)
 }

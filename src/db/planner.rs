@@ -1,10 +1,11 @@
 //! The statements of a plan, one task at a time. See `plan` for what they mean.
 
-use rusqlite::{Connection, params};
+use rusqlite::params;
 
 use crate::error::{OrDb, Result};
 use crate::ids::{TaskId, TaskIndex};
 
+use super::Reader;
 use super::flow::{Flow, FlowTask};
 use super::plan::TaskPlan;
 
@@ -14,17 +15,18 @@ pub(super) const WHAT: &str = "plan";
 const SUPPORTS: &str = "coalesce(c.live, p.live) = 1 AND coalesce(c.state, p.state) = 1";
 
 pub(super) struct Planner<'a> {
-    pub(super) conn: &'a Connection,
+    pub(super) reader: &'a Reader,
     pub(super) flow: &'a Flow,
 }
 
 impl Planner<'_> {
     pub(super) fn run(&self, sql: &str, params: impl rusqlite::Params) -> Result<usize> {
-        self.conn.prepare_cached(sql).and_then(|mut s| s.execute(params)).or_db(WHAT)
+        self.reader.conn.prepare_cached(sql).and_then(|mut s| s.execute(params)).or_db(WHAT)
     }
 
     pub(super) fn count(&self, sql: &str, task: TaskId) -> Result<u64> {
-        self.conn
+        self.reader
+            .conn
             .prepare_cached(sql)
             .and_then(|mut s| s.query_row([task], |row| row.get::<_, i64>(0)))
             .map(i64::unsigned_abs)
@@ -75,6 +77,7 @@ impl Planner<'_> {
         }
         let from = self.flow.ids(&task.from);
         let touched: bool = self
+            .reader
             .conn
             .query_row(
                 &format!("SELECT EXISTS (SELECT 1 FROM change WHERE task IN ({from}))"),
@@ -198,7 +201,8 @@ impl Planner<'_> {
 
     /// True if a step of a task is to change, to be made or to run.
     pub(super) fn is_unsettled(&self, task: &FlowTask) -> Result<bool> {
-        self.conn
+        self.reader
+            .conn
             .prepare_cached(
                 "SELECT EXISTS (SELECT 1 FROM change WHERE task = ?1)
                  OR EXISTS (SELECT 1 FROM fresh WHERE task = ?1)

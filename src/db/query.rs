@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use rusqlite::types::Type;
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{OptionalExtension, Row, params};
 
 use crate::attempt::{AttemptRecord, NamedObject, Outcome, StepState, Usage};
 use crate::error::{Error, OrDb, Result};
 use crate::ids::{RunId, StepId, TaskId};
 use crate::object::ObjectHash;
 
+use super::Reader;
 use super::value::{Name, NameBytes};
 
 const WHAT: &str = "read the database";
@@ -18,15 +19,17 @@ const WHAT: &str = "read the database";
 ///
 /// # Errors
 /// [`Error::Usage`] with the names there are, if there is none of this name.
-pub fn find_task(conn: &Connection, name: &str) -> Result<TaskId> {
-    let found = conn
+pub fn find_task(reader: &Reader, name: &str) -> Result<TaskId> {
+    let found = reader
+        .conn
         .query_row("SELECT id FROM task WHERE name = ?1", [name], |row| row.get(0))
         .optional()
         .or_db(WHAT)?;
     if let Some(id) = found {
         return Ok(id);
     }
-    let mut statement = conn
+    let mut statement = reader
+        .conn
         .prepare("SELECT name FROM task WHERE position IS NOT NULL ORDER BY position LIMIT 20")
         .or_db(WHAT)?;
     let names: Vec<String> =
@@ -64,10 +67,11 @@ pub(super) fn step_row(row: &Row<'_>) -> rusqlite::Result<StepRow> {
 ///
 /// # Errors
 /// [`Error::Usage`] if there is none.
-pub fn find_steps(conn: &Connection, word: &[u8]) -> Result<Vec<StepRow>> {
+pub fn find_steps(reader: &Reader, word: &[u8]) -> Result<Vec<StepRow>> {
     let text = String::from_utf8_lossy(word);
     if let Ok(id) = text.parse::<i64>() {
-        let found = conn
+        let found = reader
+            .conn
             .query_row(&format!("{STEP} WHERE s.id = ?1"), [id], step_row)
             .optional()
             .or_db(WHAT)?;
@@ -79,11 +83,11 @@ pub fn find_steps(conn: &Connection, word: &[u8]) -> Result<Vec<StepRow>> {
         Some(slash) => (&word[..slash], Some(&word[slash + 1..])),
         None => (word, None),
     };
-    let task = find_task(conn, &String::from_utf8_lossy(task))?;
+    let task = find_task(reader, &String::from_utf8_lossy(task))?;
     let steps = match name {
-        None => steps_where(conn, "s.task = ?1 AND s.live = 1 ORDER BY s.id", params![task]),
+        None => steps_where(reader, "s.task = ?1 AND s.live = 1 ORDER BY s.id", params![task]),
         Some(name) => steps_where(
-            conn,
+            reader,
             "s.task = ?1 AND s.name = ?2 ORDER BY s.live DESC, s.id DESC",
             params![task, Name(name)],
         ),
@@ -95,16 +99,16 @@ pub fn find_steps(conn: &Connection, word: &[u8]) -> Result<Vec<StepRow>> {
 }
 
 /// Live steps that failed.
-pub fn failed_steps(conn: &Connection) -> Result<Vec<StepRow>> {
-    steps_where(conn, "s.live = 1 AND s.state <> 1 AND s.state = 2 ORDER BY s.task, s.id", [])
+pub fn failed_steps(reader: &Reader) -> Result<Vec<StepRow>> {
+    steps_where(reader, "s.live = 1 AND s.state <> 1 AND s.state = 2 ORDER BY s.task, s.id", [])
 }
 
 fn steps_where(
-    conn: &Connection,
+    reader: &Reader,
     condition: &str,
     params: impl rusqlite::Params,
 ) -> Result<Vec<StepRow>> {
-    let mut statement = conn.prepare(&format!("{STEP} WHERE {condition}")).or_db(WHAT)?;
+    let mut statement = reader.conn.prepare(&format!("{STEP} WHERE {condition}")).or_db(WHAT)?;
     let rows = statement.query_map(params, step_row);
     rows.and_then(|rows| rows.collect()).or_db(WHAT)
 }
@@ -146,8 +150,9 @@ fn attempt_record(row: &Row<'_>) -> rusqlite::Result<AttemptRecord> {
 }
 
 /// All attempts at a step, oldest first.
-pub fn attempts(conn: &Connection, step: StepId) -> Result<Vec<AttemptOfRun>> {
-    let mut statement = conn
+pub fn attempts(reader: &Reader, step: StepId) -> Result<Vec<AttemptOfRun>> {
+    let mut statement = reader
+        .conn
         .prepare_cached(&format!(
             "SELECT {ATTEMPT}, a.run, r.always
              FROM attempt a JOIN run r ON r.id = a.run WHERE a.step = ?1 ORDER BY a.number"
@@ -161,11 +166,12 @@ pub fn attempts(conn: &Connection, step: StepId) -> Result<Vec<AttemptOfRun>> {
 
 /// Calls `see` with every live output of a task, by (name, hash).
 pub fn each_live_output(
-    conn: &Connection,
+    reader: &Reader,
     task: TaskId,
     see: &mut dyn FnMut(NamedObject) -> Result<()>,
 ) -> Result<()> {
-    let mut statement = conn
+    let mut statement = reader
+        .conn
         .prepare(
             "SELECT o.name, o.object, o.executable FROM step s JOIN output o ON o.step = s.id
              WHERE s.task = ?1 AND s.live = 1 AND s.state = 1 ORDER BY o.name, o.object",
@@ -183,26 +189,30 @@ pub fn each_live_output(
 }
 
 /// Objects whose hash begins with these hex digits, two at most.
-pub fn objects_by_prefix(conn: &Connection, hex: &str) -> Result<Vec<ObjectHash>> {
+pub fn objects_by_prefix(reader: &Reader, hex: &str) -> Result<Vec<ObjectHash>> {
     let (Ok(low), Ok(high)) =
         (ObjectHash::parse(&format!("{hex:0<64}")), ObjectHash::parse(&format!("{hex:f<64}")))
     else {
         return Ok(Vec::new());
     };
-    let mut statement =
-        conn.prepare("SELECT hash FROM object WHERE hash BETWEEN ?1 AND ?2 LIMIT 2").or_db(WHAT)?;
+    let mut statement = reader
+        .conn
+        .prepare("SELECT hash FROM object WHERE hash BETWEEN ?1 AND ?2 LIMIT 2")
+        .or_db(WHAT)?;
     let rows = statement.query_map([low, high], |row| row.get(0));
     rows.and_then(|rows| rows.collect()).or_db(WHAT)
 }
 
 /// True if every live step of the present manifest is done and every gather task has its step.
-pub fn is_complete(conn: &Connection) -> Result<bool> {
-    conn.query_row(
-        "SELECT NOT EXISTS (SELECT 1 FROM step WHERE live = 1 AND state <> 1)
+pub fn is_complete(reader: &Reader) -> Result<bool> {
+    reader
+        .conn
+        .query_row(
+            "SELECT NOT EXISTS (SELECT 1 FROM step WHERE live = 1 AND state <> 1)
          AND NOT EXISTS (SELECT 1 FROM run WHERE id = (SELECT max(id) FROM run)
                          AND (result IS NULL OR result <> 'complete'))",
-        [],
-        |row| row.get(0),
-    )
-    .or_db(WHAT)
+            [],
+            |row| row.get(0),
+        )
+        .or_db(WHAT)
 }

@@ -1,11 +1,12 @@
 //! Why the steps of a plan have to run, counted per task. Reads the temporary tables that `plan` left on
 //! this connection; only a dry run asks.
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{OptionalExtension, params};
 
 use crate::error::{OrDb, Result};
 use crate::ids::{RecipeId, TaskIndex};
 
+use super::Reader;
 use super::flow::{Flow, FlowTask};
 
 const WHAT: &str = "look for reasons";
@@ -48,9 +49,9 @@ impl Why {
 }
 
 /// The steps of a task that have to run, by reason; none twice.
-pub fn reasons(conn: &Connection, task: &FlowTask) -> Result<Vec<(Why, u64)>> {
+pub fn reasons(reader: &Reader, task: &FlowTask) -> Result<Vec<(Why, u64)>> {
     let mut reasons: Vec<(Why, u64)> = Vec::new();
-    for (why, count) in of_fresh(conn, task)?.into_iter().chain(of_known(conn, task)?) {
+    for (why, count) in of_fresh(reader, task)?.into_iter().chain(of_known(reader, task)?) {
         if count == 0 {
             continue;
         }
@@ -64,35 +65,39 @@ pub fn reasons(conn: &Connection, task: &FlowTask) -> Result<Vec<(Why, u64)>> {
 }
 
 /// A step that is born replaces the one of its name that stops being live.
-fn of_fresh(conn: &Connection, task: &FlowTask) -> Result<Vec<(Why, u64)>> {
+fn of_fresh(reader: &Reader, task: &FlowTask) -> Result<Vec<(Why, u64)>> {
     // An index, because there may be as many of the one as of the other.
-    conn.execute_batch(
-        "DROP TABLE IF EXISTS temp.leaving;
+    reader
+        .conn
+        .execute_batch(
+            "DROP TABLE IF EXISTS temp.leaving;
          CREATE TEMP TABLE leaving(name ANY PRIMARY KEY, is_same INTEGER) STRICT, WITHOUT ROWID;",
-    )
-    .or_db(WHAT)?;
-    conn.prepare_cached(
+        )
+        .or_db(WHAT)?;
+    reader.conn.prepare_cached(
         "INSERT OR IGNORE INTO leaving SELECT s.name, s.recipe = ?2 FROM change c JOIN step s ON s.id = c.step
          WHERE c.task = ?1 AND c.live = 0 AND s.live = 1 ORDER BY 2 DESC",
     )
     .and_then(|mut s| s.execute(params![task.id, task.recipe]))
     .or_db(WHAT)?;
-    conn.prepare_cached(
-        "SELECT count(*) FILTER (WHERE l.name IS NULL), count(*) FILTER (WHERE l.is_same = 0),
+    reader
+        .conn
+        .prepare_cached(
+            "SELECT count(*) FILTER (WHERE l.name IS NULL), count(*) FILTER (WHERE l.is_same = 0),
            count(*) FILTER (WHERE l.is_same = 1)
          FROM fresh f LEFT JOIN leaving l ON l.name = f.name WHERE f.task = ?1",
-    )
-    .and_then(|mut s| {
-        s.query_row([task.id], |row| {
-            let count = |n| row.get::<_, i64>(n).map(i64::unsigned_abs);
-            Ok(vec![(Why::New, count(0)?), (Why::Recipe, count(1)?), (Why::Input, count(2)?)])
+        )
+        .and_then(|mut s| {
+            s.query_row([task.id], |row| {
+                let count = |n| row.get::<_, i64>(n).map(i64::unsigned_abs);
+                Ok(vec![(Why::New, count(0)?), (Why::Recipe, count(1)?), (Why::Input, count(2)?)])
+            })
         })
-    })
-    .or_db(WHAT)
+        .or_db(WHAT)
 }
 
-fn of_known(conn: &Connection, task: &FlowTask) -> Result<Vec<(Why, u64)>> {
-    let mut statement = conn
+fn of_known(reader: &Reader, task: &FlowTask) -> Result<Vec<(Why, u64)>> {
+    let mut statement = reader.conn
         .prepare_cached(
             "SELECT s.state, EXISTS (SELECT 1 FROM attempt a WHERE a.step = s.id AND a.outcome = 'ok') AS ok,
                count(*)
@@ -116,19 +121,21 @@ fn of_known(conn: &Connection, task: &FlowTask) -> Result<Vec<(Why, u64)>> {
 }
 
 /// True if a gather task that has no step has something to gather.
-pub fn has_inputs(conn: &Connection, flow: &Flow, index: TaskIndex) -> Result<bool> {
+pub fn has_inputs(reader: &Reader, flow: &Flow, index: TaskIndex) -> Result<bool> {
     let sql = format!(
         "SELECT EXISTS (SELECT 1 FROM step p JOIN output o ON o.step = p.id WHERE p.task IN ({})
          AND p.live = 1 AND p.state = 1 AND accepts({}, o.name))",
         flow.ids(&flow.task(index).from),
         index.0
     );
-    conn.query_row(&sql, [], |row| row.get(0)).or_db(WHAT)
+    reader.conn.query_row(&sql, [], |row| row.get(0)).or_db(WHAT)
 }
 
 /// The fields of a recipe, as JSON.
-pub fn recipe_fields(conn: &Connection, recipe: RecipeId) -> Result<Option<String>> {
-    conn.prepare_cached("SELECT fields FROM recipe WHERE id = ?1")
+pub fn recipe_fields(reader: &Reader, recipe: RecipeId) -> Result<Option<String>> {
+    reader
+        .conn
+        .prepare_cached("SELECT fields FROM recipe WHERE id = ?1")
         .and_then(|mut s| s.query_row([recipe], |row| row.get(0)).optional())
         .or_db(WHAT)
 }

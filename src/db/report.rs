@@ -1,22 +1,18 @@
 //! What a report needs, as of one moment. Whatever grows with the number of steps is counted by SQLite or
 //! handed over row by row.
 
-use rusqlite::{Connection, Row, Transaction, params};
+use rusqlite::{Row, params};
 
 use crate::error::{OrDb, Result};
 use crate::ids::{RunId, StepId, TaskId};
 use crate::object::ObjectHash;
 
+use super::Reader;
 use super::schema;
 use super::status::{StepCounts, step_counts};
 use super::value::NameBytes;
 
 const WHAT: &str = "read the database";
-
-/// Everything that is read through it is of one moment, though a run goes on.
-pub fn snapshot(conn: &Connection) -> Result<Transaction<'_>> {
-    conn.unchecked_transaction().or_db(WHAT)
-}
 
 /// The versions of SQLite and of the tables.
 pub fn versions() -> (&'static str, i32) {
@@ -37,8 +33,9 @@ pub struct ReportRun {
 }
 
 /// The newest runs, newest first.
-pub fn report_runs(conn: &Connection, limit: i64) -> Result<Vec<ReportRun>> {
-    let mut statement = conn
+pub fn report_runs(reader: &Reader, limit: i64) -> Result<Vec<ReportRun>> {
+    let mut statement = reader
+        .conn
         .prepare(
             "SELECT id, started_ms, ended_ms, result, pid, durability, manifest, dir
              FROM run ORDER BY id DESC LIMIT ?1",
@@ -80,9 +77,9 @@ fn unsigned(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
 }
 
 /// The tasks in manifest order.
-pub fn report_tasks(conn: &Connection) -> Result<Vec<ReportTask>> {
-    let counts = step_counts(conn)?;
-    let mut statement = conn
+pub fn report_tasks(reader: &Reader) -> Result<Vec<ReportTask>> {
+    let counts = step_counts(reader)?;
+    let mut statement = reader.conn
         .prepare(
             "SELECT t.id, t.name, t.gather, coalesce(l.outputs, 0), coalesce(l.bytes, 0)
              FROM task t LEFT JOIN total l ON l.task = t.id WHERE t.position IS NOT NULL ORDER BY t.position",
@@ -100,9 +97,9 @@ pub fn report_tasks(conn: &Connection) -> Result<Vec<ReportTask>> {
 }
 
 /// Pairs of tasks: the outputs of the first are inputs of the second.
-pub fn report_edges(conn: &Connection) -> Result<Vec<(TaskId, TaskId)>> {
+pub fn report_edges(reader: &Reader) -> Result<Vec<(TaskId, TaskId)>> {
     // A database that an older build planned tells it only by what its steps did.
-    let mut statement = conn
+    let mut statement = reader.conn
         .prepare(
             "SELECT f.id, t.id FROM task t CROSS JOIN json_each(t.feeds, '$.from') e CROSS JOIN task f
              ON f.name = e.value WHERE t.position IS NOT NULL AND f.position IS NOT NULL
@@ -131,11 +128,11 @@ pub struct TaskSpan {
 }
 
 /// The newest run that executed anything, and its part in each task.
-pub fn last_work(conn: &Connection) -> Result<Option<(RunId, Vec<TaskSpan>)>> {
+pub fn last_work(reader: &Reader) -> Result<Option<(RunId, Vec<TaskSpan>)>> {
     let newest =
-        conn.query_row("SELECT max(run) FROM attempt", [], |row| row.get(0)).or_db(WHAT)?;
+        reader.conn.query_row("SELECT max(run) FROM attempt", [], |row| row.get(0)).or_db(WHAT)?;
     let Some(run) = newest else { return Ok(None) };
-    let mut statement = conn
+    let mut statement = reader.conn
         .prepare(
             "SELECT s.task, count(*), sum(a.wall_us), coalesce(max(a.worker), 0), min(a.started_ms),
                max(a.started_ms + a.wall_us / 1000)
@@ -176,9 +173,9 @@ pub struct Attempt<'r> {
 }
 
 /// Calls `see` with every attempt at every step.
-pub fn each_attempt(conn: &Connection, see: &mut dyn FnMut(&Attempt<'_>)) -> Result<()> {
+pub fn each_attempt(reader: &Reader, see: &mut dyn FnMut(&Attempt<'_>)) -> Result<()> {
     // Backwards, so that the last attempt at a step comes first.
-    let mut statement = conn
+    let mut statement = reader.conn
         .prepare(
             "SELECT a.step, s.task, s.live = 1 AND s.state = 1, s.name, a.run, a.outcome = 'ok', a.started_ms,
                a.wall_us, a.user_us + a.system_us, a.peak_kib, coalesce(a.worker, 0)
@@ -230,8 +227,9 @@ pub struct FailedStep {
 }
 
 /// Steps that failed, at most so many, so that every way to fail is among them if it can be.
-pub fn report_failed(conn: &Connection, limit: i64) -> Result<Vec<FailedStep>> {
-    let mut statement = conn
+pub fn report_failed(reader: &Reader, limit: i64) -> Result<Vec<FailedStep>> {
+    let mut statement = reader
+        .conn
         .prepare(
             "SELECT s.id, s.task, s.name, a.number, a.outcome, a.code, a.detail, a.wall_us, a.log,
                count(*) OVER alike AS alike, row_number() OVER (alike ORDER BY s.id) AS nth

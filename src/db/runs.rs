@@ -1,12 +1,13 @@
 //! Runs, and what the last complete one left behind.
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{OptionalExtension, params};
 
 use crate::error::{OrDb, Result};
 use crate::ids::RunId;
 use crate::object::ObjectHash;
 
 use super::value::{Name, NameBytes};
+use super::{Reader, Writer};
 
 /// A row of `run` as it begins.
 #[derive(Debug, Clone)]
@@ -25,48 +26,52 @@ pub struct RunRow {
     pub always: bool,
 }
 
-pub(super) fn insert_run(conn: &Connection, run: &RunRow) -> Result<RunId> {
-    conn.execute(
-        "INSERT INTO run(started_ms, boot, pid, durability, sound, manifest, dir, always)
+pub(super) fn insert_run(writer: &mut Writer, run: &RunRow) -> Result<RunId> {
+    writer
+        .conn
+        .execute(
+            "INSERT INTO run(started_ms, boot, pid, durability, sound, manifest, dir, always)
          VALUES (?1, ?2, ?3, ?4, ?4 = 'batch', ?5, ?6, ?7)",
-        params![
-            run.started_ms,
-            run.boot,
-            run.pid,
-            run.durability,
-            Name(&run.manifest),
-            Name(&run.dir),
-            run.always
-        ],
-    )
-    .or_db("note the run")?;
-    Ok(RunId(conn.last_insert_rowid()))
+            params![
+                run.started_ms,
+                run.boot,
+                run.pid,
+                run.durability,
+                Name(&run.manifest),
+                Name(&run.dir),
+                run.always
+            ],
+        )
+        .or_db("note the run")?;
+    Ok(RunId(writer.conn.last_insert_rowid()))
 }
 
 /// Closes a run. With `complete`, every live step is done, and the next run whose fingerprint is the
 /// same has nothing to do.
 pub fn end_run(
-    conn: &mut Connection,
+    writer: &mut Writer,
     run: RunId,
     ended_ms: i64,
     result: &str,
     complete: Option<&Complete>,
 ) -> Result<()> {
     let what = "close the run";
-    let tx = conn.transaction().or_db(what)?;
-    tx.execute(
-        "UPDATE run SET ended_ms = ?2, result = ?3 WHERE id = ?1",
-        params![run, ended_ms, result],
-    )
-    .or_db(what)?;
+    writer
+        .conn
+        .execute(
+            "UPDATE run SET ended_ms = ?2, result = ?3 WHERE id = ?1",
+            params![run, ended_ms, result],
+        )
+        .or_db(what)?;
     if let Some(complete) = complete {
-        let mut set = tx
+        let mut set = writer
+            .conn
             .prepare_cached("INSERT OR REPLACE INTO meta(key, value) VALUES (?1, ?2)")
             .or_db(what)?;
         set.execute(params!["complete", complete.fingerprint]).or_db(what)?;
         set.execute(params!["complete_steps", complete.steps as i64]).or_db(what)?;
     }
-    tx.commit().or_db(what)
+    Ok(())
 }
 
 /// The state after a complete run.
@@ -79,9 +84,12 @@ pub struct Complete {
 }
 
 /// What the last run left, if it was complete and nothing was taken away since.
-pub fn complete(conn: &Connection) -> Result<Option<Complete>> {
+pub fn complete(reader: &Reader) -> Result<Option<Complete>> {
     let get = |key: &str| {
-        conn.prepare_cached("SELECT value FROM meta WHERE key = ?1").map(|s| (s, key.to_owned()))
+        reader
+            .conn
+            .prepare_cached("SELECT value FROM meta WHERE key = ?1")
+            .map(|s| (s, key.to_owned()))
     };
     let what = "read the last run";
     let (mut statement, key) = get("complete").or_db(what)?;
@@ -95,8 +103,10 @@ pub fn complete(conn: &Connection) -> Result<Option<Complete>> {
 }
 
 /// Live steps of all tasks.
-pub fn live_steps(conn: &Connection) -> Result<u64> {
-    conn.query_row("SELECT count(*) FROM step WHERE live = 1", [], |row| row.get::<_, i64>(0))
+pub fn live_steps(reader: &Reader) -> Result<u64> {
+    reader
+        .conn
+        .query_row("SELECT count(*) FROM step WHERE live = 1", [], |row| row.get::<_, i64>(0))
         .map(i64::unsigned_abs)
         .or_db("count steps")
 }
@@ -111,8 +121,9 @@ pub struct Argument {
 }
 
 /// The INPUTs of the last run that named any.
-pub fn arguments(conn: &Connection) -> Result<Vec<Argument>> {
-    let mut statement = conn
+pub fn arguments(reader: &Reader) -> Result<Vec<Argument>> {
+    let mut statement = reader
+        .conn
         .prepare("SELECT path, object FROM argument ORDER BY position")
         .or_db("read the inputs")?;
     let rows = statement.query_map([], |row| {
@@ -122,14 +133,15 @@ pub fn arguments(conn: &Connection) -> Result<Vec<Argument>> {
 }
 
 /// Replaces them.
-pub fn set_arguments(conn: &mut Connection, arguments: &[Argument]) -> Result<()> {
+pub fn set_arguments(writer: &mut Writer, arguments: &[Argument]) -> Result<()> {
     let what = "keep the inputs";
-    let tx = conn.transaction().or_db(what)?;
-    tx.execute("DELETE FROM argument", []).or_db(what)?;
+    writer.conn.execute("DELETE FROM argument", []).or_db(what)?;
     for argument in arguments {
-        tx.prepare_cached("INSERT INTO argument(path, object) VALUES (?1, ?2)")
+        writer
+            .conn
+            .prepare_cached("INSERT INTO argument(path, object) VALUES (?1, ?2)")
             .and_then(|mut s| s.execute(params![Name(&argument.path), argument.object]))
             .or_db(what)?;
     }
-    tx.commit().or_db(what)
+    Ok(())
 }

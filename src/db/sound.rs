@@ -1,11 +1,12 @@
 //! What was committed without fsync, and so may be spoilt by a power cut: `--durability off`.
 
-use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
+use rusqlite::OptionalExtension;
 
 use crate::error::{OrDb, Result};
 use crate::object::ObjectHash;
 
 use super::garbage::{History, each_garbage};
+use super::{Reader, Writer};
 
 const WHAT: &str = "look for unsynced objects";
 
@@ -19,50 +20,57 @@ pub struct Unsynced {
 }
 
 /// Looks at the runs, and at what [`note_unsynced`] has noted.
-pub fn unsynced(conn: &Connection, boot: &str) -> Result<Unsynced> {
-    conn.query_row(
-        "SELECT coalesce(max(boot = ?1), 0), coalesce(max(boot <> ?1), 0) FROM
+pub fn unsynced(reader: &Reader, boot: &str) -> Result<Unsynced> {
+    reader
+        .conn
+        .query_row(
+            "SELECT coalesce(max(boot = ?1), 0), coalesce(max(boot <> ?1), 0) FROM
            (SELECT boot FROM run WHERE sound = 0
             UNION ALL SELECT value FROM meta WHERE key = 'unsynced')",
-        [boot],
-        |row| Ok(Unsynced { here: row.get(0)?, elsewhere: row.get(1)? }),
-    )
-    .or_db(WHAT)
+            [boot],
+            |row| Ok(Unsynced { here: row.get(0)?, elsewhere: row.get(1)? }),
+        )
+        .or_db(WHAT)
 }
 
 /// Objects are about to be committed without fsync, before their run has a row that would tell. What
 /// comes later in the log never survives what comes earlier, so this does.
-pub fn note_unsynced(conn: &Connection, boot: &str) -> Result<()> {
-    let noted: Option<String> = conn
+pub fn note_unsynced(writer: &mut Writer, boot: &str) -> Result<()> {
+    let noted: Option<String> = writer
+        .conn
         .query_row("SELECT value FROM meta WHERE key = 'unsynced'", [], |row| row.get(0))
         .optional()
         .or_db(WHAT)?;
     if noted.as_deref() != Some(boot) {
-        conn.execute("INSERT OR REPLACE INTO meta(key, value) VALUES ('unsynced', ?1)", [boot])
+        writer
+            .conn
+            .execute("INSERT OR REPLACE INTO meta(key, value) VALUES ('unsynced', ?1)", [boot])
             .or_db(WHAT)?;
     }
     Ok(())
 }
 
 /// Everything that was ever committed is on the disk.
-pub fn all_synced(conn: &mut Connection) -> Result<()> {
-    let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate).or_db(WHAT)?;
-    tx.execute_batch(
-        "UPDATE run SET sound = 1 WHERE sound = 0; DELETE FROM meta WHERE key = 'unsynced';",
-    )
-    .or_db(WHAT)?;
-    tx.commit().or_db(WHAT)
+pub fn all_synced(writer: &mut Writer) -> Result<()> {
+    writer
+        .conn
+        .execute_batch(
+            "UPDATE run SET sound = 1 WHERE sound = 0; DELETE FROM meta WHERE key = 'unsynced';",
+        )
+        .or_db(WHAT)?;
+    Ok(())
 }
 
 /// Every object that may have been committed without fsync under another boot: calls `see` with (hash,
 /// bytes). Which run has read an input, or listed what is gathered, is not written down; so it is all of
 /// those, and what nothing refers to, because its run died before it had planned anything.
 pub fn each_unsound_object(
-    conn: &Connection,
+    reader: &Reader,
     boot: &str,
     see: &mut dyn FnMut(ObjectHash, u64),
 ) -> Result<()> {
-    let mut statement = conn
+    let mut statement = reader
+        .conn
         .prepare(
             "WITH unsound(run) AS (SELECT id FROM run WHERE sound = 0 AND boot <> ?1),
              steps(step) AS (SELECT step FROM attempt WHERE run IN unsound)
@@ -80,13 +88,12 @@ pub fn each_unsound_object(
     while let Some(row) = rows.next().or_db(WHAT)? {
         see(row.get(0).or_db(WHAT)?, row.get::<_, i64>(1).or_db(WHAT)?.unsigned_abs());
     }
-    each_garbage(conn, History::All, see)
+    each_garbage(reader, History::All, see)
 }
 
 /// Objects that turned out bad: their rows go, and all that made or read them is to be done again. A
 /// file that held one is hashed anew.
-pub fn redo(conn: &mut Connection, bad: &[ObjectHash], boot: &str) -> Result<()> {
-    let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate).or_db(WHAT)?;
+pub fn redo(writer: &mut Writer, bad: &[ObjectHash], boot: &str) -> Result<()> {
     for object in bad {
         let each = [
             "UPDATE step SET state = 0 WHERE id IN (SELECT step FROM output WHERE object = ?1)",
@@ -95,12 +102,12 @@ pub fn redo(conn: &mut Connection, bad: &[ObjectHash], boot: &str) -> Result<()>
             "DELETE FROM object WHERE hash = ?1",
         ];
         for sql in each {
-            tx.prepare_cached(sql).and_then(|mut s| s.execute([object])).or_db(WHAT)?;
+            writer.conn.prepare_cached(sql).and_then(|mut s| s.execute([object])).or_db(WHAT)?;
         }
     }
     if !bad.is_empty() {
         // Every task is planned whole, and every file compared.
-        tx.execute_batch(
+        writer.conn.execute_batch(
             "DELETE FROM meta WHERE key = 'complete'; UPDATE task SET wiring = NULL, scan = NULL;",
         )
         .or_db(WHAT)?;
@@ -109,9 +116,9 @@ pub fn redo(conn: &mut Connection, bad: &[ObjectHash], boot: &str) -> Result<()>
         "UPDATE run SET sound = 1 WHERE sound = 0 AND boot <> ?1",
         "DELETE FROM meta WHERE key = 'unsynced' AND value <> ?1",
     ] {
-        tx.execute(sql, [boot]).or_db(WHAT)?;
+        writer.conn.execute(sql, [boot]).or_db(WHAT)?;
     }
-    tx.commit().or_db(WHAT)
+    Ok(())
 }
 
 #[cfg(test)]
@@ -122,22 +129,30 @@ mod tests {
     #[test]
     fn objects_of_a_run_that_died_before_it_had_planned_are_looked_at_after_a_power_cut() {
         let db = Db::empty().unwrap();
-        let mut conn = db.lock();
         let input = (ObjectHash::of(b"input"), 5);
-        put_objects(&mut conn, &[(ObjectHash::of(b"earlier"), 7)]).unwrap();
+        db.write(|writer| put_objects(writer, &[(ObjectHash::of(b"earlier"), 7)])).unwrap();
         let nothing = Unsynced { here: false, elsewhere: false };
-        assert_eq!(unsynced(&conn, "one").unwrap(), nothing);
+        assert_eq!(db.read(|reader| unsynced(reader, "one")).unwrap(), nothing);
 
-        note_unsynced(&conn, "one").unwrap();
-        put_objects(&mut conn, &[input]).unwrap();
-        assert_eq!(unsynced(&conn, "one").unwrap(), Unsynced { here: true, elsewhere: false });
-        assert_eq!(unsynced(&conn, "two").unwrap(), Unsynced { here: false, elsewhere: true });
+        db.write(|writer| note_unsynced(writer, "one")).unwrap();
+        db.write(|writer| put_objects(writer, &[input])).unwrap();
+        assert_eq!(
+            db.read(|reader| unsynced(reader, "one")).unwrap(),
+            Unsynced { here: true, elsewhere: false }
+        );
+        assert_eq!(
+            db.read(|reader| unsynced(reader, "two")).unwrap(),
+            Unsynced { here: false, elsewhere: true }
+        );
         let mut seen = Vec::new();
-        each_unsound_object(&conn, "two", &mut |hash, size| seen.push((hash, size))).unwrap();
+        db.read(|reader| {
+            each_unsound_object(reader, "two", &mut |hash, size| seen.push((hash, size)))
+        })
+        .unwrap();
         assert!(seen.contains(&input));
 
-        redo(&mut conn, &[input.0], "two").unwrap();
-        assert_eq!(unsynced(&conn, "two").unwrap(), nothing);
-        assert_eq!(crate::db::known_object(&conn, &input.0).unwrap(), None);
+        db.write(|writer| redo(writer, &[input.0], "two")).unwrap();
+        assert_eq!(db.read(|reader| unsynced(reader, "two")).unwrap(), nothing);
+        assert_eq!(db.read(|reader| crate::db::known_object(reader, &input.0)).unwrap(), None);
     }
 }

@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Row, params};
 
 use crate::error::{OrDb, Result};
 use crate::ids::TaskId;
 
+use super::Reader;
 use super::leaf::todo;
 use super::value::NameBytes;
 
@@ -34,10 +35,10 @@ pub struct TaskStatus {
     pub peak_kib: u64,
 }
 
-/// Every task of the last manifest, in its order, as of one moment.
-pub fn status(conn: &Connection) -> Result<Vec<TaskStatus>> {
-    let tx = conn.unchecked_transaction().or_db(WHAT)?;
-    let mut tasks = tx
+/// Every task of the last manifest, in its order.
+pub fn status(reader: &Reader) -> Result<Vec<TaskStatus>> {
+    let mut tasks = reader
+        .conn
         .prepare(
             "SELECT t.id, t.name, coalesce(l.outputs, 0), coalesce(l.bytes, 0),
                coalesce(sum(r.done + r.failed), 0), coalesce(sum(r.wall_us), 0), coalesce(max(r.peak_kib), 0)
@@ -59,7 +60,7 @@ pub fn status(conn: &Connection) -> Result<Vec<TaskStatus>> {
         })
     });
     let mut tasks: Vec<TaskStatus> = rows.and_then(|rows| rows.collect()).or_db(WHAT)?;
-    let counts = step_counts(&tx)?;
+    let counts = step_counts(reader)?;
     for task in &mut tasks {
         let of_task = counts.get(&task.id).copied().unwrap_or_default();
         (task.done, task.pending) = (of_task.done, of_task.pending);
@@ -86,9 +87,9 @@ impl StepCounts {
 
 /// The steps of every task that has any. Counted within indexes: all steps, less those that the two
 /// partial ones hold.
-pub fn step_counts(conn: &Connection) -> Result<HashMap<TaskId, StepCounts>> {
+pub fn step_counts(reader: &Reader) -> Result<HashMap<TaskId, StepCounts>> {
     let by_task = |sql: &str| -> Result<HashMap<TaskId, u64>> {
-        let mut statement = conn.prepare_cached(sql).or_db(WHAT)?;
+        let mut statement = reader.conn.prepare_cached(sql).or_db(WHAT)?;
         let rows = statement
             .query_map([], |row| Ok((row.get(0)?, row.get::<_, i64>(1)?.unsigned_abs())))
             .and_then(|rows| rows.collect());
@@ -98,7 +99,7 @@ pub fn step_counts(conn: &Connection) -> Result<HashMap<TaskId, StepCounts>> {
     let retired = by_task(
         "SELECT task, count(*) FROM step INDEXED BY idx_step_retired WHERE live = 0 GROUP BY task",
     )?;
-    let todo = todo(conn)?;
+    let todo = todo(reader)?;
     let count = |(task, all)| {
         let todo = todo.get(&task).copied().unwrap_or_default();
         let retired = retired.get(&task).copied().unwrap_or(0);
@@ -129,8 +130,9 @@ pub struct RunStatus {
 }
 
 /// The newest runs, newest first.
-pub fn last_runs(conn: &Connection, limit: usize) -> Result<Vec<RunStatus>> {
-    let mut statement = conn
+pub fn last_runs(reader: &Reader, limit: usize) -> Result<Vec<RunStatus>> {
+    let mut statement = reader
+        .conn
         .prepare(
             "WITH last AS MATERIALIZED (SELECT * FROM run ORDER BY id DESC LIMIT ?1)
              SELECT r.id, r.started_ms, r.ended_ms, r.result, r.pid, r.manifest,
@@ -165,8 +167,9 @@ pub struct Wiring {
 }
 
 /// The tasks of the last manifest, in its order.
-pub fn wiring(conn: &Connection) -> Result<Vec<Wiring>> {
-    let mut statement = conn
+pub fn wiring(reader: &Reader) -> Result<Vec<Wiring>> {
+    let mut statement = reader
+        .conn
         .prepare(
             "SELECT name, gather, feeds FROM task WHERE position IS NOT NULL ORDER BY position",
         )

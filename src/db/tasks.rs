@@ -3,11 +3,13 @@
 
 use std::collections::{HashMap, HashSet};
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{OptionalExtension, params};
 
 use crate::error::{OrDb, Result};
 use crate::ids::{RecipeId, TaskId};
 use crate::object::ObjectHash;
+
+use super::{Reader, Writer};
 
 /// A task of the manifest as it is to be registered.
 #[derive(Debug, Clone)]
@@ -48,8 +50,9 @@ pub struct TaskRow {
 }
 
 /// Reads every row of `task`.
-pub fn known_tasks(conn: &Connection) -> Result<Vec<KnownTask>> {
-    let mut statement = conn
+pub fn known_tasks(reader: &Reader) -> Result<Vec<KnownTask>> {
+    let mut statement = reader
+        .conn
         .prepare(
             "SELECT t.id, t.name, t.recipe, r.hash, t.position, t.wiring, t.scan
              FROM task t JOIN recipe r ON r.id = t.recipe ORDER BY t.id",
@@ -71,11 +74,11 @@ pub fn known_tasks(conn: &Connection) -> Result<Vec<KnownTask>> {
 
 /// Finds the rows of the manifest's tasks, in its order; changes nothing. Ids of rows yet to be made
 /// are those that `register` will give them.
-pub fn task_rows(conn: &Connection, wanted: &[Registration]) -> Result<Vec<TaskRow>> {
-    let known = known_tasks(conn)?;
+pub fn task_rows(reader: &Reader, wanted: &[Registration]) -> Result<Vec<TaskRow>> {
+    let known = known_tasks(reader)?;
     let rows_of = match_rows(&known, wanted);
-    let mut next_task = next_id(conn, "task")?;
-    let mut next_recipe = next_id(conn, "recipe")?;
+    let mut next_task = next_id(reader, "task")?;
+    let mut next_recipe = next_id(reader, "recipe")?;
     let mut new_recipes: HashMap<ObjectHash, RecipeId> = HashMap::new();
     let mut rows = Vec::with_capacity(wanted.len());
     for (task, row) in wanted.iter().zip(rows_of) {
@@ -86,7 +89,7 @@ pub fn task_rows(conn: &Connection, wanted: &[Registration]) -> Result<Vec<TaskR
                 TaskId(next_task)
             }
         };
-        let (recipe, recipe_is_new) = match recipe_id(conn, &task.recipe_hash)? {
+        let (recipe, recipe_is_new) = match recipe_id(reader, &task.recipe_hash)? {
             Some(recipe) => (recipe, false),
             None => match new_recipes.get(&task.recipe_hash) {
                 Some(&recipe) => (recipe, false),
@@ -135,24 +138,37 @@ fn match_rows<'k>(known: &'k [KnownTask], wanted: &[Registration]) -> Vec<Option
     rows
 }
 
-fn recipe_id(conn: &Connection, hash: &ObjectHash) -> Result<Option<RecipeId>> {
-    conn.query_row("SELECT id FROM recipe WHERE hash = ?1", [hash], |row| row.get(0))
+fn recipe_id(reader: &Reader, hash: &ObjectHash) -> Result<Option<RecipeId>> {
+    reader
+        .conn
+        .query_row("SELECT id FROM recipe WHERE hash = ?1", [hash], |row| row.get(0))
         .optional()
         .or_db("look for a recipe")
 }
 
-fn next_id(conn: &Connection, table: &str) -> Result<i64> {
-    conn.query_row(&format!("SELECT coalesce(max(id), 0) FROM {table}"), [], |row| row.get(0))
+fn next_id(reader: &Reader, table: &str) -> Result<i64> {
+    reader
+        .conn
+        .query_row(&format!("SELECT coalesce(max(id), 0) FROM {table}"), [], |row| row.get(0))
         .or_db("count rows")
 }
 
 /// Writes the rows found by [`task_rows`], inside the caller's transaction.
-pub(super) fn register(conn: &Connection, wanted: &[Registration], rows: &[TaskRow]) -> Result<()> {
+pub(super) fn register(
+    writer: &mut Writer,
+    wanted: &[Registration],
+    rows: &[TaskRow],
+) -> Result<()> {
     let what = "register tasks";
-    conn.execute("UPDATE task SET position = NULL WHERE position IS NOT NULL", []).or_db(what)?;
+    writer
+        .conn
+        .execute("UPDATE task SET position = NULL WHERE position IS NOT NULL", [])
+        .or_db(what)?;
     for (task, row) in wanted.iter().zip(rows) {
         if row.recipe_is_new {
-            conn.prepare_cached("INSERT INTO recipe(id, hash, fields) VALUES (?1, ?2, ?3)")
+            writer
+                .conn
+                .prepare_cached("INSERT INTO recipe(id, hash, fields) VALUES (?1, ?2, ?3)")
                 .and_then(|mut s| {
                     s.execute(params![row.recipe, task.recipe_hash, task.recipe_json])
                 })
@@ -161,17 +177,17 @@ pub(super) fn register(conn: &Connection, wanted: &[Registration], rows: &[TaskR
         if let Some(known) = &row.known
             && known.name != task.name
         {
-            rename(conn, known, &task.name)?;
+            rename(writer, known, &task.name)?;
         }
     }
     for (position, (task, row)) in wanted.iter().zip(rows).enumerate() {
         // A row of history may have got this name in exchange for its own.
-        conn.prepare_cached(
-            "UPDATE task SET name = name || '~' || id WHERE name = ?1 AND id <> ?2",
-        )
-        .and_then(|mut s| s.execute(params![task.name, row.id]))
-        .or_db(what)?;
-        conn.prepare_cached(
+        writer
+            .conn
+            .prepare_cached("UPDATE task SET name = name || '~' || id WHERE name = ?1 AND id <> ?2")
+            .and_then(|mut s| s.execute(params![task.name, row.id]))
+            .or_db(what)?;
+        writer.conn.prepare_cached(
             "INSERT INTO task(id, name, script, position, recipe, gather, cache, feeds)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
              ON CONFLICT(id) DO UPDATE SET name = ?2, script = ?3, position = ?4, recipe = ?5, gather = ?6,
@@ -188,23 +204,25 @@ pub(super) fn register(conn: &Connection, wanted: &[Registration], rows: &[TaskR
 }
 
 /// Gives a row its new name. A row of history that bears it already gets the old one in exchange.
-fn rename(conn: &Connection, known: &KnownTask, name: &str) -> Result<()> {
+fn rename(writer: &mut Writer, known: &KnownTask, name: &str) -> Result<()> {
     let what = "rename a task";
-    let holder: Option<TaskId> = conn
+    let holder: Option<TaskId> = writer
+        .conn
         .query_row("SELECT id FROM task WHERE name = ?1", [name], |row| row.get(0))
         .optional()
         .or_db(what)?;
-    let old: String = conn
+    let old: String = writer
+        .conn
         .query_row("SELECT name FROM task WHERE id = ?1", [known.id], |row| row.get(0))
         .or_db(what)?;
     let set = "UPDATE task SET name = ?2 WHERE id = ?1";
     if let Some(holder) = holder {
         // No task of a manifest can have this name in between: `~` is not allowed in one.
-        conn.execute(set, params![holder, "~"]).or_db(what)?;
-        conn.execute(set, params![known.id, name]).or_db(what)?;
-        conn.execute(set, params![holder, old]).or_db(what)?;
+        writer.conn.execute(set, params![holder, "~"]).or_db(what)?;
+        writer.conn.execute(set, params![known.id, name]).or_db(what)?;
+        writer.conn.execute(set, params![holder, old]).or_db(what)?;
     } else {
-        conn.execute(set, params![known.id, name]).or_db(what)?;
+        writer.conn.execute(set, params![known.id, name]).or_db(what)?;
     }
     Ok(())
 }

@@ -2,12 +2,13 @@
 //! this costs a byte per live step. Which outputs live is changed in many places (commit, plan, gather,
 //! gc, repair), so triggers keep their sums; what a run did only grows, and is added per group commit.
 
-use rusqlite::{Connection, params};
+use rusqlite::params;
 
 use crate::attempt::Verdict;
 use crate::error::{OrDb, Result};
 use crate::ids::{RunId, TaskId};
 
+use super::Writer;
 use super::completion::Completion;
 use super::flow::Flow;
 use super::value::micros;
@@ -75,14 +76,16 @@ END;
 
 /// Adds up anew what the triggers keep. For whoever took rows of objects away: a step that stops being
 /// live later can't say any more how long its outputs were.
-pub fn recount(conn: &Connection) -> Result<()> {
-    conn.execute_batch(
-        "UPDATE total SET (outputs, bytes) = (
+pub fn recount(writer: &mut Writer) -> Result<()> {
+    writer
+        .conn
+        .execute_batch(
+            "UPDATE total SET (outputs, bytes) = (
            SELECT count(o.step), coalesce(sum(b.size), 0)
            FROM step s JOIN output o ON o.step = s.id LEFT JOIN object b ON b.hash = o.object
            WHERE s.task = total.task AND s.live = 1 AND s.state = 1);",
-    )
-    .or_db("add up the outputs")
+        )
+        .or_db("add up the outputs")
 }
 
 /// What a run has done of one task, to be added to what is known of it.
@@ -117,7 +120,7 @@ impl Sum {
 
 /// Adds a group of attempts to the sums of the run.
 pub(super) fn add_to_run(
-    conn: &Connection,
+    writer: &mut Writer,
     flow: &Flow,
     run: RunId,
     completions: &[Completion],
@@ -134,18 +137,20 @@ pub(super) fn add_to_run(
     }
     for (task, sum) in sums {
         let Sum { done, failed, outputs, bytes, wall_us, user_us, system_us, peak_kib } = sum;
-        conn.prepare_cached(
-            "INSERT INTO run_task VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
+        writer
+            .conn
+            .prepare_cached(
+                "INSERT INTO run_task VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
              ON CONFLICT(task, run) DO UPDATE SET done = done + ?3, failed = failed + ?4,
                outputs = outputs + ?5, bytes = bytes + ?6, wall_us = wall_us + ?7,
                user_us = user_us + ?8, system_us = system_us + ?9, peak_kib = max(peak_kib, ?10)",
-        )
-        .and_then(|mut s| {
-            s.execute(params![
-                task, run, done, failed, outputs, bytes, wall_us, user_us, system_us, peak_kib
-            ])
-        })
-        .or_db("add to the sums of the run")?;
+            )
+            .and_then(|mut s| {
+                s.execute(params![
+                    task, run, done, failed, outputs, bytes, wall_us, user_us, system_us, peak_kib
+                ])
+            })
+            .or_db("add to the sums of the run")?;
     }
     Ok(())
 }

@@ -46,7 +46,7 @@ impl Freed {
 pub fn gc(db: &Db, store: &Store, options: GcOptions) -> Result<Freed> {
     let mut freed = Freed::default();
     // What a damaged database doesn't refer to any more may be needed all the same.
-    let wrong = db::check_database(&db.lock(), true)?;
+    let wrong = db.read(|reader| db::check_database(reader, true))?;
     if let Some(first) = wrong.first() {
         return Err(Error::Foreign {
             path: Db::file(store.root().parent().unwrap_or(store.root())),
@@ -58,7 +58,9 @@ pub fn gc(db: &Db, store: &Store, options: GcOptions) -> Result<Freed> {
     // Strays are listed before the rows are read: what is committed meanwhile has a row by then.
     let strays = strays(store, options.grace)?;
     let mut garbage = Vec::new();
-    db::each_garbage(&db.lock(), options.history, &mut |hash, size| garbage.push((hash, size)))?;
+    db.read(|reader| {
+        db::each_garbage(reader, options.history, &mut |hash, size| garbage.push((hash, size)))
+    })?;
     for (hash, size) in garbage {
         if is_old(&store.path(&hash), options.grace)? {
             freed.objects.push((hash, size));
@@ -67,10 +69,9 @@ pub fn gc(db: &Db, store: &Store, options: GcOptions) -> Result<Freed> {
     for (hash, path, size) in strays {
         let is_kept = match hash {
             // What is needed and has lost its row is for `repair`, not for us.
-            Some(hash) => {
-                let conn = db.lock();
-                db::known_object(&conn, &hash)?.is_some() || db::is_needed(&conn, &hash)?
-            }
+            Some(hash) => db.read(|reader| {
+                Ok(db::known_object(reader, &hash)?.is_some() || db::is_needed(reader, &hash)?)
+            })?,
             None => false,
         };
         if !is_kept {
@@ -83,7 +84,7 @@ pub fn gc(db: &Db, store: &Store, options: GcOptions) -> Result<Freed> {
     let hashes: Vec<ObjectHash> = freed.objects.iter().map(|(hash, _)| *hash).collect();
     for part in hashes.chunk_by(|a, b| a.shard() == b.shard()) {
         let _shard = store.lock_shard_exclusive(part[0].shard())?;
-        db::drop_objects(&mut db.lock(), part)?;
+        db.write(|writer| db::drop_objects(writer, part))?;
         for hash in part {
             store.forget(hash);
             remove(store.root(), &store.path(hash))?;

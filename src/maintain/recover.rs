@@ -12,19 +12,21 @@ use crate::store::Store;
 /// # Errors
 /// What keeps it from looking.
 pub fn recover(db: &Db, store: &Store, boot: &str, durability: Durability) -> Result<u64> {
-    let unsynced = db::unsynced(&db.lock(), boot)?;
+    let unsynced = db.read(|reader| db::unsynced(reader, boot))?;
     let bad = if unsynced.elsewhere { look_again(db, store, boot)? } else { 0 };
     // A step whose output lies there already leaves it as it is, for its row proves it. Under `batch` the
     // row has to prove it after a power cut as well, whoever wrote it.
     if unsynced.here && durability == Durability::Batch && store.sync_all()? {
-        db::all_synced(&mut db.lock())?;
+        db.write(db::all_synced)?;
     }
     Ok(bad)
 }
 
 fn look_again(db: &Db, store: &Store, boot: &str) -> Result<u64> {
     let mut suspects: Vec<(ObjectHash, u64)> = Vec::new();
-    db::each_unsound_object(&db.lock(), boot, &mut |hash, size| suspects.push((hash, size)))?;
+    db.read(|reader| {
+        db::each_unsound_object(reader, boot, &mut |hash, size| suspects.push((hash, size)))
+    })?;
     let mut bad = Vec::new();
     for (hash, size) in suspects {
         if store.check(&hash, Some(size), true)?.is_err() {
@@ -35,6 +37,6 @@ fn look_again(db: &Db, store: &Store, boot: &str) -> Result<u64> {
     // Another mount is no proof of a power cut. If there was none, what was good may have been so in
     // memory only.
     store.sync_all()?;
-    db::redo(&mut db.lock(), &bad, boot)?;
+    db.write(|writer| db::redo(writer, &bad, boot))?;
     Ok(bad.len() as u64)
 }

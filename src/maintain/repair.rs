@@ -63,7 +63,7 @@ pub fn repair(db: &Db, store: &Store, db_dir: &Path, depth: Depth) -> Result<Rep
     let is_lost = |repair: &Repair| !repair.is_good() && *repair != Repair::Unreadable;
     let lost: Vec<ObjectHash> = hashes_of(&report, is_lost).collect();
     // So that a step of history that comes alive again runs, instead of bringing back what is lost.
-    db::drop_objects(&mut db.lock(), &lost)?;
+    db.write(|writer| db::drop_objects(writer, &lost))?;
     Ok(report)
 }
 
@@ -128,7 +128,7 @@ fn get_back_all(
     for (object, why) in bad {
         repaired.push((*object, why.clone(), repairer.get_back(object)?));
     }
-    db::recount(&db.lock())?;
+    db.write(db::recount)?;
     Ok(repaired)
 }
 
@@ -137,7 +137,7 @@ fn get_back_all(
 /// # Errors
 /// If the row or the file can't be moved.
 pub fn set_aside(db: &Db, store: &Store, db_dir: &Path, object: &ObjectHash) -> Result<()> {
-    db::forget_object(&db.lock(), object)?;
+    db.write(|writer| db::forget_object(writer, object))?;
     store.forget(object);
     let path = store.path(object);
     if fs::symlink_metadata(&path).is_err() {
@@ -184,7 +184,7 @@ impl Repairer<'_> {
             return Ok(repair);
         }
         let mut failure = None;
-        let producers = db::producers(&db.lock(), object)?;
+        let producers = db.read(|reader| db::producers(reader, object))?;
         for producer in producers {
             match self.remake(object, &producer)? {
                 repair @ Repair::Remade { .. } => return Ok(repair),
@@ -195,20 +195,20 @@ impl Repairer<'_> {
                 _ => {}
             }
         }
-        if db::retire_gather(&mut db.lock(), object)? > 0 {
+        if db.write(|writer| db::retire_gather(writer, object))? > 0 {
             return Ok(Repair::ListedNextRun);
         }
         if let Some(failure) = failure {
             return Ok(failure);
         }
-        if db::lose_log(&db.lock(), object)? > 0 && !self.is_referred_to(object)? {
+        if db.write(|writer| db::lose_log(writer, object))? > 0 && !self.is_referred_to(object)? {
             return Ok(Repair::LogLost);
         }
         Ok(Repair::NoProducer)
     }
 
     fn is_referred_to(&self, object: &ObjectHash) -> Result<bool> {
-        Ok(db::unproven_objects(&self.rebuilder.db.lock())?.contains(object))
+        Ok(self.rebuilder.db.read(db::unproven_objects)?.contains(object))
     }
 
     /// From the file that it came from, if that still holds it.
@@ -219,10 +219,9 @@ impl Repairer<'_> {
             self.commit(&[&placed])?;
             return Ok(Some(Repair::Reimported { path: b"/dev/null".to_vec() }));
         }
-        let (paths, dir) = {
-            let conn = db.lock();
-            (db::input_files(&conn, object)?, db::last_dir(&conn)?.unwrap_or_default())
-        };
+        let (paths, dir) = db.read(|reader| {
+            Ok((db::input_files(reader, object)?, db::last_dir(reader)?.unwrap_or_default()))
+        })?;
         for path in paths {
             let full = as_path(&dir).join(as_path(&path));
             let Ok(mut file) = File::open(&full) else { continue };
@@ -274,14 +273,14 @@ impl Repairer<'_> {
     fn commit(&self, placed: &[&Placed]) -> Result<()> {
         self.rebuilder.store.sync(placed)?;
         let rows: Vec<_> = placed.iter().map(|placed| (placed.hash, placed.size)).collect();
-        db::put_objects(&mut self.rebuilder.db.lock(), &rows)
+        self.rebuilder.db.write(|writer| db::put_objects(writer, &rows))
     }
 
     /// Removes what came out and nobody asked for.
     fn drop_stray(&self, placed: Placed) -> Result<()> {
         let hash = placed.hash;
         drop(placed);
-        if db::known_object(&self.rebuilder.db.lock(), &hash)?.is_none() {
+        if self.rebuilder.db.read(|reader| db::known_object(reader, &hash))?.is_none() {
             let path = self.rebuilder.store.path(&hash);
             match fs::remove_file(&path) {
                 Err(err) if err.kind() != std::io::ErrorKind::NotFound => {
@@ -301,7 +300,7 @@ fn make_read_only(db: &Db, store: &Store, object: &ObjectHash) -> Result<Option<
         let why = format!("its mode can't be changed (`{}`): {err}", path.display());
         return Ok(Some((why, Remedy::Nothing)));
     }
-    match db::known_object(&db.lock(), object)? {
+    match db.read(|reader| db::known_object(reader, object))? {
         Some(size) => look(store, object, size, true),
         None => Ok(None),
     }
@@ -309,7 +308,8 @@ fn make_read_only(db: &Db, store: &Store, object: &ObjectHash) -> Result<Option<
 
 /// Proves an object again that has lost its row and lies there with the right bytes. False if it doesn't.
 fn record(db: &Db, store: &Store, object: &ObjectHash) -> Result<bool> {
-    if db::known_object(&db.lock(), object)?.is_some() || store.check(object, None, true)?.is_err()
+    if db.read(|reader| db::known_object(reader, object))?.is_some()
+        || store.check(object, None, true)?.is_err()
     {
         return Ok(false);
     }
@@ -319,7 +319,7 @@ fn record(db: &Db, store: &Store, object: &ObjectHash) -> Result<bool> {
     file.sync_all().or_io("sync object", &path)?;
     store.make_read_only(object).or_io("make read-only", &path)?;
     let size = file.metadata().or_io("look at object", &path)?.len();
-    db::put_objects(&mut db.lock(), &[(*object, size)])?;
+    db.write(|writer| db::put_objects(writer, &[(*object, size)]))?;
     Ok(true)
 }
 

@@ -52,21 +52,20 @@ pub fn verify(db: &Db, store: &Store, depth: Depth) -> Result<Verified> {
     let mut verified = Verified::default();
     let mut all = Vec::new();
     let data_too = depth != Depth::Sizes;
-    {
-        let conn = db.lock();
-        for why in db::check_database(&conn, data_too)? {
+    db.read(|reader| {
+        for why in db::check_database(reader, data_too)? {
             verified.findings.push(Finding { object: None, why, remedy: Remedy::Nothing });
         }
-        for object in db::unproven_objects(&conn)? {
+        for object in db::unproven_objects(reader)? {
             let why = "a live step refers to it, but it is not kept".to_owned();
             let remedy = Remedy::MakeAgain;
             verified.findings.push(Finding { object: Some(object), why, remedy });
         }
-        db::each_object(&conn, &mut |hash, size| {
+        db::each_object(reader, &mut |hash, size| {
             all.push((hash, size));
             Ok(())
-        })?;
-    }
+        })
+    })?;
     let mut chance = Sample::new();
     for (hash, size) in all {
         let data = match depth {
@@ -75,7 +74,7 @@ pub fn verify(db: &Db, store: &Store, depth: Depth) -> Result<Verified> {
         };
         if let Some((why, remedy)) = look(store, &hash, size, data)? {
             // The row may have gone since (gc), and the file with it: that is no damage.
-            if db::known_object(&db.lock(), &hash)?.is_some() {
+            if db.read(|reader| db::known_object(reader, &hash))?.is_some() {
                 verified.findings.push(Finding { object: Some(hash), why, remedy });
             }
         }

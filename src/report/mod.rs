@@ -19,7 +19,7 @@ mod timeline;
 
 use std::path::Path;
 
-use crate::db::{self, Db, FailedStep};
+use crate::db::{self, Db, FailedStep, Reader};
 use crate::error::Result;
 use crate::ids::TaskId;
 use crate::run::runner;
@@ -61,20 +61,23 @@ struct Content {
 impl Content {
     fn read(db: &Db, dir: &Path) -> Result<Content> {
         let runner_before = runner(dir);
-        let conn = db.lock();
-        let tx = db::snapshot(&conn)?;
-        let runs = db::report_runs(&tx, RUNS)?;
+        db.read(|reader| Content::read_in(reader, dir, runner_before))
+    }
+
+    /// Everything as of one moment, so that the sections agree during a run too.
+    fn read_in(reader: &Reader, dir: &Path, runner_before: Option<u32>) -> Result<Content> {
+        let runs = db::report_runs(reader, RUNS)?;
         let runners = [runner_before, runner(dir)];
         let mut content = Content {
-            facts: Facts::new(runs, db::report_tasks(&tx)?, runners),
+            facts: Facts::new(runs, db::report_tasks(reader)?, runners),
             totals: Totals::default(),
-            failed: db::report_failed(&tx, failed::SHOWN)?,
-            edges: db::report_edges(&tx)?,
-            timeline: db::last_work(&tx)?.map(|(run, spans)| Timeline::new(run, &spans)),
+            failed: db::report_failed(reader, failed::SHOWN)?,
+            edges: db::report_edges(reader)?,
+            timeline: db::last_work(reader)?.map(|(run, spans)| Timeline::new(run, &spans)),
             slowest: Slowest::default(),
             spreads: Spreads::default(),
         };
-        db::each_attempt(&tx, &mut |attempt| {
+        db::each_attempt(reader, &mut |attempt| {
             content.totals.see(attempt);
             content.slowest.see(attempt);
             content.spreads.see(attempt);

@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, BinaryHeap, HashSet, VecDeque};
 use std::time::Instant;
 
 use crate::attempt::Verdict;
-use crate::db::{self, Db, Flow, Leaf};
+use crate::db::{self, Db, Flow, Leaf, Reader};
 use crate::error::Result;
 use crate::ids::{StepId, TaskIndex};
 
@@ -90,8 +90,11 @@ impl Eq for Delayed {}
 impl Backlog {
     /// Reads what is left to do: costs as much as there is.
     pub(super) fn read(db: &Db, flow: &Flow, limits: Vec<TaskLimits>) -> Result<Backlog> {
-        let conn = db.lock();
-        let todo = db::todo(&conn)?;
+        db.read(|reader| Backlog::read_in(reader, flow, limits))
+    }
+
+    fn read_in(reader: &Reader, flow: &Flow, limits: Vec<TaskLimits>) -> Result<Backlog> {
+        let todo = db::todo(reader)?;
         let mut tasks = Vec::with_capacity(limits.len());
         for (task, limits) in flow.tasks.iter().zip(limits) {
             let left = todo.get(&task.id).copied().unwrap_or_default();
@@ -103,7 +106,7 @@ impl Backlog {
                 failed: left.failed,
                 ready: VecDeque::new(),
                 after: StepId::default(),
-                gathered: task.gather && db::has_live_step(&conn, task.id)?,
+                gathered: task.gather && db::has_live_step(reader, task.id)?,
                 open_producers: task.from.len(),
                 is_closed: false,
             });
@@ -203,11 +206,10 @@ impl Backlog {
 
     fn read_leaves(&mut self, db: &Db, flow: &Flow, n: usize) -> Result<()> {
         let id = flow.tasks[n].id;
-        let conn = db.lock();
         let task = &mut self.tasks[n];
         loop {
             let from = task.after;
-            let leaves = db::leaves(&conn, id, from, BATCH)?;
+            let leaves = db.read(|reader| db::leaves(reader, id, from, BATCH))?;
             let was_last = leaves.len() < BATCH;
             for leaf in leaves {
                 task.after = leaf.step;

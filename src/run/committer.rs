@@ -189,7 +189,8 @@ impl Committer {
             self.store.sync(&placed.iter().collect::<Vec<_>>())?;
         }
         let synced = Instant::now();
-        let effects = db::commit(&mut self.db.lock(), &self.flow, self.run, completions)?;
+        let effects =
+            self.db.write(|writer| db::commit(writer, &self.flow, self.run, completions))?;
         Ok((effects, synced))
     }
 

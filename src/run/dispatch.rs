@@ -160,8 +160,10 @@ impl Dispatcher<'_> {
     fn plan_gather(&self, index: TaskIndex) -> Result<Effects> {
         let engine = &self.engine;
         let mut listing = Vec::new();
-        db::gather_inputs(&engine.db.lock(), &engine.flow, index, &mut |input| {
-            db::listing_line(&mut listing, &input);
+        engine.db.read(|reader| {
+            db::gather_inputs(reader, &engine.flow, index, &mut |input| {
+                db::listing_line(&mut listing, &input);
+            })
         })?;
         if listing.is_empty() {
             return Ok(Effects::default());
@@ -170,8 +172,9 @@ impl Dispatcher<'_> {
         if engine.committer.durability == Durability::Batch {
             engine.store.sync(&[&placed])?;
         }
-        let plan =
-            db::plan_gather(&mut engine.db.lock(), &engine.flow, index, placed.hash, placed.size)?;
+        let plan = engine.db.write(|writer| {
+            db::plan_gather(writer, &engine.flow, index, placed.hash, placed.size)
+        })?;
         Ok(plan.effects)
     }
 

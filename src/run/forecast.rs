@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use crate::db::{self, Db, Plan, StepCounts, TaskPlan, Why};
+use crate::db::{self, Db, Plan, Reader, StepCounts, TaskPlan, Why};
 use crate::error::{Error, Result};
 use crate::ids::{TaskId, TaskIndex};
 use crate::recipe::Recipe;
@@ -61,14 +61,17 @@ impl Forecast {
 
 /// Adds reasons and guesses to a plan that was just made on this database.
 pub(super) fn forecast(db: &Db, prepared: &Prepared, plan: &Plan) -> Result<Forecast> {
-    let conn = db.lock();
-    let counts = db::step_counts(&conn)?;
+    db.read(|reader| forecast_in(reader, prepared, plan))
+}
+
+fn forecast_in(reader: &Reader, prepared: &Prepared, plan: &Plan) -> Result<Forecast> {
+    let counts = db::step_counts(reader)?;
     let mut tasks = Vec::with_capacity(plan.tasks.len());
     for (n, (task, plan)) in prepared.flow.tasks.iter().zip(&plan.tasks).enumerate() {
         let mut changes = Vec::new();
         if let Some(known) = &prepared.rows[n].known
             && known.recipe_hash != task.recipe_hash
-            && let Some(fields) = db::recipe_fields(&conn, known.recipe)?
+            && let Some(fields) = db::recipe_fields(reader, known.recipe)?
         {
             let before: Recipe =
                 serde_json::from_str(&fields).map_err(|err| Error::Internal(err.to_string()))?;
@@ -78,7 +81,7 @@ pub(super) fn forecast(db: &Db, prepared: &Prepared, plan: &Plan) -> Result<Fore
         tasks.push(TaskForecast {
             name: task.name.clone(),
             plan: *plan,
-            reasons: if is_left_out { Vec::new() } else { db::reasons(&conn, task)? },
+            reasons: if is_left_out { Vec::new() } else { db::reasons(reader, task)? },
             changes,
             later: Some(0),
             is_left_out,
@@ -89,7 +92,7 @@ pub(super) fn forecast(db: &Db, prepared: &Prepared, plan: &Plan) -> Result<Fore
     for &index in &prepared.flow.order {
         if !tasks[index.0].is_left_out {
             let changes = upstream_changes[index.0];
-            let has_inputs = || db::has_inputs(&conn, &prepared.flow, index);
+            let has_inputs = || db::has_inputs(reader, &prepared.flow, index);
             tasks[index.0].later = later(prepared, &tasks, &counts, index, changes, has_inputs)?;
         }
         let task = &tasks[index.0];

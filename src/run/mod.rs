@@ -234,7 +234,7 @@ fn plan(
     let Opened { db, store, dir, boot, .. } = opened;
     let mut prepared = Prepared::new(db, asked, dir, options, Some(store), progress)?;
     if !options.always
-        && let Some(last) = db::complete(&db.lock())?
+        && let Some(last) = db.read(db::complete)?
         && prepared.fingerprint == Some(last.fingerprint)
     {
         return Ok(Planned::NothingToDo { steps: last.steps });
@@ -249,18 +249,17 @@ fn plan(
         dir: crate::text::path_bytes(&prepared.manifest.dir).to_vec(),
         always: options.always,
     };
-    let run = {
-        let mut conn = db.lock();
+    let run = db.write(|writer| {
         let applied = Applied {
             registrations: &prepared.registrations,
             rows: &prepared.rows,
             scans: &prepared.scans,
             run: &row,
         };
-        db::apply(&mut conn, &prepared.flow, &applied)?
-    };
+        db::apply(writer, &prepared.flow, &applied)
+    })?;
     let history = if progress.wants_history() {
-        db::mean_times(&db.lock(), &prepared.flow)?
+        db.read(|reader| db::mean_times(reader, &prepared.flow))?
     } else {
         Vec::new()
     };
@@ -325,14 +324,15 @@ fn end_run(
     summary: &Summary,
     result: &str,
 ) -> Result<()> {
-    let mut conn = opened.db.lock();
-    let complete = match prepared.fingerprint {
-        Some(fingerprint) if summary.complete => {
-            Some(Complete { fingerprint, steps: db::live_steps(&conn)? })
-        }
-        _ => None,
-    };
-    db::end_run(&mut conn, run, now_ms(), result, complete.as_ref())
+    opened.db.write(|writer| {
+        let complete = match prepared.fingerprint {
+            Some(fingerprint) if summary.complete => {
+                Some(Complete { fingerprint, steps: db::live_steps(writer)? })
+            }
+            _ => None,
+        };
+        db::end_run(writer, run, now_ms(), result, complete.as_ref())
+    })
 }
 
 /// Plans without changing anything: the database is opened for reading only, or is one in memory if

@@ -53,7 +53,7 @@ impl Prepared {
         progress: &mut dyn Progress,
     ) -> Result<Prepared> {
         let Asked { manifest, graph, only } = asked;
-        Inputs::begin(&db.lock())?;
+        db.read(Inputs::begin)?;
         let mut recipes = Vec::with_capacity(manifest.tasks.len());
         for task in &manifest.tasks {
             recipes.push(Recipe::of(task, &manifest.dir, &mut |path| hash_listed_file(db, path))?);
@@ -71,7 +71,7 @@ impl Prepared {
                 feeds: feeds(&manifest, task),
             });
         }
-        let rows = db::task_rows(&db.lock(), &registrations)?;
+        let rows = db.read(|reader| db::task_rows(reader, &registrations))?;
         let scanner = scanner(db, &manifest.dir, db_dir, options, store);
         let sources = sources(&scanner, &manifest, options, progress)?;
         let flow = Arc::new(flow(&manifest, &graph, &registrations, &rows, &sources, options)?);
@@ -91,7 +91,8 @@ impl Prepared {
             summaries.push(summary);
         }
         let present: HashSet<TaskId> = rows.iter().map(|row| row.id).collect();
-        let removed = db::known_tasks(&db.lock())?
+        let removed = db
+            .read(db::known_tasks)?
             .into_iter()
             .filter(|task| task.present && !present.contains(&task.id))
             .map(|task| task.id)
@@ -167,8 +168,7 @@ impl Prepared {
             .map(|row| row.known.as_ref().filter(|known| known.present))
             .map(|known| Before { wiring: known.and_then(|known| known.wiring) })
             .collect();
-        let conn = db.lock();
-        db::plan(&conn, &self.flow, &before, &self.removed)
+        db.read(|reader| db::plan(reader, &self.flow, &before, &self.removed))
     }
 }
 

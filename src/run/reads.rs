@@ -56,7 +56,7 @@ fn arguments(options: &RunOptions) -> Vec<PathBuf> {
     }
     // A database that can't be read is the run's to complain of.
     let Ok(db) = Db::open_read_only(&options.db) else { return Vec::new() };
-    let remembered = db::arguments(&db.lock()).unwrap_or_default();
+    let remembered = db.read(db::arguments).unwrap_or_default();
     let files = remembered.into_iter().filter(|argument| argument.object.is_none());
     files.map(|argument| as_path(&argument.path).to_owned()).collect()
 }

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use crate::db::{self, Argument, Db, Durability, InputRow, Inputs, Stat};
-use crate::error::{Error, OrDb, OrIo, Result};
+use crate::error::{Error, OrIo, Result};
 use crate::ids::TaskId;
 use crate::object::{ObjectHash, ObjectHasher};
 use crate::store::{Placed, Store};
@@ -131,7 +131,7 @@ impl Scanner<'_> {
             if !seen.insert(Digest::of_path(path)) {
                 return Ok(()); // two patterns name this file: the first one decides
             }
-            let known = Inputs::known(&self.db.lock(), task, path)?;
+            let known = self.db.read(|reader| Inputs::known(reader, task, path))?;
             known_and_seen += u64::from(known.is_some());
             if let Some(row) = &known
                 && row.stat == stat
@@ -153,18 +153,21 @@ impl Scanner<'_> {
             })
         })?;
         let trusted = ingest.finish()?;
-        if known_and_seen < Inputs::count(&self.db.lock(), task)? {
-            let conn = self.db.lock();
+        self.db.read(|reader| {
+            if known_and_seen == Inputs::count(reader, task)? {
+                return Ok(());
+            }
             let mut vanished = Vec::new();
-            Inputs::each_path(&conn, task, &mut |path| {
+            Inputs::each_path(reader, task, &mut |path| {
                 if !seen.contains(&Digest::of_path(path)) {
                     vanished.push(path.to_vec());
                 }
             })?;
             for path in vanished {
-                Inputs::gone(&conn, task, &path)?;
+                Inputs::gone(reader, task, &path)?;
             }
-        }
+            Ok(())
+        })?;
         Ok(trusted.then(|| fingerprint.finish()))
     }
 
@@ -184,11 +187,12 @@ impl Scanner<'_> {
             let placed = store.put(b"")?;
             self.keep(&[placed])?;
         }
-        let conn = self.db.lock();
-        if was_known {
-            Inputs::gone(&conn, task, path)?;
-        }
-        Inputs::found(&conn, task, path, &InputRow { name: name.to_vec(), stat, object })
+        self.db.read(|reader| {
+            if was_known {
+                Inputs::gone(reader, task, path)?;
+            }
+            Inputs::found(reader, task, path, &InputRow { name: name.to_vec(), stat, object })
+        })
     }
 
     /// The second look at input files when none of them is new: then the database knows every path, and the
@@ -209,12 +213,14 @@ impl Scanner<'_> {
         let has = |digest| summary.files.binary_search(&digest).is_ok();
         let mut unknown = summary.files.len();
         let mut lost: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
-        Inputs::each(&self.db.lock(), task, &mut |path: &[u8], row: InputRow| {
-            if has(Digest::of(path, &row.name, &row.stat)) {
-                unknown = unknown.saturating_sub(1);
-            } else {
-                lost.push((path.to_vec(), row.name));
-            }
+        self.db.read(|reader| {
+            Inputs::each(reader, task, &mut |path: &[u8], row: InputRow| {
+                if has(Digest::of(path, &row.name, &row.stat)) {
+                    unknown = unknown.saturating_sub(1);
+                } else {
+                    lost.push((path.to_vec(), row.name));
+                }
+            })
         })?;
         // More new files than there are changed ones in any case.
         if unknown > lost.len() {
@@ -235,7 +241,7 @@ impl Scanner<'_> {
             return Ok(None);
         }
         for path in gone {
-            Inputs::gone(&self.db.lock(), task, &path)?;
+            self.db.read(|reader| Inputs::gone(reader, task, &path))?;
         }
         let mut ingest = Ingest::new(self, task);
         for file in changed {
@@ -251,11 +257,11 @@ impl Scanner<'_> {
             Durability::Batch => store.sync(&placed.iter().collect::<Vec<_>>())?,
             Durability::Off => {
                 let boot = boot_and_mount(self.db_dir).or_io("look at", self.db_dir)?;
-                db::note_unsynced(&self.db.lock(), &boot)?;
+                self.db.write(|writer| db::note_unsynced(writer, &boot))?;
             }
         }
         let objects: Vec<(ObjectHash, u64)> = placed.iter().map(|p| (p.hash, p.size)).collect();
-        db::put_objects(&mut self.db.lock(), &objects)?;
+        self.db.write(|writer| db::put_objects(writer, &objects))?;
         for placed in placed {
             store.note_committed(&placed.hash);
         }
@@ -306,15 +312,15 @@ impl Scanner<'_> {
             self.keep(&placed)?;
         }
         drop(placed);
-        let mut conn = self.db.lock();
-        let tx = conn.transaction().or_db("note input files")?;
-        for (path, was_known, row) in rows {
-            if was_known {
-                Inputs::gone(&tx, task, &path)?;
+        self.db.read(|reader| {
+            for (path, was_known, row) in rows {
+                if was_known {
+                    Inputs::gone(reader, task, &path)?;
+                }
+                Inputs::found(reader, task, &path, &row)?;
             }
-            Inputs::found(&tx, task, &path, &row)?;
-        }
-        tx.commit().or_db("note input files")
+            Ok(())
+        })
     }
 
     /// Hashes one file, storing it unless this is a dry run.
@@ -447,14 +453,15 @@ pub(super) fn hash_file(file: &mut File) -> std::io::Result<ObjectHash> {
 pub(super) fn hash_listed_file(db: &Db, full: &Path) -> Result<ObjectHash> {
     let path = path_bytes(full);
     let stat = stat_of(&std::fs::metadata(full).or_io("look at", full)?);
-    let known = Inputs::known(&db.lock(), db::FILES, path)?;
+    let known = db.read(|reader| Inputs::known(reader, db::FILES, path))?;
     if let Some(row) = known
         && row.stat == stat
     {
         return Ok(row.object);
     }
     let (object, stat) = read_listed_file(full)?;
-    Inputs::found(&db.lock(), db::FILES, path, &InputRow { name: Vec::new(), stat, object })?;
+    let row = InputRow { name: Vec::new(), stat, object };
+    db.read(|reader| Inputs::found(reader, db::FILES, path, &row))?;
     Ok(object)
 }
 

@@ -51,7 +51,7 @@ fn arguments(
     options: &RunOptions,
     progress: &mut dyn Progress,
 ) -> Result<Vec<Argument>> {
-    let remembered = db::arguments(&scanner.db.lock())?;
+    let remembered = scanner.db.read(db::arguments)?;
     if options.inputs.is_empty() && !options.no_inputs {
         if !remembered.is_empty() {
             let text = format!(
@@ -78,7 +78,7 @@ fn arguments(
         });
     }
     if scanner.store.is_some() && named != remembered {
-        db::set_arguments(&mut scanner.db.lock(), &named)?;
+        scanner.db.write(|writer| db::set_arguments(writer, &named))?;
     }
     Ok(named)
 }

@@ -230,8 +230,8 @@ impl Engine {
         let leaf = &job.leaf;
         let input = if task.gather {
             let mut items = Vec::new();
-            db::gather_inputs(&self.db.lock(), &self.flow, job.task, &mut |input| {
-                items.push(input)
+            self.db.read(|reader| {
+                db::gather_inputs(reader, &self.flow, job.task, &mut |input| items.push(input))
             })?;
             Input::Many(items)
         } else {

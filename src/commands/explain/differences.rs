@@ -5,10 +5,9 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 
-use rusqlite::Connection;
 use similar::TextDiff;
 
-use crate::db;
+use crate::db::{self, Reader};
 use crate::error::{Error, OrIo as _, Result};
 use crate::ids::RecipeId;
 use crate::manifest::Manifest;
@@ -72,19 +71,19 @@ fn hash_file(path: &Path) -> Result<ObjectHash> {
 }
 
 /// Reads a recorded recipe.
-pub(super) fn recipe(conn: &Connection, id: RecipeId) -> Result<Option<Recipe>> {
-    let Some(fields) = db::recipe_fields(conn, id)? else { return Ok(None) };
+pub(super) fn recipe(reader: &Reader, id: RecipeId) -> Result<Option<Recipe>> {
+    let Some(fields) = db::recipe_fields(reader, id)? else { return Ok(None) };
     let recipe = serde_json::from_str(&fields)
         .map_err(|err| Error::Internal(format!("recipe {id} can't be read: {err}")))?;
     Ok(Some(recipe))
 }
 
 /// What differs between two recorded recipes, in words.
-pub(super) fn changes(conn: &Connection, before: RecipeId, now: RecipeId) -> Result<Vec<String>> {
+pub(super) fn changes(reader: &Reader, before: RecipeId, now: RecipeId) -> Result<Vec<String>> {
     if before == now {
         return Ok(Vec::new());
     }
-    match (recipe(conn, before)?, recipe(conn, now)?) {
+    match (recipe(reader, before)?, recipe(reader, now)?) {
         (Some(before), Some(now)) => Ok(now.changes(&before)),
         _ => Ok(Vec::new()),
     }
@@ -92,13 +91,13 @@ pub(super) fn changes(conn: &Connection, before: RecipeId, now: RecipeId) -> Res
 
 /// Every field of a recipe but its script, beside that of an earlier one, and the diff of the scripts.
 pub(super) fn fields(
-    conn: &Connection,
+    reader: &Reader,
     before: Option<RecipeId>,
     now: RecipeId,
 ) -> Result<(Vec<Field>, String)> {
-    let Some(now) = recipe(conn, now)? else { return Ok((Vec::new(), String::new())) };
+    let Some(now) = recipe(reader, now)? else { return Ok((Vec::new(), String::new())) };
     let before = match before {
-        Some(before) => recipe(conn, before)?,
+        Some(before) => recipe(reader, before)?,
         None => None,
     };
     let mut fields = Vec::new();

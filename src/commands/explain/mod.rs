@@ -8,12 +8,11 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use argh::{ArgsInfo, FromArgs};
-use rusqlite::Connection;
 use serde::Serialize;
 
 use crate::attempt::StepState;
 use crate::cli::values::{bytes, default_db, path};
-use crate::db::{self, AttemptOfRun, Db, StepFacts, StepRow, TaskFacts};
+use crate::db::{self, AttemptOfRun, Db, Reader, StepFacts, StepRow, TaskFacts};
 use crate::error::{Result, exit};
 use crate::ids::{RecipeId, RunId, StepId};
 use crate::recipe::Recipe;
@@ -57,22 +56,23 @@ impl Command for ExplainArgs {
 
     fn execute(&self) -> Result<u8> {
         let db = Db::open_read_only(&self.db)?;
-        let conn = db.lock();
         let word = self.step.as_bytes();
         let is_task = !word.contains(&b'/') && !word.iter().all(u8::is_ascii_digit);
-        let mut explanation = if is_task {
-            of_task(&conn, &String::from_utf8_lossy(word))?
-        } else {
-            // Of several steps of one name the live one comes first, then the newest.
-            let step = db::find_steps(&conn, word)?.swap_remove(0);
-            of_step(&conn, step)?
-        };
-        if let Some(manifest) = &self.manifest {
-            let recorded = explanation.recorded(&conn)?;
-            explanation.present =
-                Some(Present::read(manifest, &explanation.task, recorded.as_ref())?);
-        }
-        drop(conn);
+        let explanation = db.read(|reader| {
+            let mut explanation = if is_task {
+                of_task(reader, &String::from_utf8_lossy(word))?
+            } else {
+                // Of several steps of one name the live one comes first, then the newest.
+                let step = db::find_steps(reader, word)?.swap_remove(0);
+                of_step(reader, step)?
+            };
+            if let Some(manifest) = &self.manifest {
+                let recorded = explanation.recorded(reader)?;
+                let present = Present::read(manifest, &explanation.task, recorded.as_ref())?;
+                explanation.present = Some(present);
+            }
+            Ok(explanation)
+        })?;
         if self.json {
             answer::json(&ExplanationAnswer::of(&explanation))?;
         } else {
@@ -139,12 +139,12 @@ struct Explanation {
 
 impl Explanation {
     /// The recipe that is recorded for the step or the task.
-    fn recorded(&self, conn: &Connection) -> Result<Option<Recipe>> {
+    fn recorded(&self, reader: &Reader) -> Result<Option<Recipe>> {
         let recipe = match &self.step {
-            Some(step) => db::step_facts(conn, step.row.id)?.recipe,
-            None => db::task_facts(conn, db::find_task(conn, &self.task)?)?.recipe,
+            Some(step) => db::step_facts(reader, step.row.id)?.recipe,
+            None => db::task_facts(reader, db::find_task(reader, &self.task)?)?.recipe,
         };
-        differences::recipe(conn, recipe)
+        differences::recipe(reader, recipe)
     }
 
     /// `ran in run 3 because script changed`
@@ -331,13 +331,13 @@ impl NamedStep<'_> {
 }
 
 /// Explains all steps of a task together.
-fn of_task(conn: &Connection, name: &str) -> Result<Explanation> {
-    let task = db::find_task(conn, name)?;
-    let facts = db::task_facts(conn, task)?;
-    let counts = db::step_counts(conn)?.get(&task).copied().unwrap_or_default();
-    let last = db::last_run(conn)?.unwrap_or_default();
+fn of_task(reader: &Reader, name: &str) -> Result<Explanation> {
+    let task = db::find_task(reader, name)?;
+    let facts = db::task_facts(reader, task)?;
+    let counts = db::step_counts(reader)?.get(&task).copied().unwrap_or_default();
+    let last = db::last_run(reader)?.unwrap_or_default();
     let changes = match facts.before {
-        Some(before) => differences::changes(conn, before, facts.recipe)?,
+        Some(before) => differences::changes(reader, before, facts.recipe)?,
         None => Vec::new(),
     };
     let to_run = counts.pending + counts.failed;
@@ -360,7 +360,7 @@ fn of_task(conn: &Connection, name: &str) -> Result<Explanation> {
     if counts.failed > 0 {
         because.push(format!("{} of its steps failed last time", counts.failed));
     }
-    let (fields, script_diff) = differences::fields(conn, facts.before, facts.recipe)?;
+    let (fields, script_diff) = differences::fields(reader, facts.before, facts.recipe)?;
     Ok(Explanation {
         task: name.to_owned(),
         step: None,
@@ -372,33 +372,33 @@ fn of_task(conn: &Connection, name: &str) -> Result<Explanation> {
     })
 }
 
-fn of_step(conn: &Connection, row: StepRow) -> Result<Explanation> {
-    let facts = db::step_facts(conn, row.id)?;
-    let task = db::task_facts(conn, facts.task)?;
-    let attempts = db::attempts(conn, row.id)?;
+fn of_step(reader: &Reader, row: StepRow) -> Result<Explanation> {
+    let facts = db::step_facts(reader, row.id)?;
+    let task = db::task_facts(reader, facts.task)?;
+    let attempts = db::attempts(reader, row.id)?;
     let born_ms = attempts.first().map_or(i64::MAX, |attempt| attempt.record.started_ms);
-    let before = db::predecessor(conn, &facts, born_ms)?;
+    let before = db::predecessor(reader, &facts, born_ms)?;
     let changes = match &before {
-        Some(before) => differences::changes(conn, before.recipe, facts.recipe)?,
+        Some(before) => differences::changes(reader, before.recipe, facts.recipe)?,
         None => Vec::new(),
     };
-    let last = db::last_run(conn)?.unwrap_or_default();
+    let last = db::last_run(reader)?.unwrap_or_default();
     let (verdict, because) = judge(&facts, &task, &row, &attempts, before.as_ref(), changes, last);
     let object = |object| -> Result<SizedObject> {
-        Ok(SizedObject { object, bytes: db::known_object(conn, &object)? })
+        Ok(SizedObject { object, bytes: db::known_object(reader, &object)? })
     };
-    let (makers, count) = db::neighbours(conn, row.id, db::Way::Up, MAKERS)?;
+    let (makers, count) = db::neighbours(reader, row.id, db::Way::Up, MAKERS)?;
     let files = match makers.is_empty() {
-        true => db::files_of(conn, facts.task, &facts.object)?,
+        true => db::files_of(reader, facts.task, &facts.object)?,
         false => Vec::new(),
     };
     let recipes: (Option<RecipeId>, RecipeId) =
         (before.as_ref().map(|before| before.recipe), facts.recipe);
-    let (fields, script_diff) = differences::fields(conn, recipes.0, recipes.1)?;
+    let (fields, script_diff) = differences::fields(reader, recipes.0, recipes.1)?;
     let was = before.as_ref().map(|before| object(before.object)).transpose()?;
     let before = match before {
         Some(before) => {
-            Some(db::find_steps(conn, before.id.to_string().as_bytes())?.swap_remove(0))
+            Some(db::find_steps(reader, before.id.to_string().as_bytes())?.swap_remove(0))
         }
         None => None,
     };

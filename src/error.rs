@@ -98,6 +98,15 @@ impl Error {
         }
     }
 
+    /// True if a file of the database could not be opened, read or written.
+    pub fn is_database_io(&self) -> bool {
+        let Error::Db { source, .. } = self else { return false };
+        matches!(
+            source.sqlite_error_code(),
+            Some(rusqlite::ErrorCode::SystemIoFailure | rusqlite::ErrorCode::CannotOpen)
+        )
+    }
+
     /// True if the disk, a quota or the inodes are used up.
     pub fn is_no_space(&self) -> bool {
         self.exit_code() == exit::NO_SPACE

@@ -74,20 +74,11 @@ impl FreeSpace {
 /// say) as plain I/O errors: those become [`Error::NoSpace`].
 pub(crate) fn explain(error: Error, db_dir: &Path) -> Error {
     let error = error.in_db(&crate::db::Db::file(db_dir));
-    match &error {
-        Error::Db { source, .. }
-            if matches!(
-                source.sqlite_error_code(),
-                Some(rusqlite::ErrorCode::SystemIoFailure | rusqlite::ErrorCode::CannotOpen)
-            ) =>
-        {
-            match disk::free(db_dir) {
-                Ok(free) if free < NOTHING => {
-                    Error::NoSpace { path: db_dir.to_owned(), free, floor: NOTHING }
-                }
-                _ => error,
-            }
-        }
-        _ => error,
+    if error.is_database_io()
+        && let Ok(free) = disk::free(db_dir)
+        && free < NOTHING
+    {
+        return Error::NoSpace { path: db_dir.to_owned(), free, floor: NOTHING };
     }
+    error
 }

@@ -58,8 +58,6 @@ const STRANGERS: &[(&str, &[&str])] = &[
 #[rustfmt::skip]
 const NOT_YET: &[&str] = &[
     "circle: plan, planner of src/db",
-    "door: rusqlite in commands",
-    "door: rusqlite in run",
     "glob: db::explain::* in src/db/mod.rs",
     "glob: db::maintain::* in src/db/mod.rs",
     "glob: db::query::* in src/db/mod.rs",

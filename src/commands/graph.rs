@@ -89,7 +89,7 @@ impl Command for GraphArgs {
 }
 
 /// A task as it is drawn.
-struct Node {
+struct TaskNode {
     name: String,
     /// Indices of the tasks whose outputs it consumes.
     from: Vec<usize>,
@@ -139,7 +139,7 @@ struct StepNumbers {
 }
 
 impl Graph<'_> {
-    fn of(nodes: &[Node]) -> Graph<'_> {
+    fn of(nodes: &[TaskNode]) -> Graph<'_> {
         let numbers = |status: &TaskStatus| StepNumbers {
             done: status.done,
             pending: status.pending,
@@ -159,8 +159,8 @@ impl Graph<'_> {
     }
 }
 
-fn of_manifest(manifest: &Manifest) -> Vec<Node> {
-    let node = |task: &crate::manifest::Task| Node {
+fn of_manifest(manifest: &Manifest) -> Vec<TaskNode> {
+    let node = |task: &crate::manifest::Task| TaskNode {
         name: task.name.clone(),
         from: task.from.iter().map(|from| from.0).collect(),
         matches: task.matches.clone(),
@@ -176,7 +176,7 @@ fn status(db: &Db) -> Result<HashMap<String, TaskStatus>> {
     Ok(tasks.into_iter().map(|task| (task.name.clone(), task)).collect())
 }
 
-fn of_database(db: &Db) -> Result<Vec<Node>> {
+fn of_database(db: &Db) -> Result<Vec<TaskNode>> {
     let mut known = status(db)?;
     let wiring = db.read(db::wiring)?;
     let places: HashMap<String, usize> =
@@ -194,7 +194,7 @@ fn of_database(db: &Db) -> Result<Vec<Node>> {
                 .map_err(|err| Error::Internal(format!("feeds of `{}`: {err}", task.name)))?,
             None => Feeds { from: Vec::new(), matches: Vec::new(), inputs: Vec::new() },
         };
-        nodes.push(Node {
+        nodes.push(TaskNode {
             from: feeds.from.iter().filter_map(|name| places.get(name).copied()).collect(),
             matches: feeds.matches,
             inputs: feeds.inputs,
@@ -207,7 +207,7 @@ fn of_database(db: &Db) -> Result<Vec<Node>> {
 }
 
 /// `12 done, 1 failed`
-fn states(node: &Node) -> String {
+fn states(node: &TaskNode) -> String {
     let Some(TaskStatus { done, pending, failed, .. }) = &node.status else {
         return "not run yet".to_owned();
     };
@@ -221,7 +221,7 @@ fn states(node: &Node) -> String {
 }
 
 /// Indices with producers before consumers, each with the length of the longest path from a root.
-fn ordered(nodes: &[Node]) -> Vec<(usize, usize)> {
+fn ordered(nodes: &[TaskNode]) -> Vec<(usize, usize)> {
     let mut depth: Vec<Option<usize>> = vec![None; nodes.len()];
     let mut order = Vec::with_capacity(nodes.len());
     // A manifest may name a later task in `from`; each round places at least one.
@@ -252,7 +252,7 @@ fn cut(name: &str, width: usize) -> String {
     }
 }
 
-fn text(nodes: &[Node], out: &mut dyn Write) -> std::io::Result<()> {
+fn text(nodes: &[TaskNode], out: &mut dyn Write) -> std::io::Result<()> {
     let order = ordered(nodes);
     // Names are indented by their depth, up to a limit that keeps deep chains on the page.
     let indent = |depth: usize| 2 * depth.min(6);
@@ -288,7 +288,7 @@ fn list(names: &[&str]) -> String {
     crate::text::printable(text.join(", ").as_bytes()).into_owned()
 }
 
-fn dot(nodes: &[Node], out: &mut dyn Write) -> std::io::Result<()> {
+fn dot(nodes: &[TaskNode], out: &mut dyn Write) -> std::io::Result<()> {
     writeln!(out, "digraph tasks {{\n  rankdir=LR;\n  node [shape=box, style=rounded];")?;
     for (place, node) in nodes.iter().enumerate() {
         let failed = node.status.as_ref().is_some_and(|status| status.failed > 0);
@@ -312,7 +312,7 @@ fn dot(nodes: &[Node], out: &mut dyn Write) -> std::io::Result<()> {
     writeln!(out, "}}")
 }
 
-fn mermaid(nodes: &[Node], out: &mut dyn Write) -> std::io::Result<()> {
+fn mermaid(nodes: &[TaskNode], out: &mut dyn Write) -> std::io::Result<()> {
     writeln!(out, "flowchart LR")?;
     for (place, node) in nodes.iter().enumerate() {
         // A name has no character that is special to Mermaid.

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::attempt::{NamedObject, StepState};
 use crate::cli::values::{bytes, default_db, path};
-use crate::db::{self, Db, Reader, StepRow, Way};
+use crate::db::{self, Db, Direction, Reader, StepRow};
 use crate::error::{Error, OrIo as _, Result, exit};
 use crate::ids::StepId;
 use crate::object::{ObjectHash, ObjectHasher};
@@ -281,8 +281,8 @@ impl Lineage {
         };
         lineage.up_from = up_from.iter().map(|step| step.id).collect();
         lineage.down_from = down_from.iter().map(|step| step.id).collect();
-        lineage.walk(reader, Way::Up, up_from, width, most)?;
-        lineage.walk(reader, Way::Down, down_from, width, most)?;
+        lineage.walk(reader, Direction::Up, up_from, width, most)?;
+        lineage.walk(reader, Direction::Down, down_from, width, most)?;
         for node in lineage.nodes.values_mut() {
             node.outputs = db::first_outputs(reader, node.row.id, width)?;
         }
@@ -294,7 +294,7 @@ impl Lineage {
     fn walk(
         &mut self,
         reader: &Reader,
-        way: Way,
+        way: Direction,
         from: Vec<StepRow>,
         width: usize,
         most: usize,
@@ -307,8 +307,8 @@ impl Lineage {
             let width = if seen.len() >= most { 0 } else { width };
             let (found, count) = db::neighbours(reader, step, way, width)?;
             let (shown, more) = match way {
-                Way::Up => (&mut self.up, &mut self.more_up),
-                Way::Down => (&mut self.down, &mut self.more_down),
+                Direction::Up => (&mut self.up, &mut self.more_up),
+                Direction::Down => (&mut self.down, &mut self.more_down),
             };
             if count > found.len() {
                 more.insert(step, count - found.len());
@@ -349,10 +349,10 @@ impl Lineage {
     }
 
     /// The neighbours of a step that are shown, and how many more there are.
-    fn next(&self, step: StepId, way: Way) -> (&[StepId], usize) {
+    fn next(&self, step: StepId, way: Direction) -> (&[StepId], usize) {
         let (shown, more) = match way {
-            Way::Up => (&self.up, &self.more_up),
-            Way::Down => (&self.down, &self.more_down),
+            Direction::Up => (&self.up, &self.more_up),
+            Direction::Down => (&self.down, &self.more_down),
         };
         (shown.get(&step).map_or(&[], Vec::as_slice), more.get(&step).copied().unwrap_or(0))
     }
@@ -364,12 +364,12 @@ impl Lineage {
         }
         let is_step = self.object.is_none();
         writeln!(out, "{}", if is_step { "came from" } else { "made by" })?;
-        self.forest(&self.up_from, Way::Up, out)?;
+        self.forest(&self.up_from, Direction::Up, out)?;
         writeln!(out, "{}", if is_step { "and led to" } else { "used by" })?;
-        self.forest(&self.down_from, Way::Down, out)
+        self.forest(&self.down_from, Direction::Down, out)
     }
 
-    fn forest(&self, roots: &[StepId], way: Way, out: &mut dyn Write) -> std::io::Result<()> {
+    fn forest(&self, roots: &[StepId], way: Direction, out: &mut dyn Write) -> std::io::Result<()> {
         if roots.is_empty() {
             writeln!(out, "  nothing")?;
         }
@@ -381,7 +381,7 @@ impl Lineage {
     fn tree(
         &self,
         root: StepId,
-        way: Way,
+        way: Direction,
         out: &mut dyn Write,
         drawn: &mut HashSet<StepId>,
     ) -> std::io::Result<()> {
@@ -478,15 +478,15 @@ fn title(Node { row, outputs: (_, count), .. }: &Node) -> String {
 }
 
 /// What follows after the last step: the files that it read, or its results.
-fn ends(node: &Node, way: Way) -> Vec<Row> {
+fn ends(node: &Node, way: Direction) -> Vec<Row> {
     let (outputs, count) = &node.outputs;
     match way {
-        Way::Up => {
+        Direction::Up => {
             let files =
                 node.files.iter().map(|file| Row::Text(format!("file {}", printable(file))));
             files.collect()
         }
-        Way::Down => {
+        Direction::Down => {
             let shown = outputs.iter().map(|output| {
                 Row::Text(format!("{} {}", printable(&output.name), &output.object.hex()))
             });

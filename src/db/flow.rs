@@ -3,7 +3,7 @@
 use crate::ids::{RecipeId, TaskId, TaskIndex};
 use crate::object::ObjectHash;
 
-use super::functions::Accepts;
+use crate::db::functions::Accepts;
 
 /// One task of the present manifest.
 #[derive(Clone)]
@@ -57,7 +57,7 @@ impl Flow {
     }
 
     /// The ids of some tasks as an SQL list: `3,5`. Ids are integers of ours, so nothing needs quoting.
-    pub(super) fn ids(&self, tasks: &[TaskIndex]) -> String {
+    pub(in crate::db) fn ids(&self, tasks: &[TaskIndex]) -> String {
         let ids: Vec<String> = tasks.iter().map(|&t| self.task(t).id.to_string()).collect();
         ids.join(",")
     }

@@ -30,7 +30,7 @@ fn hash_argument(context: &Context<'_>, n: usize) -> Result<ObjectHash> {
 }
 
 /// `step_key(recipe_hash, object, name)`, as [`short_key`] of [`step_key()`].
-pub(super) fn register_step_key(conn: &Connection) -> crate::error::Result<()> {
+pub(in crate::db) fn register_step_key(conn: &Connection) -> crate::error::Result<()> {
     let flags = FunctionFlags::SQLITE_UTF8
         | FunctionFlags::SQLITE_DETERMINISTIC
         | FunctionFlags::SQLITE_INNOCUOUS;
@@ -48,7 +48,7 @@ pub(super) fn register_step_key(conn: &Connection) -> crate::error::Result<()> {
 pub type Accepts = Arc<dyn Fn(&[u8]) -> bool + Send + Sync>;
 
 /// `accepts(place, name)`: the globs of the task at that place of the flow.
-pub(super) fn register_accepts(
+pub(in crate::db) fn register_accepts(
     conn: &Connection,
     accepts: Vec<Option<Accepts>>,
 ) -> crate::error::Result<()> {

@@ -7,8 +7,8 @@ use crate::error::{OrDb, Result};
 use crate::ids::TaskId;
 use crate::object::ObjectHash;
 
-use super::value::{Name, NameBytes};
-use super::{Reader, Writer};
+use crate::db::types::{Name, NameBytes};
+use crate::db::{Reader, Writer};
 
 /// The `task` of the rows that stand for a task's `files`.
 pub const FILES: TaskId = TaskId(0);
@@ -44,6 +44,9 @@ pub struct Inputs;
 
 impl Inputs {
     /// Makes the empty temporary tables.
+    ///
+    /// # Errors
+    /// If the database can't be read.
     pub fn begin(reader: &Reader) -> Result<()> {
         reader
             .conn
@@ -62,6 +65,9 @@ impl Inputs {
     }
 
     /// What is known of a file.
+    ///
+    /// # Errors
+    /// If the database can't be read.
     pub fn known(reader: &Reader, task: TaskId, path: &[u8]) -> Result<Option<InputRow>> {
         reader
             .conn
@@ -74,6 +80,9 @@ impl Inputs {
     }
 
     /// Notes a new or changed file.
+    ///
+    /// # Errors
+    /// If the database can't be read.
     pub fn found(reader: &Reader, task: TaskId, path: &[u8], row: &InputRow) -> Result<()> {
         reader
             .conn
@@ -98,6 +107,9 @@ impl Inputs {
     }
 
     /// Notes that the row of a file is no longer true: the file changed or is not there any more.
+    ///
+    /// # Errors
+    /// If the database can't be read.
     pub fn gone(reader: &Reader, task: TaskId, path: &[u8]) -> Result<()> {
         reader
             .conn
@@ -108,6 +120,9 @@ impl Inputs {
     }
 
     /// Calls `see` with the path and the row of every file known for a task.
+    ///
+    /// # Errors
+    /// If the database can't be read.
     pub fn each(reader: &Reader, task: TaskId, see: &mut dyn FnMut(&[u8], InputRow)) -> Result<()> {
         let mut statement = reader
             .conn
@@ -125,6 +140,9 @@ impl Inputs {
     }
 
     /// Calls `see` with the path of every file known for a task, in order.
+    ///
+    /// # Errors
+    /// If the database can't be read.
     pub fn each_path(reader: &Reader, task: TaskId, see: &mut dyn FnMut(&[u8])) -> Result<()> {
         let mut statement = reader
             .conn
@@ -139,6 +157,9 @@ impl Inputs {
     }
 
     /// Number of files known for a task.
+    ///
+    /// # Errors
+    /// If the database can't be read.
     pub fn count(reader: &Reader, task: TaskId) -> Result<u64> {
         reader
             .conn
@@ -149,7 +170,7 @@ impl Inputs {
     }
 
     /// Makes the scan's findings permanent, inside the caller's transaction.
-    pub(super) fn apply(writer: &mut Writer) -> Result<()> {
+    pub(in crate::db) fn apply(writer: &mut Writer) -> Result<()> {
         writer
             .conn
             .execute_batch(

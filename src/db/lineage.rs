@@ -1,44 +1,48 @@
-//! Who made what, and who consumes it: steps around a step. Each question reads an index, and no more of
-//! it than is asked for.
+//! Who made what, and who consumes it: the steps around a step, for `lineage`; and what is recorded of a step and
+//! of its predecessors, for `explain`. Each question reads an index, and no more of it than is asked for.
 
-use rusqlite::params;
+use rusqlite::{OptionalExtension, Row, params};
 
 use crate::attempt::NamedObject;
 use crate::error::{OrDb, Result};
-use crate::ids::StepId;
+use crate::ids::{RecipeId, RunId, StepId, TaskId};
 use crate::object::ObjectHash;
 
-use super::Reader;
-use super::commit::outputs_of;
-use super::query::{STEP, StepRow, step_row};
-use super::value::NameBytes;
+use crate::db::Reader;
+use crate::db::commit::outputs_of;
+use crate::db::read::queries::{STEP, StepRow, step_row};
+use crate::db::types::{Name, NameBytes};
 
 const WHAT: &str = "look up the lineage";
+const STEP_WHAT: &str = "look up a step";
 
 /// Which way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
+pub enum Direction {
     /// To the steps that made what this one works on.
     Up,
     /// To the steps that work on what this one made.
     Down,
 }
 
-impl Way {
+impl Direction {
     /// Both are covered: the one by the primary key, the other by `idx_step_link_to`.
     fn links(self) -> (&'static str, &'static str) {
         match self {
-            Way::Up => ("from_step_id", "to_step_id"),
-            Way::Down => ("to_step_id", "from_step_id"),
+            Direction::Up => ("from_step_id", "to_step_id"),
+            Direction::Down => ("to_step_id", "from_step_id"),
         }
     }
 }
 
 /// At most `limit` steps next to a step, and how many there are in all.
+///
+/// # Errors
+/// If the database can't be read.
 pub fn neighbours(
     reader: &Reader,
     step: StepId,
-    way: Way,
+    way: Direction,
     limit: usize,
 ) -> Result<(Vec<StepRow>, usize)> {
     let (wanted, known) = way.links();
@@ -55,7 +59,7 @@ pub fn neighbours(
     Ok((steps, count))
 }
 
-fn count(reader: &Reader, step: StepId, way: Way) -> Result<usize> {
+fn count(reader: &Reader, step: StepId, way: Direction) -> Result<usize> {
     let (_, known) = way.links();
     reader
         .conn
@@ -66,6 +70,9 @@ fn count(reader: &Reader, step: StepId, way: Way) -> Result<usize> {
 }
 
 /// At most `limit` outputs of a step, and how many there are in all.
+///
+/// # Errors
+/// If the database can't be read.
 pub fn first_outputs(
     reader: &Reader,
     step: StepId,
@@ -106,6 +113,9 @@ pub fn first_outputs(
 /// The steps that made an object, and those that work on it: live ones first, at most `limit` of each.
 /// No index leads there: it would cost more bytes a step than are left, and looking through a million
 /// rows takes a fifth of a second.
+///
+/// # Errors
+/// If the database can't be read.
 pub fn around_object(
     reader: &Reader,
     object: &ObjectHash,
@@ -138,4 +148,139 @@ pub fn around_object(
         .or_db(WHAT)?;
     let users = used.query_map(params![object, most], step_row).and_then(|rows| rows.collect());
     Ok((makers, users.or_db(WHAT)?))
+}
+
+/// A step as `explain` looks at it.
+#[derive(Debug, Clone)]
+pub struct StepFacts {
+    pub id: StepId,
+    pub task: TaskId,
+    pub name: Vec<u8>,
+    pub object: ObjectHash,
+    pub recipe: RecipeId,
+    pub live: bool,
+}
+
+const FACTS: &str = "SELECT s.id, s.task, s.name, s.object, s.recipe, s.live FROM step s";
+
+fn facts(row: &Row<'_>) -> rusqlite::Result<StepFacts> {
+    Ok(StepFacts {
+        id: row.get(0)?,
+        task: row.get(1)?,
+        name: row.get::<_, NameBytes>(2)?.0,
+        object: row.get(3)?,
+        recipe: row.get(4)?,
+        live: row.get(5)?,
+    })
+}
+
+/// A step.
+///
+/// # Errors
+/// If the database can't be read.
+pub fn step_facts(reader: &Reader, step: StepId) -> Result<StepFacts> {
+    reader.conn.query_row(&format!("{FACTS} WHERE s.id = ?1"), [step], facts).or_db(STEP_WHAT)
+}
+
+/// The step of this task on an input of this name that ran last before a moment: what `step` replaced.
+/// Of a live one only history can be that; another live one of its name stands beside it.
+///
+/// # Errors
+/// If the database can't be read.
+pub fn predecessor(reader: &Reader, step: &StepFacts, before_ms: i64) -> Result<Option<StepFacts>> {
+    // Looking through history only is quick beside a million live steps: it has an index of its own.
+    let among = if step.live { "INDEXED BY idx_step_retired" } else { "INDEXED BY idx_step_task" };
+    let history = if step.live { "AND s.live = 0" } else { "" };
+    reader.conn.prepare_cached(&format!(
+        "{FACTS} {among} JOIN attempt a ON a.step = s.id WHERE s.task = ?1 AND s.name = ?2 AND s.id <> ?3
+         {history} AND a.started_ms < ?4 ORDER BY a.started_ms DESC, s.id DESC LIMIT 1"
+    ))
+    .and_then(|mut s| {
+        s.query_row(params![step.task, Name(&step.name), step.id, before_ms], facts).optional()
+    })
+    .or_db(STEP_WHAT)
+}
+
+/// A task as `explain` looks at it.
+#[derive(Debug, Clone)]
+pub struct TaskFacts {
+    pub recipe: RecipeId,
+    pub cache: bool,
+    /// In the manifest of the last run.
+    pub present: bool,
+    /// The last other recipe that it had steps of.
+    pub before: Option<RecipeId>,
+    /// The run in which a step of the present recipe first ran.
+    pub since: Option<RunId>,
+    /// What the last run did of it: attempts that succeeded, and that did not.
+    pub last: (u64, u64),
+}
+
+/// A task.
+///
+/// # Errors
+/// If the database can't be read.
+pub fn task_facts(reader: &Reader, task: TaskId) -> Result<TaskFacts> {
+    let (recipe, cache, present): (RecipeId, bool, bool) = reader
+        .conn
+        .query_row(
+            "SELECT recipe, cache, position IS NOT NULL FROM task WHERE id = ?1",
+            [task],
+            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
+        )
+        .or_db(STEP_WHAT)?;
+    let before = reader.conn
+        .query_row(
+            // A step of another recipe than the present one doesn't live.
+            "SELECT recipe FROM step INDEXED BY idx_step_retired WHERE task = ?1 AND live = 0 AND recipe <> ?2
+             ORDER BY id DESC LIMIT 1",
+            params![task, recipe],
+            |row| row.get(0),
+        )
+        .optional()
+        .or_db(STEP_WHAT)?;
+    let since = reader.conn
+        .query_row(
+            "SELECT (SELECT min(run) FROM attempt WHERE step = s.id)
+             FROM step s INDEXED BY idx_step_task WHERE s.task = ?1 AND s.recipe = ?2 ORDER BY s.id LIMIT 1",
+            params![task, recipe],
+            |row| row.get(0),
+        )
+        .optional()
+        .or_db(STEP_WHAT)?
+        .flatten();
+    let last = reader
+        .conn
+        .query_row(
+            "SELECT done, failed FROM run_task WHERE task = ?1 AND run = (SELECT max(id) FROM run)",
+            [task],
+            |row| Ok((row.get::<_, i64>(0)?.unsigned_abs(), row.get::<_, i64>(1)?.unsigned_abs())),
+        )
+        .optional()
+        .or_db(STEP_WHAT)?
+        .unwrap_or_default();
+    Ok(TaskFacts { recipe, cache, present, before, since, last })
+}
+
+/// Paths of the input files of a task that held an object when they were last hashed.
+///
+/// # Errors
+/// If the database can't be read.
+pub fn files_of(reader: &Reader, task: TaskId, object: &ObjectHash) -> Result<Vec<Vec<u8>>> {
+    let mut statement = reader
+        .conn
+        .prepare_cached(
+            "SELECT path FROM input_file WHERE task = ?1 AND object = ?2 AND path <> '' LIMIT 10",
+        )
+        .or_db(STEP_WHAT)?;
+    let rows = statement.query_map(params![task, object], |row| Ok(row.get::<_, NameBytes>(0)?.0));
+    rows.and_then(|rows| rows.collect()).or_db(STEP_WHAT)
+}
+
+/// The last run.
+///
+/// # Errors
+/// If the database can't be read.
+pub fn last_run(reader: &Reader) -> Result<Option<RunId>> {
+    reader.conn.query_row("SELECT max(id) FROM run", [], |row| row.get(0)).or_db(STEP_WHAT)
 }

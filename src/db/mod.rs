@@ -9,31 +9,17 @@
 //! Nothing else in this process may open `db`, `db-wal` or `db-shm`: closing any descriptor of theirs
 //! drops SQLite's POSIX locks, and the next reader would then delete the log of a live writer.
 
-mod apply;
 mod commit;
-mod completion;
-mod explain;
 mod flow;
 mod functions;
-mod garbage;
-mod gather;
-mod history;
 mod inputs;
-mod leaf;
 mod lineage;
-mod maintain;
 mod plan;
-mod planner;
-mod query;
-mod reasons;
+mod read;
 mod report;
-mod runs;
 mod schema;
-mod sound;
-mod status;
-mod tasks;
-mod totals;
-pub(crate) mod value;
+mod types;
+mod upkeep;
 
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
@@ -46,32 +32,44 @@ use crate::error::{Error, OrDb, OrIo, Result};
 use crate::object::ObjectHash;
 use crate::proof::Proof;
 
-pub use apply::{Applied, apply};
-pub use commit::{commit, known_object, put_objects};
-pub use completion::{Completion, Effects};
-pub use explain::*;
-pub use flow::{Flow, FlowTask};
-pub use functions::{Accepts, step_key};
-pub use garbage::{History, drop_objects, each_garbage, is_needed};
-pub use gather::{GatherPlan, gather_inputs, listing_line, plan_gather};
-pub use history::mean_times;
-pub use inputs::{FILES, InputRow, Inputs, Stat};
-pub use leaf::{Leaf, Todo, has_live_step, leaves, todo};
-pub use lineage::{Way, around_object, first_outputs, neighbours};
-pub use maintain::*;
-pub use plan::{Before, Plan, TaskPlan, plan};
-pub use query::*;
-pub use reasons::{Why, has_inputs, reasons, recipe_fields};
-pub use report::*;
-pub use runs::{
+pub use commit::completion::{Completion, Effects};
+pub use commit::leaves::{Leaf, Todo, has_live_step, leaves, todo};
+pub use commit::runs::{
     Argument, Complete, RunRow, arguments, complete, end_run, live_steps, set_arguments,
 };
-pub use sound::*;
-pub use status::{
-    RunStatus, StepCounts, TaskStatus, Wiring, last_runs, status, step_counts, wiring,
+pub use commit::totals::recount;
+pub use commit::{commit, known_object, put_objects};
+pub use flow::{Flow, FlowTask};
+pub use functions::{Accepts, step_key};
+pub use inputs::{FILES, InputRow, Inputs, Stat};
+pub use lineage::{
+    Direction, StepFacts, TaskFacts, around_object, files_of, first_outputs, last_run, neighbours,
+    predecessor, step_facts, task_facts,
 };
-pub use tasks::{KnownTask, Registration, TaskRow, known_tasks, task_rows};
-pub use totals::recount;
+pub use plan::apply::{Applied, apply};
+pub use plan::gather::{GatherPlan, gather_inputs, listing_line, plan_gather};
+pub use plan::reasons::{Why, has_inputs, reasons, recipe_fields};
+pub use plan::tasks::{KnownTask, Registration, TaskRow, known_tasks, task_rows};
+pub use plan::{Before, Plan, TaskPlan, plan};
+pub use read::queries::{
+    AttemptOfRun, StepRow, attempts, each_live_output, failed_steps, find_steps, find_task,
+    is_complete, objects_by_prefix,
+};
+pub use read::status::{
+    RunStatus, StepCounts, TaskStatus, Wiring, last_runs, mean_times, status, step_counts, wiring,
+};
+pub use report::{
+    FailedStep, ReportAttempt, ReportRun, ReportTask, TaskSpan, each_attempt, last_work,
+    report_edges, report_failed, report_runs, report_tasks, versions,
+};
+pub use upkeep::gc::{History, drop_objects, each_garbage, is_needed};
+pub use upkeep::unsynced::{
+    Unsynced, all_synced, each_unsound_object, note_unsynced, redo, unsynced,
+};
+pub use upkeep::verify::{
+    Producer, check_database, each_object, forget_object, input_files, last_dir, lose_log,
+    producers, retire_gather, unproven_objects,
+};
 
 /// SQLite before this has a bug that can corrupt a WAL database with two connections
 /// (sqlite.org/wal.html#walresetbug).
@@ -189,7 +187,7 @@ impl Db {
         schema::migrate(&conn, &found)?;
         insist_on_wal(&conn, &path)?;
         empty_log(&conn)?;
-        if matches!(found, schema::Found::Nothing) && durability == Durability::Batch {
+        if matches!(found, schema::FoundSchema::Nothing) && durability == Durability::Batch {
             sync_names(dir)?;
         }
         Ok(Db::of(conn))
@@ -236,19 +234,19 @@ impl Db {
             | OpenFlags::SQLITE_OPEN_EXRESCODE;
         let conn = connect(&path, flags)?;
         match schema::check(&conn, &path).map_err(|error| unfinished(error, dir))? {
-            schema::Found::Version(schema::VERSION) => Ok(Some(Db::of(conn))),
-            schema::Found::Version(older) => Err(Error::Usage(format!(
+            schema::FoundSchema::Version(schema::VERSION) => Ok(Some(Db::of(conn))),
+            schema::FoundSchema::Version(older) => Err(Error::Usage(format!(
                 "`{}` has the older schema {older}; the next run migrates it",
                 path.display()
             ))),
-            schema::Found::Nothing => Ok(None),
+            schema::FoundSchema::Nothing => Ok(None),
         }
     }
 
     /// A database in memory.
     pub(crate) fn empty() -> Result<Db> {
         let conn = connect(Path::new(":memory:"), OpenFlags::default())?;
-        schema::migrate(&conn, &schema::Found::Nothing)?;
+        schema::migrate(&conn, &schema::FoundSchema::Nothing)?;
         Ok(Db::of(conn))
     }
 
@@ -287,6 +285,9 @@ impl Db {
     }
 
     /// Ends the connection, moving the log into the database.
+    ///
+    /// # Errors
+    /// If the database can't be read.
     pub fn close(self) -> Result<()> {
         let writer = self.connection.into_inner().unwrap_or_else(PoisonError::into_inner);
         writer.reader.conn.close().map_err(|(_, source)| source).or_db("close the database")

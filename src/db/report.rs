@@ -7,10 +7,10 @@ use crate::error::{OrDb, Result};
 use crate::ids::{RunId, StepId, TaskId};
 use crate::object::ObjectHash;
 
-use super::Reader;
-use super::schema;
-use super::status::{StepCounts, step_counts};
-use super::value::NameBytes;
+use crate::db::Reader;
+use crate::db::read::status::{StepCounts, step_counts};
+use crate::db::schema;
+use crate::db::types::NameBytes;
 
 const WHAT: &str = "read the database";
 
@@ -33,6 +33,9 @@ pub struct ReportRun {
 }
 
 /// The newest runs, newest first.
+///
+/// # Errors
+/// If the database can't be read.
 pub fn report_runs(reader: &Reader, limit: i64) -> Result<Vec<ReportRun>> {
     let mut statement = reader
         .conn
@@ -77,6 +80,9 @@ fn unsigned(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
 }
 
 /// The tasks in manifest order.
+///
+/// # Errors
+/// If the database can't be read.
 pub fn report_tasks(reader: &Reader) -> Result<Vec<ReportTask>> {
     let counts = step_counts(reader)?;
     let mut statement = reader.conn
@@ -97,6 +103,9 @@ pub fn report_tasks(reader: &Reader) -> Result<Vec<ReportTask>> {
 }
 
 /// Pairs of tasks: the outputs of the first are inputs of the second.
+///
+/// # Errors
+/// If the database can't be read.
 pub fn report_edges(reader: &Reader) -> Result<Vec<(TaskId, TaskId)>> {
     // A database that an older build planned tells it only by what its steps did.
     let mut statement = reader.conn
@@ -128,6 +137,9 @@ pub struct TaskSpan {
 }
 
 /// The newest run that executed anything, and its part in each task.
+///
+/// # Errors
+/// If the database can't be read.
 pub fn last_work(reader: &Reader) -> Result<Option<(RunId, Vec<TaskSpan>)>> {
     let newest =
         reader.conn.query_row("SELECT max(run) FROM attempt", [], |row| row.get(0)).or_db(WHAT)?;
@@ -154,7 +166,7 @@ pub fn last_work(reader: &Reader) -> Result<Option<(RunId, Vec<TaskSpan>)>> {
 
 /// An attempt at a step.
 #[derive(Debug, Clone, Copy)]
-pub struct Attempt<'r> {
+pub struct ReportAttempt<'r> {
     pub step: StepId,
     pub task: TaskId,
     /// It belongs to the present manifest and inputs, is done, and this is its last attempt.
@@ -173,7 +185,10 @@ pub struct Attempt<'r> {
 }
 
 /// Calls `see` with every attempt at every step.
-pub fn each_attempt(reader: &Reader, see: &mut dyn FnMut(&Attempt<'_>)) -> Result<()> {
+///
+/// # Errors
+/// If the database can't be read.
+pub fn each_attempt(reader: &Reader, see: &mut dyn FnMut(&ReportAttempt<'_>)) -> Result<()> {
     // Backwards, so that the last attempt at a step comes first.
     let mut statement = reader.conn
         .prepare(
@@ -191,10 +206,13 @@ pub fn each_attempt(reader: &Reader, see: &mut dyn FnMut(&Attempt<'_>)) -> Resul
     Ok(())
 }
 
-fn attempt<'r>(row: &'r Row<'_>, before: &mut Option<StepId>) -> rusqlite::Result<Attempt<'r>> {
+fn attempt<'r>(
+    row: &'r Row<'_>,
+    before: &mut Option<StepId>,
+) -> rusqlite::Result<ReportAttempt<'r>> {
     let step = row.get(0)?;
     let is_last = before.replace(step) != Some(step);
-    Ok(Attempt {
+    Ok(ReportAttempt {
         step,
         task: row.get(1)?,
         stands: is_last && row.get(2)?,
@@ -227,6 +245,9 @@ pub struct FailedStep {
 }
 
 /// Steps that failed, at most so many, so that every way to fail is among them if it can be.
+///
+/// # Errors
+/// If the database can't be read.
 pub fn report_failed(reader: &Reader, limit: i64) -> Result<Vec<FailedStep>> {
     let mut statement = reader
         .conn

@@ -146,14 +146,14 @@ CREATE INDEX idx_step_task ON step(task);
 CREATE INDEX idx_step_key  ON step(key);
 CREATE INDEX idx_step_todo ON step(task, state) WHERE live = 1 AND state <> 1;
 ",
-    super::totals::MIGRATION,
+    crate::db::commit::totals::MIGRATION,
 ];
 
 /// The newest schema that this build knows.
-pub(super) const VERSION: i32 = MIGRATIONS.len() as i32;
+pub(in crate::db) const VERSION: i32 = MIGRATIONS.len() as i32;
 
 /// What `check` found.
-pub(super) enum Found {
+pub(in crate::db) enum FoundSchema {
     /// An empty file: nobody's database yet.
     Nothing,
     /// Ours, of this version.
@@ -164,7 +164,7 @@ pub(super) enum Found {
 ///
 /// # Errors
 /// [`Error::Foreign`] for another program's database and for a newer schema.
-pub(super) fn check(conn: &Connection, path: &std::path::Path) -> Result<Found> {
+pub(in crate::db) fn check(conn: &Connection, path: &std::path::Path) -> Result<FoundSchema> {
     // One transaction: a run that makes the tables just now is seen before or after, not in between.
     let tx = conn.unchecked_transaction().or_db("read the schema version")?;
     let (id, version): (i32, i32) = tx
@@ -180,22 +180,22 @@ pub(super) fn check(conn: &Connection, path: &std::path::Path) -> Result<Found> 
     drop(tx);
     let foreign = |why: String| Err(Error::Foreign { path: path.to_owned(), why });
     match (id, version, tables) {
-        (0, 0, 0) => Ok(Found::Nothing),
+        (0, 0, 0) => Ok(FoundSchema::Nothing),
         (APPLICATION_ID, newer, _) if newer > VERSION => foreign(format!(
             "has schema {newer}, but this build knows schemas up to {VERSION}; \
              use the newer task-pipeline that wrote it, or another --db"
         )),
-        (APPLICATION_ID, version, _) if version > 0 => Ok(Found::Version(version)),
+        (APPLICATION_ID, version, _) if version > 0 => Ok(FoundSchema::Version(version)),
         _ => foreign("is a SQLite database of another program; choose another --db".to_owned()),
     }
 }
 
 /// Brings a database to [`VERSION`]. One transaction for all steps: readers of a new database must not find
 /// it half made and take it for an old one.
-pub(super) fn migrate(conn: &Connection, found: &Found) -> Result<()> {
+pub(in crate::db) fn migrate(conn: &Connection, found: &FoundSchema) -> Result<()> {
     let from = match found {
-        Found::Nothing => 0,
-        Found::Version(version) => *version,
+        FoundSchema::Nothing => 0,
+        FoundSchema::Version(version) => *version,
     };
     if from >= VERSION {
         return Ok(());
@@ -221,7 +221,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("db");
         let conn = Connection::open(&path).unwrap();
-        migrate(&conn, &Found::Nothing).unwrap();
+        migrate(&conn, &FoundSchema::Nothing).unwrap();
         drop(conn);
         // The file change counter: how many transactions there were.
         assert_eq!(std::fs::read(&path).unwrap()[24..28], 1_u32.to_be_bytes());

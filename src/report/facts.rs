@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::db::{Attempt, ReportRun, ReportTask};
+use crate::db::{ReportAttempt, ReportRun, ReportTask};
 use crate::ids::{RunId, TaskId};
 use crate::sys::clock;
 use crate::text::{as_path, path_bytes, printable, utc};
@@ -87,7 +87,7 @@ pub(super) struct RunTotals {
 
 impl Totals {
     /// Counts an attempt.
-    pub(super) fn see(&mut self, attempt: &Attempt<'_>) {
+    pub(super) fn see(&mut self, attempt: &ReportAttempt<'_>) {
         let run = self.runs.entry(attempt.run).or_default();
         run.attempts += 1;
         run.failed += u64::from(!attempt.succeeded);

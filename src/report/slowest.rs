@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use crate::db::Attempt;
+use crate::db::ReportAttempt;
 use crate::ids::{StepId, TaskId};
 
 use super::facts::Facts;
@@ -30,8 +30,8 @@ struct Slow {
 
 impl Slowest {
     /// Keeps an attempt if it is among the slowest that a step's result comes from.
-    pub(super) fn see(&mut self, attempt: &Attempt<'_>) {
-        let Attempt { step, task, wall_us, cpu_us, peak_kib, .. } = *attempt;
+    pub(super) fn see(&mut self, attempt: &ReportAttempt<'_>) {
+        let ReportAttempt { step, task, wall_us, cpu_us, peak_kib, .. } = *attempt;
         let is_slow = self.0.len() < SHOWN
             || self.0.peek().is_some_and(|Reverse(last)| last.wall_us < wall_us);
         if !attempt.stands || !is_slow {

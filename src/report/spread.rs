@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::db::{Attempt, ReportTask};
+use crate::db::{ReportAttempt, ReportTask};
 use crate::ids::TaskId;
 
 use super::facts::Facts;
@@ -24,7 +24,7 @@ pub(super) struct Spreads(HashMap<TaskId, [Spread; 2]>);
 
 impl Spreads {
     /// Counts an attempt, if it is the one that a step's result comes from.
-    pub(super) fn see(&mut self, attempt: &Attempt<'_>) {
+    pub(super) fn see(&mut self, attempt: &ReportAttempt<'_>) {
         if attempt.stands {
             let [wall, peak] = self.0.entry(attempt.task).or_default();
             wall.add(attempt.wall_us);

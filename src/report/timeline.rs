@@ -1,7 +1,7 @@
 //! What each worker did when, in the last run that executed anything: attempt by attempt if there are few, else
 //! how much of each moment went into which task.
 
-use crate::db::{Attempt, TaskSpan};
+use crate::db::{ReportAttempt, TaskSpan};
 use crate::ids::{RunId, StepId, TaskId};
 
 use super::facts::Facts;
@@ -81,7 +81,7 @@ impl Timeline {
     }
 
     /// Adds an attempt, if it belongs to the run.
-    pub(super) fn see(&mut self, attempt: &Attempt<'_>) {
+    pub(super) fn see(&mut self, attempt: &ReportAttempt<'_>) {
         if attempt.run != self.run {
             return;
         }
@@ -94,7 +94,7 @@ impl Timeline {
         lane.attempts += 1;
         lane.failed += u64::from(!attempt.succeeded);
         lane.busy_us += attempt.wall_us;
-        let Attempt { step, task, input, wall_us, succeeded, .. } = *attempt;
+        let ReportAttempt { step, task, input, wall_us, succeeded, .. } = *attempt;
         if let Some(bars) = &mut self.bars {
             bars.push(AttemptBar {
                 lane: at,

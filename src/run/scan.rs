@@ -18,7 +18,7 @@ use crate::store::{Placed, Store};
 use crate::text::{as_path, path_bytes, printable};
 
 use super::fingerprint::{Digest, Fingerprint};
-use super::walk::{Found, stat_of, walk};
+use super::walk::{FoundFile, stat_of, walk};
 use crate::sys::boot_and_mount;
 
 /// Where a root's steps come from.
@@ -78,7 +78,7 @@ impl Scanner<'_> {
                 }
                 Source::Pattern(pattern) => {
                     let mut found_any = false;
-                    walk(self.dir, pattern, self.db_dir, &mut |found: Found<'_>| {
+                    walk(self.dir, pattern, self.db_dir, &mut |found: FoundFile<'_>| {
                         found_any = true;
                         see(path_bytes(found.path), found.name, found.stat, None)
                     })?;

@@ -16,7 +16,7 @@ use crate::text::{as_path, path_bytes};
 
 /// A file found. `path` is below the manifest's folder unless the pattern is absolute; `name` is the
 /// path below the fixed part of the pattern.
-pub(super) struct Found<'a> {
+pub(super) struct FoundFile<'a> {
     pub(super) path: &'a Path,
     pub(super) name: &'a [u8],
     pub(super) stat: Stat,
@@ -29,14 +29,18 @@ pub(super) fn walk(
     dir: &Path,
     pattern: &str,
     skip: &Path,
-    see: &mut dyn FnMut(Found<'_>) -> Result<()>,
+    see: &mut dyn FnMut(FoundFile<'_>) -> Result<()>,
 ) -> Result<()> {
     let Some(split) = split(pattern)? else {
         let path = Path::new(pattern);
         let full = dir.join(path);
         let metadata = std::fs::metadata(&full).or_io("look at input", &full)?;
         let name = path.file_name().unwrap_or(path.as_os_str());
-        return see(Found { path, name: path_bytes(Path::new(name)), stat: stat_of(&metadata) });
+        return see(FoundFile {
+            path,
+            name: path_bytes(Path::new(name)),
+            stat: stat_of(&metadata),
+        });
     };
     let Split { fixed, glob, depth, hidden } = split;
     let start = dir.join(&fixed);
@@ -71,7 +75,7 @@ pub(super) fn walk(
             continue;
         }
         if let Some(stat) = folder.look(&entry).or_io("look at input", entry.path())? {
-            see(Found { path: as_path(self::below(entry.path(), dir)), name: below, stat })?;
+            see(FoundFile { path: as_path(self::below(entry.path(), dir)), name: below, stat })?;
         }
     }
     Ok(())

@@ -27,10 +27,10 @@ use crate::store::Store;
 type Key = (u64, u64);
 
 /// Every object lent at this moment, and how often.
-static LENT: LazyLock<Mutex<HashMap<Key, (Shared, usize)>>> = LazyLock::new(Mutex::default);
+static LENT: LazyLock<Mutex<HashMap<Key, (SharedRecord, usize)>>> = LazyLock::new(Mutex::default);
 
 /// One record for all that have lent the same object.
-type Shared = Arc<Mutex<Record>>;
+type SharedRecord = Arc<Mutex<Record>>;
 
 /// What is known of a lent object.
 #[derive(Default)]
@@ -46,7 +46,7 @@ struct Record {
 pub(super) struct LinkedInput {
     pub(super) object: ObjectHash,
     key: Key,
-    record: Shared,
+    record: SharedRecord,
 }
 
 impl LinkedInput {

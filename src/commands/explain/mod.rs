@@ -387,7 +387,7 @@ fn of_step(reader: &Reader, row: StepRow) -> Result<Explanation> {
     let object = |object| -> Result<SizedObject> {
         Ok(SizedObject { object, bytes: db::known_object(reader, &object)? })
     };
-    let (makers, count) = db::neighbours(reader, row.id, db::Way::Up, MAKERS)?;
+    let (makers, count) = db::neighbours(reader, row.id, db::Direction::Up, MAKERS)?;
     let files = match makers.is_empty() {
         true => db::files_of(reader, facts.task, &facts.object)?,
         false => Vec::new(),

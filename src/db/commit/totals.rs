@@ -8,13 +8,13 @@ use crate::attempt::Verdict;
 use crate::error::{OrDb, Result};
 use crate::ids::{RunId, TaskId};
 
-use super::Writer;
-use super::completion::Completion;
-use super::flow::Flow;
-use super::value::micros;
+use crate::db::Writer;
+use crate::db::commit::completion::Completion;
+use crate::db::flow::Flow;
+use crate::db::types::micros;
 
 /// What schema 4 adds.
-pub(super) const MIGRATION: &str = "
+pub(in crate::db) const MIGRATION: &str = "
 ALTER TABLE run ADD COLUMN always INTEGER NOT NULL DEFAULT 0;   -- 1: everything anew, -B
 ALTER TABLE task ADD COLUMN cache INTEGER NOT NULL DEFAULT 1;   -- 0: runs anew in every run
 ALTER TABLE task ADD COLUMN feeds TEXT;                         -- JSON: from, match, inputs
@@ -76,6 +76,9 @@ END;
 
 /// Adds up anew what the triggers keep. For whoever took rows of objects away: a step that stops being
 /// live later can't say any more how long its outputs were.
+///
+/// # Errors
+/// If the rows can't be written.
 pub fn recount(writer: &mut Writer) -> Result<()> {
     writer
         .conn
@@ -119,7 +122,7 @@ impl Sum {
 }
 
 /// Adds a group of attempts to the sums of the run.
-pub(super) fn add_to_run(
+pub(in crate::db) fn add_to_run(
     writer: &mut Writer,
     flow: &Flow,
     run: RunId,

@@ -36,7 +36,7 @@ pub struct Effects {
 }
 
 impl Effects {
-    pub(super) fn note(&mut self, task: TaskIndex, pending: u64, revived: u64) {
+    pub(in crate::db) fn note(&mut self, task: TaskIndex, pending: u64, revived: u64) {
         if pending > 0 {
             self.pending.push((task, pending));
         }

@@ -9,7 +9,7 @@ use crate::error::{OrDb, Result};
 use crate::ids::{RecipeId, TaskId};
 use crate::object::ObjectHash;
 
-use super::{Reader, Writer};
+use crate::db::{Reader, Writer};
 
 /// A task of the manifest as it is to be registered.
 #[derive(Debug, Clone)]
@@ -50,6 +50,9 @@ pub struct TaskRow {
 }
 
 /// Reads every row of `task`.
+///
+/// # Errors
+/// If the database can't be read.
 pub fn known_tasks(reader: &Reader) -> Result<Vec<KnownTask>> {
     let mut statement = reader
         .conn
@@ -74,6 +77,9 @@ pub fn known_tasks(reader: &Reader) -> Result<Vec<KnownTask>> {
 
 /// Finds the rows of the manifest's tasks, in its order; changes nothing. Ids of rows yet to be made
 /// are those that `register` will give them.
+///
+/// # Errors
+/// If the database can't be read.
 pub fn task_rows(reader: &Reader, wanted: &[Registration]) -> Result<Vec<TaskRow>> {
     let known = known_tasks(reader)?;
     let rows_of = match_rows(&known, wanted);
@@ -154,7 +160,7 @@ fn next_id(reader: &Reader, table: &str) -> Result<i64> {
 }
 
 /// Writes the rows found by [`task_rows`], inside the caller's transaction.
-pub(super) fn register(
+pub(in crate::db) fn register(
     writer: &mut Writer,
     wanted: &[Registration],
     rows: &[TaskRow],

@@ -9,16 +9,22 @@
 //! `change` holds known steps that get another (live, state); `fresh` steps to be born; `gain` each
 //! support that is new, from which the links are made.
 
+pub(in crate::db) mod apply;
+pub(in crate::db) mod gather;
+pub(in crate::db) mod reasons;
+mod rules;
+pub(in crate::db) mod tasks;
+
 use rusqlite::params;
 
 use crate::error::{OrDb, Result};
 use crate::ids::TaskId;
 use crate::object::ObjectHash;
 
-use super::Reader;
-use super::flow::Flow;
-use super::functions;
-use super::planner::{Planner, WHAT};
+use crate::db::Reader;
+use crate::db::flow::Flow;
+use crate::db::functions;
+use crate::db::plan::rules::{Planner, WHAT};
 
 /// The plan of one task, in numbers of steps.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -56,8 +62,11 @@ pub struct Before {
     pub wiring: Option<ObjectHash>,
 }
 
-/// Computes the plan into temporary tables. Expects the scan's ([`super::Inputs`]) to be there.
+/// Computes the plan into temporary tables. Expects the scan's ([`crate::db::Inputs`]) to be there.
 /// `before` is in manifest order; `removed` are the tasks of the last manifest that this one hasn't.
+///
+/// # Errors
+/// If the database can't be read.
 pub fn plan(reader: &Reader, flow: &Flow, before: &[Before], removed: &[TaskId]) -> Result<Plan> {
     prepare(reader)?;
     functions::register_accepts(

@@ -6,8 +6,8 @@ use rusqlite::{OptionalExtension, params};
 use crate::error::{OrDb, Result};
 use crate::ids::{RecipeId, TaskIndex};
 
-use super::Reader;
-use super::flow::{Flow, FlowTask};
+use crate::db::Reader;
+use crate::db::flow::{Flow, FlowTask};
 
 const WHAT: &str = "look for reasons";
 
@@ -49,6 +49,9 @@ impl Why {
 }
 
 /// The steps of a task that have to run, by reason; none twice.
+///
+/// # Errors
+/// If the database can't be read.
 pub fn reasons(reader: &Reader, task: &FlowTask) -> Result<Vec<(Why, u64)>> {
     let mut reasons: Vec<(Why, u64)> = Vec::new();
     for (why, count) in of_fresh(reader, task)?.into_iter().chain(of_known(reader, task)?) {
@@ -121,6 +124,9 @@ fn of_known(reader: &Reader, task: &FlowTask) -> Result<Vec<(Why, u64)>> {
 }
 
 /// True if a gather task that has no step has something to gather.
+///
+/// # Errors
+/// If the database can't be read.
 pub fn has_inputs(reader: &Reader, flow: &Flow, index: TaskIndex) -> Result<bool> {
     let sql = format!(
         "SELECT EXISTS (SELECT 1 FROM step p JOIN output o ON o.step = p.id WHERE p.task IN ({})
@@ -132,6 +138,9 @@ pub fn has_inputs(reader: &Reader, flow: &Flow, index: TaskIndex) -> Result<bool
 }
 
 /// The fields of a recipe, as JSON.
+///
+/// # Errors
+/// If the database can't be read.
 pub fn recipe_fields(reader: &Reader, recipe: RecipeId) -> Result<Option<String>> {
     reader
         .conn

@@ -5,8 +5,8 @@ use rusqlite::OptionalExtension;
 use crate::error::{OrDb, Result};
 use crate::object::ObjectHash;
 
-use super::garbage::{History, each_garbage};
-use super::{Reader, Writer};
+use crate::db::upkeep::gc::{History, each_garbage};
+use crate::db::{Reader, Writer};
 
 const WHAT: &str = "look for unsynced objects";
 
@@ -20,6 +20,9 @@ pub struct Unsynced {
 }
 
 /// Looks at the runs, and at what [`note_unsynced`] has noted.
+///
+/// # Errors
+/// If the database can't be read.
 pub fn unsynced(reader: &Reader, boot: &str) -> Result<Unsynced> {
     reader
         .conn
@@ -35,6 +38,9 @@ pub fn unsynced(reader: &Reader, boot: &str) -> Result<Unsynced> {
 
 /// Objects are about to be committed without fsync, before their run has a row that would tell. What
 /// comes later in the log never survives what comes earlier, so this does.
+///
+/// # Errors
+/// If the rows can't be written.
 pub fn note_unsynced(writer: &mut Writer, boot: &str) -> Result<()> {
     let noted: Option<String> = writer
         .conn
@@ -51,6 +57,9 @@ pub fn note_unsynced(writer: &mut Writer, boot: &str) -> Result<()> {
 }
 
 /// Everything that was ever committed is on the disk.
+///
+/// # Errors
+/// If the rows can't be written.
 pub fn all_synced(writer: &mut Writer) -> Result<()> {
     writer
         .conn
@@ -64,6 +73,9 @@ pub fn all_synced(writer: &mut Writer) -> Result<()> {
 /// Every object that may have been committed without fsync under another boot: calls `see` with (hash,
 /// bytes). Which run has read an input, or listed what is gathered, is not written down; so it is all of
 /// those, and what nothing refers to, because its run died before it had planned anything.
+///
+/// # Errors
+/// If the database can't be read.
 pub fn each_unsound_object(
     reader: &Reader,
     boot: &str,
@@ -93,6 +105,9 @@ pub fn each_unsound_object(
 
 /// Objects that turned out bad: their rows go, and all that made or read them is to be done again. A
 /// file that held one is hashed anew.
+///
+/// # Errors
+/// If the rows can't be written.
 pub fn redo(writer: &mut Writer, bad: &[ObjectHash], boot: &str) -> Result<()> {
     for object in bad {
         let each = [

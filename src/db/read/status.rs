@@ -1,15 +1,17 @@
 //! Where everything stands, in numbers. Reads sums and indexes only, never all steps row by row.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use rusqlite::{Row, params};
 
 use crate::error::{OrDb, Result};
 use crate::ids::TaskId;
 
-use super::Reader;
-use super::leaf::todo;
-use super::value::NameBytes;
+use crate::db::Reader;
+use crate::db::commit::leaves::todo;
+use crate::db::flow::Flow;
+use crate::db::types::NameBytes;
 
 const WHAT: &str = "read the database";
 
@@ -36,6 +38,9 @@ pub struct TaskStatus {
 }
 
 /// Every task of the last manifest, in its order.
+///
+/// # Errors
+/// If the database can't be read.
 pub fn status(reader: &Reader) -> Result<Vec<TaskStatus>> {
     let mut tasks = reader
         .conn
@@ -87,6 +92,9 @@ impl StepCounts {
 
 /// The steps of every task that has any. Counted within indexes: all steps, less those that the two
 /// partial ones hold.
+///
+/// # Errors
+/// If the database can't be read.
 pub fn step_counts(reader: &Reader) -> Result<HashMap<TaskId, StepCounts>> {
     let by_task = |sql: &str| -> Result<HashMap<TaskId, u64>> {
         let mut statement = reader.conn.prepare_cached(sql).or_db(WHAT)?;
@@ -130,6 +138,9 @@ pub struct RunStatus {
 }
 
 /// The newest runs, newest first.
+///
+/// # Errors
+/// If the database can't be read.
 pub fn last_runs(reader: &Reader, limit: usize) -> Result<Vec<RunStatus>> {
     let mut statement = reader
         .conn
@@ -167,6 +178,9 @@ pub struct Wiring {
 }
 
 /// The tasks of the last manifest, in its order.
+///
+/// # Errors
+/// If the database can't be read.
 pub fn wiring(reader: &Reader) -> Result<Vec<Wiring>> {
     let mut statement = reader
         .conn
@@ -178,4 +192,30 @@ pub fn wiring(reader: &Reader) -> Result<Vec<Wiring>> {
         Ok(Wiring { name: row.get(0)?, gather: row.get(1)?, feeds: row.get(2)? })
     });
     rows.and_then(|rows| rows.collect()).or_db(WHAT)
+}
+
+/// Steps that are looked at, per task: the newest. A mean over millions would take longer than it is worth.
+const SAMPLE: i64 = 100;
+
+/// By place in the manifest: the number of successful attempts looked at, and their mean time. Costs the
+/// same however many there are.
+///
+/// # Errors
+/// If the database can't be read.
+pub fn mean_times(reader: &Reader, flow: &Flow) -> Result<Vec<(u64, Duration)>> {
+    let what = "read earlier times";
+    let mut select = reader
+        .conn
+        .prepare_cached(
+            "SELECT count(*), coalesce(avg(a.wall_us), 0)
+             FROM (SELECT id FROM step WHERE task = ?1 ORDER BY id DESC LIMIT ?2) s
+             JOIN attempt a ON a.step = s.id WHERE a.outcome = 'ok'",
+        )
+        .or_db(what)?;
+    let mean = |row: &rusqlite::Row<'_>| {
+        let micros: f64 = row.get(1)?;
+        Ok((row.get::<_, i64>(0)?.unsigned_abs(), Duration::from_secs_f64(micros.max(0.0) / 1e6)))
+    };
+    let times = flow.tasks.iter().map(|task| select.query_row(params![task.id, SAMPLE], mean));
+    times.collect::<rusqlite::Result<_>>().or_db(what)
 }

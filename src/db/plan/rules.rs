@@ -5,26 +5,26 @@ use rusqlite::params;
 use crate::error::{OrDb, Result};
 use crate::ids::{TaskId, TaskIndex};
 
-use super::Reader;
-use super::flow::{Flow, FlowTask};
-use super::plan::TaskPlan;
+use crate::db::Reader;
+use crate::db::flow::{Flow, FlowTask};
+use crate::db::plan::TaskPlan;
 
-pub(super) const WHAT: &str = "plan";
+pub(in crate::db) const WHAT: &str = "plan";
 
 /// `p` is live and done after all changes so far; `c` is its row of `change`, if any.
 const SUPPORTS: &str = "coalesce(c.live, p.live) = 1 AND coalesce(c.state, p.state) = 1";
 
-pub(super) struct Planner<'a> {
-    pub(super) reader: &'a Reader,
-    pub(super) flow: &'a Flow,
+pub(in crate::db) struct Planner<'a> {
+    pub(in crate::db) reader: &'a Reader,
+    pub(in crate::db) flow: &'a Flow,
 }
 
 impl Planner<'_> {
-    pub(super) fn run(&self, sql: &str, params: impl rusqlite::Params) -> Result<usize> {
+    pub(in crate::db) fn run(&self, sql: &str, params: impl rusqlite::Params) -> Result<usize> {
         self.reader.conn.prepare_cached(sql).and_then(|mut s| s.execute(params)).or_db(WHAT)
     }
 
-    pub(super) fn count(&self, sql: &str, task: TaskId) -> Result<u64> {
+    pub(in crate::db) fn count(&self, sql: &str, task: TaskId) -> Result<u64> {
         self.reader
             .conn
             .prepare_cached(sql)
@@ -53,7 +53,7 @@ impl Planner<'_> {
     }
 
     /// Looks at every step of a task.
-    pub(super) fn whole(&self, index: TaskIndex, task: &FlowTask) -> Result<()> {
+    pub(in crate::db) fn whole(&self, index: TaskIndex, task: &FlowTask) -> Result<()> {
         let supports = self.supports(index, task);
         self.run("DELETE FROM wanted", [])?;
         self.run(
@@ -71,7 +71,7 @@ impl Planner<'_> {
     }
 
     /// Looks at the steps whose support changed.
-    pub(super) fn difference(&self, index: TaskIndex, task: &FlowTask) -> Result<()> {
+    pub(in crate::db) fn difference(&self, index: TaskIndex, task: &FlowTask) -> Result<()> {
         if task.is_root() {
             return self.difference_of_files(index, task);
         }
@@ -188,7 +188,7 @@ impl Planner<'_> {
 
     /// The step of a gather task stands for all that is upstream: if anything there is to change, it
     /// is no longer known, and the dispatcher plans it when everything upstream is done.
-    pub(super) fn gather(&self, task: &FlowTask, unsettled: bool) -> Result<()> {
+    pub(in crate::db) fn gather(&self, task: &FlowTask, unsettled: bool) -> Result<()> {
         if unsettled {
             self.run(
                 "INSERT OR REPLACE INTO change SELECT id, task, 0, state, state = 1 FROM step
@@ -200,7 +200,7 @@ impl Planner<'_> {
     }
 
     /// True if a step of a task is to change, to be made or to run.
-    pub(super) fn is_unsettled(&self, task: &FlowTask) -> Result<bool> {
+    pub(in crate::db) fn is_unsettled(&self, task: &FlowTask) -> Result<bool> {
         self.reader
             .conn
             .prepare_cached(
@@ -214,7 +214,7 @@ impl Planner<'_> {
 
     /// Marks what runs again although it is known (`-B`, `cache = false`), then drops the rows that
     /// change nothing.
-    pub(super) fn rerun(&self, task: &FlowTask) -> Result<()> {
+    pub(in crate::db) fn rerun(&self, task: &FlowTask) -> Result<()> {
         if task.forced {
             self.run("UPDATE change SET state = 0 WHERE task = ?1 AND was = 1", params![task.id])?;
         }
@@ -234,7 +234,7 @@ impl Planner<'_> {
         Ok(())
     }
 
-    pub(super) fn summary(&self, task: &FlowTask) -> Result<TaskPlan> {
+    pub(in crate::db) fn summary(&self, task: &FlowTask) -> Result<TaskPlan> {
         let id = task.id;
         let fresh = self.count("SELECT count(*) FROM fresh WHERE task = ?1", id)?;
         let retired = self.count(

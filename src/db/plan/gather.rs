@@ -8,11 +8,11 @@ use crate::error::{OrDb, Result};
 use crate::ids::{StepId, TaskIndex};
 use crate::object::ObjectHash;
 
-use super::commit::{Supported, enliven, outputs_of, support};
-use super::completion::Effects;
-use super::flow::Flow;
-use super::value::NameBytes;
-use super::{Reader, Writer};
+use crate::db::commit::completion::Effects;
+use crate::db::commit::{Supported, activate, outputs_of, support};
+use crate::db::flow::Flow;
+use crate::db::types::NameBytes;
+use crate::db::{Reader, Writer};
 
 const WHAT: &str = "plan a gather step";
 
@@ -26,6 +26,9 @@ fn select(flow: &Flow, index: TaskIndex, columns: &str) -> String {
 
 /// Calls `see` with every input of a gather task, by (name, hash). Two producers of one object under
 /// one name are two inputs.
+///
+/// # Errors
+/// If the database can't be read.
 pub fn gather_inputs(
     reader: &Reader,
     flow: &Flow,
@@ -81,6 +84,9 @@ pub struct GatherPlan {
 
 /// Makes the step of a gather task live: everything upstream is done, `listing` (durable in the store)
 /// is what it works on.
+///
+/// # Errors
+/// If the rows can't be written.
 pub fn plan_gather(
     writer: &mut Writer,
     flow: &Flow,
@@ -89,9 +95,9 @@ pub fn plan_gather(
     size: u64,
 ) -> Result<GatherPlan> {
     let task = flow.task(index);
-    super::commit::insert_objects(writer, [(listing, size)])?;
+    crate::db::commit::insert_objects(writer, [(listing, size)])?;
     let input = NamedObject { name: Vec::new(), object: listing, executable: false };
-    let (step, supported) = enliven(writer, task, &input)?;
+    let (step, supported) = activate(writer, task, &input)?;
     let mut statement = writer
         .conn
         .prepare(&format!(

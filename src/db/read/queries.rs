@@ -10,8 +10,8 @@ use crate::error::{Error, OrDb, Result};
 use crate::ids::{RunId, StepId, TaskId};
 use crate::object::ObjectHash;
 
-use super::Reader;
-use super::value::{Name, NameBytes};
+use crate::db::Reader;
+use crate::db::types::{Name, NameBytes};
 
 const WHAT: &str = "read the database";
 
@@ -48,10 +48,10 @@ pub struct StepRow {
     pub state: StepState,
 }
 
-pub(super) const STEP: &str = "SELECT s.id, t.name, s.name, s.object, s.live, s.state
+pub(in crate::db) const STEP: &str = "SELECT s.id, t.name, s.name, s.object, s.live, s.state
                     FROM step s JOIN task t ON t.id = s.task";
 
-pub(super) fn step_row(row: &Row<'_>) -> rusqlite::Result<StepRow> {
+pub(in crate::db) fn step_row(row: &Row<'_>) -> rusqlite::Result<StepRow> {
     Ok(StepRow {
         id: row.get(0)?,
         task: row.get(1)?,
@@ -99,6 +99,9 @@ pub fn find_steps(reader: &Reader, word: &[u8]) -> Result<Vec<StepRow>> {
 }
 
 /// Live steps that failed.
+///
+/// # Errors
+/// If the database can't be read.
 pub fn failed_steps(reader: &Reader) -> Result<Vec<StepRow>> {
     steps_where(reader, "s.live = 1 AND s.state <> 1 AND s.state = 2 ORDER BY s.task, s.id", [])
 }
@@ -150,6 +153,9 @@ fn attempt_record(row: &Row<'_>) -> rusqlite::Result<AttemptRecord> {
 }
 
 /// All attempts at a step, oldest first.
+///
+/// # Errors
+/// If the database can't be read.
 pub fn attempts(reader: &Reader, step: StepId) -> Result<Vec<AttemptOfRun>> {
     let mut statement = reader
         .conn
@@ -165,6 +171,9 @@ pub fn attempts(reader: &Reader, step: StepId) -> Result<Vec<AttemptOfRun>> {
 }
 
 /// Calls `see` with every live output of a task, by (name, hash).
+///
+/// # Errors
+/// If the database can't be read.
 pub fn each_live_output(
     reader: &Reader,
     task: TaskId,
@@ -189,6 +198,9 @@ pub fn each_live_output(
 }
 
 /// Objects whose hash begins with these hex digits, two at most.
+///
+/// # Errors
+/// If the database can't be read.
 pub fn objects_by_prefix(reader: &Reader, hex: &str) -> Result<Vec<ObjectHash>> {
     let (Ok(low), Ok(high)) =
         (ObjectHash::parse(&format!("{hex:0<64}")), ObjectHash::parse(&format!("{hex:f<64}")))
@@ -204,6 +216,9 @@ pub fn objects_by_prefix(reader: &Reader, hex: &str) -> Result<Vec<ObjectHash>> 
 }
 
 /// True if every live step of the present manifest is done and every gather task has its step.
+///
+/// # Errors
+/// If the database can't be read.
 pub fn is_complete(reader: &Reader) -> Result<bool> {
     reader
         .conn

@@ -1,6 +1,11 @@
 //! The completion of steps: attempt, outputs, links and the new steps of every consumer, one
 //! transaction for all that is ready. "Running" is never written, so a kill leaves nothing to clean up.
 
+pub(in crate::db) mod completion;
+pub(in crate::db) mod leaves;
+pub(in crate::db) mod runs;
+pub(in crate::db) mod totals;
+
 use rusqlite::{CachedStatement, OptionalExtension, params};
 
 use crate::attempt::{NamedObject, Output, StepState, Verdict};
@@ -8,15 +13,18 @@ use crate::error::{OrDb, Result};
 use crate::ids::{RunId, StepId, TaskIndex};
 use crate::object::ObjectHash;
 
-use super::completion::{Completion, Effects};
-use super::flow::{Flow, FlowTask};
-use super::functions::{short_key, step_key};
-use super::value::{Name, NameBytes, micros};
-use super::{Reader, Writer};
+use crate::db::commit::completion::{Completion, Effects};
+use crate::db::flow::{Flow, FlowTask};
+use crate::db::functions::{short_key, step_key};
+use crate::db::types::{Name, NameBytes, micros};
+use crate::db::{Reader, Writer};
 
 const WHAT: &str = "commit steps";
 
 /// Commits attempts. When it returns, they are as durable as the connection was opened for.
+///
+/// # Errors
+/// If the rows can't be written.
 pub fn commit(
     writer: &mut Writer,
     flow: &Flow,
@@ -31,7 +39,7 @@ pub fn commit(
             support(writer, flow, completion.task, completion.step, outputs, &mut effects)?;
         }
     }
-    super::totals::add_to_run(writer, flow, run, completions)?;
+    crate::db::commit::totals::add_to_run(writer, flow, run, completions)?;
     Ok(effects)
 }
 
@@ -87,7 +95,7 @@ fn record(writer: &mut Writer, run: RunId, completion: &Completion) -> Result<()
     Ok(())
 }
 
-pub(super) fn insert_objects(
+pub(in crate::db) fn insert_objects(
     writer: &mut Writer,
     objects: impl IntoIterator<Item = (ObjectHash, u64)>,
 ) -> Result<()> {
@@ -103,12 +111,18 @@ pub(super) fn insert_objects(
 }
 
 /// Commits objects that no step made: input files.
+///
+/// # Errors
+/// If the rows can't be written.
 pub fn put_objects(writer: &mut Writer, objects: &[(ObjectHash, u64)]) -> Result<()> {
     insert_objects(writer, objects.iter().copied())?;
     Ok(())
 }
 
 /// Size in bytes of an object that is committed. A row proves an object; a name on disk doesn't.
+///
+/// # Errors
+/// If the database can't be read.
 pub fn known_object(reader: &Reader, hash: &ObjectHash) -> Result<Option<u64>> {
     statement(reader, "SELECT size FROM object WHERE hash = ?1")?
         .query_row([hash], |row| row.get::<_, i64>(0))
@@ -120,7 +134,7 @@ pub fn known_object(reader: &Reader, hash: &ObjectHash) -> Result<Option<u64>> {
 /// A step is live and done: its outputs support the steps of its consumers. One that knows this very
 /// object under this name simply comes alive again, and if it was done, what it made supports others
 /// in turn: early cut-off.
-pub(super) fn support(
+pub(in crate::db) fn support(
     writer: &mut Writer,
     flow: &Flow,
     task: TaskIndex,
@@ -153,7 +167,7 @@ pub(super) fn support(
     Ok(())
 }
 
-pub(super) enum Supported {
+pub(in crate::db) enum Supported {
     /// It has another support already; nothing changes but its lineage.
     WasLive,
     /// Born, or alive again and still to run.
@@ -168,7 +182,7 @@ fn supported(
     producer: StepId,
     output: &NamedObject,
 ) -> Result<Supported> {
-    let (step, supported) = enliven(writer, consumer, output)?;
+    let (step, supported) = activate(writer, consumer, output)?;
     statement(writer, "INSERT OR IGNORE INTO step_link(from_step_id, to_step_id) VALUES (?1, ?2)")?
         .execute(params![producer, step])
         .or_db(WHAT)?;
@@ -176,7 +190,7 @@ fn supported(
 }
 
 /// Finds or makes the step of a task on an object, and makes it live.
-pub(super) fn enliven(
+pub(in crate::db) fn activate(
     writer: &mut Writer,
     task: &FlowTask,
     input: &NamedObject,
@@ -231,7 +245,7 @@ pub(super) fn enliven(
 }
 
 /// The outputs of a step, by name.
-pub(super) fn outputs_of(reader: &Reader, step: StepId) -> Result<Vec<NamedObject>> {
+pub(in crate::db) fn outputs_of(reader: &Reader, step: StepId) -> Result<Vec<NamedObject>> {
     let mut select = statement(
         reader,
         "SELECT name, object, executable FROM output WHERE step = ?1 ORDER BY name",

@@ -5,11 +5,11 @@ use rusqlite::params;
 use crate::error::{OrDb, Result};
 use crate::object::ObjectHash;
 
-use super::Writer;
-use super::flow::Flow;
-use super::inputs::Inputs;
-use super::runs::{RunRow, insert_run};
-use super::tasks::{Registration, TaskRow, register};
+use crate::db::Writer;
+use crate::db::commit::runs::{RunRow, insert_run};
+use crate::db::flow::Flow;
+use crate::db::inputs::Inputs;
+use crate::db::plan::tasks::{Registration, TaskRow, register};
 use crate::ids::RunId;
 
 /// What is written besides the temporary tables of the plan.
@@ -23,6 +23,9 @@ pub struct Applied<'a> {
 
 /// Registers the tasks, moves the known steps, bears the fresh ones, makes the links, and notes the
 /// run that does it. From here on the state on disk is that of the present manifest and inputs.
+///
+/// # Errors
+/// If the rows can't be written.
 pub fn apply(writer: &mut Writer, flow: &Flow, applied: &Applied<'_>) -> Result<RunId> {
     let what = "keep the plan";
     register(writer, applied.registrations, applied.rows)?;

@@ -94,6 +94,6 @@ impl FromSql for StepState {
 }
 
 /// A duration as the columns `…_us` have it.
-pub(super) fn micros(time: Duration) -> i64 {
+pub(in crate::db) fn micros(time: Duration) -> i64 {
     i64::try_from(time.as_micros()).unwrap_or(i64::MAX)
 }

@@ -9,8 +9,8 @@ use crate::error::{OrDb, Result};
 use crate::ids::{StepId, TaskId};
 use crate::object::ObjectHash;
 
-use super::Reader;
-use super::value::NameBytes;
+use crate::db::Reader;
+use crate::db::types::NameBytes;
 
 /// A step that has to run.
 #[derive(Debug, Clone)]
@@ -25,6 +25,9 @@ pub struct Leaf {
 }
 
 /// At most `limit` leaves of a task with ids above `after`, in the order of their ids.
+///
+/// # Errors
+/// If the database can't be read.
 pub fn leaves(reader: &Reader, task: TaskId, after: StepId, limit: usize) -> Result<Vec<Leaf>> {
     let mut statement = reader
         .conn
@@ -55,6 +58,9 @@ pub struct Todo {
 }
 
 /// What is left to do, by task; tasks with nothing left are absent. Costs as much as there is left.
+///
+/// # Errors
+/// If the database can't be read.
 pub fn todo(reader: &Reader) -> Result<HashMap<TaskId, Todo>> {
     let mut statement = reader
         .conn
@@ -81,6 +87,9 @@ pub fn todo(reader: &Reader) -> Result<HashMap<TaskId, Todo>> {
 }
 
 /// True if a task has a live step: for a gather task, that it is planned.
+///
+/// # Errors
+/// If the database can't be read.
 pub fn has_live_step(reader: &Reader, task: TaskId) -> Result<bool> {
     reader
         .conn

@@ -7,13 +7,16 @@ use crate::error::{OrDb, Result};
 use crate::ids::StepId;
 use crate::object::ObjectHash;
 
-use super::commit::outputs_of;
-use super::value::NameBytes;
-use super::{Reader, Writer};
+use crate::db::commit::outputs_of;
+use crate::db::types::NameBytes;
+use crate::db::{Reader, Writer};
 
 const WHAT: &str = "look through the database";
 
 /// Calls `see` with (hash, bytes) of every committed object.
+///
+/// # Errors
+/// If the database can't be read.
 pub fn each_object(
     reader: &Reader,
     see: &mut dyn FnMut(ObjectHash, u64) -> Result<()>,
@@ -71,6 +74,9 @@ fn unreadable(line: &str) -> Option<i32> {
 }
 
 /// Objects that live steps refer to (input, outputs, last log) and that have no row.
+///
+/// # Errors
+/// If the database can't be read.
 pub fn unproven_objects(reader: &Reader) -> Result<Vec<ObjectHash>> {
     let mut statement = reader
         .conn
@@ -84,7 +90,7 @@ pub fn unproven_objects(reader: &Reader) -> Result<Vec<ObjectHash>> {
 }
 
 /// Everything that a live step works on, made or printed.
-pub(super) const LIVE_OBJECTS: &str = "
+pub(in crate::db) const LIVE_OBJECTS: &str = "
     SELECT object FROM step WHERE live = 1
     UNION ALL SELECT o.object FROM step s JOIN output o ON o.step = s.id WHERE s.live = 1 AND s.state = 1
     UNION ALL SELECT a.log FROM step s JOIN attempt a ON a.step = s.id WHERE s.live = 1
@@ -109,6 +115,9 @@ pub struct Producer {
 }
 
 /// The steps whose outputs are recorded as this object, live ones first.
+///
+/// # Errors
+/// If the database can't be read.
 pub fn producers(reader: &Reader, object: &ObjectHash) -> Result<Vec<Producer>> {
     let mut statement = reader.conn
         .prepare_cached(
@@ -142,6 +151,9 @@ pub fn producers(reader: &Reader, object: &ObjectHash) -> Result<Vec<Producer>> 
 }
 
 /// Paths of input files that held this object when they were last hashed.
+///
+/// # Errors
+/// If the database can't be read.
 pub fn input_files(reader: &Reader, object: &ObjectHash) -> Result<Vec<Vec<u8>>> {
     let mut statement = reader
         .conn
@@ -154,6 +166,9 @@ pub fn input_files(reader: &Reader, object: &ObjectHash) -> Result<Vec<Vec<u8>>>
 }
 
 /// Folder of the manifest of the last run.
+///
+/// # Errors
+/// If the database can't be read.
 pub fn last_dir(reader: &Reader) -> Result<Option<Vec<u8>>> {
     reader
         .conn
@@ -165,6 +180,9 @@ pub fn last_dir(reader: &Reader) -> Result<Option<Vec<u8>>> {
 }
 
 /// Live gather steps that work on this listing; they are retired, so that the next run lists anew.
+///
+/// # Errors
+/// If the rows can't be written.
 pub fn retire_gather(writer: &mut Writer, listing: &ObjectHash) -> Result<usize> {
     let retired = writer
         .conn
@@ -181,11 +199,17 @@ pub fn retire_gather(writer: &mut Writer, listing: &ObjectHash) -> Result<usize>
 }
 
 /// The log of these attempts is lost. Returns how many they are.
+///
+/// # Errors
+/// If the rows can't be written.
 pub fn lose_log(writer: &mut Writer, log: &ObjectHash) -> Result<usize> {
     writer.conn.execute("UPDATE attempt SET log = NULL WHERE log = ?1", [log]).or_db(WHAT)
 }
 
 /// An object is proven no more.
+///
+/// # Errors
+/// If the rows can't be written.
 pub fn forget_object(writer: &mut Writer, object: &ObjectHash) -> Result<()> {
     writer.conn.execute("DELETE FROM object WHERE hash = ?1", [object]).or_db(WHAT)?;
     Ok(())

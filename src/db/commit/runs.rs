@@ -6,15 +6,15 @@ use crate::error::{OrDb, Result};
 use crate::ids::RunId;
 use crate::object::ObjectHash;
 
-use super::value::{Name, NameBytes};
-use super::{Reader, Writer};
+use crate::db::types::{Name, NameBytes};
+use crate::db::{Reader, Writer};
 
 /// A row of `run` as it begins.
 #[derive(Debug, Clone)]
 pub struct RunRow {
     /// Milliseconds since 1970.
     pub started_ms: i64,
-    /// Boot id of the machine.
+    /// Boot of the machine and mount of the database folder, in one word.
     pub boot: String,
     pub pid: u32,
     pub durability: &'static str,
@@ -26,7 +26,8 @@ pub struct RunRow {
     pub always: bool,
 }
 
-pub(super) fn insert_run(writer: &mut Writer, run: &RunRow) -> Result<RunId> {
+/// Adds the row of a run that begins.
+pub(in crate::db) fn insert_run(writer: &mut Writer, run: &RunRow) -> Result<RunId> {
     writer
         .conn
         .execute(
@@ -48,6 +49,9 @@ pub(super) fn insert_run(writer: &mut Writer, run: &RunRow) -> Result<RunId> {
 
 /// Closes a run. With `complete`, every live step is done, and the next run whose fingerprint is the
 /// same has nothing to do.
+///
+/// # Errors
+/// If the rows can't be written.
 pub fn end_run(
     writer: &mut Writer,
     run: RunId,
@@ -84,6 +88,9 @@ pub struct Complete {
 }
 
 /// What the last run left, if it was complete and nothing was taken away since.
+///
+/// # Errors
+/// If the database can't be read.
 pub fn complete(reader: &Reader) -> Result<Option<Complete>> {
     let get = |key: &str| {
         reader
@@ -103,6 +110,9 @@ pub fn complete(reader: &Reader) -> Result<Option<Complete>> {
 }
 
 /// Live steps of all tasks.
+///
+/// # Errors
+/// If the database can't be read.
 pub fn live_steps(reader: &Reader) -> Result<u64> {
     reader
         .conn
@@ -121,6 +131,9 @@ pub struct Argument {
 }
 
 /// The INPUTs of the last run that named any.
+///
+/// # Errors
+/// If the database can't be read.
 pub fn arguments(reader: &Reader) -> Result<Vec<Argument>> {
     let mut statement = reader
         .conn
@@ -133,6 +146,9 @@ pub fn arguments(reader: &Reader) -> Result<Vec<Argument>> {
 }
 
 /// Replaces them.
+///
+/// # Errors
+/// If the rows can't be written.
 pub fn set_arguments(writer: &mut Writer, arguments: &[Argument]) -> Result<()> {
     let what = "keep the inputs";
     writer.conn.execute("DELETE FROM argument", []).or_db(what)?;

@@ -3,8 +3,8 @@
 use crate::error::{OrDb, Result};
 use crate::object::ObjectHash;
 
-use super::maintain::LIVE_OBJECTS;
-use super::{Reader, Writer};
+use crate::db::upkeep::verify::LIVE_OBJECTS;
+use crate::db::{Reader, Writer};
 
 const WHAT: &str = "look for what nothing needs";
 
@@ -18,6 +18,9 @@ pub enum History {
 }
 
 /// Calls `see` with (hash, bytes) of every object that nothing needed refers to.
+///
+/// # Errors
+/// If the database can't be read.
 pub fn each_garbage(
     reader: &Reader,
     history: History,
@@ -63,6 +66,9 @@ pub fn each_garbage(
 }
 
 /// Whether the last [`each_garbage`] found somebody who needs an object.
+///
+/// # Errors
+/// If the database can't be read.
 pub fn is_needed(reader: &Reader, object: &ObjectHash) -> Result<bool> {
     reader
         .conn
@@ -74,6 +80,9 @@ pub fn is_needed(reader: &Reader, object: &ObjectHash) -> Result<bool> {
 
 /// Takes the rows of objects away, in one transaction. A step of history that made one of them has to
 /// run again if it ever comes alive again; one that only printed it comes alive without its log.
+///
+/// # Errors
+/// If the rows can't be written.
 pub fn drop_objects(writer: &mut Writer, objects: &[ObjectHash]) -> Result<()> {
     writer
         .conn

@@ -1,0 +1,4 @@
+//! What readers ask: `status`, `log`, `cat`, `export` and their like. Each question is one short read.
+
+pub(in crate::db) mod queries;
+pub(in crate::db) mod status;

@@ -26,6 +26,8 @@ pub enum Error {
     Foreign { path: PathBuf, why: String },
     /// Another process works on this database.
     Locked { path: PathBuf, holder: String },
+    /// The database is in use by the run that started this process: to wait for that would never end.
+    OwnRun { path: PathBuf, holder: String },
     /// Another run writes what it tells into this file.
     Taken { path: PathBuf },
     /// An object's bytes aren't what its name says, or it is gone.
@@ -82,7 +84,7 @@ impl Error {
                 _ => exit::IO,
             },
             Error::Foreign { .. } | Error::Damaged { .. } => exit::DAMAGED,
-            Error::Locked { .. } | Error::Taken { .. } => exit::LOCKED,
+            Error::Locked { .. } | Error::OwnRun { .. } | Error::Taken { .. } => exit::LOCKED,
             Error::Internal(_) => exit::INTERNAL,
         }
     }
@@ -161,6 +163,12 @@ impl fmt::Display for Error {
             Error::Locked { path, holder } => write!(
                 f,
                 "database `{}` is in use: {holder}; try again later, or add --wait",
+                path.display()
+            ),
+            Error::OwnRun { path, holder } => write!(
+                f,
+                "database `{}` is in use by the run that this script belongs to ({holder}); it can't wait for its own \
+                 end: use another --db in the script, or add a task",
                 path.display()
             ),
             Error::Taken { path } => write!(

@@ -13,6 +13,7 @@ mod tests;
 mod value;
 mod wiring;
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -33,6 +34,8 @@ pub struct Manifest {
     pub dir: PathBuf,
     /// In the order of the file; [`TaskIndex`] counts here.
     pub tasks: Vec<Task>,
+    /// Its lines end in CRLF, and were read as if they ended in LF.
+    pub had_crlf: bool,
 }
 
 impl Manifest {
@@ -56,8 +59,10 @@ impl Manifest {
     /// # Errors
     /// [`Error::Manifest`] with every mistake found.
     pub fn from_text(path: &Path, dir: &Path, bytes: &[u8]) -> Result<Manifest> {
-        let tasks = parse::parse(path, bytes).map_err(Error::Manifest)?;
-        Ok(Manifest { path: path.to_owned(), dir: dir.to_owned(), tasks })
+        let lf = with_lf(bytes);
+        let tasks = parse::parse(path, &lf).map_err(Error::Manifest)?;
+        let had_crlf = matches!(lf, Cow::Owned(_));
+        Ok(Manifest { path: path.to_owned(), dir: dir.to_owned(), tasks, had_crlf })
     }
 
     /// Every task with its index, in the order of the file.
@@ -74,6 +79,21 @@ impl Manifest {
     pub fn find(&self, name: &str) -> Option<TaskIndex> {
         self.tasks.iter().position(|task| task.name == name).map(TaskIndex)
     }
+}
+
+/// The same text with LF for CRLF. An editor of Windows ends every line in CRLF, within a script too, where nobody
+/// means it: a shell would take the CR for a character of the last word.
+fn with_lf(bytes: &[u8]) -> Cow<'_, [u8]> {
+    if !bytes.windows(2).any(|pair| pair == b"\r\n") {
+        return Cow::Borrowed(bytes);
+    }
+    let mut lf = Vec::with_capacity(bytes.len());
+    for (n, byte) in bytes.iter().enumerate() {
+        if !(*byte == b'\r' && bytes.get(n + 1) == Some(&b'\n')) {
+            lf.push(*byte);
+        }
+    }
+    Cow::Owned(lf)
 }
 
 /// Bytes. A manifest of 10,000 tasks has a few MiB; something larger, such as /dev/zero, is no manifest.

@@ -7,6 +7,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use crate::attempt::var;
 use crate::error::{Error, OrIo, Result};
 use crate::progress::{Event, Progress};
 use crate::sys::clock::now_ms;
@@ -36,7 +37,7 @@ impl RunLock {
     /// Takes the lock. If another process has it: with `wait`, says whom it waits for and does so.
     ///
     /// # Errors
-    /// [`Error::Locked`] with the holder, unless `wait`; [`Error::Io`] if the file can't be opened or locked.
+    /// [`Error::Locked`] with the holder, unless `wait`; [`Error::OwnRun`] from within one of its scripts; [`Error::Io`] if the file can't be opened or locked.
     pub fn take(db_dir: &Path, wait: bool, progress: &mut dyn Progress) -> Result<RunLock> {
         let path = db_dir.join("lock");
         let mut file = File::options()
@@ -63,6 +64,9 @@ impl RunLock {
             if begun.elapsed() < patience {
                 std::thread::sleep(SHORT_POLL);
                 continue;
+            }
+            if is_own_script(db_dir, &file, &holder) {
+                return Err(Error::OwnRun { path: db_dir.to_owned(), holder });
             }
             if !wait {
                 return Err(Error::Locked { path: db_dir.to_owned(), holder });
@@ -124,6 +128,17 @@ fn holder(file: &mut File) -> String {
 /// The process that a signature names.
 fn signer(signature: &str) -> Option<u32> {
     signature.strip_prefix("pid ")?.split(' ').next()?.parse().ok()
+}
+
+/// True in a script of the run that holds the lock: by descent, or, for a process that has left its family, by the
+/// environment that it was given.
+fn is_own_script(db_dir: &Path, lock: &File, signature: &str) -> bool {
+    let is_held_by = |pid: &u32| flock::is_held_by(*pid, lock).ok().flatten() != Some(false);
+    let pid = signer(signature).filter(is_held_by).and_then(|pid| i32::try_from(pid).ok());
+    let scratch = db_dir.join("scratch");
+    let outputs = std::env::var_os(var::OUTPUT_DIR).map(PathBuf::from);
+    pid.is_some_and(proc::is_ancestor)
+        || outputs.is_some_and(|outputs| outputs.starts_with(scratch) && outputs.exists())
 }
 
 /// The process that signed the lock has ended.

@@ -26,6 +26,7 @@ mod sources;
 mod walk;
 mod worker;
 
+use std::fs::File;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -79,7 +80,7 @@ pub struct RunOptions {
     pub always: bool,
     /// Only these tasks; empty: all.
     pub only: Vec<String>,
-    /// INPUT…; `-` is standard input.
+    /// INPUT…; `-` is standard input, and so are other names of descriptors: see `sys::proc::descriptor`.
     pub inputs: Vec<PathBuf>,
     /// Forget the inputs of earlier runs.
     pub no_inputs: bool,
@@ -155,6 +156,8 @@ struct Asked {
     graph: Graph,
     /// `--step`; empty: all.
     only: Vec<TaskIndex>,
+    /// The INPUTs that are open already, such as standard input, in their order.
+    streams: Vec<File>,
 }
 
 impl Asked {
@@ -163,8 +166,8 @@ impl Asked {
         let manifest = Manifest::read(&options.manifest)?;
         let graph = Graph::of(&manifest);
         let only = only(&manifest, &options.only)?;
-        preflight::check(&manifest, &options.inputs)?;
-        Ok(Asked { manifest, graph, only })
+        let streams = preflight::check(&manifest, &options.inputs)?;
+        Ok(Asked { manifest, graph, only, streams })
     }
 }
 

@@ -1,37 +1,51 @@
 //! The files that must be there before anything is made: a missing one is a mistake like any other in
 //! the manifest.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 use crate::manifest::{Manifest, is_plain};
+use crate::sys::duplicate_high;
+use crate::sys::proc::descriptor;
 
-/// Standard input, as an INPUT.
-pub(super) const STDIN: &str = "-";
-
-/// Checks every INPUT, every plain path of `inputs` and every one of `files`.
+/// Checks every INPUT, every plain path of `inputs` and every one of `files`. Returns those INPUTs that are open
+/// already, such as standard input: now, while no descriptor can be one of our own.
 ///
 /// # Errors
 /// [`Error::Usage`] naming all that are missing or are no files.
-pub(super) fn check(manifest: &Manifest, arguments: &[PathBuf]) -> Result<()> {
+pub(super) fn check(manifest: &Manifest, arguments: &[PathBuf]) -> Result<Vec<File>> {
     let mut wrong = Vec::new();
     for task in &manifest.tasks {
         for path in task.inputs.iter().filter(|path| is_plain(path)) {
-            if let Some(why) = unusable(&manifest.dir.join(path)) {
+            if let Some(why) = unusable_in_manifest(&manifest.dir.join(path)) {
                 wrong.push(format!("task `{}`: input `{path}` {why}", task.name));
             }
         }
         for path in &task.files {
-            if let Some(why) = unusable(&manifest.dir.join(path)) {
+            if let Some(why) = unusable_in_manifest(&manifest.dir.join(path)) {
                 wrong.push(format!("task `{}`: file `{path}` (of `files`) {why}", task.name));
             }
         }
     }
     wrong.extend(unusable_arguments(arguments));
-    if arguments.iter().filter(|path| path.as_os_str() == STDIN).count() > 1 {
-        wrong.push("`-` (standard input) can be given only once".to_owned());
+    let mut streams = Vec::new();
+    let mut open: Vec<i32> = Vec::new();
+    for (path, fd) in arguments.iter().filter_map(|path| Some((path, descriptor(path)?))) {
+        let name = path.display();
+        if open.contains(&fd) {
+            wrong.push(match fd {
+                0 => "`-` (standard input) can be given only once".to_owned(),
+                _ => format!("`{name}` can be given only once: what was read is gone"),
+            });
+        }
+        open.push(fd);
+        match duplicate_high(fd) {
+            Ok(fd) => streams.push(File::from(fd)),
+            Err(_) => wrong.push(format!("input `{name}` is not open")),
+        }
     }
-    if wrong.is_empty() { Ok(()) } else { Err(Error::Usage(wrong.join("\n"))) }
+    if wrong.is_empty() { Ok(streams) } else { Err(Error::Usage(wrong.join("\n"))) }
 }
 
 /// Checks INPUTs of an earlier run: they may have gone since.
@@ -47,10 +61,19 @@ pub(super) fn check_arguments(arguments: &[PathBuf]) -> Result<()> {
 }
 
 fn unusable_arguments(arguments: &[PathBuf]) -> Vec<String> {
-    let files = arguments.iter().filter(|path| path.as_os_str() != STDIN);
+    let files = arguments.iter().filter(|path| descriptor(path).is_none());
     files
         .filter_map(|path| unusable(path).map(|why| format!("input `{}` {why}", path.display())))
         .collect()
+}
+
+/// A manifest names files that stay; what is open in this process and nowhere else is for the command line.
+fn unusable_in_manifest(path: &Path) -> Option<String> {
+    if descriptor(path).is_some() {
+        let cure = "leave it out here, and give it on the command line, to a task with from = []";
+        return Some(format!("is not a file but what this process has open; {cure}"));
+    }
+    unusable(path)
 }
 
 fn unusable(path: &Path) -> Option<String> {

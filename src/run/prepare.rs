@@ -17,7 +17,7 @@ use crate::store::Store;
 use super::scan::{ScanSummary, Scanner, Source, hash_listed_file};
 use super::sources::sources;
 use super::{Asked, RunOptions};
-use crate::text::as_path;
+use crate::text::{as_path, path_bytes, printable};
 
 /// A manifest with its rows, its inputs' fingerprints and its wiring: all that decides whether there
 /// is anything to do.
@@ -52,7 +52,13 @@ impl Prepared {
         store: Option<&Store>,
         progress: &mut dyn Progress,
     ) -> Result<Prepared> {
-        let Asked { manifest, graph, only } = asked;
+        let Asked { manifest, graph, only, streams } = asked;
+        if manifest.had_crlf {
+            let path = printable(path_bytes(&manifest.path));
+            progress.tell(&Event::Note(&format!(
+                "the lines of `{path}` end in CRLF, as on Windows; they are read as if they ended in LF"
+            )));
+        }
         db.read(Inputs::begin)?;
         let mut recipes = Vec::with_capacity(manifest.tasks.len());
         for task in &manifest.tasks {
@@ -73,7 +79,7 @@ impl Prepared {
         }
         let rows = db.read(|reader| db::task_rows(reader, &registrations))?;
         let scanner = scanner(db, &manifest.dir, db_dir, options, store);
-        let sources = sources(&scanner, &manifest, options, progress)?;
+        let sources = sources(&scanner, &manifest, options, streams, progress)?;
         let flow = Arc::new(flow(&manifest, &graph, &registrations, &rows, &sources, options)?);
         let mut scans = Vec::with_capacity(sources.len());
         let mut summaries = Vec::with_capacity(sources.len());

@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 
 use crate::db::{self, Db};
 use crate::manifest::{Manifest, is_plain};
+use crate::sys::proc::descriptor;
 use crate::text::as_path;
 use crate::watch::{Reads, Tree};
 
 use super::RunOptions;
-use super::preflight::STDIN;
 use super::walk::split;
 
 /// A folder with this file is what an export has left.
@@ -48,7 +48,7 @@ pub fn reads(options: &RunOptions) -> Reads {
 /// The INPUTs, of this command line or of the run before.
 fn arguments(options: &RunOptions) -> Vec<PathBuf> {
     if !options.inputs.is_empty() || options.no_inputs {
-        let files = options.inputs.iter().filter(|path| path.as_os_str() != STDIN);
+        let files = options.inputs.iter().filter(|path| descriptor(path).is_none());
         return files.cloned().collect();
     }
     if !Db::file(&options.db).exists() {

@@ -68,7 +68,11 @@ impl Scanner<'_> {
                 Source::Nothing => see(b"", b"", NO_STAT, Some(ObjectHash::EMPTY))?,
                 Source::Argument(Argument { path, object: Some(object) }) => {
                     let stat = Stat { inode: i64::from(object.as_bytes()[0]), ..NO_STAT };
-                    see(path, b"stdin", stat, Some(*object))?;
+                    let name = match path.as_slice() {
+                        b"-" => b"stdin",
+                        path => crate::names::split(path).1,
+                    };
+                    see(path, name, stat, Some(*object))?;
                 }
                 Source::Argument(Argument { path, object: None }) => {
                     let path = as_path(path);
@@ -332,7 +336,7 @@ impl Scanner<'_> {
             let now_ns = now_ns();
             let (object, placed) = match self.store {
                 Some(store) => {
-                    let placed = store.put_file(&mut file)?;
+                    let placed = store_input(store, &mut file, full)?;
                     (placed.hash, Some(placed))
                 }
                 None => (hash_file(&mut file).or_io("read input", full)?, None),
@@ -436,6 +440,24 @@ struct HashedFile {
     pub(super) object: ObjectHash,
     pub(super) placed: Option<Placed>,
     pub(super) stat: Stat,
+}
+
+/// Puts all that `file` still gives into the store. An error of reading it names `path`; any other is the store's.
+pub(super) fn store_input(store: &Store, file: &mut File, path: &Path) -> Result<Placed> {
+    struct Source<'a>(&'a mut File, Option<std::io::Error>);
+    impl std::io::Read for Source<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+            self.0.read(buffer).inspect_err(|err| {
+                self.1 = err.raw_os_error().map(std::io::Error::from_raw_os_error);
+            })
+        }
+    }
+    let mut source = Source(file, None);
+    let placed = store.put_from(&mut source);
+    match source.1 {
+        Some(err) if placed.is_err() => Err(err).or_io("read input", path),
+        _ => placed,
+    }
 }
 
 pub(super) fn hash_file(file: &mut File) -> std::io::Result<ObjectHash> {

@@ -1,5 +1,6 @@
 //! What each root reads: its patterns, the INPUTs of this command line, or those of an earlier one.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use crate::db::{self, Argument};
@@ -7,6 +8,7 @@ use crate::error::{Error, OrIo, Result};
 use crate::manifest::{Manifest, Task};
 use crate::object::ObjectHash;
 use crate::progress::{Event, Progress};
+use crate::sys::proc::descriptor;
 use crate::text::{as_path, path_bytes};
 
 use super::RunOptions;
@@ -17,11 +19,12 @@ pub(super) fn sources(
     scanner: &Scanner<'_>,
     manifest: &Manifest,
     options: &RunOptions,
+    streams: Vec<File>,
     progress: &mut dyn Progress,
 ) -> Result<Vec<Vec<Source>>> {
     let takes_arguments = |task: &Task| task.is_root() && task.inputs.is_empty();
     let arguments = if manifest.tasks.iter().any(takes_arguments) {
-        arguments(scanner, options, progress)?
+        arguments(scanner, options, streams, progress)?
     } else if options.inputs.is_empty() {
         Vec::new()
     } else {
@@ -49,6 +52,7 @@ pub(super) fn sources(
 fn arguments(
     scanner: &Scanner<'_>,
     options: &RunOptions,
+    streams: Vec<File>,
     progress: &mut dyn Progress,
 ) -> Result<Vec<Argument>> {
     let remembered = scanner.db.read(db::arguments)?;
@@ -69,12 +73,21 @@ fn arguments(
         return Ok(remembered);
     }
     let mut named = Vec::with_capacity(options.inputs.len());
+    let mut streams = streams.into_iter();
     for path in &options.inputs {
-        named.push(if path.as_os_str() == super::preflight::STDIN {
-            Argument { path: b"-".to_vec(), object: Some(take_stdin(scanner)?) }
-        } else {
-            let full = std::path::absolute(path).or_io("find", path)?;
-            Argument { path: path_bytes(&full).to_vec(), object: None }
+        named.push(match descriptor(path) {
+            Some(fd) => {
+                let path = if fd == 0 { Path::new("-") } else { path };
+                let object = match streams.next() {
+                    Some(mut stream) => Some(keep_stream(scanner, path, &mut stream)?),
+                    None => None,
+                };
+                Argument { path: path_bytes(path).to_vec(), object }
+            }
+            None => {
+                let full = std::path::absolute(path).or_io("find", path)?;
+                Argument { path: path_bytes(&full).to_vec(), object: None }
+            }
         });
     }
     if scanner.store.is_some() && named != remembered {
@@ -83,14 +96,13 @@ fn arguments(
     Ok(named)
 }
 
-/// Standard input can be read only once, so what it held is kept.
-fn take_stdin(scanner: &Scanner<'_>) -> Result<ObjectHash> {
-    let path = Path::new("/dev/stdin");
-    let mut stdin = std::fs::File::open(path).or_io("read standard input", path)?;
+/// Standard input can be read only once, so what it holds is kept. It is read from where it stands: a script may have
+/// taken the first lines.
+fn keep_stream(scanner: &Scanner<'_>, path: &Path, stream: &mut File) -> Result<ObjectHash> {
     let Some(store) = scanner.store else {
-        return super::scan::hash_file(&mut stdin).or_io("read standard input", path);
+        return super::scan::hash_file(stream).or_io("read input", path);
     };
-    let placed = store.put_file(&mut stdin)?;
+    let placed = super::scan::store_input(store, stream, path)?;
     let object = placed.hash;
     scanner.keep(&[placed])?;
     Ok(object)

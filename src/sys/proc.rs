@@ -100,6 +100,33 @@ pub fn folder(pid: i32) -> PathBuf {
     PathBuf::from(format!("/proc/{pid}"))
 }
 
+/// True if `pid` is the parent of this process, or the parent of that, and so on.
+pub fn is_ancestor(pid: i32) -> bool {
+    let parent = |of: i32| Process::read(of).map(|process| process.parent).filter(|pid| *pid > 0);
+    std::iter::successors(i32::try_from(std::process::id()).ok(), |of| parent(*of))
+        // Numbers may be used again while we look.
+        .take(1000)
+        .skip(1)
+        .any(|ancestor| ancestor == pid)
+}
+
+/// The descriptor of this process that a path stands for: 0 for `-` and `/dev/stdin`, N for `/dev/fd/N` (which a shell
+/// writes for `<(…)`) and `/proc/self/fd/N`. To open such a path may be refused, or begin anew what has been read in
+/// part.
+pub fn descriptor(path: &Path) -> Option<i32> {
+    let text = path.to_str()?;
+    if matches!(text, "-" | "/dev/stdin") {
+        return Some(0);
+    }
+    let ours = format!("/proc/{}/fd/", std::process::id());
+    let folders = ["/dev/fd/", "/proc/self/fd/", "/proc/thread-self/fd/", &ours];
+    let number = folders.iter().find_map(|folder| text.strip_prefix(folder))?;
+    if !number.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    number.parse().ok()
+}
+
 /// The numbers of all processes that can be seen.
 ///
 /// # Errors

@@ -53,12 +53,13 @@ impl WatchPlan {
     /// # Errors
     /// Those of `watch`.
     pub(super) fn new(mut reads: Reads, watch: &mut Watch<'_>) -> Result<WatchPlan> {
-        let targets = reads.files.iter().filter(|file| file.is_symlink());
-        let mut files: Vec<PathBuf> = targets.filter_map(|link| link.canonicalize().ok()).collect();
+        let mut files: Vec<PathBuf> = reads.files.iter().flat_map(|file| links(file)).collect();
         files.append(&mut reads.files);
+        let starts: Vec<PathBuf> = reads.trees.iter().flat_map(|tree| links(&tree.start)).collect();
         let skipped = reads.skip.iter().filter_map(|path| identity(path)).collect();
         let mut plan = WatchPlan { reads, names: BTreeMap::new(), inside: HashSet::new() };
-        for path in files.iter().chain(plan.reads.trees.iter().map(|tree| &tree.start)) {
+        let trees = plan.reads.trees.iter().map(|tree| &tree.start);
+        for path in files.iter().chain(trees).chain(&starts) {
             note(&mut plan.names, path);
         }
         let parents: HashSet<&Path> = files.iter().filter_map(|file| file.parent()).collect();
@@ -139,6 +140,9 @@ impl Tree {
         // A run can't read what we can't read; if that changes, the folder above reports it.
         for entry in tree.into_iter().filter_entry(is_wanted).flatten() {
             let is_deep = self.depth.is_some_and(|depth| entry.depth() >= depth);
+            if entry.path_is_symlink() && entry.file_type().is_dir() {
+                beyond.extend(links(entry.path()));
+            }
             if entry.file_type().is_dir() && !is_deep {
                 // Watched before it is listed: a file that appears in between is seen twice rather than not at all.
                 watch(entry.path(), true)?;
@@ -148,11 +152,47 @@ impl Tree {
                     .glob
                     .is_match(entry.path().strip_prefix(&self.start).unwrap_or(entry.path()))
             {
-                beyond.extend(entry.path().canonicalize());
+                beyond.extend(links(entry.path()));
             }
         }
         Ok(())
     }
+}
+
+/// Every link that a path leads through, wherever in it, and what the last one leads to: each of them can be swapped
+/// (`a.txt -> current/a.txt`, `current -> v1`). None if there is no link.
+fn links(path: &Path) -> Vec<PathBuf> {
+    /// As the kernel does.
+    const MOST: usize = 40;
+    let mut links = Vec::new();
+    let mut here = PathBuf::new();
+    // What is still to be walked, the next component last.
+    let components = |path: &Path| -> Vec<OsString> {
+        path.components().rev().map(|part| part.as_os_str().to_owned()).collect()
+    };
+    let mut rest = components(path);
+    while let Some(part) = rest.pop() {
+        match part.as_bytes() {
+            b"." => continue,
+            b".." => {
+                here.pop();
+                continue;
+            }
+            _ => {}
+        }
+        let next = here.join(&part);
+        match next.read_link() {
+            Ok(target) if links.len() < MOST => {
+                rest.extend(components(&target));
+                links.push(next);
+            }
+            _ => here = next,
+        }
+    }
+    if !links.is_empty() {
+        links.push(here);
+    }
+    links
 }
 
 fn is_hidden(name: &OsStr) -> bool {

@@ -1,5 +1,7 @@
 //! Section 3: files on disk and on the command line.
 
+use std::io::{Seek as _, SeekFrom, Write as _};
+
 use crate::harness::{Project, files};
 
 const COPY: &str = r#"cp "$INPUT_FILE" "$OUTPUT_DIR/$INPUT_NAME""#;
@@ -149,6 +151,43 @@ fn standard_input_is_an_input_that_is_kept() {
     p.run_cmd(["-"]).stdin("other\n").go().ok().ran(["a"]);
     assert_eq!(p.exported("a").into_values().collect::<Vec<_>>(), ["OTHER\n"]);
     p.run_with(["-", "-"]).fails(2);
+}
+
+#[test]
+fn standard_input_is_read_from_where_it_stands_whatever_it_is() {
+    let p = Project::new().file("data.csv", "HEADER\nrow\n").task("a", COPY);
+    let mut rest = std::fs::File::open(p.path("data.csv")).unwrap();
+    rest.seek(SeekFrom::Start(7)).unwrap();
+    p.run_cmd(["-"]).stdin_from(rest).go().ok().ran(["a"]);
+    assert_eq!(p.exported("a"), files([("stdin", "row\n")]));
+    let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+    (&ours).write_all(b"by socket\n").unwrap();
+    drop(ours);
+    p.run_cmd(["/dev/stdin"]).stdin_from(std::os::fd::OwnedFd::from(theirs)).go().ok().ran(["a"]);
+    assert_eq!(p.exported("a"), files([("stdin", "by socket\n")]));
+    // By whatever name, it is remembered by its content.
+    assert_eq!(p.sql("SELECT path FROM argument"), ["-"]);
+    p.run().ok().ran([]).says("earlier run");
+}
+
+#[test]
+fn an_input_that_the_shell_has_opened_is_read_once_and_kept() {
+    let p = Project::new().task("a", COPY);
+    for (n, folder) in ["/dev/fd", "/proc/self/fd"].into_iter().enumerate() {
+        let [three, four] = [3, 4].map(|fd| format!("{folder}/{fd}"));
+        let run = p.run_cmd([&three, &four]);
+        let text = format!("3<<three 4<<four\nthree {n}\nthree\nfour {n}\nfour\n");
+        run.redirected(&text).go().ok().ran_on(["a 3", "a 4"]);
+        let [three, four] = ["three", "four"].map(|word| format!("{word} {n}\n"));
+        assert_eq!(p.exported("a"), files([("3", three.as_str()), ("4", &four)]));
+        p.run().ok().ran([]).says("earlier run");
+    }
+    p.run_with(["/dev/fd/9"]).fails(2).ran([]).says("`/dev/fd/9` is not open");
+    p.run_cmd(["-", "/dev/stdin"]).stdin("x").go().fails(2).says("only once");
+    p.call(["watch", "/dev/fd/3"]).fails(2).says("can't be watched");
+    // A manifest is for files.
+    let q = Project::new().task_with("a", "inputs = [\"/dev/stdin\"]", COPY);
+    q.run_cmd([""; 0]).stdin("x").go().fails(2).ran([]).says("/dev/stdin").says("from = []");
 }
 
 #[test]

@@ -127,3 +127,18 @@ fn a_runner_that_ended_is_not_named() {
     p.run().ok();
     assert_eq!(p.read("db/lock"), "");
 }
+
+#[test]
+fn a_script_that_waits_for_its_own_run_is_told_so() {
+    let inner = format!("'{}' -db db", env!("CARGO_BIN_EXE_task-pipeline"));
+    // By its environment, or by descent where that was cleared.
+    for how in ["", "setsid -w ", "env -i "] {
+        let p = Project::new().file("other.toml", "[[task]]\nname = \"x\"\nscript = \":\"\n");
+        p.task("a", &format!("{how}{inner} -manifest other.toml --wait 2>said || echo $? >>said"));
+        p.run().ok().ran(["a"]);
+        let said = p.read("said");
+        assert!(said.contains("this script belongs to") && said.ends_with("\n75\n"), "{said}");
+        // On another database it may do as it likes.
+        p.task("a", &format!("{how}{inner}2 -manifest other.toml --wait")).run().ok().ran(["a"]);
+    }
+}

@@ -201,3 +201,32 @@ fn every_key_is_in_the_manual_and_in_the_readme() {
         assert!(readme.lines().any(is_explained), "{key} in README.md");
     }
 }
+
+#[test]
+fn a_manifest_saved_with_crlf_means_lf_and_this_is_said_once() {
+    let lf = r#"[[task]]
+name = "a"
+script = """
+#!/bin/sh -e
+printf 'one\ntwo' >$OUTPUT_DIR/x.txt
+"""
+[[task]]
+name = "b"
+script = '''
+cat $INPUT_FILE >$OUTPUT_DIR/y
+'''
+"#;
+    let p = Project::new().manifest(&lf.replace('\n', "\r\n"));
+    let ran = p.run().ok().says("CRLF");
+    assert_eq!(ran.stderr.matches("CRLF").count(), 1, "{}", ran.stderr);
+    assert_eq!(p.exported("a"), files([("x.txt", "one\ntwo")]));
+    assert_eq!(p.exported("b"), files([("y", "one\ntwo")]));
+    // It is the same manifest.
+    p.manifest(lf).run().ok().says("nothing to do").says_nothing_of("CRLF");
+    // A CR that is written as an escape is meant.
+    p.manifest("[[task]]\r\nname = \"a\"\r\nscript = \"printf 'x\\r' >$OUTPUT_DIR/x\"\r\n");
+    p.run().ok();
+    assert_eq!(p.exported("a"), files([("x", "x\r")]));
+    // Places in it are right.
+    p.manifest("[[task]]\r\nname = 3\r\n").run().fails(2).says("pipeline.toml:2:8");
+}

@@ -157,6 +157,40 @@ fn a_missing_input_and_a_failure_are_waited_for() {
 }
 
 #[test]
+fn a_link_that_is_swapped_behind_a_link_is_a_change() {
+    let p = Project::new();
+    for n in 1..=2 {
+        for at in ["in/.v", "far/v", "top/v", "one/v"] {
+            p.file(format!("{at}{n}/a.txt"), format!("{n}"));
+        }
+    }
+    let link = |target: &str, name: &str| {
+        std::os::unix::fs::symlink(target, p.path("link")).unwrap();
+        fs::rename(p.path("link"), p.path(name)).unwrap();
+    };
+    // A file behind two links, a folder behind two, the start of a pattern, a file by name.
+    let chains = [
+        (".v", "in/.data", ".data/a.txt", "in/a.txt"),
+        ("v", "far/now", "../far/now", "in/sub"),
+        ("v", "top/now", "top/now", "start"),
+        ("v", "one/now", "one/now/a.txt", "plain"),
+    ];
+    for (version, inner, through, outer) in chains {
+        link(&format!("{version}1"), inner);
+        link(through, outer);
+    }
+    p.task_with("a", "inputs = [\"in/*.txt\", \"in/*/a.txt\", \"start/*\", \"plain\"]", COPY);
+    let run = watch(&p);
+    round(&run, 1);
+    for (n, (version, inner, ..)) in chains.into_iter().enumerate() {
+        link(&format!("{version}2"), inner);
+        round(&run, n + 2);
+        assert!(run.stderr().contains(&format!("{inner} changed")), "{}", run.stderr());
+    }
+    end(run, 5);
+}
+
+#[test]
 fn the_database_is_free_while_it_waits() {
     let p = txt(&Project::new());
     let run = watch(&p);

@@ -20,6 +20,7 @@ use crate::progress::{
     Bar, Begun, Event, JsonLines, Lines, Loudness, Paint, Progress as _, Tee, Trace,
 };
 use crate::run::{self, RunOptions};
+use crate::sys::proc::descriptor;
 use crate::text::printable;
 
 use super::{Command, command_line};
@@ -148,9 +149,9 @@ impl Command for RunArgs {
             () if self.watch && has_event_file => {
                 Err("--events and --trace tell of one run: drop them, or --watch")
             }
-            () if self.watch && self.inputs.iter().any(|input| input == "-") => {
-                Err("standard input (-) can't be watched: name files")
-            }
+            () if self.watch && self.inputs.iter().any(|input| descriptor(input).is_some()) => Err(
+                "standard input (-) can't be watched, nor what else is open already: name files",
+            ),
             () if self.json && !self.dry_run => {
                 Err("--json goes with --dry-run: add -n, or ask `status --json` after the run")
             }

@@ -42,6 +42,12 @@ impl Call {
         self
     }
 
+    /// With an open file as its standard input.
+    pub(crate) fn stdin_from(mut self, file: impl Into<Stdio>) -> Call {
+        self.command.stdin(file);
+        self
+    }
+
     /// With these redirections, as a shell writes them.
     pub(crate) fn redirected(self, redirections: &str) -> Call {
         self.by_shell(&format!("exec \"$0\" \"$@\" {redirections}"))

@@ -9,6 +9,7 @@
 //! Nothing else in this process may open `db`, `db-wal` or `db-shm`: closing any descriptor of theirs
 //! drops SQLite's POSIX locks, and the next reader would then delete the log of a live writer.
 
+mod attempts;
 mod commit;
 mod flow;
 mod functions;
@@ -32,6 +33,7 @@ use crate::error::{Error, OrDb, OrIo, Result};
 use crate::object::ObjectHash;
 use crate::proof::Proof;
 
+pub use attempts::{AttemptOfRun, attempts};
 pub use commit::completion::{Completion, Effects};
 pub use commit::leaves::{Leaf, Todo, has_live_step, leaves, todo};
 pub use commit::runs::{
@@ -52,8 +54,7 @@ pub use plan::reasons::{Why, has_inputs, reasons, recipe_fields};
 pub use plan::tasks::{KnownTask, Registration, TaskRow, known_tasks, task_rows};
 pub use plan::{Before, Plan, TaskPlan, plan};
 pub use read::queries::{
-    AttemptOfRun, StepRow, attempts, each_live_output, failed_steps, find_steps, find_task,
-    is_complete, objects_by_prefix,
+    StepRow, each_live_output, failed_steps, find_steps, find_task, is_complete, objects_by_prefix,
 };
 pub use read::status::{
     RunStatus, StepCounts, TaskStatus, Wiring, last_runs, mean_times, status, step_counts, wiring,

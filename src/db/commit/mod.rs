@@ -16,7 +16,7 @@ use crate::object::ObjectHash;
 use crate::db::commit::completion::{Completion, Effects};
 use crate::db::flow::{Flow, FlowTask};
 use crate::db::functions::{short_key, step_key};
-use crate::db::types::{Name, NameBytes, micros};
+use crate::db::types::{Name, NameBytes};
 use crate::db::{Reader, Writer};
 
 const WHAT: &str = "commit steps";
@@ -50,28 +50,7 @@ fn statement<'a>(reader: &'a Reader, sql: &str) -> Result<CachedStatement<'a>> {
 fn record(writer: &mut Writer, run: RunId, completion: &Completion) -> Result<()> {
     let Completion { step, attempt, verdict, outputs, .. } = completion;
     insert_objects(writer, completion.objects())?;
-    statement(
-        writer,
-        "INSERT INTO attempt(step, number, run, outcome, code, detail, started_ms, wall_us, user_us,
-           system_us, peak_kib, log, worker)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
-    )?
-    .execute(params![
-        step,
-        attempt.number,
-        run,
-        attempt.outcome.word(),
-        attempt.outcome.code(),
-        attempt.outcome.detail(),
-        attempt.started_ms,
-        micros(attempt.usage.wall),
-        micros(attempt.usage.user),
-        micros(attempt.usage.system),
-        i64::try_from(attempt.usage.peak_memory).unwrap_or(i64::MAX),
-        attempt.log,
-        attempt.worker,
-    ])
-    .or_db(WHAT)?;
+    crate::db::attempts::insert(writer, *step, run, attempt)?;
     let state = match verdict {
         Verdict::TryAgain => return Ok(()),
         Verdict::Done => StepState::Done,

@@ -1,13 +1,10 @@
 //! Questions that readers ask: `log`, `cat`, `export`. Each is one short read.
 
-use std::time::Duration;
-
-use rusqlite::types::Type;
 use rusqlite::{OptionalExtension, Row, params};
 
-use crate::attempt::{AttemptRecord, NamedObject, Outcome, StepState, Usage};
+use crate::attempt::{NamedObject, StepState};
 use crate::error::{Error, OrDb, Result};
-use crate::ids::{RunId, StepId, TaskId};
+use crate::ids::{StepId, TaskId};
 use crate::object::ObjectHash;
 
 use crate::db::Reader;
@@ -113,60 +110,6 @@ fn steps_where(
 ) -> Result<Vec<StepRow>> {
     let mut statement = reader.conn.prepare(&format!("{STEP} WHERE {condition}")).or_db(WHAT)?;
     let rows = statement.query_map(params, step_row);
-    rows.and_then(|rows| rows.collect()).or_db(WHAT)
-}
-
-/// One attempt at a step, and the run that made it.
-#[derive(Debug, Clone)]
-pub struct AttemptOfRun {
-    pub record: AttemptRecord,
-    pub run: RunId,
-    /// The run was one with `-B`.
-    pub always: bool,
-}
-
-/// The columns that [`attempt_record`] reads, in its order; `a` is the attempt.
-const ATTEMPT: &str =
-    "a.number, a.outcome, a.code, a.detail, a.started_ms, a.wall_us, a.user_us, a.system_us,
-    a.peak_kib, a.log, a.worker";
-
-fn attempt_record(row: &Row<'_>) -> rusqlite::Result<AttemptRecord> {
-    let micros = |n| row.get::<_, i64>(n).map(|us| Duration::from_micros(us.unsigned_abs()));
-    let word: String = row.get(1)?;
-    let outcome = Outcome::from_parts(&word, row.get(2)?, row.get(3)?).ok_or_else(|| {
-        let unknown = format!("an attempt ended in a way that this build doesn't know: `{word}`");
-        rusqlite::Error::FromSqlConversionFailure(1, Type::Text, unknown.into())
-    })?;
-    Ok(AttemptRecord {
-        number: row.get(0)?,
-        outcome,
-        started_ms: row.get(4)?,
-        usage: Usage {
-            wall: micros(5)?,
-            user: micros(6)?,
-            system: micros(7)?,
-            peak_memory: row.get::<_, i64>(8)?.unsigned_abs(),
-        },
-        log: row.get(9)?,
-        worker: row.get(10)?,
-    })
-}
-
-/// All attempts at a step, oldest first.
-///
-/// # Errors
-/// If the database can't be read.
-pub fn attempts(reader: &Reader, step: StepId) -> Result<Vec<AttemptOfRun>> {
-    let mut statement = reader
-        .conn
-        .prepare_cached(&format!(
-            "SELECT {ATTEMPT}, a.run, r.always
-             FROM attempt a JOIN run r ON r.id = a.run WHERE a.step = ?1 ORDER BY a.number"
-        ))
-        .or_db(WHAT)?;
-    let rows = statement.query_map([step], |row| {
-        Ok(AttemptOfRun { record: attempt_record(row)?, run: row.get(11)?, always: row.get(12)? })
-    });
     rows.and_then(|rows| rows.collect()).or_db(WHAT)
 }
 

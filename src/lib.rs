@@ -11,6 +11,7 @@ pub mod diagnostic;
 mod duration;
 pub mod error;
 pub mod exec;
+mod folder;
 mod graph;
 pub mod ids;
 pub mod jobserver;

@@ -17,6 +17,7 @@ use crate::db::{self, Db, StepRow};
 use crate::error::{Error, OrIo as _, Result, exit};
 use crate::ids::StepId;
 use crate::object::ObjectHash;
+use crate::run::{Runner, runner};
 use crate::step::{self, Running};
 use crate::store::Store;
 use crate::text::printable_line;
@@ -247,7 +248,7 @@ enum Followed {
 /// # Errors
 /// [`Error::Usage`] if several of them are running.
 fn follow(db: &Db, store: &Store, dir: &Path, steps: &[StepRow]) -> Result<Followed> {
-    let Some(runner) = crate::run::runner(dir) else { return Ok(Followed::NotRunning) };
+    let Some(Runner::Here(runner)) = runner(dir) else { return Ok(Followed::NotRunning) };
     let mut running = step::running(runner, &dir.join("scratch"));
     running.retain(|running| steps.iter().any(|step| step.id.0 == running.step));
     let running = match running.as_slice() {
@@ -300,7 +301,7 @@ fn rest(
 ) -> Result<Option<Vec<u8>>> {
     loop {
         // In this order, so that the last commit of a run that ends meanwhile is still seen.
-        let is_running = crate::run::runner(dir) == Some(runner);
+        let is_running = crate::run::runner(dir) == Some(Runner::Here(runner));
         let attempts = db.read(|reader| db::attempts(reader, StepId(running.step)))?;
         let attempt = attempts
             .into_iter()

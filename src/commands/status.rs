@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::cli::values::{default_db, path};
 use crate::db::{self, Db, RunStatus, TaskStatus};
 use crate::error::{Result, exit};
+use crate::run::Runner;
 use crate::step;
 use crate::text::{printable, size, span, utc};
 
@@ -45,8 +46,10 @@ impl Command for StatusArgs {
         let db = Db::open_read_only(&self.db)?;
         // Who runs comes first: the database has the result of any step that ends after this.
         let runner = crate::run::runner(&self.db);
-        let running =
-            runner.map(|pid| step::running(pid, &self.db.join("scratch"))).unwrap_or_default();
+        let running = match runner {
+            Some(Runner::Here(pid)) => step::running(pid, &self.db.join("scratch")),
+            _ => Vec::new(),
+        };
         let (tasks, runs) =
             db.read(|reader| Ok((db::status(reader)?, db::last_runs(reader, self.runs.max(1))?)))?;
         answer::give(&Status::of(tasks, runs, runner, running), self.json)?;
@@ -110,6 +113,9 @@ struct Run {
     /// `None` as above.
     result: Option<String>,
     under_way: bool,
+    /// If it is under way: its process can't be seen from here.
+    #[serde(skip)]
+    is_elsewhere: bool,
     /// Steps.
     done: i64,
     failed: i64,
@@ -122,7 +128,7 @@ impl Status {
     fn of(
         tasks: Vec<TaskStatus>,
         runs: Vec<RunStatus>,
-        runner: Option<u32>,
+        runner: Option<Runner>,
         running: Vec<step::Running>,
     ) -> Status {
         let task = |task: TaskStatus| Task {
@@ -138,8 +144,12 @@ impl Status {
             wall_us: task.wall_us,
             peak_kib: task.peak_kib,
         };
+        let newest = runs.iter().map(|run| run.id).max();
         let run = |run: RunStatus| Run {
-            under_way: run.ended_ms.is_none() && runner.map(i64::from) == Some(run.pid),
+            under_way: run.ended_ms.is_none()
+                && Some(run.id) == newest
+                && runner.is_some_and(|runner| runner.can_be(run.pid)),
+            is_elsewhere: runner == Some(Runner::Elsewhere),
             id: run.id,
             started_ms: run.started_ms,
             ended_ms: run.ended_ms,
@@ -218,6 +228,9 @@ impl Run {
             (Some(result), Some(ended)) => {
                 let took = u64::try_from(ended - self.started_ms).unwrap_or(0);
                 format!("{begun}: {result} after {}; {work}", span(Duration::from_millis(took)))
+            }
+            _ if self.under_way && self.is_elsewhere => {
+                format!("{begun}: under way in another container (pid {} there); {work}", self.pid)
             }
             _ if self.under_way => format!("{begun}: under way, pid {}; {work}", self.pid),
             _ => format!("{begun}: killed, or stopped by an error; {work}"),

@@ -30,6 +30,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::error::{Error, OrDb, OrIo, Result};
+use crate::folder;
 use crate::object::ObjectHash;
 use crate::proof::Proof;
 
@@ -188,7 +189,8 @@ impl Db {
         schema::migrate(&conn, &found)?;
         insist_on_wal(&conn, &path)?;
         empty_log(&conn)?;
-        if matches!(found, schema::FoundSchema::Nothing) && durability == Durability::Batch {
+        // Under `off` as well, once: objects without the database that knows them are worth nothing.
+        if matches!(found, schema::FoundSchema::Nothing) {
             sync_names(dir)?;
         }
         Ok(Db::of(conn))
@@ -197,9 +199,9 @@ impl Db {
     /// Opens an existing database for reading only. Needs no lock and blocks nobody.
     ///
     /// # Errors
-    /// [`Error::Usage`] if there is no database.
+    /// [`Error::Usage`] if there is no database; [`Error::Foreign`] if the folder is none of ours.
     pub fn open_read_only(dir: &Path) -> Result<Db> {
-        if !Db::is_there(dir)? {
+        if !is_there(dir)? {
             return Err(Error::Usage(format!(
                 "there is no database in `{}`; name the folder of a run with --db",
                 dir.display()
@@ -214,17 +216,12 @@ impl Db {
     /// # Errors
     /// As [`Db::open_read_only`], but for what isn't there.
     pub fn open_for_plan(dir: &Path) -> Result<Db> {
-        let found = if Db::is_there(dir)? { Db::open_existing(dir)? } else { None };
+        let found = if is_there(dir)? { Db::open_existing(dir)? } else { None };
         found.map_or_else(Db::empty, Ok)
     }
 
     fn of(conn: Connection) -> Db {
         Db { connection: Mutex::new(Writer { reader: Reader { conn } }) }
-    }
-
-    fn is_there(dir: &Path) -> Result<bool> {
-        let path = Db::file(dir);
-        path.try_exists().or_io("look for the database", &path)
     }
 
     /// Nothing if no table was ever made in it.
@@ -299,6 +296,13 @@ impl Proof for Db {
     fn committed_size(&self, hash: &ObjectHash) -> Result<Option<u64>> {
         self.read(|reader| known_object(reader, hash))
     }
+}
+
+/// Whether there is a database in a folder, which has to be one of ours.
+fn is_there(dir: &Path) -> Result<bool> {
+    folder::look(dir)?;
+    let path = Db::file(dir);
+    path.try_exists().or_io("look for the database", &path)
 }
 
 /// A first run that was killed before its first commit leaves something to be undone, which a reader

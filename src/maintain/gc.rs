@@ -1,7 +1,9 @@
 //! `gc`: frees objects that nothing needed refers to. Rows go first, durably, then names: a crash in
 //! between leaves files that no row proves, which the next gc removes.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -67,13 +69,10 @@ pub fn gc(db: &Db, store: &Store, options: GcOptions) -> Result<Freed> {
         }
     }
     for (hash, path, size) in strays {
-        let is_kept = match hash {
-            // What is needed and has lost its row is for `repair`, not for us.
-            Some(hash) => db.read(|reader| {
-                Ok(db::known_object(reader, &hash)?.is_some() || db::is_needed(reader, &hash)?)
-            })?,
-            None => false,
-        };
+        // What is needed and has lost its row is for `repair`, not for us.
+        let is_kept = db.read(|reader| {
+            Ok(db::known_object(reader, &hash)?.is_some() || db::is_needed(reader, &hash)?)
+        })?;
         if !is_kept {
             freed.strays.push((path, size));
         }
@@ -135,14 +134,20 @@ fn is_older(found: &fs::Metadata, grace: Duration) -> bool {
     }
 }
 
-/// Files below `objects/` that are old enough, with the object that their place names, if any.
-fn strays(store: &Store, grace: Duration) -> Result<Vec<(Option<ObjectHash>, PathBuf, u64)>> {
+/// Files at the place of an object, `AB/CD/EFGH…` below `objects/`, that are old enough. What has another name is
+/// none of ours, and stays.
+fn strays(store: &Store, grace: Duration) -> Result<Vec<(ObjectHash, PathBuf, u64)>> {
     let root = store.root();
     let mut found = Vec::new();
-    let tree = WalkDir::new(root).min_depth(2).into_iter().filter_entry(|entry| {
-        // Copies being written have an owner of their own.
-        !(entry.depth() == 1 && entry.file_name().to_string_lossy().starts_with('.'))
-    });
+    let is_shard = |name: &OsStr| {
+        name.len() == 2
+            && name.as_bytes().iter().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
+    };
+    let tree = WalkDir::new(root)
+        .min_depth(1)
+        .max_depth(3)
+        .into_iter()
+        .filter_entry(|entry| entry.depth() > 2 || is_shard(entry.file_name()));
     for entry in tree {
         let entry = match entry {
             Ok(entry) => entry,
@@ -151,14 +156,13 @@ fn strays(store: &Store, grace: Duration) -> Result<Vec<(Option<ObjectHash>, Pat
                 return Err(std::io::Error::from(err)).or_io("walk", path);
             }
         };
-        if entry.file_type().is_dir() && entry.depth() < 3 {
+        let below = entry.path().strip_prefix(root).unwrap_or(entry.path());
+        let Ok(hash) = ObjectHash::parse(&below.to_string_lossy().replace('/', "")) else {
             continue;
-        }
+        };
         let metadata = fs::symlink_metadata(entry.path()).or_io("look at", entry.path())?;
         if is_older(&metadata, grace) {
-            let below = entry.path().strip_prefix(root).unwrap_or(entry.path());
-            let hex: String = below.to_string_lossy().replace('/', "");
-            found.push((ObjectHash::parse(&hex).ok(), entry.into_path(), metadata.len()));
+            found.push((hash, entry.into_path(), metadata.len()));
         }
     }
     Ok(found)

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use crate::db::{ReportAttempt, ReportRun, ReportTask};
 use crate::ids::{RunId, TaskId};
+use crate::run::Runner;
 use crate::sys::clock;
 use crate::text::{as_path, path_bytes, printable, utc};
 
@@ -21,14 +22,14 @@ pub(super) struct Facts {
 }
 
 impl Facts {
-    /// As of now. `runners` are the process ids that held the run lock before and after `runs` were read: a
+    /// As of now. `runners` are those who held the run lock before and after `runs` were read: a
     /// run that began or ended in between must not look as if it had been killed.
     pub(super) fn new(
         runs: Vec<ReportRun>,
         tasks: Vec<ReportTask>,
-        runners: [Option<u32>; 2],
+        runners: [Option<Runner>; 2],
     ) -> Facts {
-        let is_of_run = |pid: u32| runs.first().is_some_and(|run| run.pid == i64::from(pid));
+        let is_of_run = |runner: Runner| runs.first().is_some_and(|run| runner.can_be(run.pid));
         Facts {
             now_ms: clock::now_ms(),
             is_running: runners.into_iter().flatten().any(is_of_run),

@@ -22,7 +22,7 @@ use std::path::Path;
 use crate::db::{self, Db, FailedStep, Reader};
 use crate::error::Result;
 use crate::ids::TaskId;
-use crate::run::runner;
+use crate::run::{Runner, runner};
 use crate::store::Store;
 
 use facts::{Facts, Totals};
@@ -65,7 +65,7 @@ impl Content {
     }
 
     /// Everything as of one moment, so that the sections agree during a run too.
-    fn read_in(reader: &Reader, dir: &Path, runner_before: Option<u32>) -> Result<Content> {
+    fn read_in(reader: &Reader, dir: &Path, runner_before: Option<Runner>) -> Result<Content> {
         let runs = db::report_runs(reader, RUNS)?;
         let runners = [runner_before, runner(dir)];
         let mut content = Content {

@@ -1,8 +1,15 @@
 //! One runner per database: a flock on `DB/lock`, which the kernel drops however the runner dies.
 //! Never on the database file itself: closing a descriptor of that would drop SQLite's own locks.
+//!
+//! And a second flock on the folder `DB` itself: people remove a lock file by hand when a run says that the database
+//! is in use, and a second run beside the first one would kill its scripts.
+//!
+//! Process numbers tell who it is only to those in the same container. Whether there is a runner at all is told by a
+//! mark on the folder, which everybody sees, see [`sys::mark`].
 
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::fd::AsFd as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -11,12 +18,33 @@ use crate::attempt::var;
 use crate::error::{Error, OrIo, Result};
 use crate::progress::{Event, Progress};
 use crate::sys::clock::now_ms;
-use crate::sys::{flock, proc};
+use crate::sys::{self, flock, proc};
 
 /// Permission to change a database folder, until dropped.
 #[derive(Debug)]
 pub struct RunLock {
     file: File,
+    /// `DB` itself, locked and marked.
+    folder: File,
+}
+
+/// Who works on a database just now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Runner {
+    /// A process that can be seen from here.
+    Here(u32),
+    /// One in another container, perhaps.
+    Elsewhere,
+}
+
+impl Runner {
+    /// Whether it can be the run that was begun by process `pid`, as that numbers itself.
+    pub(crate) fn can_be(self, pid: i64) -> bool {
+        match self {
+            Runner::Here(here) => i64::from(here) == pid,
+            Runner::Elsewhere => true,
+        }
+    }
 }
 
 /// Pause between two attempts of `--wait`.
@@ -49,17 +77,24 @@ impl RunLock {
             .custom_flags(libc::O_NOFOLLOW)
             .open(&path)
             .or_io("open the lock", &path)?;
+        let folder = File::open(db_dir).or_io("open the database folder", db_dir)?;
         let begun = Instant::now();
         let mut told = false;
         loop {
-            if flock::try_exclusive(&file).or_io("lock", &path)? {
+            let has_file = flock::try_exclusive(&file).or_io("lock", &path)?;
+            if has_file && flock::try_exclusive(&folder).or_io("lock", db_dir)? {
                 break;
             }
-            let holder = holder(&mut file);
-            let patience = match signer(&holder) {
-                None => SIGNING,
-                Some(pid) if has_ended(pid) => INHERITED,
-                Some(_) => Duration::ZERO,
+            let (holder, patience) = if has_file {
+                (holder_of_folder(&folder), SIGNING)
+            } else {
+                let holder = holder(&mut file);
+                let patience = match signer(&holder) {
+                    None => SIGNING,
+                    Some(pid) if has_ended(pid) => INHERITED,
+                    Some(_) => Duration::ZERO,
+                };
+                (holder, patience)
             };
             if begun.elapsed() < patience {
                 std::thread::sleep(SHORT_POLL);
@@ -78,7 +113,9 @@ impl RunLock {
             }
             std::thread::sleep(POLL);
         }
-        let mut lock = RunLock { file };
+        // Where there are no such locks, readers take the run for killed; no more.
+        let _ = sys::mark(folder.as_fd());
+        let mut lock = RunLock { file, folder };
         lock.sign(&path)?;
         Ok(lock)
     }
@@ -103,17 +140,33 @@ impl Drop for RunLock {
         let _ = self.file.set_len(0);
         // Explicitly, because a surviving script may have inherited the descriptor from a library that forgot
         // close-on-exec.
+        let _ = flock::unlock(&self.folder);
         let _ = flock::unlock(&self.file);
     }
 }
 
-/// The process that has the lock now, if it can be seen from here. Only reads: taking even a shared lock for a moment
-/// would be in a runner's way.
-pub(crate) fn runner(db_dir: &Path) -> Option<u32> {
-    let mut file = File::open(db_dir.join("lock")).ok()?;
-    let pid = signer(&holder(&mut file)).filter(|pid| !has_ended(*pid))?;
-    // A signature outlives its writer, and its number may belong to another process by now.
-    (flock::is_held_by(pid, &file).ok()? != Some(false)).then_some(pid)
+/// Who has the lock now. Only looks: taking even a shared lock for a moment would be in a runner's way.
+pub(crate) fn runner(db_dir: &Path) -> Option<Runner> {
+    let folder = File::open(db_dir).ok()?;
+    if !sys::is_marked(folder.as_fd()).ok()? {
+        return None;
+    }
+    let signer = File::open(db_dir.join("lock")).ok().and_then(|mut file| {
+        let pid = signer(&holder(&mut file)).filter(|pid| !has_ended(*pid))?;
+        // Its number may be that of another process in this container.
+        (flock::is_held_by(pid, &file).ok()? != Some(false)).then_some(pid)
+    });
+    Some(signer.map_or(Runner::Elsewhere, Runner::Here))
+}
+
+/// Who has locked the folder, although the lock file was free.
+fn holder_of_folder(folder: &File) -> String {
+    let holders = flock::holders(folder).ok().flatten().unwrap_or_default();
+    let who = match holders.first() {
+        Some(pid) => format!("pid {pid}"),
+        None => "another process".to_owned(),
+    };
+    format!("{who}, whose lock file was removed while it runs")
 }
 
 fn holder(file: &mut File) -> String {

@@ -28,6 +28,7 @@ mod worker;
 
 use std::fs::File;
 use std::num::NonZeroUsize;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -35,6 +36,7 @@ use std::time::Instant;
 use crate::db::{self, Applied, Complete, Db, Durability, Plan, RunRow};
 use crate::error::{Error, OrIo, Result};
 use crate::exec::{Ground, Local, Site};
+use crate::folder;
 use crate::graph::Graph;
 use crate::ids::{RunId, TaskIndex};
 use crate::jobserver::Jobserver;
@@ -53,7 +55,7 @@ use session::Session;
 pub use forecast::{Forecast, TaskForecast};
 pub(crate) use free_space::explain;
 pub use lock::RunLock;
-pub(crate) use lock::runner;
+pub(crate) use lock::{Runner, runner};
 pub use prepare::Prepared;
 pub use reads::reads;
 pub use signals::{die_of, die_when_idle, late_signal};
@@ -117,6 +119,7 @@ pub fn run_on(
 ) -> Result<Summary> {
     let begun = Instant::now();
     let asked = Asked::read(options)?;
+    folder::look(&options.db)?;
     std::fs::create_dir_all(&options.db).or_io("make the database folder", &options.db)?;
     let dir = options.db.canonicalize().or_io("find the database folder", &options.db)?;
     let result = run_in(&dir, options, asked, open_site, begun, progress);
@@ -179,6 +182,8 @@ struct Opened {
     dir: PathBuf,
     /// Boot and mount: see `boot_and_mount`.
     boot: String,
+    /// Device and inode of the folder and of the file `db`: both have to be there when the run ends.
+    identity: [(u64, u64); 2],
     /// Given back last.
     _lock: RunLock,
 }
@@ -211,7 +216,29 @@ fn open(
             "{bad} object(s) did not survive a power cut; what made them runs again"
         )));
     }
-    Ok(Opened { db, store, dir: dir.to_owned(), boot, _lock: lock })
+    let identity = identity(dir)?;
+    Ok(Opened { db, store, dir: dir.to_owned(), boot, identity, _lock: lock })
+}
+
+/// Device and inode of a database folder, and of its `db`.
+fn identity(dir: &Path) -> Result<[(u64, u64); 2]> {
+    let of = |path: &Path| {
+        let found = std::fs::metadata(path).or_io("look at", path)?;
+        Ok((found.dev(), found.ino()))
+    };
+    Ok([of(dir)?, of(&Db::file(dir))?])
+}
+
+/// Fails if what this run has kept is gone, because somebody removed the database meanwhile.
+fn is_still_there(opened: &Opened) -> Result<()> {
+    if identity(&opened.dir).ok() == Some(opened.identity) {
+        return Ok(());
+    }
+    Err(Error::Foreign {
+        path: opened.dir.clone(),
+        why: "was removed or replaced while this run worked in it; what the run has done is lost, run it again"
+            .to_owned(),
+    })
 }
 
 /// What the second act comes to.
@@ -297,7 +324,7 @@ fn close(
     };
     let closed = result.map_or(Ok(()), |result| end_run(opened, run, prepared, &summary, result));
     let healed = heal(opened, &summary, progress);
-    let trouble = trouble.or(closed.err()).or(healed.err());
+    let trouble = trouble.or(closed.err()).or(healed.err()).or(is_still_there(opened).err());
     progress.tell(&Event::Ended(&summary));
     match trouble {
         Some(error) => Err(error),

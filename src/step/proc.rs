@@ -60,11 +60,17 @@ impl Origin {
 
 /// Whether an environment block names a folder below `scratch` as OUTPUT_DIR or TMPDIR.
 pub(super) fn holds_cookie(environment: &[u8], scratch: &Path) -> bool {
+    cookies(environment, scratch).next().is_some()
+}
+
+/// The paths below `scratch` that an environment block names as OUTPUT_DIR or TMPDIR.
+pub(super) fn cookies<'e>(
+    environment: &'e [u8],
+    scratch: &'e Path,
+) -> impl Iterator<Item = &'e [u8]> {
     let scratch = scratch.as_os_str().as_bytes();
-    environment.split(|byte| *byte == 0).any(|variable| {
-        let value = variable.strip_prefix(b"OUTPUT_DIR=").or(variable.strip_prefix(b"TMPDIR="));
-        value
-            .and_then(|value| value.strip_prefix(scratch))
-            .is_some_and(|rest| rest.first() == Some(&b'/'))
+    environment.split(|byte| *byte == 0).filter_map(move |variable| {
+        let value = variable.strip_prefix(b"OUTPUT_DIR=").or(variable.strip_prefix(b"TMPDIR="))?;
+        value.strip_prefix(scratch)?.strip_prefix(b"/")
     })
 }

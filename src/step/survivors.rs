@@ -1,7 +1,11 @@
 //! What a runner that was killed with -9 has left: processes that still write, and their folders.
+//!
+//! A process is a survivor if its environment says that it works in the folder of a dead run *and* that folder is
+//! ours: the path alone may lead to another folder where the process is, in a container, or have led to another one
+//! when the process began.
 
+use std::collections::HashMap;
 use std::ffi::OsStr;
-use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -9,10 +13,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
-use rustix::fs::{CWD, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::process::{PidfdFlags, Signal};
 
-use super::proc::{holds_cookie, pid};
+use super::proc::{cookies, pid};
 use super::{tmp, tree};
 use crate::error::{OrIo, Result};
 use crate::sys::proc;
@@ -24,8 +28,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const ROUNDS: usize = 20;
 
 /// Kills the processes of earlier runs on this database, known by an OUTPUT_DIR or TMPDIR below
-/// `scratch_root`, and removes all that is in `scratch_root`. The caller holds the run lock, so that
-/// everything there is stale. Gives the number of processes killed. One system call or two if the folder
+/// `scratch_root`, and removes the folders of those runs. The caller holds the run lock, so that all of them are
+/// dead. Gives the number of processes killed. One system call or two if the folder
 /// is empty or missing.
 ///
 /// # Errors
@@ -38,24 +42,29 @@ pub fn end_survivors(scratch_root: &Path) -> Result<usize> {
         Err(rustix::io::Errno::NOENT) => return Ok(0),
         opened => opened.or_io("open", &scratch_root)?,
     };
-    let stale = tree::list(root.as_fd()).or_io("list", &scratch_root)?;
+    let mut stale = tree::list(root.as_fd()).or_io("list", &scratch_root)?;
+    // Whatever else lies there is somebody else's.
+    stale.retain(|entry| entry.kind == FileType::Directory && is_name_of_run(&entry.name));
     if stale.is_empty() {
         return Ok(0);
     }
+    let mut runs = HashMap::with_capacity(stale.len());
+    for entry in &stale {
+        let stat = rustix::fs::statat(&root, entry.name.as_slice(), AtFlags::SYMLINK_NOFOLLOW)
+            .or_io("look into", &scratch_root)?;
+        runs.insert(entry.name.clone(), (stat.st_dev, stat.st_ino));
+    }
+    let dead = DeadRuns { root: &scratch_root, runs };
     let mut ended = 0;
     for _ in 0..ROUNDS {
-        let killed = kill_all_below(&scratch_root)?;
+        let killed = kill_all(&dead)?;
         if killed == 0 {
             break;
         }
         ended += killed;
     }
     for entry in stale {
-        let removed = match entry.kind {
-            FileType::Directory => remove_run(root.as_fd(), &entry.name),
-            _ => fs::remove_file(scratch_root.join(OsStr::from_bytes(&entry.name))),
-        };
-        removed
+        remove_run(root.as_fd(), &entry.name)
             .map_err(name_mounts)
             .or_io("remove", scratch_root.join(OsStr::from_bytes(&entry.name)))?;
     }
@@ -90,10 +99,10 @@ fn remove_run(parent: BorrowedFd<'_>, name: &[u8]) -> io::Result<()> {
 }
 
 /// One round: all at once, then the wait for each.
-fn kill_all_below(scratch_root: &Path) -> Result<usize> {
+fn kill_all(dead: &DeadRuns<'_>) -> Result<usize> {
     let mut dying = Vec::new();
     for number in proc::all().or_system("list the processes")? {
-        if number == std::process::id() as i32 || !is_survivor(number, scratch_root) {
+        if number == std::process::id() as i32 || !dead.have_left(number) {
             continue;
         }
         // Held from before the second look, so that the one killed is the one looked at.
@@ -101,7 +110,7 @@ fn kill_all_below(scratch_root: &Path) -> Result<usize> {
         let Ok(process) = rustix::process::pidfd_open(process, PidfdFlags::empty()) else {
             continue;
         };
-        if !is_survivor(number, scratch_root) {
+        if !dead.have_left(number) {
             continue;
         }
         rustix::process::pidfd_send_signal(&process, Signal::KILL)
@@ -128,9 +137,35 @@ fn name_mounts(error: io::Error) -> io::Error {
     }
 }
 
-fn is_survivor(number: i32, scratch_root: &Path) -> bool {
-    // Unreadable: another user's, or gone; either way none of ours.
-    proc::environment(number).is_ok_and(|environment| holds_cookie(&environment, scratch_root))
+/// Runs whose folders lie in `root`.
+struct DeadRuns<'a> {
+    root: &'a Path,
+    /// Device and inode of each folder, by name.
+    runs: HashMap<Vec<u8>, (u64, u64)>,
+}
+
+impl DeadRuns<'_> {
+    /// Whether a process is a survivor of one of them.
+    fn have_left(&self, number: i32) -> bool {
+        // Unreadable: another user's, or gone; either way none of ours.
+        let Ok(environment) = proc::environment(number) else { return false };
+        cookies(&environment, self.root).any(|rest| {
+            let name = rest.split(|byte| *byte == b'/').next().unwrap_or_default();
+            let Some(ours) = self.runs.get(name) else { return false };
+            // In our own mount namespace the path means what it means to us, even after a chroot.
+            proc::shares_mounts(number)
+                || proc::identity_seen_by(number, &self.root.join(OsStr::from_bytes(name)))
+                    == Some(*ours)
+        })
+    }
+}
+
+/// Whether a folder is called as the scratch of a run (`12-4711`) or of a repair (`repair-4711`).
+fn is_name_of_run(name: &[u8]) -> bool {
+    let Ok(name) = std::str::from_utf8(name) else { return false };
+    let is_number = |word: &str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit());
+    name.split_once('-')
+        .is_some_and(|(run, pid)| (run == "repair" || is_number(run)) && is_number(pid))
 }
 
 fn wait_until_gone(process: &OwnedFd, deadline: Instant) -> io::Result<()> {

@@ -13,40 +13,22 @@ use std::path::{Path, PathBuf};
 
 use super::{OBJECTS, TMP, make_folders};
 use crate::error::{Error, OrIo, Result};
-
-/// The layout of this build: objects at `AB/CD/EFGH…`, the database beside them.
-const FORMAT: &str = "task-pipeline 3\n";
-
-/// Layouts of older builds.
-const OLDER: [&str; 2] = ["task-pipeline 1\n", "task-pipeline 2\n"];
-
-/// Written while an older layout is converted, so that an older build, which would miss the objects that have moved
-/// already, refuses the folder.
-const CONVERTING: &str = "task-pipeline 3, being converted\n";
-
-/// What `DB/format` says.
-enum Found {
-    Nothing,
-    Ours,
-    /// Has to be converted, or to be converted to the end.
-    Older,
-}
+use crate::folder::{self, CONVERTING, FORMAT, FORMAT_FILE, FolderKind};
 
 /// Makes a folder a database of this build: writes the file into a new one, checks it in an old one, and converts one
 /// of an older layout. Then makes the folders of the object store. The caller holds the run lock.
 ///
 /// # Errors
-/// [`Error::Foreign`] for a layout that this build doesn't know; [`Error::Io`] if something can't be written or moved.
+/// [`Error::Foreign`] for a folder that is none of ours, see [`folder::look`]; [`Error::Io`] if something can't be written or moved.
 pub fn prepare(db_dir: &Path) -> Result<()> {
-    let path = db_dir.join("format");
-    match look(&path)? {
-        Found::Ours => {}
-        Found::Nothing => {
-            // A store that has lost the file may be of any layout. In a new folder there is nothing to convert.
+    match folder::look(db_dir)? {
+        FolderKind::Current => {}
+        FolderKind::New => write(db_dir, FORMAT)?,
+        FolderKind::Unsigned => {
             convert(db_dir)?;
             write(db_dir, FORMAT)?;
         }
-        Found::Older => {
+        FolderKind::Older => {
             write(db_dir, CONVERTING)?;
             convert(db_dir)?;
             write(db_dir, FORMAT)?;
@@ -58,34 +40,14 @@ pub fn prepare(db_dir: &Path) -> Result<()> {
 
 /// For those who only read, and so can't convert anything.
 pub(super) fn check(db_dir: &Path) -> Result<()> {
-    let path = db_dir.join("format");
-    match look(&path)? {
-        Found::Ours | Found::Nothing => Ok(()),
-        Found::Older => {
+    match folder::look(db_dir)? {
+        FolderKind::Current | FolderKind::New | FolderKind::Unsigned => Ok(()),
+        FolderKind::Older => {
             let why =
                 "says that the store has an older layout; the next run, gc or repair converts it"
                     .to_owned();
-            Err(Error::Foreign { path, why })
+            Err(Error::Foreign { path: db_dir.join(FORMAT_FILE), why })
         }
-    }
-}
-
-fn look(path: &Path) -> Result<Found> {
-    match fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()) {
-        Ok(text) if text == FORMAT => Ok(Found::Ours),
-        Ok(text) if text == CONVERTING || OLDER.contains(&text.as_str()) => Ok(Found::Older),
-        // A power cut may leave a new name without its bytes.
-        Ok(text) if text.is_empty() => Ok(Found::Nothing),
-        Ok(text) => {
-            let why = format!(
-                "says `{}`, but this build knows only `{}`; use the task-pipeline that made it, or another --db",
-                crate::text::printable(text.trim().as_bytes()),
-                FORMAT.trim()
-            );
-            Err(Error::Foreign { path: path.to_owned(), why })
-        }
-        Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(Found::Nothing),
-        Err(err) => Err(err).or_io("read", path),
     }
 }
 
@@ -95,7 +57,7 @@ fn write(db_dir: &Path, text: &str) -> Result<()> {
     let draft = db_dir.join("format~");
     let mut file = File::create(&draft).or_io("write", &draft)?;
     file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).or_io("write", &draft)?;
-    let path = db_dir.join("format");
+    let path = db_dir.join(FORMAT_FILE);
     fs::rename(&draft, &path).or_io("write", path)
 }
 
@@ -181,6 +143,7 @@ fn stray(tmp: &Path, folder: &Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::folder::OLDER_FORMATS;
 
     #[test]
     fn an_empty_file_is_what_a_power_cut_left() {
@@ -199,8 +162,12 @@ mod tests {
 
     #[test]
     fn every_older_store_is_converted_wherever_it_was_interrupted() {
-        for format in [OLDER[0], OLDER[1], CONVERTING, ""] {
+        for format in [OLDER_FORMATS[0], OLDER_FORMATS[1], CONVERTING, ""] {
             let dir = tempfile::tempdir().unwrap();
+            let mut header = [0; 100];
+            header[..16].copy_from_slice(b"SQLite format 3\0");
+            header[68..72].copy_from_slice(b"tskp");
+            fs::write(dir.path().join("db"), header).unwrap();
             let shard = dir.path().join("objects/ab");
             let rest = "0".repeat(58);
             fs::create_dir_all(shard.join("cd")).unwrap();

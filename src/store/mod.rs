@@ -443,14 +443,20 @@ impl Store {
         folder
     }
 
-    /// Removes copies that their writers will never finish, for they are dead.
+    /// Removes copies that their writers will never finish, for they are dead, and what was moved out of an object's
+    /// place. What has another name than ours is somebody else's.
     fn remove_stale(&self) -> Result<()> {
         let tmp = self.root.join(TMP);
         for entry in std::fs::read_dir(&tmp).or_io("list", &tmp)? {
             let entry = entry.or_io("list", &tmp)?;
             let name = entry.file_name();
-            let writer = name.to_str().and_then(|name| name.split('-').next()?.parse().ok());
-            if writer.is_some_and(proc::exists) {
+            let Some((writer, _)) = name.to_str().and_then(|name| name.split_once('-')) else {
+                continue;
+            };
+            let is_number = !writer.is_empty() && writer.bytes().all(|byte| byte.is_ascii_digit());
+            let is_alive = writer.parse().is_ok_and(proc::exists);
+            let is_stale = writer == "stray" || is_number && !is_alive;
+            if !is_stale {
                 continue;
             }
             let path = entry.path();

@@ -8,6 +8,7 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 
 use fs2::FileExt;
 
@@ -47,21 +48,44 @@ pub fn unlock(file: &File) -> io::Result<()> {
     FileExt::unlock(file)
 }
 
-/// Whether a process holds the lock of a file, asked without touching the lock. `None` if the kernel doesn't tell.
+/// The processes that hold the lock of a file, as far as they can be seen from this process's container, asked
+/// without touching the lock. `None` if the kernel doesn't tell.
 ///
 /// # Errors
 /// Those of fstat(2).
-pub fn is_held_by(pid: u32, file: &File) -> io::Result<Option<bool>> {
-    let inode = file.metadata()?.ino();
+pub fn holders(file: &File) -> io::Result<Option<Vec<u32>>> {
+    Ok(holders_of("FLOCK", &file.metadata()?))
+}
+
+/// The same for the locks of fcntl(2), POSIX's, of a file that must not be opened, because closing it would drop
+/// this process's own.
+///
+/// # Errors
+/// Those of stat(2).
+pub fn posix_holders(path: &Path) -> io::Result<Option<Vec<u32>>> {
+    Ok(holders_of("POSIX", &std::fs::metadata(path)?))
+}
+
+fn holders_of(kind: &str, file: &std::fs::Metadata) -> Option<Vec<u32>> {
+    let inode = file.ino();
     // Each line is `1: FLOCK  ADVISORY  WRITE 4711 fe:00:131 0 EOF`.
-    let Ok(locks) = std::fs::read_to_string("/proc/locks") else { return Ok(None) };
-    Ok(Some(locks.lines().any(|line| {
+    let locks = std::fs::read_to_string("/proc/locks").ok()?;
+    let holder = |line: &str| {
         let words: Vec<&str> = line.split_ascii_whitespace().collect();
-        let place = words.get(5).and_then(|place| place.rsplit(':').next());
-        words.get(1) == Some(&"FLOCK")
-            && words.get(4).and_then(|word| word.parse().ok()) == Some(pid)
-            && place.and_then(|place| place.parse().ok()) == Some(inode)
-    })))
+        // Behind `->` stand those who wait.
+        let is_it =
+            words.get(1) == Some(&kind) && words.get(5)?.rsplit(':').next()?.parse() == Ok(inode);
+        if is_it { words.get(4)?.parse().ok() } else { None }
+    };
+    Some(locks.lines().filter_map(holder).collect())
+}
+
+/// Whether a process holds the lock of a file. `None` if the kernel doesn't tell.
+///
+/// # Errors
+/// As for [`holders`].
+pub fn is_held_by(pid: u32, file: &File) -> io::Result<Option<bool>> {
+    Ok(holders(file)?.map(|holders| holders.contains(&pid)))
 }
 
 fn uninterrupted(mut lock: impl FnMut() -> io::Result<()>) -> io::Result<()> {

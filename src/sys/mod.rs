@@ -77,6 +77,36 @@ pub fn has_read_lease(file: BorrowedFd<'_>) -> io::Result<bool> {
     Ok(lease == libc::F_RDLCK)
 }
 
+/// Marks a file or folder as in use by this open file, until that is closed. A mark shuts nobody out, it can only be
+/// seen, see [`is_marked`]; so those who look are never in the way of those who lock.
+///
+/// # Errors
+/// Those of fcntl(2), where the file system has no locks say.
+pub fn mark(file: BorrowedFd<'_>) -> io::Result<()> {
+    let mut lock = whole_file(libc::F_RDLCK);
+    // SAFETY: the descriptor is borrowed, so open; the argument leads to a flock that lives through the call.
+    retry(|| unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw mut lock) }).map(drop)
+}
+
+/// Whether another open file, of whichever process, container or user, marks what this one leads to.
+///
+/// # Errors
+/// As for [`mark`].
+pub fn is_marked(file: BorrowedFd<'_>) -> io::Result<bool> {
+    let mut lock = whole_file(libc::F_WRLCK);
+    // SAFETY: as above.
+    retry(|| unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_GETLK, &raw mut lock) })?;
+    Ok(i32::from(lock.l_type) != libc::F_UNLCK)
+}
+
+fn whole_file(kind: i32) -> libc::flock {
+    // SAFETY: flock is plain data, for which all zeros is a value: from the beginning to the end of the file.
+    let mut lock: libc::flock = unsafe { std::mem::zeroed() };
+    lock.l_type = kind as libc::c_short;
+    lock.l_whence = libc::SEEK_SET as libc::c_short;
+    lock
+}
+
 /// Makes reading from and writing to the terminal out of the background fail with EIO instead of
 /// stopping the process. Inherited by every step: a script that reads /dev/tty gets an error.
 ///

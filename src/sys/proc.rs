@@ -4,7 +4,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -79,6 +79,21 @@ impl Process {
 /// `NotFound` if there is no such process; `PermissionDenied` if it is another user's; ESRCH if it is ending.
 pub fn environment(pid: i32) -> io::Result<Vec<u8>> {
     fs::read(format!("/proc/{pid}/environ"))
+}
+
+/// Whether a process sees the same mounts as this one, so that a path means the same to both. False if that is not
+/// to be found out.
+pub fn shares_mounts(pid: i32) -> bool {
+    let namespace = |process: &str| fs::read_link(format!("/proc/{process}/ns/mnt")).ok();
+    let own = namespace("self");
+    own.is_some() && namespace(&pid.to_string()) == own
+}
+
+/// Device and inode of what an absolute path leads to for another process, in its container.
+pub fn identity_seen_by(pid: i32, path: &Path) -> Option<(u64, u64)> {
+    let below = path.strip_prefix("/").ok()?;
+    let found = fs::metadata(folder(pid).join("root").join(below)).ok()?;
+    Some((found.dev(), found.ino()))
 }
 
 /// True if a process has ended, reaped or not. It is not to be believed for ever: the number may be one of another

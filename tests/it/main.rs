@@ -20,6 +20,7 @@ mod explain;
 mod export;
 mod failure;
 mod flags;
+mod folder;
 mod gather;
 mod identity;
 mod incremental;

@@ -50,7 +50,7 @@ fn a_database_with_nothing_in_it_is_planned_for_as_if_there_were_none() {
     let p = fan();
     let first = plan(&p, &[]);
     // As a run leaves it that is killed before it could make a table: the second already with a header.
-    p.file("db/db", "");
+    p.file("db/format", "task-pipeline 3\n").file("db/db", "");
     assert_eq!(plan(&p, &[])["tasks"], first["tasks"]);
     assert_eq!(std::fs::metadata(p.path("db/db")).unwrap().len(), 0);
     let conn = rusqlite::Connection::open(p.path("db/db")).unwrap();

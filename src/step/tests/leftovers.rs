@@ -133,24 +133,35 @@ fn survivors_of_a_killed_runner_are_ended_and_their_folders_removed() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("scratch");
     assert_eq!(end_survivors(&root).unwrap(), 0);
-    let out = root.join("run/w0/out");
+    let out = root.join("1-2/w0/out");
     fs::create_dir_all(out.join("a/b")).unwrap();
     fs::write(out.join("a/b/c"), "x").unwrap();
     fs::set_permissions(out.join("a"), std::os::unix::fs::PermissionsExt::from_mode(0o000))
         .unwrap();
     let mut survivor =
         std::process::Command::new("sleep").arg("1000").env("OUTPUT_DIR", &out).spawn().unwrap();
-    let mut stranger = std::process::Command::new("sleep")
+    let stranger = std::process::Command::new("sleep")
         .arg("1000")
-        .env("OUTPUT_DIR", dir.path().join("scratch2/run/w0/out"))
+        .env("OUTPUT_DIR", dir.path().join("scratch2/1-2/w0/out"))
         .spawn()
         .unwrap();
+    // A run that this folder never saw: perhaps another folder had this path then.
+    let unknown = std::process::Command::new("sleep")
+        .arg("1000")
+        .env("OUTPUT_DIR", root.join("1-3/w0/out"))
+        .spawn()
+        .unwrap();
+    fs::create_dir(root.join("mine")).unwrap();
+    fs::write(root.join("notes"), "mine too").unwrap();
     // Only after exec does it have the environment.
     assert_eq!(end_survivors(&root).unwrap(), 1);
     assert_eq!(std::os::unix::process::ExitStatusExt::signal(&survivor.wait().unwrap()), Some(9));
-    assert!(stranger.try_wait().unwrap().is_none());
-    stranger.kill().unwrap();
-    stranger.wait().unwrap();
-    assert_eq!(fs::read_dir(&root).unwrap().count(), 0);
+    for mut other in [stranger, unknown] {
+        assert!(other.try_wait().unwrap().is_none());
+        other.kill().unwrap();
+        other.wait().unwrap();
+    }
+    assert!(!root.join("1-2").exists());
+    assert_eq!(fs::read_dir(&root).unwrap().count(), 2);
     assert_eq!(end_survivors(&root).unwrap(), 0);
 }

@@ -47,6 +47,7 @@ impl Proof for Database {
 impl World {
     fn new() -> World {
         let dir = tempfile::tempdir().unwrap();
+        prepare(dir.path()).unwrap();
         let database = Arc::new(Database::default());
         let store = Store::open(dir.path(), Arc::clone(&database) as Arc<dyn Proof>).unwrap();
         World { dir, store, database }

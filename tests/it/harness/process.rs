@@ -197,6 +197,10 @@ impl Ran {
         self.check(is_so, &format!("death by {signal:?}"))
     }
 
+    pub(crate) fn is_ok(&self) -> bool {
+        self.status.success()
+    }
+
     pub(crate) fn was_killed(&self) -> bool {
         self.status.signal() == Some(Signal::KILL.as_raw())
     }

@@ -25,6 +25,7 @@ const ORDER: &[&str] = &[
     "jobserver",
     "diagnostic",
     "error",
+    "folder",
     "proof",
     "manifest",
     "graph",

@@ -1,0 +1,271 @@
+//! Section 6: which folder is a database, and what in it is ours.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::process::Command;
+
+use rustix::process::Signal;
+
+use crate::harness::{Project, WAIT_FOR_GO, wait_for};
+
+fn one() -> Project {
+    Project::new().task("a", "echo 1 >$OUTPUT_DIR/x")
+}
+
+/// A project whose one step runs until `go`.
+fn busy() -> Project {
+    Project::new().task("slow", &format!(": >started; {WAIT_FOR_GO}; echo 1 >$OUTPUT_DIR/x"))
+}
+
+/// All that must not change of a folder: names, contents, modes, times of change.
+fn state(folder: &Path) -> Vec<String> {
+    let mut all = Vec::new();
+    for entry in walkdir::WalkDir::new(folder).sort_by_file_name().into_iter().map(Result::unwrap) {
+        let found = entry.metadata().unwrap();
+        let bytes = if found.is_file() { fs::read(entry.path()).unwrap() } else { Vec::new() };
+        let (mode, changed) = (found.mode(), (found.ctime(), found.ctime_nsec()));
+        all.push(format!("{:?} {mode:o} {changed:?} {bytes:?}", entry.path()));
+    }
+    all
+}
+
+#[test]
+fn a_folder_that_is_no_database_is_refused_before_a_byte_in_it_is_changed() {
+    for file in [
+        "db/scratch/1-1/thesis.txt",
+        "db/objects/ab/cd/model.bin",
+        "db/lock",
+        "db/db",
+        "db/format",
+        "db/x",
+    ] {
+        let p = one().file(file, "notes");
+        let before = state(&p.path("db"));
+        let commands = [
+            &["-manifest", "pipeline.toml", "-db", "db"][..],
+            &["-manifest", "pipeline.toml", "-db", "db", "--wait"],
+            &["-manifest", "pipeline.toml", "-db", "db", "-n"],
+            &["plan", "-manifest", "pipeline.toml"],
+            &["status"],
+            &["gc", "--grace", "0s"],
+            &["repair"],
+            &["verify"],
+            &["log", "1"],
+        ];
+        for command in commands {
+            let ran = p.call(command).fails(65).ran([]);
+            if file != "db/format" {
+                ran.says("is not a database of task-pipeline")
+                    .says("name a new or empty folder with --db");
+            }
+        }
+        assert_eq!(state(&p.path("db")), before, "{file}");
+    }
+}
+
+#[test]
+fn an_empty_folder_becomes_a_database_also_with_what_a_killed_first_run_left_in_it() {
+    let nothing: &[(&str, &str)] = &[];
+    let files: [&[(&str, &str)]; 6] = [
+        nothing,
+        &[("lock", "")],
+        &[("lock", "pid 4194304 on here, since then\n")],
+        &[("lock", ""), ("format~", "task-pi")],
+        &[("lock", ""), ("format", "")],
+        &[(".gitignore", "*\n")],
+    ];
+    for files in files {
+        let p = one();
+        fs::create_dir(p.path("db")).unwrap();
+        for (name, bytes) in files {
+            p.file(Path::new("db").join(name), bytes);
+        }
+        p.call(["status"]).fails(2).says("there is no database");
+        p.run().ok().ran(["a"]);
+        p.call(["status"]).ok();
+    }
+}
+
+#[test]
+fn a_database_that_lost_its_format_is_known_by_its_tables() {
+    let p = one();
+    p.run().ok();
+    p.remove("db/format").run().ok().ran([]);
+    assert_eq!(p.read("db/format"), "task-pipeline 3\n");
+}
+
+#[test]
+fn what_does_not_bear_our_names_stays_where_it_is() {
+    let p = one();
+    p.run().ok();
+    let mine = [
+        "db/scratch/thesis.txt",
+        "db/scratch/mine/x",
+        "db/objects/mine/model.bin",
+        "db/objects/ab/cd/model.bin",
+        "db/objects/.tmp/notes.txt",
+        "db/objects/.tmp/notes",
+        "db/locks/notes",
+        "db/notes",
+    ];
+    for file in mine {
+        p.file(file, "precious");
+    }
+    p.file("db/scratch/7-99999999/w0/out/x", "left by a run that was killed");
+    p.task("a", "echo 2 >$OUTPUT_DIR/x").run().ok().ran(["a"]);
+    p.call(["gc", "--grace", "0s"]).ok();
+    p.call(["repair"]).ok();
+    for file in mine {
+        assert_eq!(p.read(file), "precious");
+    }
+    assert!(!p.path("db/scratch/7-99999999").exists());
+}
+
+#[test]
+fn a_lost_database_is_told_and_not_begun_anew() {
+    for is_empty in [true, false] {
+        let p = one();
+        p.run().ok();
+        if is_empty {
+            p.file("db/db", "");
+        } else {
+            p.remove("db/db");
+        }
+        let before = state(&p.path("db"));
+        for command in [
+            &["-manifest", "pipeline.toml"][..],
+            &["plan", "-manifest", "pipeline.toml"],
+            &["status"],
+            &["gc"],
+            &["repair"],
+            &["verify"],
+        ] {
+            let ran = p.call(command).fails(65).ran([]).says("results were kept in this folder");
+            ran.says("are lost").says("begin anew").says(if is_empty {
+                "0 bytes"
+            } else {
+                "is missing"
+            });
+        }
+        assert_eq!(state(&p.path("db")), before);
+        fs::remove_dir_all(p.path("db")).unwrap();
+        p.run().ok().ran(["a"]);
+    }
+}
+
+#[test]
+fn a_run_whose_database_is_removed_does_not_end_well() {
+    for name in ["db", "db/db"] {
+        let p = busy();
+        let running = p.run_cmd([""; 0]).start();
+        wait_for("the step", || p.path("started").exists());
+        fs::rename(p.path(name), p.path("gone")).unwrap();
+        p.file("go", "");
+        let ran = running.end();
+        assert!(!ran.is_ok(), "{name}");
+        drop(fs::remove_dir_all(p.path("db")));
+        p.run().ok().ran(["slow"]);
+    }
+}
+
+#[test]
+fn a_fifo_in_the_place_of_a_file_makes_nobody_wait() {
+    for name in ["db", "format"] {
+        let p = one();
+        p.run().ok();
+        p.remove(format!("db/{name}"));
+        assert!(Command::new("mkfifo").arg(p.path("db").join(name)).status().unwrap().success());
+        for command in [
+            &["-manifest", "pipeline.toml"][..],
+            &["plan", "-manifest", "pipeline.toml"],
+            &["status"],
+            &["verify"],
+        ] {
+            p.call(command).fails(65).says(&format!("db/{name}`"));
+        }
+    }
+}
+
+#[test]
+fn readers_look_at_the_format() {
+    let p = one();
+    p.run().ok();
+    p.file("db/format", "task-pipeline 99\n");
+    for command in
+        [&["status"][..], &["plan", "-manifest", "pipeline.toml"], &["cat", "a"], &["verify"]]
+    {
+        p.call(command).fails(65).says("task-pipeline 99");
+    }
+}
+
+#[test]
+fn without_the_lock_file_a_second_run_still_sees_the_first() {
+    let p = busy();
+    let first = p.run_cmd([""; 0]).start();
+    wait_for("the step", || p.path("started").exists());
+    p.remove("db/lock");
+    let pid = format!("pid {}", first.pid());
+    p.run().fails(75).ran([]).says(&pid).says("lock file was removed");
+    p.call(["gc"]).fails(75).says(&pid);
+    let waiting = p.run_cmd(["--wait"]).start();
+    wait_for("the news", || waiting.stderr().contains(&pid));
+    p.file("go", "");
+    first.end().ok().ran(["slow"]);
+    waiting.end().ok();
+}
+
+/// The command line that runs another one in namespaces of its own, if that is possible here.
+fn container(more: &str) -> Option<String> {
+    let unshare =
+        format!("unshare --map-root-user {more} --mount --pid --fork --kill-child --mount-proc");
+    let may = Command::new("sh").args(["-c", &format!("{unshare} true")]).output();
+    may.is_ok_and(|may| may.status.success()).then_some(unshare)
+}
+
+#[test]
+fn a_run_in_a_container_is_under_way_for_those_outside() {
+    let Some(unshare) = container("--pid --fork --kill-child --mount-proc") else { return };
+    let p = busy();
+    let running = p.run_cmd([""; 0]).shell(&format!("exec {unshare} \"$0\" \"$@\"")).start();
+    wait_for("the step", || p.path("started").exists());
+    p.call(["status"]).ok().answers("under way in another container");
+    assert_eq!(p.call(["status", "--json"]).ok().json()["last_run"]["under_way"], true);
+    p.run().fails(75);
+    p.file("go", "");
+    running.end().ok();
+    p.call(["status"]).ok().answers("complete");
+    let killed = p.run_cmd(["-B"]).start();
+    p.remove("go").remove("started");
+    wait_for("the step", || p.path("started").exists());
+    killed.signal(Signal::KILL);
+    killed.end();
+    p.call(["status"]).ok().answers("killed");
+    p.file("go", "").run().ok();
+}
+
+#[test]
+fn the_scripts_of_another_database_at_the_same_path_live() {
+    let Some(unshare) = container("") else { return };
+    let p = busy();
+    for name in ["one", "two", "here"] {
+        fs::create_dir(p.path(name)).unwrap();
+    }
+    let arguments = "exec \"$0\" -manifest pipeline.toml -db here/db";
+    let bound = |name: &str| {
+        let line = format!("exec {unshare} sh -c 'mount --bind {name} here; {arguments}' \"$0\"");
+        p.cmd([""; 0]).shell(&line)
+    };
+    let running = bound("one").start();
+    wait_for("the step", || p.path("started").exists());
+    // A run of the same number and process, killed.
+    let name = fs::read_dir(p.path("one/db/scratch")).unwrap().next().unwrap().unwrap().file_name();
+    p.file("two/db/format", "task-pipeline 3\n");
+    fs::create_dir_all(p.path("two/db/scratch").join(name)).unwrap();
+    // It sees the script's process, whose environment names a path that leads elsewhere here.
+    let second = bound("two").start();
+    wait_for("its step", || p.ledger().len() == 2);
+    p.file("go", "");
+    running.end().ok();
+    second.end().ok();
+}

@@ -100,6 +100,8 @@ impl Durability {
 /// type of SQLite's leaves this module.
 pub struct Db {
     connection: Mutex<Writer>,
+    /// The database is read as if nobody could change it; if there is anything in this file, its log, somebody does.
+    unseen_log: Option<PathBuf>,
 }
 
 /// The rows as of one moment. The functions of this module that only ask take it. Through it they may also
@@ -186,6 +188,7 @@ impl Db {
              PRAGMA cache_size = -16384; PRAGMA foreign_keys = OFF;",
         )
         .or_db("set up the connection")?;
+        keep_temporary_files_in(&conn, dir)?;
         schema::migrate(&conn, &found)?;
         insist_on_wal(&conn, &path)?;
         empty_log(&conn)?;
@@ -221,7 +224,7 @@ impl Db {
     }
 
     fn of(conn: Connection) -> Db {
-        Db { connection: Mutex::new(Writer { reader: Reader { conn } }) }
+        Db { connection: Mutex::new(Writer { reader: Reader { conn } }), unseen_log: None }
     }
 
     /// Nothing if no table was ever made in it.
@@ -230,9 +233,21 @@ impl Db {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
             | OpenFlags::SQLITE_OPEN_NO_MUTEX
             | OpenFlags::SQLITE_OPEN_EXRESCODE;
-        let conn = connect(&path, flags)?;
-        match schema::check(&conn, &path).map_err(|error| unfinished(error, dir))? {
-            schema::FoundSchema::Version(schema::VERSION) => Ok(Some(Db::of(conn))),
+        let mut conn = connect(&path, flags)?;
+        let mut found = schema::check(&conn, &path);
+        let mut unseen_log = None;
+        if let Err(error) = &found
+            && lacks_shared_memory(error)
+        {
+            unseen_log = Some(unseen_log_of(dir)?);
+            conn = connect(&immutable(&path), flags | OpenFlags::SQLITE_OPEN_URI)?;
+            found = schema::check(&conn, &path);
+        }
+        keep_temporary_files_in_memory(&conn)?;
+        match found.map_err(|error| unfinished(error, dir))? {
+            schema::FoundSchema::Version(schema::VERSION) => {
+                Ok(Some(Db { unseen_log, ..Db::of(conn) }))
+            }
             schema::FoundSchema::Version(older) => Err(Error::Usage(format!(
                 "`{}` has the older schema {older}; the next run migrates it",
                 path.display()
@@ -244,6 +259,7 @@ impl Db {
     /// A database in memory.
     pub(crate) fn empty() -> Result<Db> {
         let conn = connect(Path::new(":memory:"), OpenFlags::default())?;
+        keep_temporary_files_in_memory(&conn)?;
         schema::migrate(&conn, &schema::FoundSchema::Nothing)?;
         Ok(Db::of(conn))
     }
@@ -259,7 +275,15 @@ impl Db {
         let transaction = Transaction::begin(&mut writer, "BEGIN DEFERRED", what)?;
         let answer = read(&transaction.writer.reader)?;
         transaction.commit(what)?;
-        Ok(answer)
+        match &self.unseen_log {
+            Some(log) if has_bytes(log) => Err(Error::Locked {
+                path: log.parent().unwrap_or(log).to_owned(),
+                holder:
+                    "a run has begun meanwhile, which can't be watched without write permission"
+                        .to_owned(),
+            }),
+            _ => Ok(answer),
+        }
     }
 
     /// Lets `write` change rows, and commits if it succeeds. When this returns, the changes are as durable as
@@ -303,6 +327,73 @@ fn is_there(dir: &Path) -> Result<bool> {
     folder::look(dir)?;
     let path = Db::file(dir);
     path.try_exists().or_io("look for the database", &path)
+}
+
+/// Whether SQLite could not read for want of the files `-wal` and `-shm`. `sqlite3` removes both when it is the last
+/// to close the database, and who may not write to the folder can't make them again.
+fn lacks_shared_memory(error: &Error) -> bool {
+    use rusqlite::ffi;
+    match error {
+        Error::Db { source: rusqlite::Error::SqliteFailure(code, _), .. } => match code.code {
+            ffi::ErrorCode::CannotOpen => true,
+            ffi::ErrorCode::ReadOnly => !matches!(
+                code.extended_code,
+                ffi::SQLITE_READONLY_ROLLBACK | ffi::SQLITE_READONLY_RECOVERY
+            ),
+            _ => false,
+        },
+        _ => false,
+    }
+}
+
+/// Path of the log of a database that is all in its file, so that it can be read without log and shared memory.
+///
+/// # Errors
+/// [`Error::Io`] if it isn't, with what to do.
+fn unseen_log_of(dir: &Path) -> Result<PathBuf> {
+    let log = dir.join("db-wal");
+    if has_bytes(&log) {
+        let why = "its log `db-wal` holds the latest changes, but can't be read without `db-shm`, which is missing or \
+                   must not be read or made; let somebody who may write to the folder run `task-pipeline status` there";
+        return Err(std::io::Error::other(why)).or_io("read the database", Db::file(dir));
+    }
+    Ok(log)
+}
+
+fn has_bytes(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|found| found.len() > 0)
+}
+
+/// The name by which SQLite opens a file that nobody can change.
+fn immutable(path: &Path) -> PathBuf {
+    let mut name = "file:".to_owned();
+    for byte in crate::text::path_bytes(path) {
+        match byte {
+            b'/' | b'.' | b'-' | b'_' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' => {
+                name.push(char::from(*byte));
+            }
+            byte => name.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    PathBuf::from(name + "?immutable=1")
+}
+
+/// Where SQLite keeps what doesn't fit in its memory: in the run's scratch, which lies on the disk that has to have
+/// room anyway. `/var/tmp` may be small, full or read-only, and no message would name it.
+fn keep_temporary_files_in(conn: &Connection, dir: &Path) -> Result<()> {
+    let scratch = dir.join("scratch");
+    std::fs::create_dir_all(&scratch).or_io("make the scratch folder", &scratch)?;
+    match std::path::absolute(&scratch).ok().as_deref().and_then(Path::to_str) {
+        Some(scratch) => conn.pragma_update(None, "temp_store_directory", scratch),
+        // Only text can be said to SQLite.
+        None => return keep_temporary_files_in_memory(conn),
+    }
+    .or_db("set the folder of temporary files")
+}
+
+/// For who only reads: no file may be made in the folder, and none need be made elsewhere on the machine.
+fn keep_temporary_files_in_memory(conn: &Connection) -> Result<()> {
+    conn.pragma_update(None, "temp_store", "memory").or_db("set up the connection")
 }
 
 /// A first run that was killed before its first commit leaves something to be undone, which a reader

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use rustix::process::Signal;
 
-use crate::harness::{Project, WAIT_FOR_GO, wait_for};
+use crate::harness::{Project, WAIT_FOR_GO, chmod, wait_for};
 
 fn one() -> Project {
     Project::new().task("a", "echo 1 >$OUTPUT_DIR/x")
@@ -268,4 +268,66 @@ fn the_scripts_of_another_database_at_the_same_path_live() {
     p.file("go", "");
     running.end().ok();
     second.end().ok();
+}
+
+#[test]
+fn temporary_files_of_the_database_lie_in_its_scratch() {
+    let p = busy().task_with(
+        "slow",
+        "inputs = [\"in/*\"]",
+        &format!(": >started; {WAIT_FOR_GO}; exit 1"),
+    );
+    fs::create_dir(p.path("in")).unwrap();
+    for n in 0..4000 {
+        fs::write(p.path(format!("in/{n:0200}")), n.to_string()).unwrap();
+    }
+    let running = p.run_cmd(["-j1", "--durability", "off"]).start();
+    wait_for("the step", || p.path("started").exists());
+    let fds = fs::read_dir(format!("/proc/{}/fd", running.pid())).unwrap().flatten();
+    let above_2 = fds.filter(|fd| fd.file_name().to_string_lossy().parse::<u32>().unwrap() > 2);
+    let open: Vec<_> = above_2.filter_map(|fd| fs::read_link(fd.path()).ok()).collect();
+    // They have no name.
+    let temporary: Vec<_> =
+        open.iter().filter(|path| path.to_string_lossy().ends_with(" (deleted)")).collect();
+    assert!(!temporary.is_empty(), "all of it fitted in memory: {open:?}");
+    let scratch = p.path("db/scratch").canonicalize().unwrap();
+    assert!(temporary.iter().all(|path| path.starts_with(&scratch)), "{temporary:?}");
+    p.file("go", "");
+    running.end().fails(1);
+}
+
+/// A line of shell that makes what comes after it run without the rights of root.
+fn as_nobody() -> &'static str {
+    // Whoever is not root has too few rights as it is.
+    if rustix::process::geteuid().is_root() {
+        "exec setpriv --reuid 65534 --regid 65534 --clear-groups \"$0\" \"$@\""
+    } else {
+        ":"
+    }
+}
+
+#[test]
+fn who_may_not_write_reads_also_after_sqlite3_has_removed_the_log() {
+    let p = Project::new().task("a", "echo 1 >$OUTPUT_DIR/x");
+    p.run().ok();
+    let log = p.path("db/db-wal");
+    assert!(log.exists());
+    rusqlite::Connection::open(p.path("db/db"))
+        .unwrap()
+        .execute_batch("SELECT count(*) FROM step")
+        .unwrap();
+    assert!(!log.exists() && !p.path("db/db-shm").exists());
+    chmod(&p.root(), 0o755);
+    chmod(&p.path("db"), 0o555);
+    let call = |args: &[&str]| p.cmd(args).shell(as_nobody()).go();
+    call(&["status"]).ok().answers("1");
+    assert_eq!(call(&["cat", "a"]).ok().stdout, "1\n");
+    call(&["plan", "-manifest", "pipeline.toml"]).ok();
+    call(&["verify", "--data"]).ok();
+    // What is in the log only can't be read without shared memory.
+    chmod(&p.path("db"), 0o755);
+    p.file("db/db-wal", "changes");
+    chmod(&p.path("db"), 0o555);
+    call(&["status"]).fails(74).says("db-shm").says("task-pipeline status");
+    chmod(&p.path("db"), 0o755);
 }

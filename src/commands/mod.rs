@@ -38,7 +38,7 @@ use crate::error::{Error, OrIo as _, Result, exit};
 use crate::jobserver;
 use crate::progress::{Lines, Loudness, Paint};
 use crate::proof::Proof;
-use crate::run::{RunLock, explain};
+use crate::run::{RunLock, explain, tell_on_stderr};
 use crate::store::{self, Store};
 
 /// A subcommand with its options.
@@ -156,6 +156,7 @@ fn open_to_change(dir: &Path, wait: bool) -> Result<(RunLock, Arc<Db>, Store)> {
     let lock = RunLock::take(dir, wait, &mut progress)?;
     store::prepare(dir)?;
     let db = Arc::new(Db::open(dir, Durability::Batch)?);
+    tell_on_stderr(&db);
     let store = Store::open(dir, Arc::clone(&db) as Arc<dyn Proof>)?;
     Ok((lock, db, store))
 }

@@ -24,8 +24,8 @@ mod upkeep;
 
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OpenFlags};
 
@@ -33,6 +33,7 @@ use crate::error::{Error, OrDb, OrIo, Result};
 use crate::folder;
 use crate::object::ObjectHash;
 use crate::proof::Proof;
+use crate::sys::flock;
 
 pub use attempts::{AttemptOfRun, attempts};
 pub use commit::completion::{Completion, Effects};
@@ -102,7 +103,34 @@ pub struct Db {
     connection: Mutex<Writer>,
     /// The database is read as if nobody could change it; if there is anything in this file, its log, somebody does.
     unseen_log: Option<PathBuf>,
+    on_busy: Mutex<Option<OnBusy>>,
 }
+
+/// Another program has begun to write to the database and goes on doing so.
+#[derive(Debug)]
+pub struct Busy {
+    /// How long we have waited.
+    pub waited: Duration,
+    /// Who it is, as far as that can be found out.
+    pub holder: Option<u32>,
+    /// It has taken so long that somebody should be told, or be told again.
+    pub is_news: bool,
+}
+
+/// Asked every now and then whether to go on waiting.
+pub type OnBusy = Arc<dyn Fn(&Busy) -> bool + Send + Sync>;
+
+/// How long it takes until waiting for another program is worth a word.
+const FIRST_NEWS: Duration = Duration::from_secs(2);
+
+/// And another one.
+const NEXT_NEWS: Duration = Duration::from_secs(60);
+
+/// Shortest pause between two attempts to begin.
+const BRIEFLY: Duration = Duration::from_millis(1);
+
+/// How long a write waits for another program where nobody was told what to do about it; and SQLite in a read.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The rows as of one moment. The functions of this module that only ask take it. Through it they may also
 /// write temporary tables, which this connection alone sees: a plan is made in them.
@@ -130,7 +158,7 @@ struct Transaction<'w> {
 
 impl<'w> Transaction<'w> {
     fn begin(writer: &'w mut Writer, sql: &str, what: &'static str) -> Result<Transaction<'w>> {
-        writer.conn.prepare_cached(sql).and_then(|mut begin| begin.execute([])).or_db(what)?;
+        begin(&writer.conn, sql, what)?;
         Ok(Transaction { writer })
     }
 
@@ -224,7 +252,11 @@ impl Db {
     }
 
     fn of(conn: Connection) -> Db {
-        Db { connection: Mutex::new(Writer { reader: Reader { conn } }), unseen_log: None }
+        Db {
+            connection: Mutex::new(Writer { reader: Reader { conn } }),
+            unseen_log: None,
+            on_busy: Mutex::default(),
+        }
     }
 
     /// Nothing if no table was ever made in it.
@@ -293,12 +325,62 @@ impl Db {
     /// Those of `write`, and of the commit; nothing is changed then.
     pub fn write<T>(&self, write: impl FnOnce(&mut Writer) -> Result<T>) -> Result<T> {
         let what = "write to the database";
-        let mut writer = self.lock();
-        // IMMEDIATE: a transaction that reads before it writes could not be retried by SQLite's busy handler.
-        let transaction = Transaction::begin(&mut writer, "BEGIN IMMEDIATE", what)?;
-        let answer = write(transaction.writer)?;
-        transaction.commit(what)?;
-        Ok(answer)
+        let began = Instant::now();
+        let mut next_news = FIRST_NEWS;
+        loop {
+            let mut writer = self.lock();
+            // IMMEDIATE: a transaction that reads before it writes could not be retried. And without SQLite's own
+            // patience: meanwhile others of this process may read.
+            writer.conn.busy_timeout(Duration::ZERO).or_db(what)?;
+            let begun = begin(&writer.conn, "BEGIN IMMEDIATE", what);
+            writer.conn.busy_timeout(BUSY_TIMEOUT).or_db(what)?;
+            match begun {
+                Ok(()) => {
+                    let transaction = Transaction { writer: &mut writer };
+                    let answer = write(transaction.writer)?;
+                    transaction.commit(what)?;
+                    return Ok(answer);
+                }
+                Err(error) => {
+                    drop(writer);
+                    if !is_busy(&error) {
+                        return Err(error);
+                    }
+                    let waited = began.elapsed();
+                    let is_news = waited >= next_news;
+                    if is_news {
+                        next_news = waited + NEXT_NEWS;
+                    }
+                    if !self.goes_on_waiting(waited, is_news) {
+                        return Err(error);
+                    }
+                    // From a millisecond up to fifty: a tenth of what was waited.
+                    std::thread::sleep((waited / 10).clamp(BRIEFLY, 50 * BRIEFLY));
+                }
+            }
+        }
+    }
+
+    /// What a write does while another program keeps it from beginning: it asks `on_busy`, again and again, whether
+    /// to go on waiting. Without this it gives up after ten seconds.
+    pub fn on_busy(&self, on_busy: OnBusy) {
+        *self.on_busy.lock().unwrap_or_else(PoisonError::into_inner) = Some(on_busy);
+    }
+
+    fn goes_on_waiting(&self, waited: Duration, is_news: bool) -> bool {
+        let on_busy = self.on_busy.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(on_busy) = on_busy else { return waited < BUSY_TIMEOUT };
+        let holder = if is_news { self.holder() } else { None };
+        on_busy(&Busy { waited, holder, is_news })
+    }
+
+    /// Another process that has begun to write.
+    fn holder(&self) -> Option<u32> {
+        /// WAL_WRITE_LOCK: https://sqlite.org/walformat.html, "File Locks".
+        const WRITE_LOCK: u64 = 120;
+        let path = self.lock().conn.path().map(|path| format!("{path}-shm"))?;
+        let holders = flock::byte_holders(Path::new(&path), WRITE_LOCK).ok()??;
+        holders.into_iter().find(|pid| *pid != std::process::id())
     }
 
     fn lock(&self) -> MutexGuard<'_, Writer> {
@@ -327,6 +409,17 @@ fn is_there(dir: &Path) -> Result<bool> {
     folder::look(dir)?;
     let path = Db::file(dir);
     path.try_exists().or_io("look for the database", &path)
+}
+
+fn begin(conn: &Connection, sql: &str, what: &'static str) -> Result<()> {
+    conn.prepare_cached(sql).and_then(|mut begin| begin.execute([])).or_db(what)?;
+    Ok(())
+}
+
+/// Whether another connection was in the way.
+fn is_busy(error: &Error) -> bool {
+    let Error::Db { source, .. } = error else { return false };
+    source.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy)
 }
 
 /// Whether SQLite could not read for want of the files `-wal` and `-shm`. `sqlite3` removes both when it is the last
@@ -455,7 +548,7 @@ fn connect(path: &Path, flags: OpenFlags) -> Result<Connection> {
         )));
     }
     let conn = Connection::open_with_flags(path, flags).or_db("open the database")?;
-    conn.busy_timeout(Duration::from_secs(10)).or_db("set a timeout")?;
+    conn.busy_timeout(BUSY_TIMEOUT).or_db("set a timeout")?;
     conn.set_prepared_statement_cache_capacity(64);
     conn.execute_batch(
         "PRAGMA mmap_size = 0; PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON;",

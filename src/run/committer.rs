@@ -10,7 +10,7 @@
 //! The barrier runs without the connection's mutex, so that the dispatcher can read leaves meanwhile.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::db::{self, Completion, Db, Durability, Flow};
@@ -25,6 +25,10 @@ use super::permits::Due;
 /// Completions that are enough for a commit. Each holds a shard's lock, an open file that every script
 /// closes when it is started; so not many more.
 pub(super) const GROUP: usize = 64;
+
+/// With so many completions waiting behind a commit that doesn't end, because another program has locked the database or
+/// the disk hangs, nothing more is started.
+const PILE: usize = 16 * GROUP;
 
 /// How long a completion may wait for others, as long as there are steps to run. A barrier makes whoever
 /// creates files wait for the file system's journal; and without one, fewer transactions write the pages that
@@ -58,6 +62,8 @@ pub(super) struct Committer {
     pub(super) durability: Durability,
     pub(super) messages: flume::Sender<Message>,
     queue: Mutex<Queue>,
+    /// The queue was taken by whoever leads.
+    taken: Condvar,
     lead: Mutex<()>,
     /// A commit failed: a second fsync may lie, so nothing more is recorded.
     broken: AtomicBool,
@@ -80,6 +86,7 @@ impl Committer {
             durability,
             messages,
             queue: Mutex::default(),
+            taken: Condvar::new(),
             lead: Mutex::new(()),
             broken: AtomicBool::new(false),
         }
@@ -124,6 +131,7 @@ impl Committer {
         loop {
             let Ok(lead) = self.lead.try_lock() else { return false };
             let group = std::mem::take(&mut *self.queue());
+            self.taken.notify_all();
             if !group.ready.is_empty() {
                 self.commit(group.ready);
             }
@@ -134,6 +142,17 @@ impl Committer {
                 Due::At(_) => return true,
                 Due::Never => return false,
             }
+        }
+    }
+
+    /// Waits as long as a commit is under way behind which too much has piled up already.
+    pub(super) fn wait_for_room(&self) {
+        let mut queue = self.queue();
+        while queue.ready.len() >= PILE && self.is_led() {
+            // Whoever leads takes the queue before it gives up the lead; the limit is for one who was about to when
+            // it was filled.
+            let woken = self.taken.wait_timeout(queue, PATIENCE);
+            queue = woken.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 

@@ -206,6 +206,7 @@ impl Dispatcher<'_> {
                 }
                 self.fail(error);
             }
+            Message::Note(text) => self.progress.tell(&Event::Note(&text)),
             Message::Suspend => self.suspend(),
             Message::Signal(signal) => {
                 self.outcome.presses += 1;

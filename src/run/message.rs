@@ -46,6 +46,8 @@ pub(super) enum Message {
     Outdated { job: Job, file: PathBuf },
     /// We could not do our part; the job, if any, stays pending.
     Broken { job: Option<Job>, error: Error },
+    /// Something worth telling.
+    Note(String),
     /// A deadly signal arrived.
     Signal(i32),
     /// Ctrl-Z.

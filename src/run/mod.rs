@@ -8,6 +8,7 @@
 //! place.
 
 mod backlog;
+mod busy;
 mod committer;
 mod dispatch;
 mod fingerprint;
@@ -52,6 +53,7 @@ use crate::sys::limits;
 use dispatch::RunOutcome;
 use session::Session;
 
+pub(crate) use busy::tell_on_stderr;
 pub use forecast::{Forecast, TaskForecast};
 pub(crate) use free_space::explain;
 pub use lock::RunLock;
@@ -203,6 +205,7 @@ fn open(
     let lock = RunLock::take(dir, options.wait, progress)?;
     store::prepare(dir)?;
     let db = Arc::new(Db::open(dir, options.durability)?);
+    busy::tell_on_stderr(&db);
     let store = Arc::new(Store::open(dir, Arc::clone(&db) as Arc<dyn Proof>)?);
     progress.tell(&Event::Opened {
         manifest: &options.manifest,

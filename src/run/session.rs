@@ -18,6 +18,7 @@ use crate::step::{self, Script};
 use crate::stop::StopSwitch;
 
 use super::backlog::{Backlog, TaskLimits};
+use super::busy;
 use super::committer::{self, Committer};
 use super::dispatch::{Dispatcher, RunOutcome};
 use super::free_space::FreeSpace;
@@ -95,7 +96,9 @@ impl Session<'_> {
             verbose: self.options.verbose,
             keep_going: self.options.keep_going,
         });
-        let forwarder = Forwarder::start(send_message)?;
+        let signals = Arc::default();
+        busy::tell_dispatcher(db, send_message.clone(), Arc::clone(&signals));
+        let forwarder = Forwarder::start(send_message, signals)?;
         // One thread more than scripts at once: see `permits`.
         let executors = jobs + 1;
         let (store, folder) = (Arc::clone(store), scratch.clone());
@@ -118,6 +121,7 @@ impl Session<'_> {
         };
         let outcome = dispatcher.drive();
         pool.join();
+        busy::tell_on_stderr(db);
         drop(forwarder);
         drop(engine);
         // What can't be removed now is removed by the next run.

@@ -1,6 +1,6 @@
 //! Signals as messages: a thread forwards them, only the dispatcher decides.
 
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock};
 
 use signal_hook::consts::{SIGALRM, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGUSR2, SIGXCPU};
@@ -70,8 +70,12 @@ pub(super) struct Forwarder {
 }
 
 impl Forwarder {
-    /// Takes the deadly signals, and TSTP, which a terminal sends for Ctrl-Z.
-    pub(super) fn start(messages: flume::Sender<Message>) -> Result<Forwarder> {
+    /// Takes the deadly signals, and TSTP, which a terminal sends for Ctrl-Z. Counts the deadly ones in `count`, for
+    /// when the dispatcher itself waits.
+    pub(super) fn start(
+        messages: flume::Sender<Message>,
+        count: Arc<AtomicUsize>,
+    ) -> Result<Forwarder> {
         let mut taken = taken();
         if !is_ignored(SIGTSTP) {
             taken.push(SIGTSTP);
@@ -88,6 +92,7 @@ impl Forwarder {
                         Message::Suspend
                     } else {
                         LAST.store(signal, Ordering::Release);
+                        count.fetch_add(1, Ordering::AcqRel);
                         Message::Signal(signal)
                     };
                     if messages.send(message).is_err() {

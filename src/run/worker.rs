@@ -94,6 +94,7 @@ impl Engine {
         jobs: &flume::Receiver<Job>,
     ) -> bool {
         loop {
+            self.committer.wait_for_room();
             let job = match jobs.try_recv() {
                 Ok(job) => job,
                 // Nothing to run, so there is time for what this and others have queued.

@@ -54,27 +54,33 @@ pub fn unlock(file: &File) -> io::Result<()> {
 /// # Errors
 /// Those of fstat(2).
 pub fn holders(file: &File) -> io::Result<Option<Vec<u32>>> {
-    Ok(holders_of("FLOCK", &file.metadata()?))
+    Ok(holders_of("FLOCK", 0, &file.metadata()?))
 }
 
-/// The same for the locks of fcntl(2), POSIX's, of a file that must not be opened, because closing it would drop
-/// this process's own.
+/// The processes that hold a write lock of fcntl(2) on a byte of a file. For one that must not be opened, because
+/// closing it would drop this process's own locks.
 ///
 /// # Errors
 /// Those of stat(2).
-pub fn posix_holders(path: &Path) -> io::Result<Option<Vec<u32>>> {
-    Ok(holders_of("POSIX", &std::fs::metadata(path)?))
+pub fn byte_holders(path: &Path, byte: u64) -> io::Result<Option<Vec<u32>>> {
+    Ok(holders_of("POSIX", byte, &std::fs::metadata(path)?))
 }
 
-fn holders_of(kind: &str, file: &std::fs::Metadata) -> Option<Vec<u32>> {
+fn holders_of(kind: &str, byte: u64, file: &std::fs::Metadata) -> Option<Vec<u32>> {
     let inode = file.ino();
     // Each line is `1: FLOCK  ADVISORY  WRITE 4711 fe:00:131 0 EOF`.
     let locks = std::fs::read_to_string("/proc/locks").ok()?;
     let holder = |line: &str| {
         let words: Vec<&str> = line.split_ascii_whitespace().collect();
         // Behind `->` stand those who wait.
-        let is_it =
-            words.get(1) == Some(&kind) && words.get(5)?.rsplit(':').next()?.parse() == Ok(inode);
+        let is_it = words.get(1) == Some(&kind)
+            && words.get(5)?.rsplit(':').next()?.parse() == Ok(inode)
+            && (kind == "FLOCK" || words.get(3) == Some(&"WRITE"))
+            && words.get(6)?.parse::<u64>().ok()? <= byte
+            && words.get(7)?.parse::<u64>().map_or(true, |end| byte <= end)
+            && (kind == "FLOCK" || words.get(3) == Some(&"WRITE"))
+            && words.get(6)?.parse::<u64>().ok()? <= byte
+            && words.get(7)?.parse::<u64>().map_or(true, |end| byte <= end);
         if is_it { words.get(4)?.parse().ok() } else { None }
     };
     Some(locks.lines().filter_map(holder).collect())

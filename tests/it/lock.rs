@@ -142,3 +142,54 @@ fn a_script_that_waits_for_its_own_run_is_told_so() {
         p.task("a", &format!("{how}{inner}2 -manifest other.toml --wait")).run().ok().ran(["a"]);
     }
 }
+
+/// Another program that has begun to write to the database.
+fn foreign_writer(p: &Project) -> rusqlite::Connection {
+    let conn = rusqlite::Connection::open(p.path("db/db")).unwrap();
+    conn.busy_timeout(std::time::Duration::from_secs(10)).unwrap();
+    conn.execute_batch("BEGIN IMMEDIATE").unwrap();
+    conn
+}
+
+fn fan() -> Project {
+    let p = Project::new();
+    for n in 0..30 {
+        p.file(format!("in/{n}"), n.to_string());
+    }
+    let script = format!(": >started; {WAIT_FOR_GO}; cp $INPUT_FILE $OUTPUT_DIR/$INPUT_NAME");
+    p.task_with("a", "inputs = [\"in/*\"]", &script)
+}
+
+#[test]
+fn a_run_waits_for_another_writer_says_for_whom_and_loses_nothing() {
+    let p = fan();
+    let running = p.run_cmd(["-j2"]).start();
+    wait_for("the first step", || p.path("started").exists());
+    let other = foreign_writer(&p);
+    p.file("go", "");
+    // Scripts go on meanwhile, and readers too.
+    wait_for("all scripts", || p.ledger().len() == 30);
+    let holder = format!("waiting: process {} (", std::process::id());
+    wait_for("the news", || running.stderr().contains(&holder));
+    p.call(["status"]).ok().answers("under way");
+    other.execute_batch("ROLLBACK").unwrap();
+    running.end().ok().says("nothing is lost");
+    p.run().ok().ran([]);
+}
+
+#[test]
+fn a_second_signal_ends_the_wait_for_another_writer() {
+    let p = fan();
+    let running = p.run_cmd(["-j2"]).start();
+    wait_for("the first step", || p.path("started").exists());
+    let other = foreign_writer(&p);
+    p.file("go", "");
+    wait_for("the news", || running.stderr().contains("waiting: process"));
+    running.signal(Signal::INT);
+    wait_for("its answer", || running.stderr().contains("SIGINT"));
+    running.signal(Signal::INT);
+    assert!(!running.end().is_ok());
+    other.execute_batch("ROLLBACK").unwrap();
+    p.run().ok();
+    assert_eq!(p.exported("a").len(), 30);
+}

@@ -2,17 +2,22 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use argh::{ArgsInfo, FromArgs};
 use serde::Serialize;
 
 use crate::cli::values::{default_db, path};
+use crate::db::{self, Db};
 use crate::error::{OrIo as _, Result, exit};
 use crate::maintain::{self, Depth};
+use crate::manifest::Manifest;
 use crate::object::ObjectHash;
+use crate::run;
+use crate::text::{as_path, path_bytes, printable};
 
-use super::Command;
 use super::answer::{self, Answer};
+use super::{Command, complain};
 
 /// Restore damaged or missing objects, from their input files or by running their steps again.
 #[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
@@ -49,7 +54,16 @@ impl Command for RepairArgs {
         let (_lock, db, store) = super::open_to_change(&self.db, self.wait)?;
         let depth = if self.quick { Depth::Sizes } else { Depth::Data(1.0) };
         let dir = self.db.canonicalize().or_io("find the folder", &self.db)?;
-        let report = maintain::repair(&db, &store, &dir, depth)?;
+        let manifest = last_manifest(&db)?;
+        let (again, _signals) = run::run_again(manifest.as_ref())?;
+        let report = maintain::repair(&db, &Arc::new(store), &dir, depth, &again);
+        if let Some(signal) = run::late_signal() {
+            complain(
+                "interrupted: what is repaired stays so; `task-pipeline repair` repairs the rest",
+            );
+            return Ok(run::die_of(signal));
+        }
+        let report = report?;
         let objects = report.objects.iter().map(|(object, why, repair)| Damaged {
             object: *object,
             why: why.clone(),
@@ -60,6 +74,24 @@ impl Command for RepairArgs {
         answer::give(&repairs, self.json)?;
         let is_whole = repairs.lost() == 0 && repairs.database.is_empty();
         Ok(if is_whole { exit::OK } else { exit::DAMAGED })
+    }
+}
+
+/// The manifest of the last run, which says what scripts are given besides their recipe: `timeout`, above all.
+fn last_manifest(db: &Db) -> Result<Option<Manifest>> {
+    let (dir, last) = db.read(|reader| Ok((db::last_dir(reader)?, db::last_runs(reader, 1)?)))?;
+    let (Some(dir), Some(last)) = (dir, last.into_iter().next()) else { return Ok(None) };
+    let Some(name) = as_path(&last.manifest).file_name() else { return Ok(None) };
+    let path = as_path(&dir).join(name);
+    match Manifest::read(&path) {
+        Ok(manifest) => Ok(Some(manifest)),
+        Err(_) => {
+            let shown = printable(path_bytes(&path)).into_owned();
+            complain(&format!(
+                "`{shown}` can't be used any more, so scripts run again without their timeouts"
+            ));
+            Ok(None)
+        }
     }
 }
 

@@ -70,8 +70,8 @@ pub use upkeep::unsynced::{
     Unsynced, all_synced, each_unsound_object, note_unsynced, redo, unsynced,
 };
 pub use upkeep::verify::{
-    Producer, check_database, each_object, forget_object, input_files, last_dir, lose_log,
-    producers, retire_gather, unproven_objects,
+    Producer, check_database, each_object, forget_object, input_files, last_dir, linked_outputs,
+    lose_log, producers, retire_gather, unproven_objects,
 };
 
 /// SQLite before this has a bug that can corrupt a WAL database with two connections

@@ -9,5 +9,5 @@ mod verify;
 
 pub use gc::{Freed, GcOptions, gc};
 pub use recover::recover;
-pub use repair::{Repair, RepairReport, get_back, repair, set_aside};
+pub use repair::{Repair, RepairReport, RunAgain, ScriptLimits, get_back, repair, set_aside};
 pub use verify::{Depth, Finding, Remedy, Verified, verify};

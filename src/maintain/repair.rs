@@ -5,15 +5,20 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::fs::{self, File};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::attempt::NamedObject;
 use crate::db::{self, Db, Producer, step_key};
 use crate::error::{Error, OrIo, Result};
+use crate::exec::{Executor, Ground, Local, Ran, Site as _};
+use crate::jobserver::Share;
 use crate::object::ObjectHash;
 use crate::recipe::Recipe;
-use crate::step::{self, Attempt, Input, Report, Scratch, Script, Supervisor};
+use crate::step::{self, Attempt, Input, Report, Script};
+use crate::stop::StopSwitch;
 use crate::store::{Placed, Store};
 use crate::text::{as_path, printable};
 
@@ -23,7 +28,13 @@ use super::verify::{Depth, Finding, Remedy, look, verify};
 ///
 /// # Errors
 /// What keeps it from going on; what was repaired until then stays so.
-pub fn repair(db: &Db, store: &Store, db_dir: &Path, depth: Depth) -> Result<RepairReport> {
+pub fn repair(
+    db: &Db,
+    store: &Arc<Store>,
+    db_dir: &Path,
+    depth: Depth,
+    again: &RunAgain,
+) -> Result<RepairReport> {
     // Of a repair that was killed, too.
     step::end_survivors(&db_dir.join("scratch"))?;
     let mut report = RepairReport::default();
@@ -58,7 +69,7 @@ pub fn repair(db: &Db, store: &Store, db_dir: &Path, depth: Depth) -> Result<Rep
     }
     let unreadable: Vec<ObjectHash> =
         hashes_of(&report, |repair| *repair == Repair::Unreadable).collect();
-    report.objects.append(&mut get_back_all(db, store, db_dir, &gone, &unreadable)?);
+    report.objects.append(&mut get_back_all(db, store, db_dir, again, &gone, &unreadable)?);
     report.objects.sort_by_key(|(object, ..)| *object);
     let is_lost = |repair: &Repair| !repair.is_good() && *repair != Repair::Unreadable;
     let lost: Vec<ObjectHash> = hashes_of(&report, is_lost).collect();
@@ -81,18 +92,20 @@ fn hashes_of(
 /// As [`repair`].
 pub fn get_back(
     db: &Db,
-    store: &Store,
+    store: &Arc<Store>,
     db_dir: &Path,
+    again: &RunAgain,
     bad: &[(ObjectHash, String)],
 ) -> Result<Vec<(ObjectHash, String, Repair)>> {
-    get_back_all(db, store, db_dir, bad, &[])
+    get_back_all(db, store, db_dir, again, bad, &[])
 }
 
 /// The same, where some more objects are there that no step can work on.
 fn get_back_all(
     db: &Db,
-    store: &Store,
+    store: &Arc<Store>,
     db_dir: &Path,
+    again: &RunAgain,
     bad: &[(ObjectHash, String)],
     unreadable: &[ObjectHash],
 ) -> Result<Vec<(ObjectHash, String, Repair)>> {
@@ -100,7 +113,7 @@ fn get_back_all(
         return Ok(Vec::new());
     }
     let mut repairer = Repairer {
-        rebuilder: Rebuilder::open(db, store, db_dir)?,
+        rebuilder: Rebuilder::open(db, store, db_dir, again)?,
         results: bad
             .iter()
             .map(|(object, _)| (*object, None))
@@ -326,51 +339,87 @@ fn record(db: &Db, store: &Store, object: &ObjectHash) -> Result<bool> {
 /// Largest listing of a gather step that is read into memory.
 const LISTING: u64 = 1 << 30;
 
-/// A place to run scripts in.
+/// How steps are run again: as a run would, as far as that is known.
+#[derive(Default)]
+pub struct RunAgain {
+    /// By the name of the task. A task that is missing has no timeout.
+    pub limits: HashMap<String, ScriptLimits>,
+    /// Ends the script that runs.
+    pub stop: Arc<StopSwitch>,
+    /// Tokens for scripts that want them.
+    pub share: Option<Arc<Share>>,
+}
+
+/// What the manifest says of a task's scripts, besides their recipe.
+#[derive(Clone, Copy, Default)]
+pub struct ScriptLimits {
+    pub timeout: Option<Duration>,
+    /// `input = "copy"`
+    pub copies_input: bool,
+    /// `jobserver = true`
+    pub wants_jobserver: bool,
+}
+
+/// A place to run scripts in: the one that runs have.
 struct Rebuilder<'a> {
     db: &'a Db,
-    store: &'a Store,
+    store: &'a Arc<Store>,
+    again: &'a RunAgain,
     folder: PathBuf,
-    supervisor: Supervisor,
-    scratch: Scratch,
+    executor: Box<dyn Executor>,
+    /// Supervises the executor's scripts.
+    _site: Local,
 }
 
 impl Rebuilder<'_> {
     /// Below `DB/scratch`, like a run's. The caller holds the run lock.
-    fn open<'a>(db: &'a Db, store: &'a Store, db_dir: &Path) -> Result<Rebuilder<'a>> {
+    fn open<'a>(
+        db: &'a Db,
+        store: &'a Arc<Store>,
+        db_dir: &Path,
+        again: &'a RunAgain,
+    ) -> Result<Rebuilder<'a>> {
         let root = db_dir.join("scratch");
-        std::fs::create_dir_all(&root).or_io("make the scratch folder", &root)?;
+        fs::create_dir_all(&root).or_io("make the scratch folder", &root)?;
         step::end_survivors(&root)?;
         let folder = root.join(format!("repair-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).or_io("make the scratch folder", &folder)?;
-        let supervisor = Supervisor::new(step::GRACE, Arc::default())?;
-        let scratch = Scratch::create(&folder, 0)?;
-        Ok(Rebuilder { db, store, folder, supervisor, scratch })
+        let made = fs::DirBuilder::new().mode(0o700).create(&folder);
+        made.or_io("make the scratch folder", &folder)?;
+        let site = Local::new(Ground {
+            store: Arc::clone(store),
+            stop: Arc::clone(&again.stop),
+            scratch: folder.clone(),
+            executors: 1,
+            share: again.share.clone(),
+        })?;
+        let executor = site.grow()?.recv();
+        let executor = executor.map_err(|_| Error::Internal("there is no executor".to_owned()))?;
+        Ok(Rebuilder { db, store, again, folder, executor, _site: site })
     }
 
     /// Runs a step's script on its input again. What it leaves is in the store, but committed nowhere.
     fn run(&mut self, producer: &Producer) -> Result<(Report, Vec<Placed>)> {
+        let interrupted = || Err(std::io::Error::from(std::io::ErrorKind::Interrupted));
         let attempt = self.describe(producer)?;
-        let (store, supervisor) = (self.store, &self.supervisor);
-        let scratch = &mut self.scratch;
+        if !self.again.stop.may_start() {
+            return interrupted().or_system("finish the repair");
+        }
+        let executor = &mut self.executor;
         // On a thread of its own, because what scripts leave behind is looked for among the children of
         // the first one.
-        std::thread::scope(|scope| {
+        let ran = std::thread::scope(|scope| {
             let worker = std::thread::Builder::new()
-                .spawn_scoped(scope, move || {
-                    step::execute(scratch, store, supervisor, None, &attempt, &mut |_| {})
-                })
+                .spawn_scoped(scope, move || executor.run(&attempt, &mut |_| {}))
                 .or_system("start a thread")?;
             worker.join().unwrap_or_else(|_| {
                 Err(Error::Internal(format!("running step {} again panicked", producer.step)))
             })
-        })
-        .and_then(|(report, placed)| match report.full_disk {
-            Some(free) => {
-                Err(Error::NoSpace { path: self.folder.clone(), free, floor: step::FULL })
-            }
-            None => Ok((report, placed)),
-        })
+        })?;
+        match ran {
+            Ran::Report(report, placed) => Ok((*report, placed)),
+            Ran::Cancelled => interrupted().or_system("finish the repair"),
+            Ran::Lost(why) => Err(Error::Internal(why)),
+        }
     }
 
     fn describe(&self, producer: &Producer) -> Result<Attempt> {
@@ -378,21 +427,22 @@ impl Rebuilder<'_> {
             Error::Internal(format!("the recipe of step {} does not read: {err}", producer.step))
         })?;
         let input = if producer.gather {
-            Input::Many(self.listed(&producer.object)?)
+            Input::Many(self.listed(producer)?)
         } else {
             let Producer { object, name, executable, .. } = producer.clone();
             Input::One(NamedObject { name, object, executable })
         };
         let env = recipe.env.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+        let limits = self.again.limits.get(&producer.task).copied().unwrap_or_default();
         let script = Script {
             task: producer.task.clone(),
             interpreter: recipe.interpreter,
             bytes: recipe.script.into_bytes(),
             dir: as_path(&producer.dir).into(),
             env,
-            timeout: None,
-            copies_input: false,
-            wants_jobserver: false,
+            timeout: limits.timeout,
+            copies_input: limits.copies_input,
+            wants_jobserver: limits.wants_jobserver,
         };
         Ok(Attempt {
             step: producer.step,
@@ -404,9 +454,20 @@ impl Rebuilder<'_> {
     }
 
     /// The inputs of a gather step, read back from the listing that it works on.
-    fn listed(&self, listing: &ObjectHash) -> Result<Vec<NamedObject>> {
-        let bytes = self.store.read_small(listing, LISTING)?.unwrap_or_default();
-        Ok(bytes.split(|&byte| byte == b'\n').filter_map(listed_item).collect())
+    fn listed(&self, producer: &Producer) -> Result<Vec<NamedObject>> {
+        let bytes = self.store.read_small(&producer.object, LISTING)?.unwrap_or_default();
+        let linked = self.db.read(|reader| db::linked_outputs(reader, producer.step))?;
+        let executable: HashSet<(&[u8], &ObjectHash)> = linked
+            .iter()
+            .filter(|output| output.executable)
+            .map(|output| (output.name.as_slice(), &output.object))
+            .collect();
+        let mut items: Vec<NamedObject> =
+            bytes.split(|&byte| byte == b'\n').filter_map(listed_item).collect();
+        for item in &mut items {
+            item.executable = executable.contains(&(item.name.as_slice(), &item.object));
+        }
+        Ok(items)
     }
 }
 

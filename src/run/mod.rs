@@ -41,7 +41,7 @@ use crate::folder;
 use crate::graph::Graph;
 use crate::ids::{RunId, TaskIndex};
 use crate::jobserver::Jobserver;
-use crate::maintain;
+use crate::maintain::{self, RunAgain, ScriptLimits};
 use crate::manifest::Manifest;
 use crate::progress::{Event, Progress, Registered, Summary};
 use crate::proof::Proof;
@@ -60,7 +60,7 @@ pub use lock::RunLock;
 pub(crate) use lock::{Runner, runner};
 pub use prepare::Prepared;
 pub use reads::reads;
-pub use signals::{die_of, die_when_idle, late_signal};
+pub use signals::{Forwarder, die_of, die_when_idle, late_signal};
 
 /// Files that a run has open, whatever it does: the database, and a lock for each shard of the store.
 const FILES: u64 = 512;
@@ -326,7 +326,7 @@ fn close(
         None => Some("failed"),
     };
     let closed = result.map_or(Ok(()), |result| end_run(opened, run, prepared, &summary, result));
-    let healed = heal(opened, &summary, progress);
+    let healed = heal(opened, prepared, &summary, progress);
     let trouble = trouble.or(closed.err()).or(healed.err()).or(is_still_there(opened).err());
     progress.tell(&Event::Ended(&summary));
     match trouble {
@@ -336,18 +336,49 @@ fn close(
 }
 
 /// Gets back what scripts have spoilt through their large inputs.
-fn heal(opened: &Opened, summary: &Summary, progress: &mut dyn Progress) -> Result<()> {
+fn heal(
+    opened: &Opened,
+    prepared: &Prepared,
+    summary: &Summary,
+    progress: &mut dyn Progress,
+) -> Result<()> {
     if summary.spoilt.is_empty() {
         return Ok(());
     }
+    let (again, _signals) = run_again(Some(&prepared.manifest))?;
     for (object, _, repair) in
-        maintain::get_back(&opened.db, &opened.store, &opened.dir, &summary.spoilt)?
+        maintain::get_back(&opened.db, &opened.store, &opened.dir, &again, &summary.spoilt)?
     {
         let text =
             format!("object {object} was spoilt by a script that changed its input: {repair}");
         progress.tell(&Event::Warning(&text));
     }
     Ok(())
+}
+
+/// How a repair runs steps again: with what their manifest says, if it is known. Signals end its scripts as long as
+/// the second value lives.
+///
+/// # Errors
+/// If signals can't be taken, or a jobserver not be made.
+pub fn run_again(manifest: Option<&Manifest>) -> Result<(RunAgain, Forwarder)> {
+    let mut again = RunAgain::default();
+    for task in manifest.iter().flat_map(|manifest| &manifest.tasks) {
+        let limits = ScriptLimits {
+            timeout: task.timeout,
+            copies_input: task.copies_input,
+            wants_jobserver: task.jobserver,
+        };
+        again.limits.insert(task.name.clone(), limits);
+    }
+    if again.limits.values().any(|limits| limits.wants_jobserver) {
+        // One script at a time runs, so that all the processors are its.
+        let jobs = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let jobserver = Jobserver::new(jobs).or_system("make a pipe")?;
+        again.share = Some(Arc::new(jobserver.share(jobs).or_system("make a jobserver")?));
+    }
+    let forwarder = signals::stop_on_signals(Arc::clone(&again.stop))?;
+    Ok((again, forwarder))
 }
 
 fn end_run(

@@ -7,6 +7,7 @@ use signal_hook::consts::{SIGALRM, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SI
 use signal_hook::iterator::{Handle, Signals};
 
 use crate::error::{OrIo, Result};
+use crate::stop::{Stop, StopSwitch};
 use crate::sys::proc;
 
 use super::message::Message;
@@ -63,8 +64,8 @@ pub fn die_of(signal: i32) -> u8 {
     u8::try_from(128 + signal).unwrap_or(u8::MAX)
 }
 
-/// Forwards signals until dropped.
-pub(super) struct Forwarder {
+/// Takes signals until dropped.
+pub struct Forwarder {
     handle: Handle,
     thread: Option<std::thread::JoinHandle<()>>,
 }
@@ -76,6 +77,19 @@ impl Forwarder {
         messages: flume::Sender<Message>,
         count: Arc<AtomicUsize>,
     ) -> Result<Forwarder> {
+        Forwarder::each(move |signal| {
+            let message = if signal == SIGTSTP {
+                Message::Suspend
+            } else {
+                count.fetch_add(1, Ordering::AcqRel);
+                Message::Signal(signal)
+            };
+            messages.send(message).is_ok()
+        })
+    }
+
+    /// Hands each signal to `take`, on a thread, until that returns false.
+    fn each(mut take: impl FnMut(i32) -> bool + Send + 'static) -> Result<Forwarder> {
         let mut taken = taken();
         if !is_ignored(SIGTSTP) {
             taken.push(SIGTSTP);
@@ -88,14 +102,10 @@ impl Forwarder {
             .name("signals".to_owned())
             .spawn(move || {
                 for signal in signals.forever() {
-                    let message = if signal == SIGTSTP {
-                        Message::Suspend
-                    } else {
+                    if signal != SIGTSTP {
                         LAST.store(signal, Ordering::Release);
-                        count.fetch_add(1, Ordering::AcqRel);
-                        Message::Signal(signal)
-                    };
-                    if messages.send(message).is_err() {
+                    }
+                    if !take(signal) {
                         break;
                     }
                 }
@@ -103,6 +113,20 @@ impl Forwarder {
             .or_system("start the signal thread")?;
         Ok(Forwarder { handle, thread: Some(thread) })
     }
+}
+
+/// A script that runs without a run, in a repair, is ended by a signal, and at once by a second one. Ctrl-Z does
+/// nothing meanwhile.
+///
+/// # Errors
+/// Those of sigaction(2), and of starting a thread.
+pub(super) fn stop_on_signals(stop: Arc<StopSwitch>) -> Result<Forwarder> {
+    Forwarder::each(move |signal| {
+        if signal != SIGTSTP {
+            stop.advance(if stop.may_start() { Stop::Term } else { Stop::Kill });
+        }
+        true
+    })
 }
 
 impl Drop for Forwarder {

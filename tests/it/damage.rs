@@ -4,7 +4,9 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
 
-use crate::harness::{Project, Ran, chmod, sha256};
+use rustix::process::Signal;
+
+use crate::harness::{Project, Ran, chmod, is_alive, sha256, wait_for};
 
 const COPY: &str = "cat $INPUT_FILE >$OUTPUT_DIR/$INPUT_NAME";
 
@@ -183,4 +185,49 @@ fn what_a_script_has_mounted_is_not_emptied_when_the_run_ends() {
         }
     }
     assert_eq!(p.read("tree/f"), "mine");
+}
+
+#[test]
+fn a_repair_runs_scripts_as_a_run_does() {
+    let p = Project::new()
+        .task_with(
+            "slow",
+            "from = []\ntimeout = \"1s\"",
+            "if [ -e hang ]; then sleep 1000; fi; echo slow >$OUTPUT_DIR/x",
+        )
+        .task_with(
+            "shares",
+            "from = []\njobserver = true",
+            "case $MAKEFLAGS in *jobserver-auth*) echo shares >$OUTPUT_DIR/x; esac",
+        )
+        .task_with("tool", "from = []", "echo tool >$OUTPUT_DIR/t; chmod +x $OUTPUT_DIR/t")
+        .task_with("uses", "gather = true", "test -x $INPUT_DIR/t && echo uses >$OUTPUT_DIR/x");
+    p.run().ok();
+    for bytes in ["slow\n", "shares\n", "uses\n"] {
+        fs::remove_file(object(&p, bytes)).unwrap();
+    }
+    p.file("hang", "");
+    let repaired = p.call(["repair"]).fails(65).answers("3 damaged, 2 repaired, 1 left");
+    repaired.answers("step 1 can't make it again: it failed: timed out");
+    p.remove("hang");
+    p.run_with(["-B", "--step", "slow"]).ok();
+    verify(&p).ok();
+}
+
+#[test]
+fn a_signal_ends_a_repair_together_with_its_script() {
+    let p = Project::new().task(
+        "a",
+        "echo 1 >$OUTPUT_DIR/x; if [ -e hang ]; then echo $$ >pid~; mv pid~ pid; sleep 1000; fi",
+    );
+    p.run().ok();
+    fs::remove_file(object(&p, "1\n")).unwrap();
+    p.file("hang", "");
+    let repair = p.cmd(["repair"]).start();
+    wait_for("the script", || p.path("pid").exists());
+    repair.signal(Signal::INT);
+    repair.end().dies_of(Signal::INT).says("repairs the rest");
+    assert!(!is_alive(&p.read("pid")));
+    p.remove("hang").call(["repair"]).ok().answers("made again by step");
+    verify(&p).ok();
 }

@@ -150,6 +150,28 @@ pub fn producers(reader: &Reader, object: &ObjectHash) -> Result<Vec<Producer>> 
     Ok(producers)
 }
 
+/// The outputs of all steps that a step is linked from: of those are what a gather step works on.
+///
+/// # Errors
+/// If the database can't be read.
+pub fn linked_outputs(reader: &Reader, step: StepId) -> Result<Vec<NamedObject>> {
+    let mut statement = reader
+        .conn
+        .prepare_cached(
+            "SELECT o.name, o.object, o.executable
+             FROM step_link l JOIN output o ON o.step = l.from_step_id WHERE l.to_step_id = ?1",
+        )
+        .or_db(WHAT)?;
+    let rows = statement.query_map([step], |row| {
+        Ok(NamedObject {
+            name: row.get::<_, NameBytes>(0)?.0,
+            object: row.get(1)?,
+            executable: row.get(2)?,
+        })
+    });
+    rows.and_then(|rows| rows.collect()).or_db(WHAT)
+}
+
 /// Paths of input files that held this object when they were last hashed.
 ///
 /// # Errors

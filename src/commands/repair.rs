@@ -14,7 +14,7 @@ use crate::maintain::{self, Depth};
 use crate::manifest::Manifest;
 use crate::object::ObjectHash;
 use crate::run;
-use crate::text::{as_path, path_bytes, printable};
+use crate::text::{as_path, path_bytes, plural, printable};
 
 use super::answer::{self, Answer};
 use super::{Command, complain};
@@ -70,7 +70,11 @@ impl Command for RepairArgs {
             repaired: repair.is_good(),
             how: repair.to_string(),
         });
-        let repairs = Repairs { objects: objects.collect(), database: report.database };
+        let repairs = Repairs {
+            objects: objects.collect(),
+            database: report.database,
+            runs_again: report.redone,
+        };
         answer::give(&repairs, self.json)?;
         let is_whole = repairs.lost() == 0 && repairs.database.is_empty();
         Ok(if is_whole { exit::OK } else { exit::DAMAGED })
@@ -101,6 +105,8 @@ struct Repairs {
     objects: Vec<Damaged>,
     /// What is wrong with the database itself, which can't be repaired.
     database: Vec<String>,
+    /// Steps that may have worked on damaged objects.
+    runs_again: usize,
 }
 
 /// An object that was damaged or missing.
@@ -133,6 +139,15 @@ impl Answer for Repairs {
             writeln!(out, "object {object}: {why}: {how}")?;
         }
         let (all, lost) = (self.objects.len(), self.lost());
+        if self.runs_again > 0 {
+            writeln!(
+                out,
+                "{} step{} may have worked on damaged bytes: the next run runs {} again",
+                self.runs_again,
+                plural(self.runs_again as u64),
+                if self.runs_again == 1 { "it" } else { "them" }
+            )?;
+        }
         writeln!(out, "{all} damaged, {} repaired, {lost} left", all - lost)
     }
 }

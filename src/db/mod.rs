@@ -71,7 +71,7 @@ pub use upkeep::unsynced::{
 };
 pub use upkeep::verify::{
     Producer, check_database, each_object, forget_object, input_files, last_dir, linked_outputs,
-    lose_log, producers, retire_gather, unproven_objects,
+    lose_log, producers, redo_consumers, retire_gather, unproven_objects,
 };
 
 /// SQLite before this has a bug that can corrupt a WAL database with two connections

@@ -57,6 +57,7 @@ use supervisor::Cause;
 pub use running::{Running, running};
 pub use scratch::{FULL, Scratch};
 pub use script::Script;
+pub use stage::SMALL;
 pub use supervisor::{GRACE, Supervisor};
 pub use survivors::{end_survivors, remove_scratch};
 

@@ -27,8 +27,9 @@ use crate::names;
 use crate::object::ObjectHash;
 use crate::store::{Loaded, Store};
 
-/// Up to here, in bytes, an input is read into memory and written to the small file.
-const SMALL: u64 = 1 << 20;
+/// Up to here, in bytes, an input is read into memory, compared with its hash and written to the small file. A larger
+/// one is handed out without a look at its bytes.
+pub const SMALL: u64 = 1 << 20;
 
 /// From here on, in bytes, an input is a link where the file system has no clones.
 const LARGE: u64 = 16 << 20;

@@ -231,3 +231,33 @@ fn a_signal_ends_a_repair_together_with_its_script() {
     p.remove("hang").call(["repair"]).ok().answers("made again by step");
     verify(&p).ok();
 }
+
+#[test]
+fn what_was_made_of_damaged_bytes_is_made_again_after_a_repair() {
+    let sum = "cksum <\"$(find $INPUT_DIR -type f)\" >$OUTPUT_DIR/all";
+    let p = Project::new()
+        .task("a", "head -c 3000000 /dev/zero >$OUTPUT_DIR/x")
+        .task_with("b", "from = [\"a\"]", "cksum <$INPUT_FILE >$OUTPUT_DIR/y")
+        .task_with("all", "from = [\"a\"]\ngather = true", sum)
+        .task_with("c", "from = [\"b\"]", COPY);
+    p.run().ok();
+    let good = ["b", "all", "c"].map(|task| p.exported(task));
+    let bad = object(&p, &"\0".repeat(3_000_000));
+    chmod(&bad, 0o644);
+    let mut bytes = fs::read(&bad).unwrap();
+    bytes[1_000_000] = b'!';
+    fs::write(&bad, bytes).unwrap();
+    chmod(&bad, 0o444);
+    // So large an object is handed out as it is.
+    p.task_with("b", "from = [\"a\"]", "cksum  <$INPUT_FILE >$OUTPUT_DIR/y")
+        .task_with("all", "from = [\"a\"]\ngather = true", &format!("{sum} "))
+        .run()
+        .ok()
+        .ran(["b", "all", "c"]);
+    assert_ne!(["b", "all", "c"].map(|task| p.exported(task)), good);
+    p.call(["repair"]).ok().answers("may have worked on damaged bytes").ran(["a"]);
+    p.run().ok();
+    assert_eq!(["b", "all", "c"].map(|task| p.exported(task)), good);
+    verify(&p).ok();
+    p.run().ok().ran([]);
+}

@@ -172,6 +172,33 @@ pub fn linked_outputs(reader: &Reader, step: StepId) -> Result<Vec<NamedObject>>
     rows.and_then(|rows| rows.collect()).or_db(WHAT)
 }
 
+/// Steps that are done and worked on this object, by themselves or among what they gathered, are to be done again, and
+/// so is what comes out differently then. Returns how many they are.
+///
+/// # Errors
+/// If the rows can't be written.
+pub fn redo_consumers(writer: &mut Writer, object: &ObjectHash) -> Result<usize> {
+    let redone = writer
+        .conn
+        .execute(
+            "UPDATE step SET state = 0 WHERE state = 1 AND (object = ?1 OR id IN (
+               SELECT l.to_step_id FROM output o JOIN step_link l ON l.from_step_id = o.step
+               JOIN step s ON s.id = l.to_step_id JOIN task t ON t.id = s.task
+               WHERE o.object = ?1 AND t.gather = 1))",
+            [object],
+        )
+        .or_db(WHAT)?;
+    if redone > 0 {
+        writer
+            .conn
+            .execute_batch(
+                "DELETE FROM meta WHERE key = 'complete'; UPDATE task SET wiring = NULL, scan = NULL;",
+            )
+            .or_db(WHAT)?;
+    }
+    Ok(redone)
+}
+
 /// Paths of input files that held this object when they were last hashed.
 ///
 /// # Errors

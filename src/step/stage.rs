@@ -25,7 +25,7 @@ use crate::attempt::NamedObject;
 use crate::error::{OrIo, Result};
 use crate::names;
 use crate::object::ObjectHash;
-use crate::store::{Loaded, Store};
+use crate::store::{Loaded, Store, copy_sparse};
 
 /// Up to here, in bytes, an input is read into memory, compared with its hash and written to the small file. A larger
 /// one is handed out without a look at its bytes.
@@ -256,7 +256,13 @@ fn stage_large(
             return stage_large(store, object, (source, stat), (dir, name), executable, may_link);
         }
     }
-    io::copy(&mut source, &mut file).or_io(copying, path())?;
+    let has_holes = (stat.st_blocks as u64) * 512 < stat.st_size as u64;
+    let copied = if has_holes {
+        copy_sparse(&mut source, &file)
+    } else {
+        io::copy(&mut source, &mut file).map(drop)
+    };
+    copied.or_io(copying, path())?;
     Ok(None)
 }
 

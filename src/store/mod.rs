@@ -43,7 +43,7 @@
 //!
 //! # What is where
 //!
-//! `place` puts bytes under their name, `barrier` makes them durable before a COMMIT, `read` gives them back
+//! `place` puts bytes under their name (`sparse` writes them), `barrier` makes them durable before a COMMIT, `read` gives them back
 //! and tells whether they are good, `known` saves questions to the database. `objects/.tmp/` holds
 //! copies being written; a name there begins with the number of the process that writes it.
 
@@ -53,6 +53,7 @@ mod known;
 mod place;
 mod read;
 mod shard;
+mod sparse;
 #[cfg(test)]
 mod tests;
 
@@ -77,6 +78,7 @@ use shard::{Hold, LockFile, Shard};
 
 pub use format::prepare;
 pub(crate) use read::Loaded;
+pub(crate) use sparse::copy_sparse;
 
 /// Folder of the objects, below the database folder.
 const OBJECTS: &str = "objects";

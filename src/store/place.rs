@@ -10,6 +10,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
 use super::shard::{Hold, State};
+use super::sparse::{SparseWriter, copy_sparse};
 use super::{FOLDER, MODE, Name, Placed, SHARD, Store, read};
 use crate::error::{Error, OrIo, Result};
 use crate::object::{ObjectHash, ObjectHasher};
@@ -90,13 +91,14 @@ pub(super) fn put_from(store: &Store, from: &mut dyn Read) -> Result<Placed> {
     if buffer.len() <= IN_MEMORY {
         return put(store, &buffer);
     }
-    let mut temp = Temp::create(store)?;
+    let temp = Temp::create(store)?;
+    let mut writer = SparseWriter::new(&temp.file);
     let mut hasher = ObjectHasher::default();
     let mut size = 0;
     let mut filled = buffer.len();
     while filled > 0 {
         hasher.update(&buffer[..filled]);
-        temp.file.write_all(&buffer[..filled]).or_io(copying, &store.root)?;
+        writer.write_all(&buffer[..filled]).or_io(copying, &store.root)?;
         size += filled as u64;
         filled = loop {
             match from.read(&mut buffer) {
@@ -105,6 +107,7 @@ pub(super) fn put_from(store: &Store, from: &mut dyn Read) -> Result<Placed> {
             }
         };
     }
+    writer.finish().or_io(copying, &store.root)?;
     let hash = hasher.finish();
     temp.place(Hold::take(store, hash)?, hash, size)
 }
@@ -135,9 +138,9 @@ pub(super) fn discard(store: &Store, placed: Placed) -> Result<()> {
 /// See [`Store::detach`].
 pub(super) fn detach(store: &Store, hash: &ObjectHash) -> Result<()> {
     let mut source = store.open_object(hash)?;
-    let mut temp = Temp::create(store)?;
+    let temp = Temp::create(store)?;
     let path = || store.path(hash);
-    io::copy(&mut source, &mut temp.file).or_io("copy object", path())?;
+    copy_sparse(&mut source, &temp.file).or_io("copy object", path())?;
     temp.replace_object(hash)
 }
 

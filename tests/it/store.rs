@@ -182,3 +182,32 @@ fn a_million_steps_would_fit_the_budget() {
     // Two objects, an input file, a step, an output and an attempt each.
     assert!(bytes <= 400, "{bytes} bytes of database per step");
 }
+
+#[test]
+fn what_is_sparse_stays_so() {
+    use std::os::unix::fs::MetadataExt as _;
+    let p = Project::new();
+    let input = fs::File::create(p.path("in")).unwrap();
+    input.set_len(40 << 20).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&input, b"data", 20 << 20).unwrap();
+    p.task_with(
+        "a",
+        "inputs = [\"in\"]\ninput = \"copy\"",
+        // An output with a second name is copied.
+        r#"cd $OUTPUT_DIR; cp --sparse=always $INPUT_FILE x; ln x y; echo more >>x; echo $(stat -c %b $INPUT_FILE)"#,
+    );
+    p.run().ok();
+    let mut count = 0;
+    for entry in walkdir::WalkDir::new(p.path("db/objects")).into_iter().map(Result::unwrap) {
+        let found = entry.metadata().unwrap();
+        if found.len() >= 40 << 20 {
+            assert!(found.blocks() * 512 < 1 << 20, "{found:?}");
+            count += 1;
+        }
+    }
+    assert_eq!(count, 2);
+    let blocks: u64 =
+        p.call(["log", "a"]).ok().stdout.trim().lines().last().unwrap().parse().unwrap();
+    assert!(blocks * 512 < 1 << 20, "the script's copy takes {blocks} blocks");
+    p.call(["verify", "--data"]).ok();
+}

@@ -27,7 +27,7 @@
 //! # Locks
 //!
 //! `locks/AB` is held shared (flock) from before an object of shard AB is looked for until its
-//! [`Placed`] is dropped; gc and repair hold it exclusively. Otherwise gc could read "nobody refers to
+//! [`Placed`] is dropped, or a byte of `locks/all` in its place; gc and repair hold both exclusively. Otherwise gc could read "nobody refers to
 //! X", a worker dedupe against X, gc unlink X, and the worker commit a row for nothing. Within the
 //! process a mutex per shard guards the map and makes look-and-rename one action.
 //!
@@ -70,11 +70,11 @@ use rustix::io::Errno;
 use crate::error::{Error, OrIo, Result};
 use crate::object::ObjectHash;
 use crate::proof::Proof;
-use crate::sys::proc;
+use crate::sys::{ByteLock, proc};
 use crate::text::as_path;
 use barrier::Barrier;
 use known::Known;
-use shard::{Hold, LockFile, Shard};
+use shard::{Hold, LockFile, Locks, Shard};
 
 pub use format::prepare;
 pub(crate) use read::Loaded;
@@ -115,6 +115,7 @@ struct Inner {
     /// `None` where the store was opened for reading.
     proof: Option<Arc<dyn Proof>>,
     shards: Vec<Shard>,
+    locks: Locks,
     known: Known,
     /// The names in `objects/` are on the disk: it was synced, and no folder of a shard was made since.
     has_durable_shards: AtomicBool,
@@ -153,12 +154,17 @@ pub struct Placed {
 ///
 /// Don't take one while the same process keeps a [`Placed`] of that shard: it would wait for itself.
 pub struct ShardExclusive {
+    shard: u8,
+    /// The shard's own.
     lock: LockFile,
+    /// `locks/all`
+    all: LockFile,
 }
 
 impl Drop for ShardExclusive {
     fn drop(&mut self) {
-        // Should it fail: closing the file, which comes next, unlocks as well.
+        // Should it fail: closing the files, which comes next, unlocks as well.
+        let _ = self.all.lock_byte(self.shard, ByteLock::None);
         let _ = self.lock.unlock();
     }
 }
@@ -220,6 +226,7 @@ impl Store {
             tmp,
             proof,
             shards: (0..=u8::MAX).map(|_| Shard::default()).collect(),
+            locks: Locks::default(),
             known: Known::new(),
             has_durable_shards: AtomicBool::new(false),
             must_look_first: AtomicBool::new(false),
@@ -411,11 +418,16 @@ impl Store {
     /// # Errors
     /// [`Error::Io`] if the lock file can't be made or locked.
     pub fn lock_shard_exclusive(&self, shard: u8) -> Result<ShardExclusive> {
-        let path = || self.root.join(format!("../{}/{shard:02x}", shard::LOCKS));
-        // Not the shared lock's open file: flock would turn that one's lock into ours.
-        let lock = LockFile::open(self.inner.objects.as_fd(), shard).or_io("open", path())?;
-        lock.lock_exclusive().or_io("lock", path())?;
-        Ok(ShardExclusive { lock })
+        // In this order: see `shard`.
+        let path = |name: &str| self.root.join(format!("../{}/{name}", shard::LOCKS));
+        // Not the open files of those who share: theirs would turn into ours.
+        let open =
+            |name: &str| LockFile::open(self.inner.objects.as_fd(), name).or_io("open", path(name));
+        let name = LockFile::name(shard);
+        let (lock, all) = (open(&name)?, open(LockFile::ALL)?);
+        lock.lock_exclusive().or_io("lock", path(&name))?;
+        all.lock_byte(shard, ByteLock::Exclusive).or_io("lock", path(LockFile::ALL))?;
+        Ok(ShardExclusive { shard, lock, all })
     }
 
     /// The size in bytes of an object's committed row, if it has one.

@@ -1,5 +1,9 @@
 //! What this process knows of one shard: who holds its lock, and which of its objects are in flight,
 //! that is, under their name but not yet committed. And the lock file itself, `locks/AB`.
+//!
+//! A step of a thousand outputs would hold all 256 lock files, and a thousand files are all that many processes may
+//! open. So with [`FEW_LOCKS`] of them open, each further shard is held by a byte of one more file, `locks/all`: the
+//! byte of its number. Whoever wants a shard for itself takes its file first, then its byte.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -14,7 +18,7 @@ use rustix::io::Errno;
 use super::{Inner, Store};
 use crate::error::{OrIo, Result};
 use crate::object::ObjectHash;
-use crate::sys::flock;
+use crate::sys::{self, ByteLock, flock};
 
 /// One of 256.
 #[derive(Default)]
@@ -24,7 +28,7 @@ pub(super) struct Shard(Mutex<State>);
 pub(super) struct State {
     /// Open while anybody holds it. Not kept: each script that is started closes all that we have open,
     /// and 256 files cost it 30 µs, where opening one costs us 2.
-    lock: Option<LockFile>,
+    lock: Option<HeldLock>,
     /// The names in the shard's folder are on the disk: it was synced, and no folder was made in it since.
     has_durable_folders: bool,
     /// Guards alive; the lock is held shared while there is any.
@@ -91,17 +95,94 @@ impl State {
         !std::mem::replace(&mut self.has_durable_folders, true)
     }
 
-    fn hold(&mut self, objects: BorrowedFd<'_>, shard: u8) -> io::Result<()> {
+    fn hold(&mut self, locks: &Locks, objects: BorrowedFd<'_>, shard: u8) -> io::Result<()> {
         if self.lock.is_none() {
-            self.lock = Some(LockFile::open(objects, shard)?);
-        }
-        if self.holders == 0
-            && let Some(lock) = &self.lock
-        {
-            lock.lock_shared()?;
+            self.lock = Some(locks.take(objects, shard)?);
         }
         self.holders += 1;
         Ok(())
+    }
+}
+
+/// Lock files of single shards that this process has open at most.
+pub(super) const FEW_LOCKS: usize = 16;
+
+/// How a shard is held.
+enum HeldLock {
+    /// By its own file.
+    Own(LockFile),
+    /// By its byte of `locks/all`.
+    Byte(u8),
+}
+
+/// The lock files that this process has open.
+#[derive(Default)]
+pub(super) struct Locks(Mutex<OpenLocks>);
+
+#[derive(Default)]
+struct OpenLocks {
+    /// Of single shards.
+    own: usize,
+    /// `locks/all`, open as long as a shard is held by it.
+    all: Option<Arc<LockFile>>,
+    /// How many those are.
+    bytes: usize,
+}
+
+impl Locks {
+    fn open(&self) -> MutexGuard<'_, OpenLocks> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Holds a shard against those who want it for themselves. Waits for one who has it.
+    fn take(&self, objects: BorrowedFd<'_>, shard: u8) -> io::Result<HeldLock> {
+        let mut open = self.open();
+        // None of the locks is waited for under the mutex: who is to give it back needs that too.
+        if open.own < FEW_LOCKS {
+            open.own += 1;
+            drop(open);
+            let lock = LockFile::open(objects, &LockFile::name(shard))
+                .and_then(|lock| lock.lock_shared().map(|()| lock));
+            if lock.is_err() {
+                self.open().own -= 1;
+            }
+            return lock.map(HeldLock::Own);
+        }
+        let all = match &open.all {
+            Some(all) => Arc::clone(all),
+            None => {
+                let all = Arc::new(LockFile::open(objects, LockFile::ALL)?);
+                open.all.insert(all).clone()
+            }
+        };
+        open.bytes += 1;
+        drop(open);
+        let locked = all.lock_byte(shard, ByteLock::Shared);
+        if locked.is_err() {
+            self.give_back(HeldLock::Byte(shard));
+        }
+        locked.map(|()| HeldLock::Byte(shard))
+    }
+
+    fn give_back(&self, lock: HeldLock) {
+        let mut open = self.open();
+        // Closing would do, but for a script between its fork and its exec, which has the file open too. Should it
+        // fail: closing comes next.
+        match lock {
+            HeldLock::Own(lock) => {
+                open.own -= 1;
+                let _ = lock.unlock();
+            }
+            HeldLock::Byte(shard) => {
+                open.bytes -= 1;
+                if let Some(all) = &open.all {
+                    let _ = all.lock_byte(shard, ByteLock::None);
+                }
+                if open.bytes == 0 {
+                    open.all = None;
+                }
+            }
+        }
     }
 }
 
@@ -117,7 +198,7 @@ impl Hold {
     pub(super) fn take(store: &Store, hash: ObjectHash) -> Result<Hold> {
         let inner = &store.inner;
         let mut state = inner.shard(&hash).state();
-        let held = state.hold(inner.objects.as_fd(), hash.shard());
+        let held = state.hold(&inner.locks, inner.objects.as_fd(), hash.shard());
         drop(state);
         held.or_io("lock the shard of", store.path(&hash))?;
         Ok(Hold { store: Arc::clone(inner), hash, in_flight: false })
@@ -152,9 +233,7 @@ impl Drop for Hold {
         if state.holders == 0
             && let Some(lock) = state.lock.take()
         {
-            // Closing would do, but for a script between its fork and its exec, which has the file open
-            // too. Should it fail: closing comes next.
-            let _ = lock.unlock();
+            self.store.locks.give_back(lock);
         }
     }
 }
@@ -172,9 +251,17 @@ pub(super) const LOCKS: &str = "locks";
 pub(super) struct LockFile(File);
 
 impl LockFile {
-    /// Opens (and makes) the lock file of a shard.
-    pub(super) fn open(objects: BorrowedFd<'_>, shard: u8) -> io::Result<LockFile> {
-        let path = format!("../{LOCKS}/{shard:02x}");
+    /// The file with a byte for each shard.
+    pub(super) const ALL: &str = "all";
+
+    /// The file of a shard.
+    pub(super) fn name(shard: u8) -> String {
+        format!("{shard:02x}")
+    }
+
+    /// Opens (and makes) a lock file.
+    pub(super) fn open(objects: BorrowedFd<'_>, name: &str) -> io::Result<LockFile> {
+        let path = format!("../{LOCKS}/{name}");
         // Close-on-exec, or a step would keep the shard locked after our death.
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let open = || rustix::fs::openat(objects, &path, flags, Mode::from_raw_mode(0o644));
@@ -199,6 +286,11 @@ impl LockFile {
     /// Waits until nobody holds the shard at all.
     pub(super) fn lock_exclusive(&self) -> io::Result<()> {
         flock::exclusive(&self.0)
+    }
+
+    /// Locks the byte of a shard in `locks/all`, or gives it back.
+    pub(super) fn lock_byte(&self, shard: u8, how: ByteLock) -> io::Result<()> {
+        sys::lock_byte(self.0.as_fd(), shard, how)
     }
 
     pub(super) fn unlock(&self) -> io::Result<()> {

@@ -77,6 +77,34 @@ pub fn has_read_lease(file: BorrowedFd<'_>) -> io::Result<bool> {
     Ok(lease == libc::F_RDLCK)
 }
 
+/// How to lock a byte of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ByteLock {
+    /// Together with others.
+    Shared,
+    /// Alone.
+    Exclusive,
+    /// Not any more.
+    None,
+}
+
+/// Locks a byte of a file for this open file, or gives it back; waits as long as others are in the way. It has nothing
+/// to do with flock(2): those locks are of the whole file.
+///
+/// # Errors
+/// Those of fcntl(2); EBADF if the file is not open for reading and writing.
+pub fn lock_byte(file: BorrowedFd<'_>, byte: u8, how: ByteLock) -> io::Result<()> {
+    let mut lock = whole_file(match how {
+        ByteLock::Shared => libc::F_RDLCK,
+        ByteLock::Exclusive => libc::F_WRLCK,
+        ByteLock::None => libc::F_UNLCK,
+    });
+    lock.l_start = byte.into();
+    lock.l_len = 1;
+    // SAFETY: the descriptor is borrowed, so open; the argument leads to a flock that lives through the call.
+    retry(|| unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLKW, &raw mut lock) }).map(drop)
+}
+
 /// Marks a file or folder as in use by this open file, until that is closed. A mark shuts nobody out, it can only be
 /// seen, see [`is_marked`]; so those who look are never in the way of those who lock.
 ///

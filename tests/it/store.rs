@@ -211,3 +211,11 @@ fn what_is_sparse_stays_so() {
     assert!(blocks * 512 < 1 << 20, "the script's copy takes {blocks} blocks");
     p.call(["verify", "--data"]).ok();
 }
+
+#[test]
+fn a_step_of_many_outputs_needs_few_open_files() {
+    let script = "i=0; while [ $i -lt 2000 ]; do echo $i >$OUTPUT_DIR/$i; i=$((i+1)); done";
+    let p = Project::new().task("a", script);
+    p.run_cmd(["-j1"]).shell("ulimit -n 64").go().ok();
+    assert_eq!(p.exported("a").len(), 2000);
+}

@@ -87,3 +87,32 @@ fn gc_waits_for_everybody_who_has_placed_something_in_the_shard() {
     waiting.join().unwrap();
     assert!(receiver.recv().is_ok());
 }
+
+#[test]
+fn a_thousand_objects_in_flight_need_few_lock_files_and_keep_gc_out_all_the_same() {
+    let world = World::new();
+    let placed: Vec<Placed> = (0..1000).map(|n: u32| world.put(&n.to_le_bytes())).collect();
+    let locks = world.dir.path().join("locks");
+    let open = fs::read_dir("/proc/self/fd").unwrap().flatten();
+    let open = open.filter_map(|fd| fs::read_link(fd.path()).ok());
+    assert_eq!(open.filter(|path| path.starts_with(&locks)).count(), shard::FEW_LOCKS + 1);
+    // Those that have no file of their own open.
+    let by_byte: Vec<u8> = (0..=u8::MAX)
+        .filter(|shard| !locks.join(format!("{shard:02x}")).exists())
+        .filter(|shard| placed.iter().any(|placed| placed.hash.shard() == *shard))
+        .collect();
+    assert!(by_byte.len() > 200);
+    let store = Store::open(world.dir.path(), Arc::new(Rows::default())).unwrap();
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let waiting = std::thread::spawn(move || {
+        drop(store.lock_shard_exclusive(by_byte[7]).unwrap());
+        sender.send(()).unwrap();
+    });
+    assert!(receiver.recv_timeout(std::time::Duration::from_millis(100)).is_err());
+    drop(placed);
+    waiting.join().unwrap();
+    assert!(receiver.recv().is_ok());
+    assert!(
+        (0..=u8::MAX).all(|shard| world.store.inner.shards[usize::from(shard)].state().is_idle())
+    );
+}

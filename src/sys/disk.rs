@@ -1,10 +1,11 @@
 //! The file system below a folder: how much is free, and is it a local one?
 
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 /// File systems on which locks or shared memory can't be relied on, by `f_type` (statfs(2)).
-const NETWORK: [(u32, &str); 8] = [
+const NETWORK: [(u32, &str); 13] = [
     (0x6969, "NFS"),
     (0xff53_4d42, "CIFS"),
     (0xfe53_4d42, "SMB"),
@@ -13,17 +14,77 @@ const NETWORK: [(u32, &str); 8] = [
     (0x0bd0_0bd0, "Lustre"),
     (0x4750_4653, "GPFS"),
     (0x00c3_6400, "Ceph"),
+    (0x5346_414f, "AFS"),
+    (0x6b41_4653, "AFS"),
+    (0x7375_7245, "Coda"),
+    (0x1983_0326, "BeeGFS"),
+    (0x2003_0528, "OrangeFS"),
+];
+
+/// `f_type` of everything that a process serves through FUSE, near or far.
+const FUSE: u32 = 0x6573_5546;
+
+/// What is far of that: the part of the type behind `fuse.`, as the programs call themselves in /proc/self/mountinfo.
+const NETWORK_FUSE: [&str; 28] = [
+    "sshfs",
+    "glusterfs",
+    "ceph",
+    "ceph-fuse",
+    "cephfs",
+    "s3fs",
+    "s3ql",
+    "goofys",
+    "mount-s3",
+    "mountpoint-s3",
+    "gcsfuse",
+    "blobfuse",
+    "blobfuse2",
+    "rclone",
+    "juicefs",
+    "seaweedfs",
+    "mfs",
+    "moosefs",
+    "lizardfs",
+    "saunafs",
+    "davfs",
+    "davfs2",
+    "curlftpfs",
+    "smbnetfs",
+    "afpfs",
+    "beegfs",
+    "google-drive-ocamlfuse",
+    "onedriver",
 ];
 
 /// The kind of network file system that a folder lies on, if it does.
 ///
 /// # Errors
-/// Those of statfs(2).
-pub fn network_kind(folder: &Path) -> io::Result<Option<&'static str>> {
+/// Those of statfs(2) and stat(2).
+pub fn network_kind(folder: &Path) -> io::Result<Option<String>> {
     let found = rustix::fs::statfs(folder)?;
     // `f_type` is signed on some machines; the magic numbers are 32 bits wide on all.
     let kind = found.f_type as u32;
-    Ok(NETWORK.iter().find(|(magic, _)| *magic == kind).map(|(_, name)| *name))
+    if kind == FUSE {
+        let device = std::fs::metadata(folder)?.dev();
+        // Without /proc nobody knows.
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        return Ok(fuse_kind(&mounts, device)
+            .filter(|kind| NETWORK_FUSE.contains(kind))
+            .map(str::to_owned));
+    }
+    Ok(NETWORK.iter().find(|(magic, _)| *magic == kind).map(|(_, name)| (*name).to_owned()))
+}
+
+/// What serves a device through FUSE. A line of proc(5)'s mountinfo is
+/// `36 35 0:58 / /mnt rw,nosuid shared:2 - fuse.sshfs me@far: rw`.
+fn fuse_kind(mounts: &str, device: u64) -> Option<&str> {
+    let number = format!("{}:{}", rustix::fs::major(device), rustix::fs::minor(device));
+    let line = mounts.lines().find(|line| line.split(' ').nth(2) == Some(number.as_str()))?;
+    let (_, rest) = line.split_once(" - ")?;
+    let mut words = rest.split(' ');
+    let (kind, source) = (words.next()?, words.next()?);
+    // Some don't give their kind, but their name as what is mounted.
+    Some(kind.strip_prefix("fuse.").unwrap_or_else(|| source.split('#').next().unwrap_or(source)))
 }
 
 /// Bytes that an unprivileged process may still write; 0 if the inodes are used up, so that no file can be made.
@@ -36,4 +97,23 @@ pub fn free(folder: &Path) -> io::Result<u64> {
         return Ok(0);
     }
     Ok(found.f_bavail.saturating_mul(found.f_frsize))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_serves_a_fuse_mount_is_told_by_its_line() {
+        let mounts = "22 1 254:0 / / rw,noatime - ext4 /dev/vda rw\n\
+                      36 22 0:58 / /mnt/far rw shared:2 - fuse.sshfs me@far:/x rw,user_id=0\n\
+                      37 22 0:59 / /mnt/a\\040b rw - fuse curlftpfs#ftp://far/ rw\n\
+                      38 22 0:60 / /mnt/near rw - fuse.mergerfs a:b rw\n";
+        let kind = |minor| fuse_kind(mounts, rustix::fs::makedev(0, minor));
+        assert_eq!(kind(58), Some("sshfs"));
+        assert_eq!(kind(59), Some("curlftpfs"));
+        assert_eq!(kind(60), Some("mergerfs"));
+        assert_eq!(kind(61), None);
+        assert!(NETWORK_FUSE.contains(&"sshfs") && !NETWORK_FUSE.contains(&"mergerfs"));
+    }
 }

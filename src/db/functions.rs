@@ -8,13 +8,22 @@ use rusqlite::{Connection, Error, Result};
 use crate::error::OrDb;
 use crate::object::{FieldHasher, ObjectHash};
 
-/// The whole STEP_KEY of a step. The task's name is not in it, so that renaming a task keeps it.
-pub fn step_key(recipe: &ObjectHash, object: &ObjectHash, name: &[u8]) -> ObjectHash {
+/// The whole STEP_KEY of a step. The task's name is not in it, so that renaming a task keeps it; and the executable bit
+/// of its input only where it is set, because keys are older than that field.
+pub fn step_key(
+    recipe: &ObjectHash,
+    object: &ObjectHash,
+    name: &[u8],
+    executable: bool,
+) -> ObjectHash {
     let mut hasher = FieldHasher::new("task-pipeline step 1");
     hasher
         .field("recipe", recipe.as_bytes())
         .field("object", object.as_bytes())
         .field("name", name);
+    if executable {
+        hasher.field("executable", &[1]);
+    }
     hasher.finish()
 }
 
@@ -29,17 +38,17 @@ fn hash_argument(context: &Context<'_>, n: usize) -> Result<ObjectHash> {
     context.get::<ObjectHash>(n)
 }
 
-/// `step_key(recipe_hash, object, name)`, as [`short_key`] of [`step_key()`].
+/// `step_key(recipe_hash, object, name, executable)`, as [`short_key`] of [`step_key()`].
 pub(in crate::db) fn register_step_key(conn: &Connection) -> crate::error::Result<()> {
     let flags = FunctionFlags::SQLITE_UTF8
         | FunctionFlags::SQLITE_DETERMINISTIC
         | FunctionFlags::SQLITE_INNOCUOUS;
-    conn.create_scalar_function("step_key", 3, flags, |context| {
+    conn.create_scalar_function("step_key", 4, flags, |context| {
         let recipe = hash_argument(context, 0)?;
         let object = hash_argument(context, 1)?;
         let name =
             context.get_raw(2).as_bytes().map_err(|err| Error::UserFunctionError(err.into()))?;
-        Ok(short_key(&step_key(&recipe, &object, name)))
+        Ok(short_key(&step_key(&recipe, &object, name, context.get(3)?)))
     })
     .or_db("register a function")
 }

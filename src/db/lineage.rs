@@ -159,9 +159,12 @@ pub struct StepFacts {
     pub object: ObjectHash,
     pub recipe: RecipeId,
     pub live: bool,
+    /// Its input has the executable bit.
+    pub executable: bool,
 }
 
-const FACTS: &str = "SELECT s.id, s.task, s.name, s.object, s.recipe, s.live FROM step s";
+const FACTS: &str =
+    "SELECT s.id, s.task, s.name, s.object, s.recipe, s.live, s.executable FROM step s";
 
 fn facts(row: &Row<'_>) -> rusqlite::Result<StepFacts> {
     Ok(StepFacts {
@@ -171,6 +174,7 @@ fn facts(row: &Row<'_>) -> rusqlite::Result<StepFacts> {
         object: row.get(3)?,
         recipe: row.get(4)?,
         live: row.get(5)?,
+        executable: row.get(6)?,
     })
 }
 

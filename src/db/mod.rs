@@ -39,7 +39,8 @@ pub use attempts::{AttemptOfRun, attempts};
 pub use commit::completion::{Completion, Effects};
 pub use commit::leaves::{Leaf, Todo, has_live_step, leaves, todo};
 pub use commit::runs::{
-    Argument, Complete, RunRow, arguments, complete, end_run, live_steps, set_arguments,
+    Argument, Complete, RunRow, arguments, complete, end_run, live_steps, manifests_with_arguments,
+    set_arguments,
 };
 pub use commit::totals::recount;
 pub use commit::{commit, known_object, put_objects};

@@ -147,6 +147,22 @@ CREATE INDEX idx_step_key  ON step(key);
 CREATE INDEX idx_step_todo ON step(task, state) WHERE live = 1 AND state <> 1;
 ",
     crate::db::commit::totals::MIGRATION,
+    "
+-- INPUTs are remembered for each manifest. NULL: by an older build, which did not note for which.
+ALTER TABLE argument ADD COLUMN manifest ANY;                   -- its path, absolute
+
+-- The executable bit of the input became a part of STEP_KEY, where it is set. An older build did not follow a change of
+-- it: tasks that may have steps with a bit other than their input's are looked at anew.
+UPDATE step SET key = step_key((SELECT hash FROM recipe r WHERE r.id = step.recipe), object, name, 1)
+  WHERE executable = 1;
+UPDATE task SET wiring = NULL WHERE id IN (
+  SELECT task FROM input_file WHERE executable = 1
+  UNION SELECT task FROM step WHERE live = 1 AND executable = 1
+  UNION SELECT s.task FROM output o JOIN step_link l ON l.from_step_id = o.step
+    JOIN step s ON s.id = l.to_step_id AND s.live = 1 WHERE o.executable = 1);
+DELETE FROM meta WHERE key = 'complete' AND EXISTS (
+  SELECT 1 FROM task WHERE position IS NOT NULL AND wiring IS NULL);
+",
 ];
 
 /// The newest schema that this build knows.

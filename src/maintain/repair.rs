@@ -457,7 +457,12 @@ impl Rebuilder<'_> {
         Ok(Attempt {
             step: producer.step,
             number: 1,
-            key: step_key(&producer.recipe_hash, &producer.object, &producer.name),
+            key: step_key(
+                &producer.recipe_hash,
+                &producer.object,
+                &producer.name,
+                producer.executable,
+            ),
             input,
             script: Arc::new(script),
         })
@@ -481,16 +486,16 @@ impl Rebuilder<'_> {
     }
 }
 
-/// A line as `db::listing_line` writes it. The executable bit is not in it.
+/// A line as `db::listing_line` writes it.
 fn listed_item(line: &[u8]) -> Option<NamedObject> {
     let (escaped, line) = match line.strip_prefix(b"\\") {
         Some(line) => (true, line),
         None => (false, line),
     };
-    let (hash, name) = (line.get(..64)?, line.get(66..)?);
+    let (hash, mark, name) = (line.get(..64)?, *line.get(65)?, line.get(66..)?);
     let object = ObjectHash::parse(std::str::from_utf8(hash).ok()?).ok()?;
     let name = if escaped { unescape(name) } else { name.to_vec() };
-    Some(NamedObject { name, object, executable: false })
+    Some(NamedObject { name, object, executable: mark == b'*' })
 }
 
 fn unescape(name: &[u8]) -> Vec<u8> {
@@ -607,16 +612,13 @@ mod tests {
     #[test]
     fn a_listing_reads_back_whatever_the_names_are() {
         let names: [&[u8]; 4] = [b"plain", b"new\nline", b"back\\slash\\n", b"\xff\r"];
-        for name in names {
-            let row = NamedObject {
-                name: name.to_vec(),
-                object: ObjectHash::of(name),
-                executable: false,
-            };
+        for (n, name) in names.into_iter().enumerate() {
+            let (object, executable) = (ObjectHash::of(name), n % 2 == 1);
+            let row = NamedObject { name: name.to_vec(), object, executable };
             let mut listing = Vec::new();
             listing_line(&mut listing, &row);
             let item = listed_item(listing.strip_suffix(b"\n").unwrap()).unwrap();
-            assert_eq!((item.name, item.object), (row.name, row.object));
+            assert_eq!(item, row);
         }
     }
 }

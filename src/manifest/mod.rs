@@ -65,6 +65,11 @@ impl Manifest {
         Ok(Manifest { path: path.to_owned(), dir: dir.to_owned(), tasks, had_crlf })
     }
 
+    /// Its path, absolute: what is remembered of a manifest goes by that.
+    pub fn full_path(&self) -> PathBuf {
+        self.dir.join(self.path.file_name().unwrap_or_default())
+    }
+
     /// Every task with its index, in the order of the file.
     pub fn indexed(&self) -> impl Iterator<Item = (TaskIndex, &Task)> {
         self.tasks.iter().enumerate().map(|(n, task)| (TaskIndex(n), task))

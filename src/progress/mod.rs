@@ -92,6 +92,8 @@ pub struct StepName<'a> {
     /// Logical name of the input; empty for a root without inputs and for `gather`.
     pub input: &'a [u8],
     pub object: &'a ObjectHash,
+    /// The input has the executable bit.
+    pub executable: bool,
     pub recipe: &'a ObjectHash,
     /// Counted from 1 over all runs.
     pub attempt: i64,
@@ -100,7 +102,7 @@ pub struct StepName<'a> {
 impl StepName<'_> {
     /// The STEP_KEY.
     pub fn key(&self) -> ObjectHash {
-        step_key(self.recipe, self.object, self.input)
+        step_key(self.recipe, self.object, self.input, self.executable)
     }
 }
 

@@ -317,6 +317,7 @@ fn name<'a>(flow: &'a Flow, job: &'a Job) -> StepName<'a> {
         task: &task.name,
         input: &job.leaf.name,
         object: &job.leaf.object,
+        executable: job.leaf.executable,
         recipe: &task.recipe_hash,
         attempt: job.leaf.attempt,
     }

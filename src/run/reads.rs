@@ -2,13 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::db::{self, Db};
+use crate::db::Db;
 use crate::manifest::{Manifest, is_plain};
 use crate::sys::proc::descriptor;
 use crate::text::as_path;
 use crate::watch::{Reads, Tree};
 
 use super::RunOptions;
+use super::sources::remembered;
 use super::walk::split;
 
 /// A folder with this file is what an export has left.
@@ -41,12 +42,12 @@ pub fn reads(options: &RunOptions) -> Reads {
             }
         }
     }
-    reads.files.extend(arguments(options).iter().map(|path| absolute(path)));
+    reads.files.extend(arguments(options, &manifest).iter().map(|path| absolute(path)));
     reads
 }
 
 /// The INPUTs, of this command line or of the run before.
-fn arguments(options: &RunOptions) -> Vec<PathBuf> {
+fn arguments(options: &RunOptions, manifest: &Manifest) -> Vec<PathBuf> {
     if !options.inputs.is_empty() || options.no_inputs {
         let files = options.inputs.iter().filter(|path| descriptor(path).is_none());
         return files.cloned().collect();
@@ -56,7 +57,7 @@ fn arguments(options: &RunOptions) -> Vec<PathBuf> {
     }
     // A database that can't be read is the run's to complain of.
     let Ok(db) = Db::open_read_only(&options.db) else { return Vec::new() };
-    let remembered = db.read(db::arguments).unwrap_or_default();
+    let remembered = remembered(&db, manifest).unwrap_or_default().arguments;
     let files = remembered.into_iter().filter(|argument| argument.object.is_none());
     files.map(|argument| as_path(&argument.path).to_owned()).collect()
 }

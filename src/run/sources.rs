@@ -3,13 +3,13 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use crate::db::{self, Argument};
+use crate::db::{self, Argument, Db};
 use crate::error::{Error, OrIo, Result};
 use crate::manifest::{Manifest, Task};
 use crate::object::ObjectHash;
 use crate::progress::{Event, Progress};
 use crate::sys::proc::descriptor;
-use crate::text::{as_path, path_bytes};
+use crate::text::{as_path, path_bytes, printable};
 
 use super::RunOptions;
 use super::scan::{Scanner, Source};
@@ -24,7 +24,7 @@ pub(super) fn sources(
 ) -> Result<Vec<Vec<Source>>> {
     let takes_arguments = |task: &Task| task.is_root() && task.inputs.is_empty();
     let arguments = if manifest.tasks.iter().any(takes_arguments) {
-        arguments(scanner, options, streams, progress)?
+        arguments(scanner, manifest, options, streams, progress)?
     } else if options.inputs.is_empty() {
         Vec::new()
     } else {
@@ -48,15 +48,51 @@ pub(super) fn sources(
         .collect())
 }
 
+/// INPUTs of earlier runs.
+#[derive(Default)]
+pub(super) struct Remembered {
+    pub(super) arguments: Vec<Argument>,
+    /// None was named with this manifest but with that one, which is gone if there are `arguments`.
+    elsewhere: Option<PathBuf>,
+}
+
+/// The INPUTs that were last named with this manifest: another one on the same database has its own. A manifest that
+/// is gone was probably renamed to this one.
+pub(super) fn remembered(db: &Db, manifest: &Manifest) -> Result<Remembered> {
+    let path = manifest.full_path();
+    let (arguments, others) = db.read(|reader| {
+        let arguments = db::arguments(reader, path_bytes(&path))?;
+        let is_known = !arguments.is_empty();
+        Ok((arguments, if is_known { Vec::new() } else { db::manifests_with_arguments(reader)? }))
+    })?;
+    let others: Vec<PathBuf> = others.iter().map(|other| as_path(other).to_owned()).collect();
+    if let Some(gone) = others.iter().find(|other| !other.exists()) {
+        let arguments = db.read(|reader| db::arguments(reader, path_bytes(gone)))?;
+        return Ok(Remembered { arguments, elsewhere: Some(gone.clone()) });
+    }
+    Ok(Remembered { arguments, elsewhere: others.into_iter().next() })
+}
+
 /// The INPUTs: those named now, or else those of the last run that named any.
 fn arguments(
     scanner: &Scanner<'_>,
+    manifest: &Manifest,
     options: &RunOptions,
     streams: Vec<File>,
     progress: &mut dyn Progress,
 ) -> Result<Vec<Argument>> {
-    let remembered = scanner.db.read(db::arguments)?;
+    let Remembered { arguments: remembered, elsewhere } = remembered(scanner.db, manifest)?;
     if options.inputs.is_empty() && !options.no_inputs {
+        if let Some(other) = &elsewhere {
+            let other = printable(path_bytes(other)).into_owned();
+            progress.tell(&Event::Warning(&if remembered.is_empty() {
+                format!(
+                    "no INPUT is known for this manifest; those of earlier runs were for `{other}`"
+                )
+            } else {
+                format!("`{other}` is gone: its INPUTs are taken for those of this manifest")
+            }));
+        }
         if !remembered.is_empty() {
             let text = format!(
                 "using the {} input(s) of an earlier run; --no-inputs forgets them",
@@ -90,8 +126,15 @@ fn arguments(
             }
         });
     }
-    if scanner.store.is_some() && named != remembered {
-        scanner.db.write(|writer| db::set_arguments(writer, &named))?;
+    let gone = elsewhere.filter(|other| !other.exists());
+    if scanner.store.is_some() && (named != remembered || gone.is_some()) {
+        let path = manifest.full_path();
+        scanner.db.write(|writer| {
+            if let Some(gone) = &gone {
+                db::set_arguments(writer, path_bytes(gone), &[])?;
+            }
+            db::set_arguments(writer, path_bytes(&path), &named)
+        })?;
     }
     Ok(named)
 }

@@ -242,7 +242,12 @@ impl Engine {
                 executable: leaf.executable,
             })
         };
-        let key = db::step_key(&self.flow.task(job.task).recipe_hash, &leaf.object, &leaf.name);
+        let key = db::step_key(
+            &self.flow.task(job.task).recipe_hash,
+            &leaf.object,
+            &leaf.name,
+            leaf.executable,
+        );
         Ok(Attempt {
             step: leaf.step,
             number: leaf.attempt,

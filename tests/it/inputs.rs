@@ -2,7 +2,7 @@
 
 use std::io::{Seek as _, SeekFrom, Write as _};
 
-use crate::harness::{Project, files};
+use crate::harness::{Project, chmod, files};
 
 const COPY: &str = r#"cp "$INPUT_FILE" "$OUTPUT_DIR/$INPUT_NAME""#;
 
@@ -127,6 +127,31 @@ fn the_inputs_of_the_last_run_are_remembered_and_this_is_said() {
 }
 
 #[test]
+fn each_manifest_on_a_database_has_its_own_remembered_inputs() {
+    let p = Project::new().file("1.txt", "1\n").file("2.txt", "2\n").task("a", COPY);
+    p.file("other.toml", p.read("pipeline.toml"));
+    let other = |inputs: &[&str]| {
+        p.call(["-manifest", "other.toml", "-db", "db"].iter().chain(inputs)).ok()
+    };
+    p.run_with(["1.txt"]).ok().ran_on(["a 1.txt"]);
+    // Not those of the first one, and it says so.
+    other(&[]).ran_on(["a"]).says("no INPUT is known for this manifest").says("pipeline.toml");
+    other(&["2.txt"]).ran_on(["a 2.txt"]);
+    p.run().ok().ran([]).says("earlier run");
+    assert_eq!(p.exported("a"), files([("1.txt", "1\n")]));
+    other(&[]).ran([]).says("earlier run");
+    assert_eq!(p.exported("a"), files([("2.txt", "2\n")]));
+    // One that was renamed takes its own along, until it is told to forget them.
+    std::fs::rename(p.path("other.toml"), p.path("new.toml")).unwrap();
+    let new = |options: &[&str]| {
+        p.call(["-manifest", "new.toml", "-db", "db"].iter().chain(options)).ok()
+    };
+    new(&[]).ran([]).says("other.toml` is gone");
+    new(&["--no-inputs"]);
+    new(&[]).ran([]).says_nothing_of("other.toml").says_nothing_of("using");
+}
+
+#[test]
 fn a_remembered_input_that_is_gone_is_a_mistake_with_its_cure() {
     let p = Project::new().file("1.txt", "1\n").task("a", COPY);
     p.run_with(["1.txt"]).ok();
@@ -206,4 +231,60 @@ fn an_executable_input_stays_executable() {
     p.task_with("a", "inputs = [\"in/*\"]", "$INPUT_FILE >$OUTPUT_DIR/x");
     p.run().ok();
     assert_eq!(p.exported("a"), files([("x", "ran\n")]));
+}
+
+#[test]
+fn the_executable_bit_of_an_input_follows_chmod() {
+    let p = Project::new().file("in/f", "x").file("in/g", "g");
+    let mode = r#"[ -x "$INPUT_FILE" ] && x=x; echo "$x" >"$OUTPUT_DIR/$INPUT_NAME""#;
+    p.task_with("a", "inputs = [\"in/*\"]", mode);
+    p.run().ok().ran(["a", "a"]);
+    let key = || p.sql("SELECT key FROM step WHERE live = 1 AND name = 'f'");
+    let plain = key();
+    chmod(&p.path("in/f"), 0o755);
+    p.run().ok().ran_on(["a f"]);
+    assert_eq!(p.exported("a"), files([("f", "x\n"), ("g", "\n")]));
+    assert_ne!(key(), plain);
+    assert!(p.call(["explain", "a/f"]).ok().stdout.contains("executable bit of its input was set"));
+    // Other bits are not of the program's business; and what was known before comes back.
+    chmod(&p.path("in/f"), 0o711);
+    p.run().ok().ran([]);
+    chmod(&p.path("in/f"), 0o600);
+    p.run().ok().ran([]);
+    assert_eq!(p.exported("a")["f"], "\n");
+    assert_eq!(key(), plain);
+    chmod(&p.path("in/g"), 0o700);
+    p.run_with(["-B"]).ok().ran(["a", "a"]);
+    assert_eq!(p.exported("a"), files([("f", "\n"), ("g", "x\n")]));
+    // The same bytes and name with the bit and without are two steps, of which one may go.
+    let q = Project::new().file("1/f", "x").file("2/f", "x").task("a", mode);
+    chmod(&q.path("2/f"), 0o755);
+    q.run_with(["1/f", "2/f"]).ok().ran(["a", "a"]);
+    q.run_with(["2/f"]).ok().ran([]);
+    assert_eq!(q.exported("a"), files([("f", "x\n")]));
+}
+
+#[test]
+fn an_output_of_equal_bytes_whose_executable_bit_changed_is_another_input() {
+    let p = Project::new().file("mode", "644");
+    let make = "echo : >$OUTPUT_DIR/f; chmod $(cat mode) $OUTPUT_DIR/f";
+    p.task_with("make", "files = [\"mode\"]", make)
+        .task("one", r#"[ -x "$INPUT_FILE" ] && x=x; echo "$x" >$OUTPUT_DIR/x"#)
+        .task_with(
+            "all",
+            "from = [\"make\"]\ngather = true",
+            r#"[ -x "$INPUT_DIR/f" ] && x=x; echo "$x" >$OUTPUT_DIR/x"#,
+        );
+    p.run().ok().ran(["make", "one", "all"]);
+    for (mode, x, again) in [("755", "x\n", true), ("644", "\n", false), ("711", "x\n", false)] {
+        let ran = p.file("mode", mode).run().ok();
+        // 711 is another content of `mode`, but the same bit.
+        match (again, mode) {
+            (true, _) => ran.ran(["make", "one", "all"]),
+            (_, "711") => ran.ran(["make"]),
+            _ => ran.ran([]),
+        };
+        assert_eq!(p.exported("one"), files([("x", x)]), "{mode}");
+        assert_eq!(p.exported("all"), files([("x", x)]), "{mode}");
+    }
 }

@@ -429,6 +429,10 @@ fn judge(
     let born = || match before {
         _ if !changes.is_empty() => changes.clone(),
         Some(before) if before.object != facts.object => vec!["its input changed".to_owned()],
+        Some(before) if before.executable != facts.executable => {
+            let verb = if facts.executable { "was set" } else { "was cleared" };
+            vec![format!("the executable bit of its input {verb}")]
+        }
         Some(_) => vec!["nothing like it was kept".to_owned()],
         None if facts.name.is_empty() => vec!["the task is new".to_owned()],
         None => vec!["its input is new".to_owned()],

@@ -174,15 +174,17 @@ pub(in crate::db) fn activate(
     task: &FlowTask,
     input: &NamedObject,
 ) -> Result<(StepId, Supported)> {
-    let key = short_key(&step_key(&task.recipe_hash, &input.object, &input.name));
+    let key = short_key(&step_key(&task.recipe_hash, &input.object, &input.name, input.executable));
     let known: Option<(StepId, bool, StepState)> = statement(
         writer,
         "SELECT id, live, state FROM step
-         WHERE key = ?1 AND task = ?2 AND recipe = ?3 AND name = ?4 AND object = ?5",
+         WHERE key = ?1 AND task = ?2 AND recipe = ?3 AND name = ?4 AND object = ?5
+           AND executable = ?6",
     )?
-    .query_row(params![key, task.id, task.recipe, Name(&input.name), input.object], |row| {
-        Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-    })
+    .query_row(
+        params![key, task.id, task.recipe, Name(&input.name), input.object, input.executable],
+        |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
+    )
     .optional()
     .or_db(WHAT)?;
     match known {

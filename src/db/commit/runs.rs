@@ -130,33 +130,59 @@ pub struct Argument {
     pub object: Option<ObjectHash>,
 }
 
-/// The INPUTs of the last run that named any.
+/// The INPUTs of the last run with this manifest that named any; or those that an older build remembers for any
+/// manifest.
 ///
 /// # Errors
 /// If the database can't be read.
-pub fn arguments(reader: &Reader) -> Result<Vec<Argument>> {
+pub fn arguments(reader: &Reader, manifest: &[u8]) -> Result<Vec<Argument>> {
     let mut statement = reader
         .conn
-        .prepare("SELECT path, object FROM argument ORDER BY position")
+        .prepare(
+            "SELECT path, object FROM argument WHERE manifest IS
+               (SELECT manifest FROM argument WHERE manifest = ?1 LIMIT 1) ORDER BY position",
+        )
         .or_db("read the inputs")?;
-    let rows = statement.query_map([], |row| {
+    let rows = statement.query_map([Name(manifest)], |row| {
         Ok(Argument { path: row.get::<_, NameBytes>(0)?.0, object: row.get(1)? })
     });
     rows.and_then(|rows| rows.collect()).or_db("read the inputs")
 }
 
-/// Replaces them.
+/// The manifests for which INPUTs are remembered, the last one first.
+///
+/// # Errors
+/// If the database can't be read.
+pub fn manifests_with_arguments(reader: &Reader) -> Result<Vec<Vec<u8>>> {
+    let what = "read the inputs";
+    let mut statement = reader
+        .conn
+        .prepare(
+            "SELECT manifest FROM argument WHERE manifest IS NOT NULL GROUP BY manifest
+             ORDER BY max(position) DESC",
+        )
+        .or_db(what)?;
+    let rows = statement.query_map([], |row| Ok(row.get::<_, NameBytes>(0)?.0));
+    rows.and_then(|rows| rows.collect()).or_db(what)
+}
+
+/// Replaces those of a manifest.
 ///
 /// # Errors
 /// If the rows can't be written.
-pub fn set_arguments(writer: &mut Writer, arguments: &[Argument]) -> Result<()> {
+pub fn set_arguments(writer: &mut Writer, manifest: &[u8], arguments: &[Argument]) -> Result<()> {
     let what = "keep the inputs";
-    writer.conn.execute("DELETE FROM argument", []).or_db(what)?;
+    writer
+        .conn
+        .execute("DELETE FROM argument WHERE manifest = ?1 OR manifest IS NULL", [Name(manifest)])
+        .or_db(what)?;
     for argument in arguments {
         writer
             .conn
-            .prepare_cached("INSERT INTO argument(path, object) VALUES (?1, ?2)")
-            .and_then(|mut s| s.execute(params![Name(&argument.path), argument.object]))
+            .prepare_cached("INSERT INTO argument(path, object, manifest) VALUES (?1, ?2, ?3)")
+            .and_then(|mut s| {
+                s.execute(params![Name(&argument.path), argument.object, Name(manifest)])
+            })
             .or_db(what)?;
     }
     Ok(())

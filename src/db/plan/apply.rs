@@ -40,7 +40,7 @@ pub fn apply(writer: &mut Writer, flow: &Flow, applied: &Applied<'_>) -> Result<
          INSERT OR IGNORE INTO step_link(from_step_id, to_step_id)
            SELECT g.producer, s.id FROM temp.gain g CROSS JOIN step s ON s.key = g.key
            WHERE g.producer IS NOT NULL AND s.task = g.task AND s.live = 1 AND s.name = g.name
-           AND s.object = g.object;
+           AND s.object = g.object AND s.executable = g.executable;
          DELETE FROM meta WHERE key = 'complete';",
     )
     .or_db(what)?;

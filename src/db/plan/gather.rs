@@ -57,13 +57,15 @@ pub fn gather_inputs(
 
 /// A line of the listing, as `sha256sum` writes it: a name with a backslash or a newline is escaped,
 /// and the line says so by a backslash of its own.
+/// The `*`, which for `sha256sum` says that a file was read as binary and makes no difference, marks one with the
+/// executable bit: it is part of what a gather step works on.
 pub fn listing_line(listing: &mut Vec<u8>, input: &NamedObject) {
     let escaped = input.name.iter().any(|byte| matches!(byte, b'\\' | b'\n' | b'\r'));
     if escaped {
         listing.push(b'\\');
     }
     listing.extend_from_slice(input.object.hex().as_bytes());
-    listing.extend_from_slice(b"  ");
+    listing.extend_from_slice(if input.executable { b" *" } else { b"  " });
     for &byte in &input.name {
         match byte {
             b'\\' => listing.extend_from_slice(b"\\\\"),

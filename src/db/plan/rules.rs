@@ -58,7 +58,7 @@ impl Planner<'_> {
         self.run("DELETE FROM wanted", [])?;
         self.run(
             &format!(
-                "INSERT OR IGNORE INTO wanted SELECT step_key(?1, object, name) FROM ({supports})"
+                "INSERT OR IGNORE INTO wanted SELECT step_key(?1, object, name, executable) FROM ({supports})"
             ),
             params![task.recipe_hash],
         )?;
@@ -101,7 +101,7 @@ impl Planner<'_> {
                    LEFT JOIN change c ON c.step = p.id
                    JOIN output o ON o.step = p.id AND o.name = s.name
                    WHERE o2.to_step_id = s.id AND p.task IN ({from}) AND {SUPPORTS}
-                   AND o.object = s.object)"
+                   AND o.object = s.object AND o.executable = s.executable)"
             ),
             params![task.id],
         )?;
@@ -121,18 +121,18 @@ impl Planner<'_> {
         self.run("DELETE FROM wanted", [])?;
         // `wanted` holds the contrary here: keys whose file went, less those that another file supports.
         let lost = self.run(
-            "INSERT OR IGNORE INTO wanted SELECT step_key(?1, f.object, f.name)
+            "INSERT OR IGNORE INTO wanted SELECT step_key(?1, f.object, f.name, f.executable)
              FROM gone g JOIN input_file f ON f.task = g.task AND f.path = g.path WHERE g.task = ?2",
             params![task.recipe_hash, task.id],
         )?;
         if lost > 0 {
             let others = if task.names_unique {
-                format!("SELECT object, name FROM scan WHERE task = {}", task.id)
+                format!("SELECT object, name, executable FROM scan WHERE task = {}", task.id)
             } else {
                 self.supports(index, task)
             };
             self.run(
-                &format!("DELETE FROM wanted WHERE key IN (SELECT step_key(?1, object, name) FROM ({others}))"),
+                &format!("DELETE FROM wanted WHERE key IN (SELECT step_key(?1, object, name, executable) FROM ({others}))"),
                 params![task.recipe_hash],
             )?;
             self.run(
@@ -156,7 +156,7 @@ impl Planner<'_> {
         let gained = self.run(
             &format!(
                 "INSERT INTO gain(task, key, object, name, executable, producer)
-                 SELECT {id}, step_key(?1, object, name), object, name, executable, producer
+                 SELECT {id}, step_key(?1, object, name, executable), object, name, executable, producer
                  FROM ({supports}) ORDER BY producer, name",
                 id = task.id
             ),
@@ -170,7 +170,7 @@ impl Planner<'_> {
              SELECT s.id, s.task, 1, CASE s.state WHEN 2 THEN 0 ELSE s.state END, s.live = 1 AND s.state = 1
              FROM gain g CROSS JOIN step s ON s.key = g.key
              WHERE g.task = ?1 AND s.task = ?1 AND s.recipe = ?2 AND s.name = g.name
-             AND s.object = g.object
+             AND s.object = g.object AND s.executable = g.executable
              AND (s.live = 0 OR EXISTS (SELECT 1 FROM change c WHERE c.step = s.id AND c.live = 0))",
             params![task.id, task.recipe],
         )?;
@@ -179,7 +179,7 @@ impl Planner<'_> {
              SELECT g.task, ?2, g.key, g.object, g.name, g.executable FROM gain g
              WHERE g.task = ?1 AND NOT EXISTS (
                SELECT 1 FROM step s WHERE s.key = g.key AND s.task = ?1 AND s.recipe = ?2
-               AND s.name = g.name AND s.object = g.object)
+               AND s.name = g.name AND s.object = g.object AND s.executable = g.executable)
              ORDER BY g.id",
             params![task.id, task.recipe],
         )?;

@@ -1,10 +1,10 @@
 //! The barrier before a COMMIT. The only place that makes objects durable.
 //!
-//! There are two ways to it. One fsync for every new file and every folder that got a name: each waits
-//! for the disk's cache to be flushed, 1 to 3 ms on a disk that does as it is told (64 objects: 250 ms).
-//! Or one syncfs: a flush or two for everything, but it writes what all others have written to the file
-//! system as well, and nobody knows how much that is. Both promise the same, so the one that has been
-//! cheaper of late is taken, and now and then the other one, to see whether it still is dearer.
+//! There are two ways. One is an fsync for every new file and every folder that got a name: each waits until the disk
+//! has flushed its cache, 1 to 3 ms on an honest disk (64 objects: 250 ms). The other is one syncfs: a flush or two for
+//! everything, but it also writes what all other processes have written to the file system, however much that is.
+//! Both promise the same, so the one that has been cheaper lately is used, and now and then the other, to see
+//! whether it still costs more.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -24,23 +24,23 @@ use crate::text::as_path;
 /// More new objects than this are never synced one by one.
 pub(super) const FEW_FILES: usize = 64;
 
-/// The way not taken is believed to get cheaper by this part with each barrier: a way ten times as dear
-/// is tried about every 150th time.
+/// With each barrier the estimate for the way not taken shrinks by one part in so many: a way that costs ten times
+/// as much is tried about every 150th time.
 const FORGETTING: u32 = 64;
 
-/// What barriers have cost, and with it the decision which way to take; and what they have reached.
+/// What barriers have cost, hence which way to take; and what is durable already.
 #[derive(Default)]
 pub(super) struct Barrier {
     /// One fsync; `None` until there was one.
     one: Option<Duration>,
     /// One syncfs.
     all: Option<Duration>,
-    /// Kernels before 5.8 don't tell of failed writes in syncfs, so there it can't be relied on.
+    /// Kernels before 5.8 don't report failed writes in syncfs, so it can't be relied on there.
     pub(super) syncfs_is_mute: bool,
     /// The names of `objects/` and of the folder it is in are on the disk.
     has_synced_above: bool,
-    /// Error number of the first sync that failed. The kernel tells of lost bytes once, so no later one is
-    /// to be believed.
+    /// Error number of the first sync that failed. The kernel reports lost bytes only once, so no later sync can be
+    /// trusted.
     failed: Option<i32>,
 }
 
@@ -70,7 +70,7 @@ impl Barrier {
             0 => (&mut self.all, &mut self.one, took),
             calls => (&mut self.one, &mut self.all, took / calls),
         };
-        // Half of the old, so that one slow moment doesn't decide for long.
+        // The old value counts half, so that one slow moment doesn't decide for long.
         *used = Some(used.map_or(took, |before| (before + took) / 2));
         *other = other.map(|cost| cost - cost / FORGETTING);
     }
@@ -87,7 +87,7 @@ fn is_at_least(release: &str, version: (u32, u32)) -> bool {
 
 /// See [`Store::sync`].
 pub(super) fn sync(store: &Store, placed: &[&Placed]) -> Result<()> {
-    // One at a time, or a second barrier would take for durable what the first has only begun.
+    // One at a time, or a second barrier would take for durable what the first is still syncing.
     let mut barrier = store.inner.barrier.lock().unwrap_or_else(PoisonError::into_inner);
     let mut new: BTreeSet<ObjectHash> = BTreeSet::new();
     for placed in placed {
@@ -115,8 +115,7 @@ pub(super) fn sync(store: &Store, placed: &[&Placed]) -> Result<()> {
     Ok(())
 }
 
-/// Syncs, unless a sync has failed already: whoever else is at it just then, in another thread, must
-/// not be told that all is well.
+/// Syncs, unless a sync has failed already: after that no other thread may be told that all is well.
 fn once<T>(
     store: &Store,
     barrier: &mut Barrier,

@@ -15,11 +15,12 @@ use super::{OBJECTS, TMP, make_folders};
 use crate::error::{Error, OrIo, Result};
 use crate::folder::{self, CONVERTING, FORMAT, FORMAT_FILE, FolderKind};
 
-/// Makes a folder a database of this build: writes the file into a new one, checks it in an old one, and converts one
-/// of an older layout. Then makes the folders of the object store. The caller holds the run lock.
+/// Makes a folder a database of this build: a new one gets its `format`, one of an older layout is converted. Then
+/// makes the folders of the object store. The caller holds the run lock.
 ///
 /// # Errors
-/// [`Error::Foreign`] for a folder that is none of ours, see [`folder::look`]; [`Error::Io`] if something can't be written or moved.
+/// [`Error::Foreign`] for a folder that is no database of ours, see [`folder::look`]; [`Error::Io`] if something can't
+/// be written or moved.
 pub fn prepare(db_dir: &Path) -> Result<()> {
     match folder::look(db_dir)? {
         FolderKind::Current => {}
@@ -34,11 +35,11 @@ pub fn prepare(db_dir: &Path) -> Result<()> {
             write(db_dir, FORMAT)?;
         }
     }
-    // Before the tables: a reader that finds these looks for objects.
+    // Before the tables are made: a reader that finds tables looks for objects.
     make_folders(db_dir)
 }
 
-/// For those who only read, and so can't convert anything.
+/// The same check for readers, which can't convert anything.
 pub(super) fn check(db_dir: &Path) -> Result<()> {
     match folder::look(db_dir)? {
         FolderKind::Current | FolderKind::New | FolderKind::Unsigned => Ok(()),
@@ -51,8 +52,7 @@ pub(super) fn check(db_dir: &Path) -> Result<()> {
     }
 }
 
-/// Replaces the file. Its bytes are on the disk before they get their name, because the file decides whether the folder
-/// is ours.
+/// Replaces the file. The bytes are synced before the rename, because this file decides whether the folder is ours.
 fn write(db_dir: &Path, text: &str) -> Result<()> {
     let draft = db_dir.join("format~");
     let mut file = File::create(&draft).or_io("write", &draft)?;
@@ -61,11 +61,11 @@ fn write(db_dir: &Path, text: &str) -> Result<()> {
     fs::rename(&draft, &path).or_io("write", path)
 }
 
-/// Moves every object of an older layout to its place, and makes that durable. May be interrupted anywhere and called
-/// again.
+/// Moves every object of an older layout to its place, and makes that durable. It may be interrupted at any point and
+/// called again.
 ///
 /// # Errors
-/// [`Error::Io`] if a folder can't be read or synced, or an object not be moved.
+/// [`Error::Io`] if a folder can't be read or synced, or an object can't be moved.
 fn convert(db_dir: &Path) -> Result<()> {
     let objects = db_dir.join(OBJECTS);
     let mut shards = Vec::new();
@@ -73,7 +73,7 @@ fn convert(db_dir: &Path) -> Result<()> {
         let shard = objects.join(format!("{shard:02x}"));
         match fs::read_dir(&shard) {
             Err(err) if err.kind() == io::ErrorKind::NotFound => {}
-            // What lies in the place of a shard's folder holds no objects.
+            // A file with the name of a shard's folder holds no objects.
             Err(err) if err.kind() == io::ErrorKind::NotADirectory => {}
             entries => {
                 lower_all(entries.or_io("list", &shard)?, &objects, &shard)?;
@@ -84,8 +84,8 @@ fn convert(db_dir: &Path) -> Result<()> {
     if shards.is_empty() {
         return Ok(());
     }
-    // One call for up to 65,536 new folders. Kernels before 5.8 don't tell if it fails, but then the journal is lost
-    // and the sync of a shard's folder fails.
+    // One call for up to 65,536 new folders. Kernels before 5.8 don't report its errors, but after one the journal is
+    // aborted and the sync of a shard's folder fails.
     let folder = File::open(&objects).or_io("open the object store", &objects)?;
     rustix::fs::syncfs(&folder).or_io("sync the file system of", &objects)?;
     for shard in shards {
@@ -94,15 +94,15 @@ fn convert(db_dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Moves the objects that lie in a shard's folder itself one level down.
+/// Moves the objects that lie directly in a shard's folder one level down.
 fn lower_all(entries: fs::ReadDir, objects: &Path, shard: &Path) -> Result<()> {
-    // Listed before anything is moved: the folders made meanwhile must not come up, and no name may be skipped.
+    // Listed before anything is moved, or readdir could skip names and return the folders made meanwhile.
     let mut names = Vec::new();
     for entry in entries {
         names.extend(entry.or_io("list", shard)?.file_name().into_string());
     }
     for name in names {
-        // Anything else is a stray, and for gc.
+        // Anything else is not ours, or is left to gc.
         if name.len() == 62 && name.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
         {
             let folder = shard.join(&name[..2]);
@@ -121,7 +121,7 @@ fn lower(from: &Path, folder: &Path, name: &str, objects: &Path) -> Result<()> {
             fs::rename(from, &to)
         }
         Err(err) if err.kind() == io::ErrorKind::NotADirectory => {
-            // Somebody put a file in the place of the folder. It is kept until the store is next opened.
+            // A file has the name of the folder. It is kept until the store is next opened.
             let tmp = objects.join(TMP);
             fs::create_dir_all(&tmp).or_io("make the object store", &tmp)?;
             fs::rename(folder, stray(&tmp, folder)).or_io("move out of the way", folder)?;

@@ -1,51 +1,47 @@
-//! Objects under their names, in file-locked shards: `objects/AB/CD/EFGH…`. Unaware of steps, tasks
-//! and the database: whether an object is *committed* it asks its [`Proof`].
+//! Objects, named by their hash, in file-locked shards: `objects/AB/CD/EFGH…`. Unaware of steps, tasks and the
+//! database: it asks a [`Proof`] whether an object is *committed*.
 //!
 //! # A name proves nothing, a row proves an object
 //!
-//! The order is: object complete under its name → row committed → progress says done. Between the
-//! first two a crash may come. After a kill a stray object is left, complete but unknown. After a
-//! power cut the stray may hold anything, even zero bytes under its final name, for a rename is
-//! journalled before the data it names. So the one question never asked here is "does the file
-//! exist?"; asked is "is there a committed row, and is the file what the row says?". If so, a new
-//! copy of the same bytes is dropped. If not, whatever lies there is a stray, and is renamed over.
+//! The order is: object complete under its name → row committed → progress says done. A crash between the first two
+//! leaves a stray. After a kill it is complete but unknown. After a power cut it may hold anything, even zero bytes
+//! under its final name, because a rename can reach the journal before the data does. So the question here is never
+//! "does the file exist?" but "is there a committed row, and is the file what the row says?". If so, a new copy of the
+//! same bytes is dropped. If not, the file is a stray, and the new copy replaces it.
 //!
 //! # Objects in flight
 //!
-//! Two steps of one run often make the same bytes at the same time. When the second one arrives, the
-//! first one's row may not be committed yet, so the rows don't know; but this process has itself
-//! renamed a complete file into place, and remembers so until every [`Placed`] of that object is
-//! gone. Such an object is joined: our copy is dropped, and our [`Placed`] stands for the same file,
-//! which still has to be synced, by whoever commits first.
+//! Two steps of one run often make the same bytes at the same time. When the second one arrives, the first one's row
+//! may not be committed yet, so the rows don't help. But this process has itself renamed a complete file into place,
+//! and remembers that until every [`Placed`] of the object is gone. Such an object is shared: the second copy is
+//! dropped, and its [`Placed`] stands for the same file, which is synced by whoever commits first.
 //!
-//! What must never happen is a rename over a committed object: its bytes are on the disk, those of the
-//! newcomer may not be. "Not committed" may grow stale between the answer and the rename, and the
-//! answer can't be asked for under the shard's mutex (it waits for the database's). Hence
-//! `State::settled`: a number that moves whenever an object stops being in flight. If it has moved, the
-//! question is asked again.
+//! A committed object must never be renamed over: its bytes are on the disk, those of the new copy may not be. The
+//! answer "not committed" can become stale before the rename, and it can't be obtained under the shard's mutex, because
+//! it waits for the database's. Hence `State::settled`, a number that changes whenever an object stops being in
+//! flight. If it has changed, the question is asked again.
 //!
 //! # Locks
 //!
-//! `locks/AB` is held shared (flock) from before an object of shard AB is looked for until its
-//! [`Placed`] is dropped, or a byte of `locks/all` in its place; gc and repair hold both exclusively. Otherwise gc could read "nobody refers to
-//! X", a worker dedupe against X, gc unlink X, and the worker commit a row for nothing. Within the
-//! process a mutex per shard guards the map and makes look-and-rename one action.
+//! `locks/AB`, or a byte of `locks/all` instead, is held shared from before an object of shard AB is looked for until
+//! its [`Placed`] is dropped; gc and repair hold both exclusively. Otherwise gc could read "nobody refers to X", a
+//! worker could dedupe against X, gc unlink X, and the worker commit a row for a missing file. Within the process a
+//! mutex per shard guards the map and makes looking and renaming one action.
 //!
 //! # Two levels of folders
 //!
-//! In a young store nearly every object needs a folder of its own, `AB/CD`: 19 to 100 µs for the mkdir, 4 KiB of disk, and
-//! one more name to sync. So nothing is done in advance, and nothing is looked up: the rename is tried first, and
-//! the folders are made when it fails for want of them, which costs one failed call (1 µs) for each of at most 65,536
-//! folders. A new name has to be made durable along with the object: the barrier syncs the object's folder `AB/CD`, the
+//! In a young store nearly every object needs a new folder `AB/CD`: 19 to 100 µs for the mkdir, 4 KiB of disk, and
+//! one more name to sync. So no folder is made in advance, and none is looked up: the rename is tried first, and
+//! the folders are made if it fails, which costs one failed call (1 µs) for each of at most 65,536 folders. A new name has to be made durable along with the object: the barrier syncs the object's folder `AB/CD`, the
 //! shard's folder `AB` if a folder was made in it since it was last synced, and `objects/` likewise. Each of these is
 //! synced once by every process that places something in it, because an earlier one may have been killed between a mkdir
 //! and its barrier. `format` converts stores of older builds.
 //!
 //! # What is where
 //!
-//! `place` puts bytes under their name (`sparse` writes them), `barrier` makes them durable before a COMMIT, `read` gives them back
-//! and tells whether they are good, `known` saves questions to the database. `objects/.tmp/` holds
-//! copies being written; a name there begins with the number of the process that writes it.
+//! `place` writes objects (large ones through `sparse`), `barrier` makes them durable before a COMMIT, `read` reads and
+//! checks them, `known` saves questions to the database, `format` recognises and converts the folder. `objects/.tmp/`
+//! holds copies being written; a name there begins with the id of the process that writes it.
 
 mod barrier;
 mod format;
@@ -107,7 +103,7 @@ pub struct Store {
     inner: Arc<Inner>,
 }
 
-/// The part that guards refer to.
+/// What guards keep alive.
 struct Inner {
     objects: OwnedFd,
     /// `None` where the store was opened for reading and nothing was ever written to it.
@@ -117,13 +113,13 @@ struct Inner {
     shards: Vec<Shard>,
     locks: Locks,
     known: Known,
-    /// The names in `objects/` are on the disk: it was synced, and no folder of a shard was made since.
+    /// `objects/` was synced, and no shard's folder was made in it since.
     has_durable_shards: AtomicBool,
     /// The file system has no RENAME_NOREPLACE.
     must_look_first: AtomicBool,
     /// Numbers the names in `.tmp/`.
     next_name: AtomicU64,
-    /// One barrier at a time; and what the barriers before have cost.
+    /// Serialises barriers, and knows what earlier ones have cost.
     barrier: Mutex<Barrier>,
 }
 
@@ -138,9 +134,9 @@ impl Inner {
     }
 }
 
-/// An object that lies complete under its name but whose row is not committed yet. Holds its shard's
-/// lock shared (so that gc can't take it away) and its place in the map of objects in flight.
-/// Dropping it gives both back: keep it until the row is committed.
+/// An object that is complete under its name but whose row is not committed yet. Holds the shard's lock shared, so
+/// that gc can't remove it, and its entry in the map of objects in flight. Keep it until the row is committed; dropping
+/// it releases both.
 #[derive(Debug)]
 pub struct Placed {
     /// The object's name.
@@ -150,7 +146,7 @@ pub struct Placed {
     hold: Hold,
 }
 
-/// A shard that nobody else can place objects in. Dropping it gives the shard back.
+/// Keeps everybody else from placing objects in a shard, until dropped.
 ///
 /// Don't take one while the same process keeps a [`Placed`] of that shard: it would wait for itself.
 pub struct ShardExclusive {
@@ -170,9 +166,9 @@ impl Drop for ShardExclusive {
 }
 
 impl Store {
-    /// Opens `db_dir/objects` to place objects in it, which `proof` knows if they are committed. Makes the
-    /// folder if it is missing, and removes what dead processes left in `objects/.tmp`. The caller has
-    /// called [`prepare`] for this folder.
+    /// Opens `db_dir/objects` to place objects in it; `proof` knows which ones are committed. Makes the folder if it is
+    /// missing, and removes what dead processes left in `objects/.tmp`. The caller has called [`prepare`] for
+    /// this folder.
     ///
     /// # Errors
     /// [`Error::Io`] if the folder can't be made, opened or cleaned.
@@ -200,7 +196,7 @@ impl Store {
     pub fn open_to_verify(db_dir: &Path) -> Result<Store> {
         format::check(db_dir)?;
         Store::open_with(db_dir, None, |path| match open_dir(path) {
-            // What is no folder has no files in it, and says so in the same way as a folder that is none.
+            // Looking for a file below something that is no folder fails as if the file were missing.
             Err(Errno::NOENT) => {
                 rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
             }
@@ -273,7 +269,7 @@ impl Store {
         place::place_open(self, file, dir, name, named)
     }
 
-    /// Bytes in memory become an object.
+    /// Stores bytes from memory as an object.
     ///
     /// # Errors
     /// As for [`Store::place`].
@@ -281,8 +277,8 @@ impl Store {
         place::put(self, bytes)
     }
 
-    /// Copies all that `from` still gives into the store, streaming, in constant memory. The file may
-    /// change meanwhile: what was read is what is kept.
+    /// Copies the rest of `from` into the store, in constant memory. The file may change meanwhile: what was read is
+    /// what is kept.
     ///
     /// # Errors
     /// As for [`Store::place`]; an error of reading `from` is told without its path.
@@ -298,7 +294,7 @@ impl Store {
         place::put_from(self, from)
     }
 
-    /// Takes back an object that will not be committed after all. It stays if anybody else has it.
+    /// Removes an object that will not be committed after all, unless somebody else has it too.
     ///
     /// # Errors
     /// [`Error::Io`] if it can't be removed, and those of the store's [`Proof`](crate::proof::Proof).
@@ -306,9 +302,8 @@ impl Store {
         place::discard(self, placed)
     }
 
-    /// Gives an object an inode of its own again, when somebody has kept another name of it: what is
-    /// written there must not reach the store. Durable before the rename, for its row has long been
-    /// committed.
+    /// Gives an object a new inode after somebody has kept a hard link to it: what is written through that link must
+    /// not reach the store. The copy is durable before the rename, because the object's row is already committed.
     ///
     /// # Errors
     /// [`Error::Damaged`] if it is not what its name says; [`Error::Io`] if it can't be copied.
@@ -403,17 +398,17 @@ impl Store {
         barrier::sync_all(self)
     }
 
-    /// Whoever commits tells so here, before it drops the [`Placed`]s; it saves asking later.
+    /// To be called after a commit, before the [`Placed`]s are dropped: it saves questions to the proof.
     pub fn note_committed(&self, hash: &ObjectHash) {
         self.inner.known.note(hash);
     }
 
-    /// The object is committed no more, or no longer good.
+    /// To be called when an object is no longer committed, or no longer intact.
     pub fn forget(&self, hash: &ObjectHash) {
         self.inner.known.forget(hash);
     }
 
-    /// Waits until nobody places objects in a shard (the first byte of their hashes), and keeps it so.
+    /// Waits until nobody places objects in a shard (the first byte of their hashes), and keeps everybody out.
     ///
     /// # Errors
     /// [`Error::Io`] if the lock file can't be made or locked.
@@ -457,8 +452,8 @@ impl Store {
         folder
     }
 
-    /// Removes copies that their writers will never finish, for they are dead, and what was moved out of an object's
-    /// place. What has another name than ours is somebody else's.
+    /// Removes copies whose writers are dead, and what was moved out of an object's place. Anything that is not named
+    /// like these is somebody else's.
     fn remove_stale(&self) -> Result<()> {
         let tmp = self.root.join(TMP);
         for entry in std::fs::read_dir(&tmp).or_io("list", &tmp)? {

@@ -1,5 +1,5 @@
-//! Bytes get their name: complete files on their way to an object's name, and the rename that takes them there. See the
-//! module's top for why it is done in this order.
+//! Writes objects: complete files, and the rename that gives them their name. The top of `store` says why it happens in
+//! this order.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -15,15 +15,15 @@ use super::{FOLDER, MODE, Name, Placed, SHARD, Store, read};
 use crate::error::{Error, OrIo, Result};
 use crate::object::{ObjectHash, ObjectHasher};
 
-/// What fits in memory while it is hashed; anything longer is written while it is hashed.
+/// Up to this many bytes are hashed in memory; anything longer is written while it is hashed.
 const IN_MEMORY: usize = 1 << 20;
 
-/// A complete file that wants to become an object.
+/// A complete file that is about to become an object.
 struct Candidate<'a> {
     dir: BorrowedFd<'a>,
     name: &'a [u8],
     size: u64,
-    /// The inode that was hashed, if somebody might have put another one under the name since.
+    /// The inode that was hashed, if another file may have taken its name since.
     inode: Option<u64>,
 }
 
@@ -144,8 +144,8 @@ pub(super) fn detach(store: &Store, hash: &ObjectHash) -> Result<()> {
     temp.replace_object(hash)
 }
 
-/// An object that need not be written, because it is in flight, or committed and good. If there is
-/// none, the guard comes back.
+/// Looks for an object that need not be written because it is in flight, or committed and intact. Returns the guard
+/// if there is none.
 fn find(
     store: &Store,
     mut hold: Hold,
@@ -176,7 +176,7 @@ fn place_candidate(
     let shard = store.inner.shard(&hash);
     let at = || store.path(&hash);
     let mut is_known = store.inner.known.contains(&hash) && read::lies_good(store, &hash, size)?;
-    // What `settled` was when the file that lies there turned out to be a stray.
+    // The value of `settled` when the existing file turned out to be a stray.
     let mut stray_at = None;
     while !is_known {
         let mut state = shard.state();
@@ -202,7 +202,7 @@ fn place_candidate(
     Ok(Some(Placed { hash, size, hold }))
 }
 
-/// True only if there is a committed row *and* a file that can be what the row says.
+/// True only if there is a committed row *and* a file of the size that the row says.
 fn is_committed_and_good(store: &Store, hash: &ObjectHash, size: u64) -> Result<bool> {
     if !read::lies_good(store, hash, size)? {
         return Ok(false);
@@ -217,8 +217,8 @@ fn is_committed_and_good(store: &Store, hash: &ObjectHash, size: u64) -> Result<
     Ok(is_committed)
 }
 
-/// Renames a candidate to its object's name, under the shard's mutex, as its caller proves. False if
-/// something lies there and `may_replace` is not set.
+/// Renames a candidate to its object's name. `state` proves that the caller holds the shard's mutex. False if the
+/// name is taken and `may_replace` is not set.
 fn rename(
     store: &Store,
     new: &Candidate<'_>,
@@ -245,8 +245,8 @@ fn rename(
             rename_once(store, new, &name, may_replace)
         }
         Err(Errno::ISDIR) => {
-            // Somebody made a folder of that name. It is no object; its content is kept for its
-            // owner to find until the store is next opened.
+            // Somebody made a folder of that name. It is no object; it is kept until the store is next opened, so
+            // that its owner can find it.
             move_away(store, &name)?;
             rename_once(store, new, &name, may_replace)
         }
@@ -254,8 +254,8 @@ fn rename(
     }
 }
 
-/// Makes the folders of an object's name, as far as they are missing. Under the shard's mutex, so that whoever
-/// takes the shard next can't find a folder made whose name is wrongly believed to be on the disk.
+/// Makes the folders of an object's name that are missing. Under the shard's mutex, or another thread could find a
+/// new folder before it is noted that its name is not on the disk yet.
 fn make_folders(store: &Store, name: &Name, state: &mut State) -> Result<(), Errno> {
     let made = match make_folder(store, &name[..FOLDER]) {
         Err(Errno::NOENT) => {
@@ -281,7 +281,7 @@ fn make_folder(store: &Store, path: &[u8]) -> Result<bool, Errno> {
     }
 }
 
-/// Whether something that is no folder lies in the place of one.
+/// Whether something other than a folder has the name of a folder.
 fn is_in_the_way(store: &Store, path: &[u8]) -> Result<bool, Errno> {
     match rustix::fs::statat(&store.inner.objects, path, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(stat) => Ok(FileType::from_raw_mode(stat.st_mode) != FileType::Directory),
@@ -366,7 +366,7 @@ impl<'a> Temp<'a> {
                 Ok(fd) => {
                     return Ok(Temp { store, dir, name, file: File::from(fd), is_gone: false });
                 }
-                // Left by an earlier process of our number, or by another store in this one.
+                // Left by an earlier process with our id, or made by another store in this process.
                 Err(Errno::EXIST) => {}
                 Err(err) => return Err(err).or_io(making, path),
             }
@@ -374,7 +374,7 @@ impl<'a> Temp<'a> {
     }
 
     fn place(mut self, hold: Hold, hash: ObjectHash, size: u64) -> Result<Placed> {
-        // The mode it was made with has lost the bits of the umask.
+        // The umask took bits away when the file was created.
         rustix::fs::fchmod(&self.file, Mode::from_raw_mode(MODE))
             .or_io("make read-only", self.store.path(&hash))?;
         let new = Candidate { dir: self.dir, name: self.name.as_bytes(), size, inode: None };
@@ -415,7 +415,7 @@ impl Drop for Temp<'_> {
         if self.is_gone {
             return;
         }
-        // If it can't be removed, the next opening tries.
+        // If it can't be removed, the next `Store::open` tries again.
         let _ = rustix::fs::unlinkat(self.dir, &self.name, AtFlags::empty());
     }
 }

@@ -1,4 +1,4 @@
-//! Objects given back, and the question whether they are good.
+//! Reads objects, and checks whether they are intact.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -14,11 +14,11 @@ use crate::object::{ObjectHash, ObjectHasher};
 /// Read buffer for objects that don't fit in memory.
 const BUFFER: usize = 256 << 10;
 
-/// An object, read as far as was asked for.
+/// An object, read into memory if it is small enough.
 pub(crate) enum Loaded {
-    /// Its bytes are in the buffer, and they are those of its name.
+    /// All bytes are in the buffer, and their hash is right.
     Whole,
-    /// It is larger; nothing was read.
+    /// It is larger than the limit; nothing was read.
     Large { file: File, stat: Stat },
 }
 
@@ -81,7 +81,7 @@ pub(super) fn load(
         Err(err) if err.kind() != io::ErrorKind::UnexpectedEof => {
             return Err(err).or_io("read object", store.path(hash));
         }
-        // The hash tells a file that is shorter or longer than its stat as well.
+        // The hash also reveals a file that is shorter or longer than its stat said.
         _ => {}
     }
     if ObjectHash::of(buffer) != *hash {
@@ -113,7 +113,7 @@ pub(super) fn link(
 /// See [`Store::wrong_mode`].
 pub(super) fn wrong_mode(store: &Store, hash: &ObjectHash) -> Result<Option<u32>> {
     let mode = stat(store, hash)?.map_or(MODE, |stat| stat.st_mode & 0o7777);
-    // Not compared as a whole: some file systems have no more than a bit for all.
+    // Only these bits: some file systems know just one read-only flag.
     Ok((mode & 0o222 != 0 || mode & 0o400 == 0).then_some(mode))
 }
 

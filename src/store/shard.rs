@@ -2,8 +2,8 @@
 //! that is, under their name but not yet committed. And the lock file itself, `locks/AB`.
 //!
 //! A step of a thousand outputs would hold all 256 lock files, and a thousand files are all that many processes may
-//! open. So with [`FEW_LOCKS`] of them open, each further shard is held by a byte of one more file, `locks/all`: the
-//! byte of its number. Whoever wants a shard for itself takes its file first, then its byte.
+//! open. So once [`FEW_LOCKS`] of them are open, each further shard is held by a byte of one more file, `locks/all`: the
+//! byte at its number. An exclusive lock takes the shard's file first, then its byte.
 
 use std::collections::HashMap;
 use std::fmt;

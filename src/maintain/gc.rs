@@ -1,5 +1,5 @@
-//! `gc`: frees objects that nothing needed refers to. Rows go first, durably, then names: a crash in
-//! between leaves files that no row proves, which the next gc removes.
+//! `gc`: removes objects that nothing needed refers to. Rows are deleted first, durably, then files: a crash in
+//! between leaves files without a row, which the next gc removes.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -17,19 +17,19 @@ use crate::store::Store;
 /// What `gc` is asked to do.
 #[derive(Debug, Clone, Copy)]
 pub struct GcOptions {
-    /// Only say what would go.
+    /// Only say what would be removed.
     pub dry_run: bool,
-    /// Nothing younger goes.
+    /// Nothing younger is removed.
     pub grace: Duration,
     pub history: History,
 }
 
-/// What went, or would go.
+/// What was removed, or would be.
 #[derive(Debug, Default)]
 pub struct Freed {
     /// Objects with a row.
     pub objects: Vec<(ObjectHash, u64)>,
-    /// Files below `objects/` that no row proves.
+    /// Files at an object's place that have no row.
     pub strays: Vec<(PathBuf, u64)>,
 }
 
@@ -44,10 +44,10 @@ impl Freed {
 /// Removes garbage. The caller holds the run lock.
 ///
 /// # Errors
-/// What keeps it from going on; what went until then is consistent.
+/// Whatever stops it; what was removed until then is consistent.
 pub fn gc(db: &Db, store: &Store, options: GcOptions) -> Result<Freed> {
     let mut freed = Freed::default();
-    // What a damaged database doesn't refer to any more may be needed all the same.
+    // A damaged database may have lost references to objects that are needed.
     let wrong = db.read(|reader| db::check_database(reader, true))?;
     if let Some(first) = wrong.first() {
         return Err(Error::Foreign {
@@ -57,7 +57,7 @@ pub fn gc(db: &Db, store: &Store, options: GcOptions) -> Result<Freed> {
             ),
         });
     }
-    // Strays are listed before the rows are read: what is committed meanwhile has a row by then.
+    // Strays are listed before the rows are read, so that whatever is committed meanwhile has a row by then.
     let strays = strays(store, options.grace)?;
     let mut garbage = Vec::new();
     db.read(|reader| {
@@ -69,7 +69,7 @@ pub fn gc(db: &Db, store: &Store, options: GcOptions) -> Result<Freed> {
         }
     }
     for (hash, path, size) in strays {
-        // What is needed and has lost its row is for `repair`, not for us.
+        // A needed object that has lost its row is left to `repair`.
         let is_kept = db.read(|reader| {
             Ok(db::known_object(reader, &hash)?.is_some() || db::is_needed(reader, &hash)?)
         })?;
@@ -102,7 +102,7 @@ fn remove(root: &Path, path: &Path) -> Result<()> {
         Err(err) if err.kind() == std::io::ErrorKind::NotFound => return Ok(()),
         Err(err) => return Err(err).or_io("look at", path),
     }
-    // The object's folder, and the shard's: removing one fails as long as it holds anything.
+    // The object's folder, then the shard's: removing one fails as long as it is not empty.
     for folder in path.ancestors().skip(1).take_while(|folder| *folder != root).take(2) {
         if fs::remove_dir(folder).is_err() {
             break;
@@ -111,7 +111,7 @@ fn remove(root: &Path, path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// True if what lies there has not changed for the time of grace, or if nothing does.
+/// True if the file has not changed for the time of grace, or is missing.
 fn is_old(path: &Path, grace: Duration) -> Result<bool> {
     let found = match fs::symlink_metadata(path) {
         Ok(found) => found,
@@ -123,19 +123,19 @@ fn is_old(path: &Path, grace: Duration) -> Result<bool> {
 
 fn is_older(found: &fs::Metadata, grace: Duration) -> bool {
     use std::os::unix::fs::MetadataExt as _;
-    // The time of the inode, not of the data: it is that of the rename into the store.
+    // The inode's time (ctime), not the data's: it is that of the rename into the store.
     let seconds = u64::try_from(found.ctime()).unwrap_or(0);
     let changed =
         SystemTime::UNIX_EPOCH + Duration::new(seconds, found.ctime_nsec().unsigned_abs() as u32);
     match SystemTime::now().duration_since(changed) {
         Ok(age) => age >= grace,
-        // A clock that was set back: rather keep it.
+        // The clock was set back: keep it, to be safe.
         Err(_) => grace.is_zero(),
     }
 }
 
-/// Files at the place of an object, `AB/CD/EFGH…` below `objects/`, that are old enough. What has another name is
-/// none of ours, and stays.
+/// Files at an object's place, `AB/CD/EFGH…` below `objects/`, that are old enough. Anything with another name is not
+/// ours, and stays.
 fn strays(store: &Store, grace: Duration) -> Result<Vec<(ObjectHash, PathBuf, u64)>> {
     let root = store.root();
     let mut found = Vec::new();

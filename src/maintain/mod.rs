@@ -1,6 +1,6 @@
-//! Care for what is kept: `verify` finds damage, `repair` undoes it, `gc` frees what nothing needs,
-//! and recovery looks again at what a power cut may have spoilt. Each is gather, then apply: a finding is
-//! a value with a place and a remedy, and what is done is what was shown.
+//! Maintenance of what is kept: `verify` finds damage, `repair` undoes it, `gc` removes what nothing needs, and
+//! recovery checks what a power cut may have damaged. Each gathers first, then applies: a finding is a value with a
+//! place and a remedy, and what is done is what was shown.
 
 mod gc;
 mod recover;

@@ -1,6 +1,6 @@
-//! `repair`: gets bad or missing objects back. Ancestors first: a step can be run again only on an
-//! input that is good. What comes out must have the hash that is missing; if it hasn't, the step is not
-//! deterministic, which is told, and the store stays as it is.
+//! `repair`: restores damaged or missing objects. Ancestors first, because a step can run again only on an intact
+//! input. Its output must have the hash that is missing; if it hasn't, the step is not deterministic, which is
+//! reported, and the store stays as it is.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -27,7 +27,7 @@ use super::verify::{Depth, Finding, Remedy, look, verify};
 /// Finds damage and undoes it. The caller holds the run lock.
 ///
 /// # Errors
-/// What keeps it from going on; what was repaired until then stays so.
+/// Whatever stops it; what was repaired until then stays so.
 pub fn repair(
     db: &Db,
     store: &Arc<Store>,
@@ -35,7 +35,7 @@ pub fn repair(
     depth: Depth,
     again: &RunAgain,
 ) -> Result<RepairReport> {
-    // Of a repair that was killed, too.
+    // A repair that was killed may have left some, too.
     step::end_survivors(&db_dir.join("scratch"))?;
     let mut report = RepairReport::default();
     let mut bad: Vec<(ObjectHash, String)> = Vec::new();
@@ -54,7 +54,7 @@ pub fn repair(
         }
     }
     if !report.database.is_empty() {
-        // What such a database says of objects is nothing to act upon.
+        // What a damaged database says about objects can't be trusted.
         return Ok(report);
     }
     let mut gone = Vec::new();
@@ -65,7 +65,7 @@ pub fn repair(
         }
         let _shard = store.lock_shard_exclusive(object.shard())?;
         if is_handed_out_unread(store, &object)? {
-            // Before the bytes go, which prove that this is necessary.
+            // Before the bytes are moved away: only while they are there does the next repair know.
             report.redone += db.write(|writer| db::redo_consumers(writer, &object))?;
         }
         set_aside(db, store, db_dir, &object)?;
@@ -77,13 +77,13 @@ pub fn repair(
     report.objects.sort_by_key(|(object, ..)| *object);
     let is_lost = |repair: &Repair| !repair.is_good() && *repair != Repair::Unreadable;
     let lost: Vec<ObjectHash> = hashes_of(&report, is_lost).collect();
-    // So that a step of history that comes alive again runs, instead of bringing back what is lost.
+    // So that a step of history that becomes live again runs, instead of reviving a lost result.
     db.write(|writer| db::drop_objects(writer, &lost))?;
     Ok(report)
 }
 
-/// Whether steps may have worked on the bad bytes that lie there: nobody knows since when they are bad, and so large an
-/// object is handed out without a look at its bytes.
+/// Whether steps may have worked on the bad bytes: nobody knows since when they are bad, and an object of that size is
+/// handed out without checking its hash.
 fn is_handed_out_unread(store: &Store, object: &ObjectHash) -> Result<bool> {
     Ok(store.stat(object)?.is_some_and(|stat| stat.st_size as u64 > step::SMALL))
 }
@@ -110,7 +110,7 @@ pub fn get_back(
     get_back_all(db, store, db_dir, again, bad, &[])
 }
 
-/// The same, where some more objects are there that no step can work on.
+/// The same, with further objects that exist but can't be read, so that no step can work on them.
 fn get_back_all(
     db: &Db,
     store: &Arc<Store>,
@@ -134,8 +134,8 @@ fn get_back_all(
     for (object, _) in bad {
         repairer.get_back(object)?;
     }
-    // Two steps may make each other's input; once one of them is back, the other can be. Ends when a pass
-    // brings none back.
+    // Two steps may make each other's input; once one object is back, the other can follow. Ends when a pass restores
+    // none.
     let mut before = usize::MAX;
     while repairer.waiting.len() < before {
         before = repairer.waiting.len();
@@ -155,7 +155,7 @@ fn get_back_all(
     Ok(repaired)
 }
 
-/// Takes bad bytes out of the way, kept as evidence, and their row with them: a row proves an object.
+/// Moves bad bytes to the quarantine, as evidence, and deletes their row, because a row proves an object.
 ///
 /// # Errors
 /// If the row or the file can't be moved.
@@ -190,8 +190,8 @@ impl Repairer<'_> {
         if let Some(Some(repair)) = self.results.get(object) {
             return Ok(repair.clone());
         }
-        // A step whose input it is can't be what makes it: content hashes have no cycles but by such
-        // steps as `cp`, whose input would have to be good already.
+        // Guards against cycles. Content hashes have them only through steps such as `cp`, which can't restore their own
+        // input.
         self.results.insert(*object, Some(Repair::NoProducer));
         let repair = self.try_all(object)?;
         if repair.is_good() {
@@ -211,7 +211,7 @@ impl Repairer<'_> {
         for producer in producers {
             match self.remake(object, &producer)? {
                 repair @ Repair::Remade { .. } => return Ok(repair),
-                // Of a step that could run there is more to say.
+                // A step that could run has a more useful failure to report.
                 repair if matches!(failure, None | Some(Repair::InputGone { .. })) => {
                     failure = Some(repair);
                 }
@@ -234,7 +234,7 @@ impl Repairer<'_> {
         Ok(self.rebuilder.db.read(db::unproven_objects)?.contains(object))
     }
 
-    /// From the file that it came from, if that still holds it.
+    /// Reads it again from its input file, if that still has the same content.
     fn reimport(&self, object: &ObjectHash) -> Result<Option<Repair>> {
         let (db, store) = (self.rebuilder.db, self.rebuilder.store);
         if *object == ObjectHash::EMPTY {
@@ -278,7 +278,7 @@ impl Repairer<'_> {
         if !outcome.is_ok() {
             return Ok(Repair::Failed { step, why: format!("it failed: {outcome}") });
         }
-        // Other bad objects that came out as they should are good again too.
+        // Other damaged objects may have come out right in the same attempt.
         let (wanted, strays): (Vec<_>, Vec<_>) =
             placed.into_iter().partition(|placed| self.results.contains_key(&placed.hash));
         self.commit(&wanted.iter().collect::<Vec<_>>())?;
@@ -299,7 +299,7 @@ impl Repairer<'_> {
         self.rebuilder.db.write(|writer| db::put_objects(writer, &rows))
     }
 
-    /// Removes what came out and nobody asked for.
+    /// Removes an output that was not wanted.
     fn drop_stray(&self, placed: Placed) -> Result<()> {
         let hash = placed.hash;
         drop(placed);
@@ -316,7 +316,7 @@ impl Repairer<'_> {
     }
 }
 
-/// What is wrong with an object when its mode is right again.
+/// Restores an object's mode, and says what else is wrong with it.
 fn make_read_only(db: &Db, store: &Store, object: &ObjectHash) -> Result<Option<(String, Remedy)>> {
     let path = store.path(object);
     if let Err(err) = store.make_read_only(object) {
@@ -329,7 +329,7 @@ fn make_read_only(db: &Db, store: &Store, object: &ObjectHash) -> Result<Option<
     }
 }
 
-/// Proves an object again that has lost its row and lies there with the right bytes. False if it doesn't.
+/// Gives an object that has lost its row a new one if its bytes are right. False if they aren't.
 fn record(db: &Db, store: &Store, object: &ObjectHash) -> Result<bool> {
     if db.read(|reader| db::known_object(reader, object))?.is_some()
         || store.check(object, None, true)?.is_err()
@@ -338,7 +338,7 @@ fn record(db: &Db, store: &Store, object: &ObjectHash) -> Result<bool> {
     }
     let path = store.path(object);
     let file = File::open(&path).or_io("open object", &path)?;
-    // A name alone proves nothing, and its bytes may not be on the disk yet.
+    // A name alone proves nothing, and the bytes may not be on the disk yet.
     file.sync_all().or_io("sync object", &path)?;
     store.make_read_only(object).or_io("make read-only", &path)?;
     let size = file.metadata().or_io("look at object", &path)?.len();

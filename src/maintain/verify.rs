@@ -1,4 +1,4 @@
-//! `verify`: is every row proved by an object, and every object what its name says?
+//! `verify`: does every row have its object, and is every object what its name says?
 
 use crate::db::{self, Db};
 use crate::error::{Error, Result};
@@ -44,7 +44,7 @@ pub struct Verified {
     pub findings: Vec<Finding>,
 }
 
-/// Looks through database and store. Stops at nothing; needs no lock.
+/// Checks the database and the store. Doesn't stop at the first finding; needs no lock.
 ///
 /// # Errors
 /// Only what keeps it from looking on.

@@ -237,6 +237,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("db");
         let conn = Connection::open(&path).unwrap();
+        crate::db::functions::register_step_key(&conn).unwrap();
         migrate(&conn, &FoundSchema::Nothing).unwrap();
         drop(conn);
         // The file change counter: how many transactions there were.

@@ -178,7 +178,8 @@ fn an_older_database_gets_its_sums() {
         "DROP TRIGGER task_added; DROP TRIGGER output_added; DROP TRIGGER output_removed;
          DROP TRIGGER step_moved; DROP TABLE total; DROP TABLE run_task; DROP INDEX idx_step_retired;
          ALTER TABLE run DROP COLUMN always; ALTER TABLE task DROP COLUMN cache;
-         ALTER TABLE task DROP COLUMN feeds; PRAGMA user_version = 3;",
+         ALTER TABLE task DROP COLUMN feeds; ALTER TABLE argument DROP COLUMN manifest;
+         PRAGMA user_version = 3;",
     )
     .unwrap();
     conn.close().unwrap();

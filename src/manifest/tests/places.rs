@@ -89,7 +89,7 @@ fn windows_files_are_read_and_their_mistakes_placed() {
     assert!(bad(text).contains("pipeline.toml:4:1: unknown key `nope`"));
     assert!(!bad(text).contains('\r') && !bad(text).contains("\\r"));
     let task = &good("\u{feff}[[task]]\r\nname = \"a\"\r\nscript = '''\r\necho\r\n'''\r\n")[0];
-    assert_eq!(task.script, "echo\r\n");
+    assert_eq!(task.script, "echo\n");
     assert_eq!(brief("\u{feff}x = 1")[0].split(';').next(), Some("1:1: unknown key `x`"));
 }
 

@@ -19,6 +19,8 @@ pub enum Error {
     Manifest(Vec<Diagnostic>),
     /// The command line or the request can't be used.
     Usage(String),
+    /// Inputs can't be read; a sentence for each.
+    Inputs(Vec<String>),
     /// SQLite refused. `what` is a verb phrase: "commit steps". `path` is empty where it failed, and
     /// added by [`Error::in_db`] on the way out.
     Db { what: &'static str, path: PathBuf, source: rusqlite::Error },
@@ -71,6 +73,7 @@ impl Error {
                 exit::NO_SPACE
             }
             Error::NoSpace { .. } => exit::NO_SPACE,
+            Error::Inputs(_) => exit::STEPS_FAILED,
             Error::Io { .. } | Error::System { .. } => exit::IO,
             Error::Manifest(_) | Error::Usage(_) => exit::USAGE,
             Error::Db { source, .. } => match source.sqlite_error_code() {
@@ -142,6 +145,12 @@ impl fmt::Display for Error {
                 Ok(())
             }
             Error::Usage(text) | Error::Internal(text) => f.write_str(text),
+            Error::Inputs(sentences) => {
+                for sentence in sentences {
+                    writeln!(f, "{sentence}")?;
+                }
+                f.write_str("nothing was run; put them right, or add -k to go on with the others")
+            }
             Error::Db { what, path, source } => {
                 write!(f, "could not {what}")?;
                 if !path.as_os_str().is_empty() {

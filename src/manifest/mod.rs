@@ -22,7 +22,7 @@ use crate::diagnostic::Diagnostic;
 use crate::error::{Error, OrIo, Result};
 use crate::ids::TaskIndex;
 
-pub use pattern::{fixed_part, glob_set, is_plain};
+pub use pattern::{expand, fixed_part, glob_set, is_plain};
 pub use task::{KEYS, Key, Task};
 
 /// A manifest without mistakes.

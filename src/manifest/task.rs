@@ -343,7 +343,8 @@ fn globs(
 ) -> Vec<String> {
     let list = setting.strings(found);
     for (glob, span) in &list {
-        if let Err(why) = pattern::glob_set([glob.as_str()]) {
+        let is_glob = pattern::glob_set([glob.as_str()]).and_then(|_| pattern::expand(glob));
+        if let Err(why) = is_glob {
             let help = "put a `\\` before a character that stands for itself (`\\\\` within \"…\")";
             found.add(span, format!("{} is no glob: {why}", quoted(glob)), help);
         } else if glob.ends_with('/') {

@@ -152,6 +152,9 @@ fn run_in(
     let summary = &mut outcome.summary;
     summary.reused = plan.tasks.iter().map(|task| task.reused).sum::<u64>() + summary.revived;
     summary.wall = begun.elapsed();
+    let refused = prepared.refused().len() as u64;
+    summary.obstacles += refused;
+    summary.complete &= refused == 0;
     close(&opened, &prepared, run, outcome, progress)
 }
 
@@ -273,6 +276,13 @@ fn plan(
         return Ok(Planned::NothingToDo { steps: last.steps });
     }
     let plan = prepared.plan(db, options, Some(store))?;
+    let refused = prepared.refused();
+    if !refused.is_empty() && !options.keep_going {
+        return Err(Error::Inputs(refused));
+    }
+    for sentence in refused {
+        progress.tell(&Event::Warning(&sentence));
+    }
     let row = RunRow {
         started_ms: now_ms(),
         boot: boot.clone(),
@@ -407,6 +417,9 @@ pub fn dry_run(options: &RunOptions, progress: &mut dyn Progress) -> Result<Fore
     let db_dir = options.db.canonicalize().unwrap_or_else(|_| options.db.clone());
     let mut prepared = Prepared::new(&db, asked, &db_dir, options, None, progress)?;
     let plan = prepared.plan(&db, options, None)?;
+    for sentence in prepared.refused() {
+        progress.tell(&Event::Warning(&sentence));
+    }
     forecast::forecast(&db, &prepared, &plan)
 }
 

@@ -1,8 +1,8 @@
 //! From manifest to plan: which rows the tasks have, what the inputs are, whether anything changed.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use crate::db::{self, Accepts, Before, Db, Flow, FlowTask, Inputs, Plan, Registration, TaskRow};
 use crate::error::{Error, Result};
@@ -16,6 +16,7 @@ use crate::store::Store;
 
 use super::scan::{ScanSummary, Scanner, Source, hash_listed_file};
 use super::sources::sources;
+use super::walk::Crossed;
 use super::{Asked, RunOptions};
 use crate::text::{as_path, path_bytes, printable};
 
@@ -39,6 +40,8 @@ pub struct Prepared {
     /// Of everything; `None` if a run is due whatever it is.
     pub(super) fingerprint: Option<ObjectHash>,
     removed: Vec<TaskId>,
+    /// By place: inputs that can't be read.
+    refused: Vec<Refused>,
     db_dir: PathBuf,
 }
 
@@ -79,6 +82,8 @@ impl Prepared {
         }
         let rows = db.read(|reader| db::task_rows(reader, &registrations))?;
         let scanner = scanner(db, &manifest.dir, db_dir, options, store);
+        let mut crossed = Crossed::default();
+        let mut refused = Vec::with_capacity(manifest.tasks.len());
         let sources = sources(&scanner, &manifest, options, streams, progress)?;
         let flow = Arc::new(flow(&manifest, &graph, &registrations, &rows, &sources, options)?);
         let mut scans = Vec::with_capacity(sources.len());
@@ -93,9 +98,15 @@ impl Prepared {
                 );
                 progress.tell(&Event::Warning(&text));
             }
-            scans.push(Some(summary.fingerprint));
+            let mut met = scanner.take_crossed();
+            let now = Refused::of(&mut met);
+            // A file that can't be read may be readable next time, with the same inode.
+            scans.push(now.is_empty().then_some(summary.fingerprint));
             summaries.push(summary);
+            refused.push(now);
+            crossed.add(met);
         }
+        tell_crossed(&crossed, db_dir, &manifest.dir, progress);
         let present: HashSet<TaskId> = rows.iter().map(|row| row.id).collect();
         let removed = db
             .read(db::known_tasks)?
@@ -116,10 +127,24 @@ impl Prepared {
             scans,
             fingerprint: None,
             removed,
+            refused,
             db_dir: db_dir.to_owned(),
         };
         prepared.fingerprint = prepared.sum();
         Ok(prepared)
+    }
+
+    /// What to say of inputs that can't be read, a sentence each.
+    pub(super) fn refused(&self) -> Vec<String> {
+        let mut sentences = Vec::new();
+        for (task, refused) in self.manifest.tasks.iter().zip(&self.refused) {
+            for (path, why) in &refused.0 {
+                let path = printable(path_bytes(path));
+                sentences
+                    .push(format!("task `{}`: input `{path}` can't be read: {why}", task.name));
+            }
+        }
+        sentences
     }
 
     /// By place in the manifest: at most this many steps at once.
@@ -162,6 +187,11 @@ impl Prepared {
             let before = row.known.as_ref().and_then(|known| known.scan);
             if task.is_root() && (before.is_none() || before != self.scans[n]) {
                 self.scans[n] = scanner.hash_pass(task.id, &self.sources[n], summary)?;
+                let refused = &mut self.refused[n];
+                refused.0.extend(Refused::of(&mut scanner.take_crossed()).0);
+                if !refused.is_empty() {
+                    self.scans[n] = None;
+                }
             }
         }
         drop(summaries);
@@ -178,6 +208,45 @@ impl Prepared {
     }
 }
 
+/// Inputs of a task that can't be read, and why.
+#[derive(Default)]
+pub(super) struct Refused(BTreeMap<PathBuf, String>);
+
+impl Refused {
+    fn of(crossed: &mut Crossed) -> Refused {
+        let refused = crossed.refused.drain(..);
+        Refused(refused.map(|(path, err)| (path, err.to_string())).collect())
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// Says once what lies where inputs are looked for and is never one.
+fn tell_crossed(crossed: &Crossed, db_dir: &Path, dir: &Path, progress: &mut dyn Progress) {
+    let show =
+        |path: &Path| printable(path_bytes(path.strip_prefix(dir).unwrap_or(path))).into_owned();
+    if crossed.database {
+        let text = format!(
+            "the database `{}` lies among the inputs; it is never read as one",
+            show(db_dir)
+        );
+        progress.tell(&Event::Note(&text));
+    }
+    let exports: BTreeSet<&PathBuf> = crossed.exports.iter().collect();
+    if let Some(first) = exports.first() {
+        let more = match exports.len() {
+            1 => String::new(),
+            n => format!(" and {} more", n - 1),
+        };
+        progress.tell(&Event::Note(&format!(
+            "what `export` wrote to `{}`{more} lies among the inputs and is not read; a pattern that begins there reads it",
+            show(first)
+        )));
+    }
+}
+
 fn scanner<'a>(
     db: &'a Db,
     dir: &'a Path,
@@ -185,7 +254,15 @@ fn scanner<'a>(
     options: &RunOptions,
     store: Option<&'a Store>,
 ) -> Scanner<'a> {
-    Scanner { db, store, dir, db_dir, jobs: options.jobs, durability: options.durability }
+    Scanner {
+        db,
+        store,
+        dir,
+        db_dir,
+        jobs: options.jobs,
+        durability: options.durability,
+        crossed: Mutex::default(),
+    }
 }
 
 fn flow(

@@ -10,10 +10,7 @@ use crate::watch::{Reads, Tree};
 
 use super::RunOptions;
 use super::sources::remembered;
-use super::walk::split;
-
-/// A folder with this file is what an export has left.
-const EXPORTED: &str = ".task-pipeline-export";
+use super::walk::{EXPORTED, split};
 
 /// The manifest, and if it makes sense all files that it and the command line name. Makes nothing.
 pub fn reads(options: &RunOptions) -> Reads {
@@ -30,16 +27,15 @@ pub fn reads(options: &RunOptions) -> Reads {
     for task in &manifest.tasks {
         reads.files.extend(task.files.iter().map(|path| manifest.dir.join(path)));
         for pattern in &task.inputs {
-            match split(pattern) {
-                Ok(Some(split)) => reads.trees.push(Tree {
-                    start: manifest.dir.join(split.fixed),
-                    glob: split.glob,
-                    depth: split.depth,
-                    hidden: split.hidden,
-                }),
-                _ if is_plain(pattern) => reads.files.push(manifest.dir.join(pattern)),
-                _ => {}
+            if is_plain(pattern) {
+                reads.files.push(manifest.dir.join(pattern));
             }
+            reads.trees.extend(split(pattern).into_iter().flatten().map(|split| Tree {
+                start: manifest.dir.join(split.fixed),
+                glob: split.glob,
+                depth: split.depth,
+                hidden: split.hidden,
+            }));
         }
     }
     reads.files.extend(arguments(options, &manifest).iter().map(|path| absolute(path)));

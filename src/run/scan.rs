@@ -8,17 +8,18 @@ use std::fs::File;
 use std::io::Seek as _;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::db::{self, Argument, Db, Durability, InputRow, Inputs, Stat};
 use crate::error::{Error, OrIo, Result};
 use crate::ids::TaskId;
+use crate::manifest::is_plain;
 use crate::object::{ObjectHash, ObjectHasher};
 use crate::store::{Placed, Store};
 use crate::text::{as_path, path_bytes, printable};
 
 use super::fingerprint::{Digest, Fingerprint};
-use super::walk::{FoundFile, stat_of, walk};
+use super::walk::{Crossed, FoundFile, PatternWalk, is_within, stat_of};
 use crate::sys::boot_and_mount;
 
 /// Where a root's steps come from.
@@ -43,6 +44,8 @@ pub(super) struct Scanner<'a> {
     pub(super) db_dir: &'a Path,
     pub(super) jobs: NonZeroUsize,
     pub(super) durability: Durability,
+    /// What the passes came across since it was last taken.
+    pub(super) crossed: Mutex<Crossed>,
 }
 
 /// What the first pass saw.
@@ -63,7 +66,8 @@ impl Scanner<'_> {
     /// Calls `see` for all that `sources` name. Returns how many patterns matched nothing.
     fn each(&self, sources: &[Source], see: &mut See<'_>) -> Result<u64> {
         let mut matched_nothing = 0;
-        for source in sources {
+        let mut sources = sources.iter().peekable();
+        while let Some(source) = sources.next() {
             match source {
                 Source::Nothing => see(b"", b"", NO_STAT, Some(ObjectHash::EMPTY))?,
                 Source::Argument(Argument { path, object: Some(object) }) => {
@@ -76,21 +80,58 @@ impl Scanner<'_> {
                 }
                 Source::Argument(Argument { path, object: None }) => {
                     let path = as_path(path);
+                    self.refuse_own(path)?;
                     let metadata = std::fs::metadata(path).or_io("look at input", path)?;
                     let name = path.file_name().unwrap_or(path.as_os_str());
                     see(path_bytes(path), path_bytes(Path::new(name)), stat_of(&metadata), None)?;
                 }
+                Source::Pattern(plain) if is_plain(plain) => {
+                    let path = Path::new(plain);
+                    let full = self.dir.join(path);
+                    self.refuse_own(&full)?;
+                    let metadata = std::fs::metadata(&full).or_io("look at input", &full)?;
+                    let name = path.file_name().unwrap_or(path.as_os_str());
+                    see(path_bytes(path), path_bytes(Path::new(name)), stat_of(&metadata), None)?;
+                }
                 Source::Pattern(pattern) => {
-                    let mut found_any = false;
-                    walk(self.dir, pattern, self.db_dir, &mut |found: FoundFile<'_>| {
-                        found_any = true;
-                        see(path_bytes(found.path), found.name, found.stat, None)
-                    })?;
-                    matched_nothing += u64::from(!found_any);
+                    let mut patterns = vec![pattern.as_str()];
+                    while let Some(Source::Pattern(next)) = sources
+                        .next_if(|next| matches!(next, Source::Pattern(next) if !is_plain(next)))
+                    {
+                        patterns.push(next);
+                    }
+                    let mut crossed = Crossed::default();
+                    for walk in PatternWalk::all(&patterns)? {
+                        let see = &mut |found: FoundFile<'_>| {
+                            see(path_bytes(found.path), found.name, found.stat, None)
+                        };
+                        matched_nothing += walk.run(self.dir, self.db_dir, &mut crossed, see)?;
+                    }
+                    self.crossed().add(crossed);
                 }
             }
         }
         Ok(matched_nothing)
+    }
+
+    fn crossed(&self) -> MutexGuard<'_, Crossed> {
+        self.crossed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the passes came across since this was last asked.
+    pub(super) fn take_crossed(&self) -> Crossed {
+        std::mem::take(&mut self.crossed())
+    }
+
+    /// To open a file of the database would, on closing it, drop SQLite's locks.
+    fn refuse_own(&self, path: &Path) -> Result<()> {
+        if !is_within(path, self.db_dir) {
+            return Ok(());
+        }
+        Err(Error::Usage(format!(
+            "input `{}` lies in the run's own database; export what you want to read",
+            printable(path_bytes(path))
+        )))
     }
 
     /// First pass: what a root reads, as far as inodes tell.
@@ -278,15 +319,15 @@ impl Scanner<'_> {
         &self,
         task: TaskId,
         changed: Vec<ChangedFile>,
-        before: Vec<(ChangedFile, HashedFile)>,
-    ) -> Result<Vec<(ChangedFile, HashedFile)>> {
+        before: Vec<(ChangedFile, Option<HashedFile>)>,
+    ) -> Result<Vec<(ChangedFile, Option<HashedFile>)>> {
         let share = changed.len().div_ceil(self.jobs.get()).max(1);
-        let taken: Result<Vec<Vec<HashedFile>>> = std::thread::scope(|scope| {
+        let taken: Result<Vec<Vec<Option<HashedFile>>>> = std::thread::scope(|scope| {
             let threads: Vec<_> = changed
                 .chunks(share)
                 .map(|part| {
                     std::thread::Builder::new().spawn_scoped(scope, move || {
-                        part.iter().map(|file| self.hash(&file.full)).collect()
+                        part.iter().map(|file| self.hash_or_refuse(&file.full)).collect()
                     })
                 })
                 .collect();
@@ -304,12 +345,14 @@ impl Scanner<'_> {
     }
 
     /// Commits the objects of files that were read, and leaves the files in the temporary tables.
-    fn note_all(&self, task: TaskId, all: Vec<(ChangedFile, HashedFile)>) -> Result<()> {
+    fn note_all(&self, task: TaskId, all: Vec<(ChangedFile, Option<HashedFile>)>) -> Result<()> {
         let mut placed = Vec::with_capacity(all.len());
         let mut rows = Vec::with_capacity(all.len());
         for (file, taken) in all {
-            placed.extend(taken.placed);
-            let row = InputRow { name: file.name, stat: taken.stat, object: taken.object };
+            let row = taken.map(|taken| {
+                placed.extend(taken.placed);
+                InputRow { name: file.name, stat: taken.stat, object: taken.object }
+            });
             rows.push((file.path, file.was_known, row));
         }
         if !placed.is_empty() {
@@ -321,27 +364,41 @@ impl Scanner<'_> {
                 if was_known {
                     Inputs::gone(reader, task, &path)?;
                 }
-                Inputs::found(reader, task, &path, &row)?;
+                if let Some(row) = row {
+                    Inputs::found(reader, task, &path, &row)?;
+                }
             }
             Ok(())
         })
+    }
+
+    /// [`Self::hash`], but a file that can't be read is noted, and `None`.
+    fn hash_or_refuse(&self, full: &Path) -> Result<Option<HashedFile>> {
+        let err = match self.hash(full) {
+            Ok(hashed) => return Ok(Some(hashed)),
+            Err(Error::Io { what: READ | LOOK, source, .. }) => source,
+            Err(Error::Usage(why)) => std::io::Error::other(why),
+            Err(error) => return Err(error),
+        };
+        self.crossed().refused.push((full.to_owned(), err));
+        Ok(None)
     }
 
     /// Hashes one file, storing it unless this is a dry run.
     fn hash(&self, full: &Path) -> Result<HashedFile> {
         // A file that somebody is writing gives other bytes each time; three looks, then say so.
         for _ in 0..3 {
-            let mut file = File::open(full).or_io("read input", full)?;
-            let before = stat_of(&file.metadata().or_io("look at input", full)?);
+            let mut file = File::open(full).or_io(READ, full)?;
+            let before = stat_of(&file.metadata().or_io(LOOK, full)?);
             let now_ns = now_ns();
             let (object, placed) = match self.store {
                 Some(store) => {
                     let placed = store_input(store, &mut file, full)?;
                     (placed.hash, Some(placed))
                 }
-                None => (hash_file(&mut file).or_io("read input", full)?, None),
+                None => (hash_file(&mut file).or_io(READ, full)?, None),
             };
-            let mut stat = stat_of(&file.metadata().or_io("look at input", full)?);
+            let mut stat = stat_of(&file.metadata().or_io(LOOK, full)?);
             if stat != before {
                 continue;
             }
@@ -350,10 +407,9 @@ impl Scanner<'_> {
             }
             return Ok(HashedFile { object, placed, stat });
         }
-        Err(Error::Usage(format!(
-            "input `{}` changes while it is read; run again when nobody writes to it",
-            full.display()
-        )))
+        Err(Error::Usage(
+            "it changes while it is read; run again when nobody writes to it".to_owned(),
+        ))
     }
 }
 
@@ -380,6 +436,10 @@ fn now_ns() -> i64 {
     crate::sys::clock::now_ms().saturating_mul(1_000_000)
 }
 
+/// What fails if a file can't be read.
+const READ: &str = "read input";
+const LOOK: &str = "look at input";
+
 /// Files hashed, stored and committed together.
 const CHUNK: usize = 512;
 
@@ -397,7 +457,7 @@ struct Ingest<'a> {
     task: TaskId,
     waiting: Vec<ChangedFile>,
     /// Read, but not committed yet.
-    read: Vec<(ChangedFile, HashedFile)>,
+    read: Vec<(ChangedFile, Option<HashedFile>)>,
     trusted: bool,
 }
 
@@ -423,7 +483,8 @@ impl<'a> Ingest<'a> {
     fn advance(&mut self) -> Result<()> {
         let (waiting, read) = (std::mem::take(&mut self.waiting), std::mem::take(&mut self.read));
         self.read = self.scanner.take_all(self.task, waiting, read)?;
-        self.trusted &= self.read.iter().all(|(_, taken)| taken.is_trusted());
+        self.trusted &=
+            self.read.iter().all(|(_, taken)| taken.as_ref().is_some_and(HashedFile::is_trusted));
         Ok(())
     }
 }

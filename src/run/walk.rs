@@ -1,18 +1,28 @@
-//! Files on disk that a pattern names. Unaware of what is known of them.
+//! Files on disk that patterns name. Unaware of what is known of them.
+//!
+//! Patterns are taken apart into components, and matched as the folders are read, a component at a time: only folders
+//! that can hold a match are read, each of them once for all patterns that begin in the same folder, and every
+//! component decides for itself whether hidden names are meant.
 
+use std::collections::{HashMap, HashSet};
+use std::ffi::OsStr;
 use std::fs::Metadata;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
+use std::rc::Rc;
 
 use globset::GlobSet;
-use rustix::fd::OwnedFd;
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
-use walkdir::{DirEntry, WalkDir};
+use rustix::fs::{Access, AtFlags, CWD, Dir, FileType, Mode, OFlags};
+use rustix::io::Errno;
 
 use crate::db::Stat;
 use crate::error::{Error, OrIo, Result};
-use crate::manifest::{fixed_part, glob_set, is_plain};
+use crate::manifest::{expand, fixed_part, glob_set, is_plain};
 use crate::text::{as_path, path_bytes};
+
+/// A folder with this file is what an export has left.
+pub(super) const EXPORTED: &str = ".task-pipeline-export";
 
 /// A file found. `path` is below the manifest's folder unless the pattern is absolute; `name` is the
 /// path below the fixed part of the pattern.
@@ -22,63 +32,328 @@ pub(super) struct FoundFile<'a> {
     pub(super) stat: Stat,
 }
 
-/// Calls `see` with every regular file that `pattern` names, in the order of the directories. As in a
-/// shell, `*` doesn't cross a `/` and no wildcard matches a leading dot; `**` doesn't follow links to
-/// folders. `skip` (the database) is never entered.
-pub(super) fn walk(
-    dir: &Path,
-    pattern: &str,
-    skip: &Path,
-    see: &mut dyn FnMut(FoundFile<'_>) -> Result<()>,
-) -> Result<()> {
-    let Some(split) = split(pattern)? else {
-        let path = Path::new(pattern);
-        let full = dir.join(path);
-        let metadata = std::fs::metadata(&full).or_io("look at input", &full)?;
-        let name = path.file_name().unwrap_or(path.as_os_str());
-        return see(FoundFile {
-            path,
-            name: path_bytes(Path::new(name)),
-            stat: stat_of(&metadata),
-        });
-    };
-    let Split { fixed, glob, depth, hidden } = split;
-    let start = dir.join(&fixed);
-    if !start.try_exists().or_io("look at", &start)? {
-        return Ok(());
+/// What a walk came across besides files.
+#[derive(Default)]
+pub(super) struct Crossed {
+    /// It would have led into the database.
+    pub(super) database: bool,
+    /// Folders of exports that it would have led into.
+    pub(super) exports: Vec<PathBuf>,
+    /// What could not be looked at: a folder, or a file that a pattern names.
+    pub(super) refused: Vec<(PathBuf, std::io::Error)>,
+}
+
+impl Crossed {
+    /// Adds what another walk came across.
+    pub(super) fn add(&mut self, other: Crossed) {
+        self.database |= other.database;
+        self.exports.extend(other.exports);
+        self.refused.extend(other.refused);
     }
-    let tree = WalkDir::new(&start)
-        .follow_links(depth.is_some())
-        .min_depth(depth.unwrap_or(1))
-        .max_depth(depth.unwrap_or(usize::MAX))
-        .into_iter()
-        .filter_entry(|entry| {
-            let is_skipped = entry.file_type().is_dir() && entry.path() == skip;
-            !is_skipped && (hidden || entry.depth() == 0 || !is_hidden(entry))
+}
+
+/// Patterns that begin in the same folder.
+pub(super) struct PatternWalk {
+    /// Without `.` components, so that a file has one path however the pattern is written.
+    fixed: PathBuf,
+    /// In the order of the manifest, braces expanded.
+    rules: Vec<Rule>,
+}
+
+/// A pattern without braces, below the fixed part.
+struct Rule {
+    parts: Vec<Part>,
+    /// Links to folders are followed: no `**` in the pattern.
+    follows: bool,
+    /// Which of the patterns of the walk it comes from.
+    pattern: usize,
+}
+
+enum Part {
+    /// `**`
+    Deep,
+    Name(String),
+}
+
+impl PatternWalk {
+    /// Walks for all patterns of a task, in an order in which the first pattern that names a file comes first.
+    ///
+    /// # Errors
+    /// If one is no glob.
+    pub(super) fn all(patterns: &[&str]) -> Result<Vec<PatternWalk>> {
+        let mut walks: Vec<PatternWalk> = Vec::new();
+        let mut patterns_of: Vec<usize> = Vec::new();
+        let starts: Vec<PathBuf> = patterns.iter().map(|pattern| start(pattern)).collect();
+        // Where one start lies below another, the order of the patterns may decide a file's name.
+        let distinct: HashSet<&PathBuf> = starts.iter().collect();
+        let is_apart = !distinct.iter().any(|path| {
+            path.components().any(|part| part == Component::ParentDir)
+                || path.ancestors().skip(1).any(|above| distinct.contains(&above.to_owned()))
         });
-    let mut folder = Folder::default();
-    for entry in tree {
-        let entry = match entry {
-            Ok(entry) => entry,
-            Err(err) => {
-                let path = err.path().unwrap_or(&start).to_owned();
-                let below = path.strip_prefix(&start).unwrap_or(&path);
-                // A dangling link that the pattern doesn't name is none of our business.
-                if err.depth() > 0 && !glob.is_match(below) && path.is_symlink() {
+        let mut at: HashMap<&PathBuf, usize> = HashMap::new();
+        for (pattern, fixed) in patterns.iter().zip(&starts) {
+            if !is_apart {
+                at.retain(|known, _| *known == fixed);
+            }
+            let n = *at.entry(fixed).or_insert_with(|| {
+                walks.push(PatternWalk { fixed: fixed.clone(), rules: Vec::new() });
+                patterns_of.push(0);
+                walks.len() - 1
+            });
+            let number = patterns_of[n];
+            patterns_of[n] += 1;
+            let below = &pattern[fixed_part(pattern).len()..];
+            let no_glob = |why| Error::Usage(format!("`{pattern}` is no glob: {why}"));
+            for rule in expand(below).map_err(no_glob)? {
+                walks[n].rules.push(Rule::new(&rule, number));
+            }
+        }
+        Ok(walks)
+    }
+
+    /// Calls `see` with every regular file that a pattern names, once. As in a shell, `*` doesn't cross a `/` and no
+    /// wildcard matches a leading dot; `**` doesn't follow links to folders. The database and folders of exports are
+    /// never entered; an export that a pattern begins in is.
+    ///
+    /// Returns how many patterns matched nothing.
+    ///
+    /// # Errors
+    /// Those of `see`, and if the start can't be looked at.
+    pub(super) fn run(
+        &self,
+        dir: &Path,
+        db_dir: &Path,
+        crossed: &mut Crossed,
+        see: &mut dyn FnMut(FoundFile<'_>) -> Result<()>,
+    ) -> Result<u64> {
+        let patterns = self.rules.last().map_or(0, |rule| rule.pattern + 1);
+        let mut unmatched: HashSet<usize> = (0..patterns).collect();
+        let start = dir.join(&self.fixed);
+        if !start.try_exists().or_io("look at", &start)? {
+            return Ok(unmatched.len() as u64);
+        }
+        if is_within(&start, db_dir) {
+            crossed.database = true;
+            return Ok(unmatched.len() as u64);
+        }
+        let database = db_dir.metadata().ok().map(|found| (found.dev(), found.ino()));
+        let mut levels: HashMap<Vec<(usize, usize)>, Rc<Level>> = HashMap::new();
+        let first: Vec<(usize, usize)> = (0..self.rules.len()).map(|rule| (rule, 0)).collect();
+        let mut waiting = vec![(start.clone(), self.level(&mut levels, first)?)];
+        let mut matches = Vec::new();
+        while let Some((folder, level)) = waiting.pop() {
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let mut refuse =
+                |path: &Path, err: Errno| crossed.refused.push((path.to_owned(), err.into()));
+            let fd = match rustix::fs::openat(CWD, &folder, flags, Mode::empty()) {
+                Ok(fd) => fd,
+                Err(err) => {
+                    refuse(&folder, err);
                     continue;
                 }
-                return Err(std::io::Error::from(err)).or_io("walk", &path);
+            };
+            let entries = match Dir::read_from(&fd) {
+                Ok(entries) => entries,
+                Err(err) => {
+                    refuse(&folder, err);
+                    continue;
+                }
+            };
+            let here = rustix::fs::fstat(&fd).ok().map(|found| (found.st_dev, found.st_ino));
+            if here.is_some() && here == database {
+                crossed.database = true;
+                continue;
             }
-        };
-        let below = below(entry.path(), &start);
-        if entry.file_type().is_dir() || !glob.is_match(as_path(below)) {
-            continue;
+            let is_export = folder != start
+                && rustix::fs::accessat(&fd, EXPORTED, Access::EXISTS, AtFlags::empty()).is_ok();
+            if is_export {
+                crossed.exports.push(folder);
+                continue;
+            }
+            for entry in entries {
+                let entry = match entry {
+                    Ok(entry) => entry,
+                    Err(err) => {
+                        crossed.refused.push((folder.clone(), err.into()));
+                        break;
+                    }
+                };
+                let name = entry.file_name().to_bytes();
+                if name == b"." || name == b".." {
+                    continue;
+                }
+                let kind = entry.file_type();
+                self.matching(&level, name, &mut matches);
+                if matches.is_empty() {
+                    continue;
+                }
+                let path = folder.join(OsStr::from_bytes(name));
+                let is_wanted = matches.iter().any(|(_, next)| next.is_none());
+                let mut is_link = kind == FileType::Symlink;
+                let found = match kind {
+                    FileType::Directory => None,
+                    _ => match rustix::fs::statat(&fd, name, AtFlags::empty()) {
+                        Ok(found) => Some(found),
+                        // A dangling link that no pattern names is none of our business.
+                        Err(err) if is_wanted => {
+                            crossed.refused.push((path, err.into()));
+                            continue;
+                        }
+                        Err(_) => continue,
+                    },
+                };
+                if kind == FileType::Unknown {
+                    is_link = path.is_symlink();
+                }
+                let real = found
+                    .as_ref()
+                    .map_or(FileType::Directory, |found| FileType::from_raw_mode(found.st_mode));
+                if is_link && is_within(&path, db_dir) {
+                    crossed.database = true;
+                    continue;
+                }
+                match (real, found) {
+                    (FileType::Directory, _) => {
+                        let mut next: Vec<(usize, usize)> = matches
+                            .iter()
+                            .filter(|((rule, _), _)| !is_link || self.rules[*rule].follows)
+                            .filter_map(|((rule, _), next)| next.map(|part| (*rule, part)))
+                            .collect();
+                        if !next.is_empty() {
+                            next.sort_unstable();
+                            next.dedup();
+                            waiting.push((path, self.level(&mut levels, next)?));
+                        }
+                    }
+                    (FileType::RegularFile, Some(found)) if is_wanted => {
+                        for ((rule, _), next) in &matches {
+                            if next.is_none() {
+                                unmatched.remove(&self.rules[*rule].pattern);
+                            }
+                        }
+                        let stat = Stat {
+                            size: found.st_size,
+                            mtime_ns: nanoseconds(found.st_mtime, found.st_mtime_nsec),
+                            ctime_ns: nanoseconds(found.st_ctime, found.st_ctime_nsec),
+                            inode: found.st_ino as i64,
+                            executable: found.st_mode & 0o111 != 0,
+                        };
+                        let path_below = as_path(below(&path, dir));
+                        see(FoundFile { path: path_below, name: below(&path, &start), stat })?;
+                    }
+                    _ => {}
+                }
+            }
         }
-        if let Some(stat) = folder.look(&entry).or_io("look at input", entry.path())? {
-            see(FoundFile { path: as_path(self::below(entry.path(), dir)), name: below, stat })?;
+        Ok(unmatched.len() as u64)
+    }
+
+    /// What a name in a folder can be: for each part that it matches, the part for what is below, or `None` if it is
+    /// a file of the pattern's.
+    fn matching(
+        &self,
+        level: &Level,
+        name: &[u8],
+        matches: &mut Vec<((usize, usize), Option<usize>)>,
+    ) {
+        matches.clear();
+        let is_hidden = name.first() == Some(&b'.');
+        let path = as_path(name);
+        for set in &level.sets {
+            for n in set.globs.matches(path) {
+                let (rule, part) = set.parts[n];
+                let is_last = part + 1 == self.rules[rule].parts.len();
+                let is_meant = !is_hidden
+                    || matches!(&self.rules[rule].parts[part], Part::Name(glob) if glob.starts_with('.'));
+                if is_meant {
+                    matches.push(((rule, part), (!is_last).then_some(part + 1)));
+                }
+            }
+        }
+        if !is_hidden {
+            for &(rule, part) in &level.deep {
+                matches.push(((rule, part), Some(part)));
+                if part + 1 == self.rules[rule].parts.len() {
+                    matches.push(((rule, part), None));
+                }
+            }
         }
     }
-    Ok(())
+
+    /// What to look for in a folder in which the patterns have come this far.
+    fn level(
+        &self,
+        levels: &mut HashMap<Vec<(usize, usize)>, Rc<Level>>,
+        mut parts: Vec<(usize, usize)>,
+    ) -> Result<Rc<Level>> {
+        // `**` also stands for no folder at all.
+        let mut n = 0;
+        while let Some(&(rule, part)) = parts.get(n) {
+            let all = &self.rules[rule].parts;
+            if matches!(all[part], Part::Deep)
+                && part + 1 < all.len()
+                && !parts.contains(&(rule, part + 1))
+            {
+                parts.push((rule, part + 1));
+            }
+            n += 1;
+        }
+        if let Some(known) = levels.get(&parts) {
+            return Ok(Rc::clone(known));
+        }
+        let is_deep =
+            |(rule, part): &(usize, usize)| matches!(self.rules[*rule].parts[*part], Part::Deep);
+        let (deep, named): (Vec<_>, Vec<_>) = parts.iter().copied().partition(is_deep);
+        let mut sets = Vec::new();
+        // One set has a limit on its size, which no user should meet.
+        for parts in named.chunks(500) {
+            let globs = parts.iter().map(|(rule, part)| match &self.rules[*rule].parts[*part] {
+                Part::Name(glob) => glob.as_str(),
+                Part::Deep => "**",
+            });
+            let no_glob = |why| Error::Usage(format!("a pattern of `inputs` is no glob: {why}"));
+            sets.push(Set { globs: glob_set(globs).map_err(no_glob)?, parts: parts.to_vec() });
+        }
+        let level = Rc::new(Level { sets, deep });
+        levels.insert(parts, Rc::clone(&level));
+        Ok(level)
+    }
+}
+
+/// What to look for in a folder: (rule, part).
+struct Level {
+    sets: Vec<Set>,
+    deep: Vec<(usize, usize)>,
+}
+
+struct Set {
+    globs: GlobSet,
+    /// By place in `globs`.
+    parts: Vec<(usize, usize)>,
+}
+
+impl Rule {
+    fn new(pattern: &str, number: usize) -> Rule {
+        let parts: Vec<Part> = pattern
+            .split('/')
+            .filter(|part| !part.is_empty() && *part != ".")
+            .map(|part| if part == "**" { Part::Deep } else { Part::Name(part.to_owned()) })
+            .collect();
+        let follows = !parts.iter().any(|part| matches!(part, Part::Deep));
+        Rule { parts, follows, pattern: number }
+    }
+}
+
+/// Where the walk for a pattern begins.
+fn start(pattern: &str) -> PathBuf {
+    let fixed = Path::new(fixed_part(pattern));
+    fixed.components().filter(|part| *part != Component::CurDir).collect()
+}
+
+/// True if a path, links followed, lies in a folder or is it.
+pub(super) fn is_within(path: &Path, folder: &Path) -> bool {
+    let Ok(folder) = folder.canonicalize() else { return false };
+    path.canonicalize().is_ok_and(|path| path.starts_with(folder))
 }
 
 /// What a path adds to that of a folder above it, both as the walk writes them: byte by byte, since
@@ -89,38 +364,6 @@ fn below<'a>(path: &'a Path, folder: &Path) -> &'a [u8] {
         Some([b'/', rest @ ..]) => rest,
         Some(rest) if path_bytes(folder).ends_with(b"/") => rest,
         _ => path,
-    }
-}
-
-/// The folder of the file looked at last. From there a file's inode is found by its name alone, without
-/// the way from the root.
-#[derive(Default)]
-struct Folder {
-    path: Vec<u8>,
-    fd: Option<OwnedFd>,
-}
-
-impl Folder {
-    /// The stat of a regular file, links followed; `None` for anything else.
-    fn look(&mut self, entry: &DirEntry) -> Result<Option<Stat>, rustix::io::Errno> {
-        let name = entry.file_name();
-        let path = path_bytes(entry.path());
-        let folder = path.strip_suffix(name.as_encoded_bytes()).unwrap_or_default();
-        if self.fd.is_none() || self.path != folder {
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            self.fd = Some(rustix::fs::openat(CWD, folder, flags, Mode::empty())?);
-            self.path = folder.to_owned();
-        }
-        let Some(fd) = &self.fd else { return Ok(None) };
-        let found = rustix::fs::statat(fd, name, AtFlags::empty())?;
-        let is_file = FileType::from_raw_mode(found.st_mode) == FileType::RegularFile;
-        Ok(is_file.then(|| Stat {
-            size: found.st_size,
-            mtime_ns: nanoseconds(found.st_mtime, found.st_mtime_nsec as i64),
-            ctime_ns: nanoseconds(found.st_ctime, found.st_ctime_nsec as i64),
-            inode: found.st_ino as i64,
-            executable: found.st_mode & 0o111 != 0,
-        }))
     }
 }
 
@@ -139,10 +382,6 @@ fn nanoseconds(seconds: i64, rest: i64) -> i64 {
     seconds.saturating_mul(1_000_000_000).saturating_add(rest)
 }
 
-fn is_hidden(entry: &DirEntry) -> bool {
-    path_bytes(Path::new(entry.file_name())).first() == Some(&b'.')
-}
-
 pub(super) struct Split {
     /// Leading components without a wildcard.
     pub(super) fixed: PathBuf,
@@ -154,51 +393,92 @@ pub(super) struct Split {
     pub(super) hidden: bool,
 }
 
-/// A pattern taken apart; nothing for one that names one path.
-pub(super) fn split(pattern: &str) -> Result<Option<Split>> {
+/// A pattern taken apart for whoever wants to know what could match; nothing for one that names one path.
+pub(super) fn split(pattern: &str) -> Result<Vec<Split>> {
     if is_plain(pattern) {
-        return Ok(None);
+        return Ok(Vec::new());
     }
-    let fixed = fixed_part(pattern);
-    let rest = &pattern[fixed.len()..];
-    let glob =
-        glob_set([rest]).map_err(|why| Error::Usage(format!("`{pattern}` is no glob: {why}")))?;
-    // `{a,b/c}` may cross a slash, so only plain wildcards have a certain depth.
-    let depth = (!rest.contains("**") && !rest.contains('{')).then(|| rest.split('/').count());
-    let hidden = rest.split('/').any(|component| component.starts_with('.'));
-    // Without `.` components, so that a file has one path however the pattern is written.
-    let fixed = Path::new(fixed).components().filter(|c| *c != Component::CurDir).collect();
-    Ok(Some(Split { fixed, glob, depth, hidden }))
+    let no_glob = |why| Error::Usage(format!("`{pattern}` is no glob: {why}"));
+    let split = |rest: &String| {
+        let glob = glob_set([rest.as_str()]).map_err(no_glob)?;
+        let depth = (!rest.contains("**")).then(|| rest.split('/').count());
+        let hidden = rest.split('/').any(|component| component.starts_with('.'));
+        Ok(Split { fixed: start(pattern), glob, depth, hidden })
+    };
+    expand(&pattern[fixed_part(pattern).len()..]).map_err(no_glob)?.iter().map(split).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn names(dir: &Path, pattern: &str) -> Vec<String> {
+    fn found(dir: &Path, patterns: &[&str]) -> Vec<String> {
         let mut names = Vec::new();
-        walk(dir, pattern, Path::new("/nowhere"), &mut |found| {
-            names.push(String::from_utf8_lossy(found.name).into_owned());
-            Ok(())
-        })
-        .unwrap();
+        for walk in PatternWalk::all(patterns).unwrap() {
+            let nowhere = Path::new("/nowhere");
+            walk.run(dir, nowhere, &mut Crossed::default(), &mut |found| {
+                names.push(String::from_utf8_lossy(found.name).into_owned());
+                Ok(())
+            })
+            .unwrap();
+        }
         names.sort();
         names
     }
 
-    #[test]
-    fn a_pattern_names_what_a_shell_would() {
+    fn tree(paths: &[&str]) -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
-        for path in ["data/a.csv", "data/b.csv", "data/.hid.csv", "data/sub/c.csv", "data/x.txt"] {
+        for path in paths {
             let path = dir.path().join(path);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, "x").unwrap();
         }
-        assert_eq!(names(dir.path(), "data/*.csv"), ["a.csv", "b.csv"]);
-        assert_eq!(names(dir.path(), "data/**/*.csv"), ["a.csv", "b.csv", "sub/c.csv"]);
-        assert_eq!(names(dir.path(), "*/*.txt"), ["data/x.txt"]);
-        assert_eq!(names(dir.path(), "data/.*.csv"), [".hid.csv"]);
-        assert_eq!(names(dir.path(), "./data/sub/c.csv"), ["c.csv"]);
-        assert_eq!(names(dir.path(), "none/*.csv"), [""; 0]);
+        dir
+    }
+
+    #[test]
+    fn a_pattern_names_what_a_shell_would() {
+        let files = ["data/a.csv", "data/b.csv", "data/.hid.csv", "data/sub/c.csv", "data/x.txt"];
+        let dir = tree(&files);
+        let names = |pattern| found(dir.path(), &[pattern]);
+        assert_eq!(names("data/*.csv"), ["a.csv", "b.csv"]);
+        assert_eq!(names("data/**/*.csv"), ["a.csv", "b.csv", "sub/c.csv"]);
+        assert_eq!(names("data/**"), ["a.csv", "b.csv", "sub/c.csv", "x.txt"]);
+        assert_eq!(names("**/sub/**"), ["data/sub/c.csv"]);
+        assert_eq!(names("*/*.txt"), ["data/x.txt"]);
+        assert_eq!(names("data/.*.csv"), [".hid.csv"]);
+        assert_eq!(names("none/*.csv"), [""; 0]);
+        assert_eq!(names("data/*.{csv,txt}"), ["a.csv", "b.csv", "x.txt"]);
+        assert_eq!(names("data/{sub/c,?}.csv"), ["a.csv", "b.csv", "sub/c.csv"]);
+        assert_eq!(names("{data,none}/[ax].*"), ["data/a.csv", "data/x.txt"]);
+    }
+
+    #[test]
+    fn each_component_says_for_itself_whether_hidden_names_are_meant() {
+        let files = [".git/.conf/c", "a/.conf/c", "a/.conf/.h", ".env", "x", "a/b/.conf/d"];
+        let dir = tree(&files);
+        let names = |pattern| found(dir.path(), &[pattern]);
+        assert_eq!(names("*/.conf/*"), ["a/.conf/c"]);
+        assert_eq!(names("**/.conf/*"), ["a/.conf/c", "a/b/.conf/d"]);
+        assert_eq!(names("{.env,x}"), [".env", "x"]);
+        assert_eq!(names("{.env,*}"), [".env", "x"]);
+        assert_eq!(names(".*/.conf/?"), [".git/.conf/c"]);
+    }
+
+    #[test]
+    fn many_patterns_over_one_folder_are_one_walk() {
+        let names: Vec<String> = (0..300).map(|n| format!("in/f{n}")).collect();
+        let dir = tree(&names.iter().map(String::as_str).collect::<Vec<_>>());
+        let patterns: Vec<String> = (0..700).map(|n| format!("in/f{n}*")).collect();
+        let patterns: Vec<&str> = patterns.iter().map(String::as_str).collect();
+        assert_eq!(PatternWalk::all(&patterns).unwrap().len(), 1);
+        assert_eq!(found(dir.path(), &patterns).len(), 300);
+        let walk = &PatternWalk::all(&patterns).unwrap()[0];
+        let unmatched =
+            walk.run(dir.path(), Path::new("/no"), &mut Crossed::default(), &mut |_| Ok(()));
+        assert_eq!(unmatched.unwrap(), 400);
+        // Other folders in between make no difference, unless one lies in another.
+        assert_eq!(PatternWalk::all(&["a/*", "b/*", "a/?", "b/?"]).unwrap().len(), 2);
+        assert_eq!(PatternWalk::all(&["a/*", "a/b/*", "a/?"]).unwrap().len(), 3);
     }
 }

@@ -288,3 +288,53 @@ fn an_output_of_equal_bytes_whose_executable_bit_changed_is_another_input() {
         assert_eq!(p.exported("all"), files([("x", x)]), "{mode}");
     }
 }
+
+#[test]
+fn neither_its_own_database_nor_an_export_is_an_input_by_whatever_path() {
+    let p = Project::new().file("data/a.txt", "a").file("pipe/keep", "k");
+    let manifest = |inputs: &str| {
+        let text = format!("[[task]]\nname = \"a\"\ninputs = [{inputs}]\nscript = '{COPY}'\n");
+        p.file("pipe/m.toml", text);
+    };
+    std::os::unix::fs::symlink("../db", p.path("pipe/link")).unwrap();
+    std::os::unix::fs::symlink("../db/db", p.path("pipe/file-link")).unwrap();
+    let run = || p.call(["-manifest", "pipe/m.toml", "-db", "db"]);
+    let inputs = || p.sql("SELECT DISTINCT path FROM input_file ORDER BY 1");
+    manifest("\"../**/*\"");
+    let ran = run().ok();
+    assert_eq!(ran.stderr.matches("database").count(), 2, "{}", ran.stderr);
+    assert!(inputs().iter().all(|path| !path.contains("db/")), "{:?}", inputs());
+    p.call(["export", "a", "--to", "out"]).ok();
+    let ran = run().ok().says("nothing to do");
+    assert_eq!(ran.stderr.matches("`export`").count(), 1, "{}", ran.stderr);
+    manifest("\"*/*\", \"link/**\", \"file*\", \"../db/*/*\"");
+    run().ok().says("database");
+    assert_eq!(inputs(), [""; 0]);
+    for plain in ["../db/db", "link/format", "file-link"] {
+        manifest(&format!("\"{plain}\""));
+        run().fails(2).says("own database");
+    }
+    // Whoever names an export means it.
+    manifest("\"../out/data/*\"");
+    run().ok();
+    assert_eq!(inputs(), ["../out/data/a.txt"]);
+}
+
+#[test]
+fn an_input_that_cannot_be_read_fails_alone_and_by_name() {
+    let p = Project::new().file("in/a", "a").file("in/b", "b").task_with(
+        "t",
+        "inputs = [\"in/*\"]",
+        COPY,
+    );
+    std::os::unix::fs::symlink("nowhere", p.path("in/dangling")).unwrap();
+    p.run().fails(1).ran([]).says("in/dangling").says("add -k");
+    p.run_with(["-k"]).fails(1).ran_on(["t a", "t b"]).says("in/dangling");
+    p.run_with(["-k"]).fails(1).ran([]).says("in/dangling");
+    p.file("nowhere", "").remove("in/dangling").run().ok().ran([]);
+    // Links, files and folders that no pattern needs are nobody's business.
+    std::fs::create_dir(p.path("in/closed")).unwrap();
+    chmod(&p.path("in/closed"), 0);
+    p.task_with("t", "inputs = [\"in/{a,b}\"]", COPY).run().ok();
+    chmod(&p.path("in/closed"), 0o700);
+}

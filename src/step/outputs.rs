@@ -150,7 +150,11 @@ impl Walk<'_> {
 
     /// What the kernel refuses because of what the script has made is that script's failure, never the run's.
     fn blame(&self, unkept: Unkept) -> Unkept {
-        let Unkept::Failed(Error::Io { source, .. }) = &unkept else { return unkept };
+        let Unkept::Failed(Error::Io { source, path, .. }) = &unkept else { return unkept };
+        if !path.starts_with(&self.output.path) {
+            // The store's: a broken `DB/locks`, say.
+            return unkept;
+        }
         match source.raw_os_error().map(Errno::from_raw_os_error) {
             Some(
                 Errno::ACCESS

@@ -4,7 +4,7 @@
 //   KILL_PATH=dir  where; calls on other files, pipes and terminals are not counted
 //   KILL_LOG=file  one line per call: number, name, path
 //   KILL_TOUCH=file  opened, read and closed by this process before each script: a negative control
-//   KILL_LIE=word  calls on paths that hold this word do nothing and claim success: a negative control
+//   KILL_LIE=words  calls on paths that hold one of these words, with | between them, or end in a word$, do nothing and claim success: a negative control
 //   KILL_LIE_FROM=n  but not before the n-th call
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -64,6 +64,22 @@ static void of_path(int dir, const char *name, char *path) {
     snprintf(path + n, PATH_MAX - n, "/%s", name);
 }
 
+/* Whether KILL_LIE names this path. */
+static int is_lie(const char *path) {
+    char words[256];
+    snprintf(words, sizeof words, "%s", lie);
+    char *rest = NULL;
+    for (char *word = strtok_r(words, "|", &rest); word; word = strtok_r(NULL, "|", &rest)) {
+        size_t length = strlen(word), all = strlen(path);
+        if (length > 0 && word[length - 1] == '$') {
+            if (all >= length - 1 && !strncmp(path + all - (length - 1), word, length - 1)) return 1;
+        } else if (strstr(path, word)) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
 // True if the call is to claim success without being made.
 static int hit(const char *call, const char *path) {
     if (!below || strncmp(path, below, strlen(below))) return 0;
@@ -75,7 +91,7 @@ static int hit(const char *call, const char *path) {
         for (;;) pause();
     }
     errno = saved;
-    return lie && n >= lie_from && strstr(path + strlen(below), lie);
+    return lie && n >= lie_from && is_lie(path + strlen(below));
 }
 
 #define REAL(ret, name, ...) \

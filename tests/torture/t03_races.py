@@ -52,7 +52,7 @@ class Race:
         self.box, self.faults = box, []
         env = {}
         if lie:
-            env = {"LD_PRELOAD": compile_c("killat", "-shared", "-fPIC"), "KILL_PATH": box.path, "KILL_LIE": "/db/lock"}
+            env = {"LD_PRELOAD": compile_c("killat", "-shared", "-fPIC"), "KILL_PATH": box.path, "KILL_LIE": "/db/lock|/db$"}
         self.runners = [box.start(*more, env=env) for more in args]
         self.waiting = ["--wait" in more for more in args]
 
@@ -187,7 +187,7 @@ READERS = [
     ["plan"],
     ["-n", "--json"],
 ]
-NOT_YET = ("no database", "nothing was ever run", "no task is called", "no step", "has no results now", "has not run")
+NOT_YET = ("no database", "nothing was ever run", "no task is called", "no step", "has no results at present", "has not run")
 
 
 def with_readers(family, want, pipeline, sabotage=None):

@@ -99,7 +99,7 @@ def outputs(box, task="odd"):
     found = {}
     for name, hash, executable in box.query(sql, task):
         path = object_path(box.db, hash)
-        found[bytes(name)] = (path.read_bytes() if path.stat().st_size < 1 << 24 else None, bool(executable))
+        found[bytes(name)] = (path.read_bytes() if path.stat().st_size < 1 << 25 else None, bool(executable))
     return found
 
 
@@ -116,7 +116,7 @@ def tree(folder):
                 found[os.path.relpath(whole, root)] = "not a file"
                 continue
             with open(whole, "rb") as file:
-                data = file.read() if found_stat.st_size < 1 << 24 else None
+                data = file.read() if found_stat.st_size < 1 << 25 else None
             found[os.path.relpath(whole, root)] = (data, bool(found_stat.st_mode & 0o111))
     return found
 
@@ -397,7 +397,7 @@ def rows(family):
         Row("the input moved to the outputs", 'mv "$INPUT_FILE" f', kept={b"f": (INPUT, False)}),
         # Much.
         Row("many files", py(f"for n in range({files}):\n    if n % 1000 == 0:\n        os.mkdir(str(n // 1000))\n    open(f'{{n // 1000}}/{{n}}', 'w').write(str(n % 5000))"), kept={b"%d/%d" % (n // 1000, n): (b"%d" % (n % 5000), False) for n in range(files)}, every=False),
-        Row("sparse file", f"truncate -s {sparse}M f; echo end >> f", kept={b"f": (None, False) if sparse >= 16 else (bytes(sparse << 20) + b"end\n", False)}, every=False),
+        Row("sparse file", f"truncate -s {sparse}M f; echo end >> f", kept={b"f": (None, False) if sparse >= 32 else (bytes(sparse << 20) + b"end\n", False)}, every=False),
         Row("sparse file in holes", "truncate -s 3M f; printf x | dd of=f bs=1 seek=2000000 conv=notrunc 2> /dev/null", kept={b"f": (bytes(2_000_000) + b"x" + bytes((3 << 20) - 2_000_001), False)}),
     ]
     mount = "is a mount point; unmount it before the script ends"

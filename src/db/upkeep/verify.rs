@@ -115,6 +115,7 @@ pub struct Producer {
 }
 
 /// The steps whose outputs are recorded as this object, live ones first.
+/// A step that is to run anew counts too: it has the outputs of its last success until then.
 ///
 /// # Errors
 /// If the database can't be read.
@@ -126,7 +127,7 @@ pub fn producers(reader: &Reader, object: &ObjectHash) -> Result<Vec<Producer>> 
                 ORDER BY a.number DESC LIMIT 1)
              FROM output o JOIN step s ON s.id = o.step JOIN task t ON t.id = s.task
              JOIN recipe r ON r.id = s.recipe
-             WHERE o.object = ?1 AND s.state = 1 ORDER BY s.live DESC, s.id DESC",
+             WHERE o.object = ?1 AND s.state <> 2 ORDER BY s.live DESC, s.id DESC",
         )
         .or_db(WHAT)?;
     let rows = statement.query_map([object], |row| {

@@ -237,8 +237,12 @@ fn identity(dir: &Path) -> Result<[(u64, u64); 2]> {
 
 /// Fails if what this run has kept is gone, because somebody removed the database meanwhile.
 fn is_still_there(opened: &Opened) -> Result<()> {
-    if identity(&opened.dir).ok() == Some(opened.identity) {
-        return Ok(());
+    match identity(&opened.dir) {
+        Ok(now) if now == opened.identity => return Ok(()),
+        Ok(_) => {}
+        Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {}
+        // That it can't be looked at says nothing about where it is.
+        Err(error) => return Err(error),
     }
     Err(Error::Foreign {
         path: opened.dir.clone(),

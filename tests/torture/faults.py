@@ -204,7 +204,10 @@ def wrong_with_message(code, text):
     if code == OK or (isinstance(code, int) and code < 0):
         return ""
     if code == FAILED:
-        return "" if re.search(r"^\s+step \d+ .*: .* \(task-pipeline log \d+\)$", text, re.M) else "no failed step is named"
+        step = re.search(r"^\s+step \d+ .*: .* \(task-pipeline log \d+\)$", text, re.M)
+        # An input that can't be read fails alone, before there is a step for it.
+        unread = re.search(r"task `[^`]*`: .*`[^`]*` can't be read: ", text)
+        return "" if step or unread else "no failed step or unread input is named"
     said = complaint(text) or next((line for line in text.splitlines() if ": not repaired: " in line and "`" in line), "")
     if code == DAMAGED and (": not repaired: " in said or re.search("^database: .*; restore it from a backup", text, re.M)):
         return ""

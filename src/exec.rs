@@ -33,7 +33,7 @@ pub trait Executor: Send {
     fn run(&mut self, attempt: &Attempt, ended: &mut dyn FnMut(&Outcome)) -> Result<Ran>;
 }
 
-/// A place with executors. It observes the run's [`StopSwitch`] by itself.
+/// A place with executors. It observes the run's `StopSwitch` by itself.
 pub trait Site: Send + Sync {
     /// Its executors, each as soon as it can be used. The channel closes when there will be no more.
     ///

@@ -1,4 +1,4 @@
-//! How the modules fit together. Data flows one way: [`manifest`] → [`graph`] → plan ([`db`]) → dispatcher
+//! How the modules fit together. Data flows one way: [`manifest`] → `graph` → plan ([`db`]) → dispatcher
 //! ([`run`]) → worker ([`step`], [`store`]) → commit ([`db`]) → dispatcher. The store doesn't know steps;
 //! the process doesn't know tasks; the database doesn't know scripts; only [`run`] knows them all.
 //! `tests/it/tidy` enforces that direction. Public is what `main`, tests and benches use.

@@ -43,7 +43,7 @@ pub struct Task {
     /// recipe.
     pub files: Vec<String>,
     /// Interpreter and its arguments, from `shell`, split at white space with shell-like quotes. A `#!`
-    /// line of the script wins over it (see [`crate::recipe`]).
+    /// line of the script wins over it (see `recipe`).
     pub shell: Vec<String>,
     /// False: runs anew in every run.
     pub cache: bool,

@@ -57,7 +57,7 @@ pub struct Script {
     pub bytes: Vec<u8>,
     /// Working directory, absolute: the manifest's folder.
     pub dir: OsString,
-    /// Variables of the manifest. Those of [`var`] win over them.
+    /// Variables of the manifest. Those of [`var`](crate::attempt::var) win over them.
     pub env: Vec<(OsString, OsString)>,
     pub timeout: Option<Duration>,
     /// `input = "copy"`: it may do anything to its inputs, whatever their size.

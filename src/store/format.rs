@@ -19,7 +19,7 @@ use crate::folder::{self, CONVERTING, FORMAT, FORMAT_FILE, FolderKind};
 /// makes the folders of the object store. The caller holds the run lock.
 ///
 /// # Errors
-/// [`Error::Foreign`] for a folder that is no database of ours, see [`folder::look`]; [`Error::Io`] if something can't
+/// [`Error::Foreign`] for a folder that is no database of ours, see `folder::look`; [`Error::Io`] if something can't
 /// be written or moved.
 pub fn prepare(db_dir: &Path) -> Result<()> {
     match folder::look(db_dir)? {

@@ -246,7 +246,7 @@ impl Store {
     /// becomes the object: chmod 0444, renamed into the shard; or is removed if the object is known.
     ///
     /// # Errors
-    /// [`Error::Io`] if a system call fails, and those of the store's [`Proof`](crate::proof::Proof).
+    /// [`Error::Io`] if a system call fails, and those of the store's [`Proof`].
     pub fn place(
         &self,
         dir: BorrowedFd<'_>,
@@ -297,7 +297,7 @@ impl Store {
     /// Removes an object that will not be committed after all, unless somebody else has it too.
     ///
     /// # Errors
-    /// [`Error::Io`] if it can't be removed, and those of the store's [`Proof`](crate::proof::Proof).
+    /// [`Error::Io`] if it can't be removed, and those of the store's [`Proof`].
     pub fn discard(&self, placed: Placed) -> Result<()> {
         place::discard(self, placed)
     }

@@ -187,6 +187,21 @@ def masks(process):
     return [int(re.search(rf"^{name}:\s*(\w+)", text, re.M).group(1), 16) for name in ("SigIgn", "SigBlk")]
 
 
+def descriptors(pid):
+    """What a process has open; asked again for a while, because `sleep` reads its locale before it sleeps."""
+    end = time.monotonic() + 2
+    while True:
+        fds = {}
+        for fd in os.listdir(f"/proc/{pid}/fd"):
+            try:
+                fds[fd] = os.readlink(f"/proc/{pid}/fd/{fd}")
+            except FileNotFoundError:
+                pass
+        if sorted(fds) == ["0", "1", "2"] or time.monotonic() > end:
+            return fds
+        time.sleep(0.01)
+
+
 def world(before="", ignored=(), script="exec sleep @N@", with_="env"):
     """Looks at a script from outside while it waits. `before` and `with_` are how the runner is started."""
     mark, faults = number(), []
@@ -200,7 +215,7 @@ def world(before="", ignored=(), script="exec sleep @N@", with_="env"):
         with secret, out:
             try:
                 sleeper = until(lambda: [pid for pid, line in alive(box, mark).items() if line.startswith("sleep")], "the script")[0]
-                fds = {fd: os.readlink(f"/proc/{sleeper}/fd/{fd}") for fd in os.listdir(f"/proc/{sleeper}/fd")}
+                fds = descriptors(sleeper)
                 if sorted(fds) != ["0", "1", "2"] or fds["0"] != "/dev/null" or fds["1"] != fds["2"] or not fds["1"].startswith("pipe:"):
                     faults.append(f"descriptors: {fds}")
                 # glibc's posix_spawn ignores its own two signals, 32 and 33, in the child of a process with threads.

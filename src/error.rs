@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::diagnostic::Diagnostic;
 use crate::object::ObjectHash;
+use crate::text::shown;
 
 /// What stopped *us*. A script's failure is no error but an answer: see `step::Outcome`.
 #[derive(Debug)]
@@ -128,7 +129,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Error::Io { what, path, source } => {
-                write!(f, "could not {what} `{}`: {source}", path.display())?;
+                write!(f, "could not {what} `{}`: {source}", shown(path))?;
                 if is_no_space(source) {
                     f.write_str(MAKE_ROOM)?;
                 }
@@ -154,7 +155,7 @@ impl fmt::Display for Error {
             Error::Db { what, path, source } => {
                 write!(f, "could not {what}")?;
                 if !path.as_os_str().is_empty() {
-                    write!(f, " in `{}`", path.display())?;
+                    write!(f, " in `{}`", shown(path))?;
                 }
                 write!(f, ": {source}")?;
                 if let rusqlite::Error::SqliteFailure(code, _) = source
@@ -168,35 +169,35 @@ impl fmt::Display for Error {
                 }
                 Ok(())
             }
-            Error::Foreign { path, why } => write!(f, "`{}` {why}", path.display()),
+            Error::Foreign { path, why } => write!(f, "`{}` {why}", shown(path)),
             Error::Locked { path, holder } => write!(
                 f,
                 "database `{}` is in use: {holder}; try again later, or add --wait",
-                path.display()
+                shown(path)
             ),
             Error::OwnRun { path, holder } => write!(
                 f,
                 "database `{}` is in use by the run that this script belongs to ({holder}); it can't wait for its own \
                  end: use another --db in the script, or add a task",
-                path.display()
+                shown(path)
             ),
             Error::Taken { path } => write!(
                 f,
                 "another run is writing to `{}`; name another file, try again later, or add --wait",
-                path.display()
+                shown(path)
             ),
             Error::NoSpace { path, free, floor } => write!(
                 f,
                 "no space: {} free on the disk of `{}`, and {} have to stay free; what was finished is \
                  kept, make room and run the same command again",
                 crate::text::size(*free),
-                path.display(),
+                shown(path),
                 crate::text::size(*floor)
             ),
             Error::Damaged { object, path, why } => write!(
                 f,
                 "object {object} is damaged: {why} (`{}`); `task-pipeline repair` makes it again",
-                path.display()
+                shown(path)
             ),
         }
     }

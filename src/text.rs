@@ -171,6 +171,11 @@ pub fn path_bytes(path: &Path) -> &[u8] {
     path.as_os_str().as_bytes()
 }
 
+/// A path for people: as [`printable`] writes its bytes.
+pub fn shown(path: &Path) -> Cow<'_, str> {
+    printable(path_bytes(path))
+}
+
 /// The path of such bytes.
 pub fn as_path(bytes: &[u8]) -> &Path {
     Path::new(OsStr::from_bytes(bytes))

@@ -1,6 +1,7 @@
 //! `cat`: the bytes of an object, or of a task's results.
 
 use std::ffi::{OsStr, OsString};
+use std::io::Read as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
@@ -8,19 +9,20 @@ use argh::{ArgsInfo, FromArgs};
 
 use crate::cli::values::{bytes, default_db, path};
 use crate::db::{self, Db, Reader};
-use crate::error::{Error, Result, exit};
-use crate::object::ObjectHash;
+use crate::error::{Error, OrIo as _, Result, exit};
+use crate::object::{ObjectHash, ObjectHasher};
 use crate::store::Store;
 use crate::text::printable;
 
 use super::{Command, answer};
 
-/// A shorter word is never taken for the beginning of a hash.
-const SHORTEST: usize = 6;
-
 /// Write the content of objects or outputs to standard output.
 #[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
 #[argh(subcommand, name = "cat")]
+#[argh(
+    note = "Every object is checked: if its bytes have changed, cat exits with 65, and the end is missing of what it \
+    printed. A task may be called like the hash of an object: task:TASK is the task."
+)]
 pub struct CatArgs {
     /// the database folder; default: ./db
     #[argh(option, arg_name = "DIR", from_str_fn(path), default = "default_db()")]
@@ -47,13 +49,40 @@ impl Command for CatArgs {
         let db = Db::open_read_only(&self.db)?;
         let store = Store::open_read_only(&self.db)?;
         for what in &self.what {
-            for hash in objects(&db, what)? {
-                let mut object = store.open_object(&hash)?;
-                answer::write(|out| std::io::copy(&mut object, out).map(|_| ()))?;
+            for object in objects(&db, what)? {
+                print(&store, &object)?;
             }
         }
         Ok(exit::OK)
     }
+}
+
+/// What is held back of an object until all of it has been checked. So nothing is printed of a damaged object that is
+/// no longer, and a longer one ends too early.
+const HELD_BACK: usize = 1 << 20;
+
+/// Prints an object, unless its bytes have changed.
+///
+/// # Errors
+/// [`Error::Damaged`] if they have; [`Error::Io`] if they can't be read or printed.
+fn print(store: &Store, object: &ObjectHash) -> Result<()> {
+    let mut source = store.open_object(object)?;
+    let mut hasher = ObjectHasher::default();
+    let mut held: Vec<u8> = Vec::new();
+    loop {
+        let mut read = Vec::with_capacity(HELD_BACK);
+        let count = source.by_ref().take(HELD_BACK as u64).read_to_end(&mut read);
+        if count.or_io("read object", store.path(object))? == 0 {
+            break;
+        }
+        hasher.update(&read);
+        answer::write(|out| out.write_all(&held))?;
+        held = read;
+    }
+    if hasher.finish() != *object {
+        return Err(store.damaged(object));
+    }
+    answer::write(|out| out.write_all(&held))
 }
 
 /// The objects that a word names: a hash or its beginning, `TASK` or `TASK/OUTPUT_NAME`.
@@ -63,21 +92,10 @@ fn objects(db: &Db, what: &OsStr) -> Result<Vec<ObjectHash>> {
 
 fn objects_in(reader: &Reader, what: &OsStr) -> Result<Vec<ObjectHash>> {
     let word = what.as_bytes();
-    if let Ok(text) = std::str::from_utf8(word)
-        && text.len() >= SHORTEST
-        && text.len() <= 64
-        && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
-    {
-        match db::objects_by_prefix(reader, text)?.as_slice() {
-            [] => {}
-            [one] => return Ok(vec![*one]),
-            _ => {
-                return Err(Error::Usage(format!(
-                    "several objects begin with {text}; give more digits"
-                )));
-            }
-        }
+    if let Some(object) = db::find_object(reader, word)? {
+        return Ok(vec![object]);
     }
+    let word = word.strip_prefix(b"task:").unwrap_or(word);
     let (task, name) = match word.iter().position(|&byte| byte == b'/') {
         Some(slash) => (&word[..slash], Some(&word[slash + 1..])),
         None => (word, None),

@@ -18,8 +18,7 @@ use crate::error::{Error, OrIo as _, Result, exit};
 use crate::names;
 use crate::object::{ObjectHash, ObjectHasher};
 use crate::store::Store;
-use crate::text::printable;
-use crate::text::{as_path, path_bytes};
+use crate::text::{as_path, path_bytes, printable, shown};
 
 use super::{Command, answer, complain};
 
@@ -91,7 +90,7 @@ impl Command for ExportArgs {
         } else {
             // No answer: it only confirms what can be seen in the folder.
             let Changes { files, written, removed } = &export.changes;
-            let to = self.to.display();
+            let to = shown(&self.to);
             complain(&format!(
                 "{files} file(s) of {} in {to}: {written} written, {removed} removed",
                 self.task
@@ -180,7 +179,7 @@ impl Folder<'_> {
         if path.is_dir() && !path.is_symlink() {
             return Err(Error::Usage(format!(
                 "`{}` is a folder, but a result has this name; export into another folder",
-                path.display()
+                shown(&path)
             )));
         }
         let draft = folder.join(format!("{RECORD}.{}~", std::process::id()));
@@ -265,7 +264,7 @@ impl Folder<'_> {
         if lines.next() != Some(RECORD_HEAD) {
             return Err(Error::Usage(format!(
                 "`{}` is not from an export of this version; remove it, or export into another folder",
-                path.display()
+                shown(&path)
             )));
         }
         // A line that can't be read (there should be none) only means that a file is written once more.

@@ -12,11 +12,11 @@ use serde::Serialize;
 
 use crate::attempt::{NamedObject, StepState};
 use crate::cli::values::{bytes, default_db, path};
-use crate::db::{self, Db, Direction, Reader, StepRow};
+use crate::db::{self, Db, Direction, Meant, Reader, StepRow};
 use crate::error::{Error, OrIo as _, Result, exit};
 use crate::ids::StepId;
 use crate::object::{ObjectHash, ObjectHasher};
-use crate::text::{self, printable, size};
+use crate::text::{self, printable, shown, size};
 
 use super::answer::SizedObject;
 use super::{Command, answer};
@@ -25,8 +25,6 @@ use super::{Command, answer};
 const WIDTH: usize = 10;
 /// How many steps are shown in either direction.
 const MOST: usize = 200;
-/// A shorter word is never taken for the beginning of a hash.
-const SHORTEST: usize = 6;
 /// A tree is not drawn deeper than this; the JSON has the rest.
 const DEEPEST: usize = 200;
 
@@ -202,40 +200,31 @@ impl LineageAnswer<'_> {
 
 fn find(reader: &Reader, what: &OsStr) -> Result<What> {
     let word = what.as_bytes();
-    let text = std::str::from_utf8(word).unwrap_or_default();
-    let is_hex = !text.is_empty()
-        && text.len() <= 64
-        && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
-    let is_number = text.parse::<i64>().is_ok();
-    if is_hex && text.len() >= SHORTEST {
-        match db::objects_by_prefix(reader, text)?.as_slice() {
-            [object] => return Ok(What::Object(*object)),
-            [] => {}
-            _ => {
-                return Err(Error::Usage(format!(
-                    "several objects begin with `{text}`; write more digits of the one that is meant"
-                )));
-            }
-        }
+    if let Some(object) = db::find_object(reader, word)? {
+        return Ok(What::Object(object));
     }
-    if !is_number && Path::new(what).is_file() {
+    let is_number = str::from_utf8(word).is_ok_and(|text| text.parse::<i64>().is_ok());
+    // A name of a step or a task with a colon says of itself what it is.
+    let is_explicit = word.starts_with(b"step:") || word.starts_with(b"task:");
+    if !is_number && !is_explicit && Path::new(what).is_file() {
         return of_file(reader, Path::new(what));
     }
-    let steps = db::find_steps(reader, word).map_err(|error| match error {
-        Error::Usage(why) if !is_number => Error::Usage(format!(
+    let no_other = |error| match error {
+        Error::Usage(why) if !is_number && !is_explicit => Error::Usage(format!(
             "{why}\n`{}` is no file and no hash of an object either",
             printable(word)
         )),
         other => other,
-    })?;
-    let is_task = !is_number && !word.contains(&b'/');
-    match steps.as_slice() {
-        [_, _, ..] if is_task => Err(Error::Usage(format!(
-            "task `{text}` has {} steps: name one by its id ({} …) or as {text}/INPUT_NAME",
+    };
+    let meant = db::meaning(reader, word).map_err(no_other)?;
+    let steps = db::find_steps(reader, word).map_err(no_other)?;
+    match (meant, steps.as_slice()) {
+        (Meant::Task(_, task), [_, _, ..]) => Err(Error::Usage(format!(
+            "task `{task}` has {} steps: name one by its id ({} …) or as {task}/INPUT_NAME",
             steps.len(),
             steps[0].id
         ))),
-        steps => Ok(What::Step(steps[0].clone())),
+        (_, steps) => Ok(What::Step(steps[0].clone())),
     }
 }
 
@@ -255,7 +244,7 @@ fn of_file(reader: &Reader, path: &Path) -> Result<What> {
     }
     Err(Error::Usage(format!(
         "nothing that is kept has the bytes of `{}` ({object}): it was changed since, or comes from elsewhere",
-        path.display()
+        shown(path)
     )))
 }
 

@@ -218,9 +218,13 @@ fn words(outcome: &Outcome) -> String {
     }
 }
 
+/// A whole log: an attempt's is capped when it is kept.
 fn read(store: &Store, hash: &ObjectHash) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     store.open_object(hash)?.read_to_end(&mut bytes).or_io("read the log", store.path(hash))?;
+    if ObjectHash::of(&bytes) != *hash {
+        return Err(store.damaged(hash));
+    }
     Ok(bytes)
 }
 

@@ -34,6 +34,7 @@ use crate::folder;
 use crate::object::ObjectHash;
 use crate::proof::Proof;
 use crate::sys::flock;
+use crate::text::shown;
 
 pub use attempts::{AttemptOfRun, attempts};
 pub use commit::completion::{Completion, Effects};
@@ -57,7 +58,8 @@ pub use plan::reasons::{Why, has_inputs, reasons, recipe_fields};
 pub use plan::tasks::{KnownTask, Registration, TaskRow, known_tasks, task_rows};
 pub use plan::{Before, Plan, TaskPlan, plan};
 pub use read::queries::{
-    StepRow, each_live_output, failed_steps, find_steps, find_task, is_complete, objects_by_prefix,
+    Meant, StepRow, each_live_output, failed_steps, find_object, find_step, find_steps, find_task,
+    is_complete, meaning,
 };
 pub use read::status::{
     RunStatus, StepCounts, TaskStatus, Wiring, last_runs, mean_times, status, step_counts, wiring,
@@ -236,11 +238,11 @@ impl Db {
         if !is_there(dir)? {
             return Err(Error::Usage(format!(
                 "there is no database in `{}`; name the folder of a run with --db",
-                dir.display()
+                shown(dir)
             )));
         }
         Db::open_existing(dir)?
-            .ok_or_else(|| Error::Usage(format!("nothing was ever run in `{}`", dir.display())))
+            .ok_or_else(|| Error::Usage(format!("nothing was ever run in `{}`", shown(dir))))
     }
 
     /// For a plan: the database for reading only, or one in memory while there is none or no table in it.
@@ -283,7 +285,7 @@ impl Db {
             }
             schema::FoundSchema::Version(older) => Err(Error::Usage(format!(
                 "`{}` has the older schema {older}; the next run migrates it",
-                path.display()
+                shown(&path)
             ))),
             schema::FoundSchema::Nothing => Ok(None),
         }
@@ -501,7 +503,7 @@ fn unfinished(error: Error, dir: &Path) -> Error {
     match code {
         ffi::SQLITE_READONLY_ROLLBACK | ffi::SQLITE_READONLY_RECOVERY => Error::Usage(format!(
             "the first run in `{}` was killed before it had kept anything; the next run puts that right",
-            dir.display()
+            shown(dir)
         )),
         _ => error,
     }

@@ -20,7 +20,7 @@ use crate::recipe::Recipe;
 use crate::step::{self, Attempt, Input, Report, Script};
 use crate::stop::StopSwitch;
 use crate::store::{Placed, Store};
-use crate::text::{as_path, printable};
+use crate::text::{as_path, printable, shown};
 
 use super::verify::{Depth, Finding, Remedy, look, verify};
 
@@ -320,7 +320,7 @@ impl Repairer<'_> {
 fn make_read_only(db: &Db, store: &Store, object: &ObjectHash) -> Result<Option<(String, Remedy)>> {
     let path = store.path(object);
     if let Err(err) = store.make_read_only(object) {
-        let why = format!("its mode can't be changed (`{}`): {err}", path.display());
+        let why = format!("its mode can't be changed (`{}`): {err}", shown(&path));
         return Ok(Some((why, Remedy::Nothing)));
     }
     match db.read(|reader| db::known_object(reader, object))? {

@@ -4,6 +4,7 @@ use crate::db::{self, Db};
 use crate::error::{Error, Result};
 use crate::object::ObjectHash;
 use crate::store::Store;
+use crate::text::shown;
 
 /// How closely to look.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -96,7 +97,7 @@ pub(super) fn look(
         Ok(Ok(())) => None,
         Ok(Err(why)) => return Ok(Some((why, Remedy::MakeAgain))),
         Err(Error::Io { path, source, .. }) if is_its_own(&source) => {
-            Some(format!("it can't be read (`{}`): {source}", path.display()))
+            Some(format!("it can't be read (`{}`): {source}", shown(&path)))
         }
         Err(err) => return Err(err),
     };

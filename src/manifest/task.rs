@@ -293,6 +293,10 @@ fn name(found: &mut Findings<'_>, draft: &mut Draft, setting: Setting<'_, '_>) {
     if !(1..=64).contains(&name.len()) || !name.bytes().all(is_fine) {
         let help = "a name is 1 to 64 of the characters A-Z a-z 0-9 . _ -";
         found.add(&setting.span(), format!("{} can't be the name of a task", quoted(name)), help);
+    } else if matches!(name, "." | "..") {
+        // The script is run from a file of its task's name.
+        let help = "`.` and `..` are folders everywhere; give it another name";
+        found.add(&setting.span(), format!("{} can't be the name of a task", quoted(name)), help);
     }
 }
 

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::manifest::Task;
 use crate::object::{FieldHasher, ObjectHash};
-use crate::text::printable;
+use crate::text::{printable, shown};
 
 /// The fields of a recipe. The database keeps them as JSON, so that `explain` can compare two recipes
 /// field by field.
@@ -123,7 +123,7 @@ fn unusable(err: Error, task: &Task, file: &str) -> Error {
     Error::Usage(format!(
         "file `{file}` of task `{}` {what} (`{}`); put it there, or correct `files` in the manifest",
         task.name,
-        path.display()
+        shown(path)
     ))
 }
 

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, OrIo, Result};
 use crate::sys::disk;
+use crate::text::shown;
 
 /// With less than this many bytes free, an I/O error of SQLite is put down to the full disk.
 const NOTHING: u64 = 1 << 20;
@@ -19,7 +20,7 @@ pub(super) fn refuse_network(db_dir: &Path) -> Result<()> {
         Some(name) => Err(Error::Usage(format!(
             "`{}` is on a network mount ({name}), where locks may not hold and a crash may corrupt the \
              database; put --db on a local disk, or add --allow-network-fs",
-            db_dir.display()
+            shown(db_dir)
         ))),
         None => Ok(()),
     }

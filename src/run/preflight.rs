@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::manifest::{Manifest, is_plain};
 use crate::sys::duplicate_high;
 use crate::sys::proc::descriptor;
+use crate::text::shown;
 
 /// Checks every INPUT, every plain path of `inputs` and every one of `files`. Returns those INPUTs that are open
 /// already, such as standard input: now, while no descriptor can be one of our own.
@@ -32,7 +33,7 @@ pub(super) fn check(manifest: &Manifest, arguments: &[PathBuf]) -> Result<Vec<Fi
     let mut streams = Vec::new();
     let mut open: Vec<i32> = Vec::new();
     for (path, fd) in arguments.iter().filter_map(|path| Some((path, descriptor(path)?))) {
-        let name = path.display();
+        let name = shown(path);
         if open.contains(&fd) {
             wrong.push(match fd {
                 0 => "`-` (standard input) can be given only once".to_owned(),
@@ -63,7 +64,7 @@ pub(super) fn check_arguments(arguments: &[PathBuf]) -> Result<()> {
 fn unusable_arguments(arguments: &[PathBuf]) -> Vec<String> {
     let files = arguments.iter().filter(|path| descriptor(path).is_none());
     files
-        .filter_map(|path| unusable(path).map(|why| format!("input `{}` {why}", path.display())))
+        .filter_map(|path| unusable(path).map(|why| format!("input `{}` {why}", shown(path))))
         .collect()
 }
 

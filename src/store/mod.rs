@@ -327,6 +327,11 @@ impl Store {
         read::read_small(self, hash, limit)
     }
 
+    /// The error for an object of which a reader has found that its bytes are not those of its name.
+    pub(crate) fn damaged(&self, hash: &ObjectHash) -> Error {
+        read::damaged(self, hash, "its bytes have changed")
+    }
+
     /// Looks whether an object exists, is a regular file and has the size of its row; with `data`, also
     /// whether its bytes are those of its name. Says what is wrong with it, if anything is.
     ///

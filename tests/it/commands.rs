@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::harness::{Project, WAIT_FOR_GO, files, sha256, tree, wait_for};
+use crate::harness::{Project, Ran, WAIT_FOR_GO, chmod, files, sha256, tree, wait_for};
 
 const COPY: &str = r#"cp "$INPUT_FILE" "$OUTPUT_DIR/$INPUT_NAME""#;
 
@@ -210,4 +210,104 @@ fn n_agrees_with_the_run_after_it() {
     }
     assert_eq!(p.exported("b").len(), 2);
     assert_eq!(p.exported("z"), files([("2", "2\n"), ("3", "3\n")]));
+}
+
+#[test]
+fn a_word_that_is_a_task_and_a_step_means_neither_until_it_says_which() {
+    // Step 1 is of task `2`, step 2 of task `1`.
+    let p = Project::new().task("2", "echo task two").task_with("1", "from = []", "echo task one");
+    p.run().ok();
+    let first = p.call(["log", "task:2"]).ok().stdout;
+    assert_eq!(first, "task two\n");
+    let step = p.sql("SELECT s.id FROM step s JOIN task t ON t.id = s.task WHERE t.name = '1'");
+    assert_eq!(step, ["2"]);
+    for command in ["log", "explain", "lineage"] {
+        p.call([command, "2"]).fails(2).says("task:2").says("step:2");
+    }
+    p.call(["log", "step:2"]).ok().answers("task one\n");
+    p.call(["explain", "step:2"]).ok().answers("step 2 1");
+    p.call(["lineage", "step:2"]).ok().answers("step 2 1");
+    p.call(["explain", "task:2"]).ok().answers("2 ran in run 1");
+    p.call(["lineage", "task:2"]).ok().answers("step 1 2");
+    // What has one meaning needs no help.
+    p.drop_task("1").task_with("7", "from = []", "echo task seven").run().ok();
+    p.call(["log", "7"]).ok().answers("task seven\n");
+    p.call(["log", "2/"]).ok().answers("task two\n");
+    p.call(["log", "step:99"]).fails(2).says("there is no step 99");
+    p.call(["log", "step:x"]).fails(2).says("number");
+}
+
+#[test]
+fn a_word_that_is_a_task_and_an_object_means_neither_until_it_says_which() {
+    let hash = sha256(b"good\n");
+    let p = Project::new().task(&hash[..8], "echo good >$OUTPUT_DIR/x; echo more >$OUTPUT_DIR/y");
+    p.run().ok();
+    let task = format!("task:{}", &hash[..8]);
+    for command in ["cat", "lineage"] {
+        p.call([command, &hash[..8]]).fails(2).says(&task).says(&hash);
+        p.call([command, &hash[..9]]).ok();
+    }
+    p.call(["cat", &hash]).ok().answers("good\n");
+    p.call(["cat", &task]).ok().answers("good\nmore\n");
+    p.call(["cat", &format!("{task}/y")]).ok().answers("more\n");
+}
+
+#[test]
+fn what_has_changed_in_the_store_is_not_printed_and_ends_with_65() {
+    let p = Project::new();
+    p.task("a", "echo good >$OUTPUT_DIR/x; head -c 3000000 /dev/zero >$OUTPUT_DIR/y; echo log")
+        .run()
+        .ok();
+    let spoil = |bytes: &[u8], by: &[u8]| {
+        let path = p.object(&sha256(bytes));
+        chmod(&path, 0o644);
+        let mut spoilt = bytes.to_owned();
+        let at = bytes.len() - by.len();
+        spoilt[at..].copy_from_slice(by);
+        std::fs::write(path, spoilt).unwrap();
+    };
+    let large = vec![0; 3_000_000];
+    p.call(["cat", "a/y"]).ok();
+    spoil(b"good\n", b"evil\n");
+    spoil(&large, b"1");
+    spoil(b"log\n", b"lie\n");
+    let told = |ran: Ran, printed: usize| {
+        let ran = ran.fails(65).says("damaged").says("repair");
+        assert_eq!(ran.stdout.len(), printed);
+    };
+    told(p.call(["cat", "a/x"]), 0);
+    told(p.call(["cat", &sha256(b"good\n")]), 0);
+    // Of a large one the end is missing, so that no reader takes it for whole.
+    told(p.call(["cat", "a/y"]), 2 << 20);
+    told(p.call(["log", "a"]), 0);
+}
+
+#[test]
+fn a_path_with_control_characters_is_shown_escaped() {
+    let p = Project::new().task("a", "echo 1 >$OUTPUT_DIR/x");
+    p.run().ok();
+    let evil = "e\u{1b}]0;x\u{7}\n";
+    p.file(format!("{evil}/file"), "of nobody");
+    let file = format!("{evil}/file");
+    for args in [
+        &["status", "-db", evil][..],
+        &["status", "-db", &file],
+        &["-manifest", "pipeline.toml", "-db", evil],
+        &["-manifest", "pipeline.toml", "-db", &file],
+        &["-manifest", evil],
+        &["-manifest", "pipeline.toml", evil],
+        &["-manifest", "pipeline.toml", "--events", &format!("{file}/x")],
+        &["export", "a", "--to", &file],
+        &["export", evil, "--to", "out"],
+        &["report", "-o", &format!("{file}/x")],
+        &["cat", evil],
+        &["log", evil],
+        &["lineage", evil],
+        &["lineage", &file],
+    ] {
+        let ran = p.call(args);
+        let told = format!("{}{}", ran.stdout, ran.stderr);
+        assert!(!told.contains('\u{1b}') && !told.contains('\u{7}'), "{args:?}: {told:?}");
+        assert!(told.contains("\\x1b"), "{args:?}: {told}");
+    }
 }

@@ -105,7 +105,8 @@ fn each_value_that_makes_no_sense_is_refused_with_its_place() {
     ] {
         refused(&one(keys)).says("pipeline.toml:").says(told).says("^");
     }
-    for name in ["name = \"a b\"", "name = \"\"", "name = \"a/b\"", "name = \"ä\"", &long] {
+    let names = ["a b", "", "a/b", "ä", ".", ".."].map(|name| format!("name = \"{name}\""));
+    for name in names.iter().chain([&long]) {
         refused(&format!("[[task]]\n{name}\nscript = \"true\"\n")).says("pipeline.toml:2:8:");
     }
     refused("[[task]]\nname = \"a\"\n").says("no `script`");

@@ -14,6 +14,7 @@ use crate::ids::RecipeId;
 use crate::manifest::Manifest;
 use crate::object::{ObjectHash, ObjectHasher};
 use crate::recipe::Recipe;
+use crate::text::shown;
 
 /// Lines that are shown around what differs.
 const CONTEXT: usize = 3;
@@ -45,7 +46,7 @@ impl Present {
     pub(super) fn read(path: &Path, task: &str, recorded: Option<&Recipe>) -> Result<Present> {
         let manifest = Manifest::read(path)?;
         let mut present = Present {
-            manifest: path.display().to_string(),
+            manifest: shown(path).into_owned(),
             has_task: false,
             changes: Vec::new(),
             script_diff: String::new(),

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::attempt::StepState;
 use crate::cli::values::{bytes, default_db, path};
-use crate::db::{self, AttemptOfRun, Db, Reader, StepFacts, StepRow, TaskFacts};
+use crate::db::{self, AttemptOfRun, Db, Meant, Reader, StepFacts, StepRow, TaskFacts};
 use crate::error::{Result, exit};
 use crate::ids::{RecipeId, RunId, StepId};
 use crate::recipe::Recipe;
@@ -57,14 +57,12 @@ impl Command for ExplainArgs {
     fn execute(&self) -> Result<u8> {
         let db = Db::open_read_only(&self.db)?;
         let word = self.step.as_bytes();
-        let is_task = !word.contains(&b'/') && !word.iter().all(u8::is_ascii_digit);
         let explanation = db.read(|reader| {
-            let mut explanation = if is_task {
-                of_task(reader, &String::from_utf8_lossy(word))?
-            } else {
+            let mut explanation = match db::meaning(reader, word)? {
+                Meant::Task(_, name) => of_task(reader, &name)?,
+                Meant::Step(step) => of_step(reader, *step)?,
                 // Of several steps of one name the live one comes first, then the newest.
-                let step = db::find_steps(reader, word)?.swap_remove(0);
-                of_step(reader, step)?
+                Meant::Input(..) => of_step(reader, db::find_steps(reader, word)?.swap_remove(0))?,
             };
             if let Some(manifest) = &self.manifest {
                 let recorded = explanation.recorded(reader)?;
@@ -397,9 +395,7 @@ fn of_step(reader: &Reader, row: StepRow) -> Result<Explanation> {
     let (fields, script_diff) = differences::fields(reader, recipes.0, recipes.1)?;
     let was = before.as_ref().map(|before| object(before.object)).transpose()?;
     let before = match before {
-        Some(before) => {
-            Some(db::find_steps(reader, before.id.to_string().as_bytes())?.swap_remove(0))
-        }
+        Some(before) => Some(db::find_step(reader, before.id)?),
         None => None,
     };
     let more_makers = count - makers.len();

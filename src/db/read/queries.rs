@@ -6,6 +6,7 @@ use crate::attempt::{NamedObject, StepState};
 use crate::error::{Error, OrDb, Result};
 use crate::ids::{StepId, TaskId};
 use crate::object::ObjectHash;
+use crate::text::printable;
 
 use crate::db::Reader;
 use crate::db::types::{Name, NameBytes};
@@ -31,6 +32,7 @@ pub fn find_task(reader: &Reader, name: &str) -> Result<TaskId> {
         .or_db(WHAT)?;
     let names: Vec<String> =
         statement.query_map([], |row| row.get(0)).and_then(|rows| rows.collect()).or_db(WHAT)?;
+    let name = printable(name.as_bytes());
     Err(Error::Usage(format!("no task is called `{name}`; there are: {}", names.join(", "))))
 }
 
@@ -59,40 +61,149 @@ pub(in crate::db) fn step_row(row: &Row<'_>) -> rusqlite::Result<StepRow> {
     })
 }
 
-/// The steps that a word of the command line names: an id, `TASK` (all its live steps) or
-/// `TASK/INPUT_NAME` (the live ones first, then history, newest first).
+/// What a word of the command line names, in the words of [`meaning`].
+#[derive(Debug)]
+pub enum Meant {
+    /// The step of this id.
+    Step(Box<StepRow>),
+    /// A task, with its name.
+    Task(TaskId, String),
+    /// The steps of a task that have an input of this name.
+    Input(TaskId, Vec<u8>),
+}
+
+/// Makes the id of a step, or the name of a task, unmistakable. No name of a task has a colon.
+const STEP_PREFIX: &str = "step:";
+const TASK_PREFIX: &str = "task:";
+
+/// What a word of the command line names: the id of a step, `TASK` or `TASK/INPUT_NAME`. A task may be called like an id;
+/// then the word alone means neither, and `step:ID` and `task:TASK` tell them apart.
 ///
 /// # Errors
-/// [`Error::Usage`] if there is none.
-pub fn find_steps(reader: &Reader, word: &[u8]) -> Result<Vec<StepRow>> {
+/// [`Error::Usage`] if there is no such step or task, or if the word has two meanings.
+pub fn meaning(reader: &Reader, word: &[u8]) -> Result<Meant> {
+    if let Some(id) = word.strip_prefix(STEP_PREFIX.as_bytes()) {
+        let id = std::str::from_utf8(id).ok().and_then(|id| id.parse().ok());
+        let id = id.ok_or_else(|| {
+            Error::Usage(format!("`{}` is no id of a step, which is a number", printable(word)))
+        })?;
+        return find_step(reader, StepId(id)).map(|step| Meant::Step(Box::new(step)));
+    }
+    let is_task = word.starts_with(TASK_PREFIX.as_bytes());
+    let word = word.strip_prefix(TASK_PREFIX.as_bytes()).unwrap_or(word);
     let text = String::from_utf8_lossy(word);
-    if let Ok(id) = text.parse::<i64>() {
-        let found = reader
-            .conn
-            .query_row(&format!("{STEP} WHERE s.id = ?1"), [id], step_row)
-            .optional()
-            .or_db(WHAT)?;
-        return found.map(|step| vec![step]).ok_or_else(|| {
-            Error::Usage(format!("there is no step {id}; `task-pipeline status` lists the tasks"))
-        });
+    if !is_task && let Ok(id) = text.parse::<i64>() {
+        let step = step_of_id(reader, StepId(id))?;
+        match (is_present(reader, &text)?, step) {
+            (false, Some(step)) => return Ok(Meant::Step(Box::new(step))),
+            (false, None) => return Err(no_step(StepId(id))),
+            (true, None) => {}
+            (true, Some(step)) => {
+                let name = crate::text::step(id, &step.task, &step.name);
+                return Err(Error::Usage(format!(
+                    "`{text}` is a task and the id of a step ({name}): write {TASK_PREFIX}{text} or {STEP_PREFIX}{id}"
+                )));
+            }
+        }
     }
     let (task, name) = match word.iter().position(|&byte| byte == b'/') {
         Some(slash) => (&word[..slash], Some(&word[slash + 1..])),
         None => (word, None),
     };
-    let task = find_task(reader, &String::from_utf8_lossy(task))?;
-    let steps = match name {
-        None => steps_where(reader, "s.task = ?1 AND s.live = 1 ORDER BY s.id", params![task]),
-        Some(name) => steps_where(
+    let text = String::from_utf8_lossy(task).into_owned();
+    let task = find_task(reader, &text)?;
+    Ok(match name {
+        Some(name) => Meant::Input(task, name.to_owned()),
+        None => Meant::Task(task, text),
+    })
+}
+
+/// The steps that a word of the command line names: one by its id; all live ones of `TASK`; of `TASK/INPUT_NAME` the
+/// live ones first, then history, newest first.
+///
+/// # Errors
+/// Those of [`meaning`], and [`Error::Usage`] if there is no such step.
+pub fn find_steps(reader: &Reader, word: &[u8]) -> Result<Vec<StepRow>> {
+    let steps = match meaning(reader, word)? {
+        Meant::Step(step) => return Ok(vec![*step]),
+        Meant::Task(task, _) => {
+            steps_where(reader, "s.task = ?1 AND s.live = 1 ORDER BY s.id", params![task])
+        }
+        Meant::Input(task, name) => steps_where(
             reader,
             "s.task = ?1 AND s.name = ?2 ORDER BY s.live DESC, s.id DESC",
-            params![task, Name(name)],
+            params![task, Name(&name)],
         ),
     }?;
     if steps.is_empty() {
-        return Err(Error::Usage(format!("`{}` has no steps", crate::text::printable(word))));
+        return Err(Error::Usage(format!("`{}` has no steps", printable(word))));
     }
     Ok(steps)
+}
+
+/// A step by its id.
+///
+/// # Errors
+/// [`Error::Usage`] if there is none.
+pub fn find_step(reader: &Reader, id: StepId) -> Result<StepRow> {
+    step_of_id(reader, id)?.ok_or_else(|| no_step(id))
+}
+
+fn step_of_id(reader: &Reader, id: StepId) -> Result<Option<StepRow>> {
+    reader.conn.query_row(&format!("{STEP} WHERE s.id = ?1"), [id], step_row).optional().or_db(WHAT)
+}
+
+fn no_step(id: StepId) -> Error {
+    Error::Usage(format!("there is no step {id}; `task-pipeline status` lists the tasks"))
+}
+
+/// An object whose hash begins with this word of the command line. `None` if the word is no such beginning, or if there
+/// is no such object.
+///
+/// # Errors
+/// [`Error::Usage`] if there are several, or if the word names a task or a step as well.
+pub fn find_object(reader: &Reader, word: &[u8]) -> Result<Option<ObjectHash>> {
+    let is_digit = |byte: &u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(byte);
+    let Ok(text) = std::str::from_utf8(word) else { return Ok(None) };
+    if !(SHORTEST_HASH..=64).contains(&word.len()) || !word.iter().all(is_digit) {
+        return Ok(None);
+    }
+    let object = match objects_by_prefix(reader, text)?.as_slice() {
+        [] => return Ok(None),
+        [object] => *object,
+        _ => {
+            return Err(Error::Usage(format!(
+                "several objects begin with `{text}`; write more digits of the one that is meant"
+            )));
+        }
+    };
+    let other = if is_present(reader, text)? {
+        Some(("a task", TASK_PREFIX))
+    } else {
+        let step = text.parse().ok().map(|id| step_of_id(reader, StepId(id))).transpose()?;
+        step.flatten().map(|_| ("the id of a step", STEP_PREFIX))
+    };
+    match other {
+        Some((what, prefix)) => Err(Error::Usage(format!(
+            "`{text}` is {what} and the beginning of an object's hash ({object}): write {prefix}{text} or more digits"
+        ))),
+        None => Ok(Some(object)),
+    }
+}
+
+/// A shorter word is never taken for the beginning of a hash.
+const SHORTEST_HASH: usize = 6;
+
+/// Whether the present manifest has a task of this name.
+fn is_present(reader: &Reader, name: &str) -> Result<bool> {
+    reader
+        .conn
+        .query_row(
+            "SELECT EXISTS (SELECT 1 FROM task WHERE name = ?1 AND position IS NOT NULL)",
+            [name],
+            |row| row.get(0),
+        )
+        .or_db(WHAT)
 }
 
 /// Live steps that failed.
@@ -144,7 +255,7 @@ pub fn each_live_output(
 ///
 /// # Errors
 /// If the database can't be read.
-pub fn objects_by_prefix(reader: &Reader, hex: &str) -> Result<Vec<ObjectHash>> {
+fn objects_by_prefix(reader: &Reader, hex: &str) -> Result<Vec<ObjectHash>> {
     let (Ok(low), Ok(high)) =
         (ObjectHash::parse(&format!("{hex:0<64}")), ObjectHash::parse(&format!("{hex:f<64}")))
     else {

@@ -320,6 +320,21 @@ fn nothing_panics_or_prints_on_its_own() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// `Path::display` hands control characters to the terminal; `text::shown` escapes them.
+#[test]
+fn no_path_is_shown_raw() {
+    let mut wrong = Vec::new();
+    for file in source::read() {
+        for tokens in file.tokens.windows(2) {
+            let [(line, first), (_, second)] = tokens else { continue };
+            if *first == Token::Sign('.') && second.is("display") {
+                wrong.push(file.at(*line));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
 #[test]
 fn every_file_opens_with_what_it_does() {
     for path in

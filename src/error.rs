@@ -48,7 +48,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub mod exit {
     /// All well.
     pub const OK: u8 = 0;
-    /// Steps failed, or an export is incomplete.
+    /// Steps failed, or an export is incomplete or would overwrite what it did not write.
     pub const STEPS_FAILED: u8 = 1;
     /// The command line or the manifest can't be used.
     pub const USAGE: u8 = 2;

@@ -4,7 +4,7 @@
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::FileTypeExt as _;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, OrIo, Result};
@@ -62,6 +62,26 @@ pub(crate) fn look(dir: &Path) -> Result<FolderKind> {
     };
     check_db(dir)?;
     Ok(layout)
+}
+
+/// Whether a folder says of itself that it is a database, of any layout that this build knows.
+pub(crate) fn is_database(dir: &Path) -> bool {
+    matches!(read_format(dir), Ok(Some(_)))
+}
+
+/// Whether a path leads into a folder that [`is_database`], or into `db`. The end of the path need not exist.
+pub(crate) fn is_in_database(path: &Path, db: Option<&Path>) -> bool {
+    // Links on the way are followed, as they will be when the path is used.
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let existing = absolute.ancestors().find_map(|path| path.canonicalize().ok());
+    let is_it = |folder: &Path| db.is_some_and(|db| is_same(folder, db)) || is_database(folder);
+    existing.is_some_and(|existing| existing.ancestors().any(is_it))
+}
+
+/// Whether two paths lead to the same file or folder.
+pub(crate) fn is_same(one: &Path, other: &Path) -> bool {
+    let id = |path: &Path| fs::metadata(path).ok().map(|found| (found.dev(), found.ino()));
+    id(one).is_some_and(|one| id(other) == Some(one))
 }
 
 /// `None` if the file is missing, or empty: a power cut may leave a new name without its bytes.

@@ -7,6 +7,9 @@ use std::collections::{HashMap, HashSet};
 /// The file name of an input without a name.
 pub(crate) const NAMELESS: &[u8] = b"input";
 
+/// The file in which `export` notes what it wrote into a folder. Names that begin like it are never those of outputs there.
+pub(crate) const EXPORT_RECORD: &str = ".task-pipeline-export";
+
 /// Longest component of a path on Linux file systems, in bytes.
 const LONGEST: usize = 255;
 
@@ -77,7 +80,7 @@ pub(crate) fn split(path: &[u8]) -> (&[u8], &[u8]) {
 }
 
 /// Every folder above a path: `a` and `a/b` for `a/b/c`.
-fn folders(path: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(crate) fn folders(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(slash, _)| &path[..slash])
 }
 

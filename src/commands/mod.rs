@@ -15,6 +15,7 @@ mod init;
 mod lineage;
 mod log;
 mod man;
+mod outside;
 mod repair;
 mod report;
 mod run;

@@ -4,13 +4,14 @@ use std::path::{Path, PathBuf};
 
 use crate::db::Db;
 use crate::manifest::{Manifest, is_plain};
+use crate::names::EXPORT_RECORD;
 use crate::sys::proc::descriptor;
 use crate::text::as_path;
 use crate::watch::{Reads, Tree};
 
 use super::RunOptions;
 use super::sources::remembered;
-use super::walk::{EXPORTED, split};
+use super::walk::split;
 
 /// The manifest, and if it makes sense all files that it and the command line name. Makes nothing.
 pub fn reads(options: &RunOptions) -> Reads {
@@ -19,7 +20,7 @@ pub fn reads(options: &RunOptions) -> Reads {
         files: vec![absolute(&options.manifest)],
         trees: Vec::new(),
         skip: vec![absolute(&options.db)],
-        skip_with: Some(EXPORTED),
+        skip_with: Some(EXPORT_RECORD),
     };
     reads.skip.extend(options.db.canonicalize());
     // With mistakes in it nothing runs, whatever else changes.

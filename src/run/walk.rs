@@ -19,10 +19,8 @@ use rustix::io::Errno;
 use crate::db::Stat;
 use crate::error::{Error, OrIo, Result};
 use crate::manifest::{expand, fixed_part, glob_set, is_plain};
+use crate::names::EXPORT_RECORD;
 use crate::text::{as_path, path_bytes};
-
-/// A folder with this file is what an export has left.
-pub(super) const EXPORTED: &str = ".task-pipeline-export";
 
 /// A file found. `path` is below the manifest's folder unless the pattern is absolute; `name` is the
 /// path below the fixed part of the pattern.
@@ -165,7 +163,8 @@ impl PatternWalk {
                 continue;
             }
             let is_export = folder != start
-                && rustix::fs::accessat(&fd, EXPORTED, Access::EXISTS, AtFlags::empty()).is_ok();
+                && rustix::fs::accessat(&fd, EXPORT_RECORD, Access::EXISTS, AtFlags::empty())
+                    .is_ok();
             if is_export {
                 crossed.exports.push(folder);
                 continue;

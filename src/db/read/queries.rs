@@ -1,5 +1,7 @@
 //! Questions that readers ask: `log`, `cat`, `export`. Each is one short read.
 
+use std::collections::HashSet;
+
 use rusqlite::{OptionalExtension, Row, params};
 
 use crate::attempt::{NamedObject, StepState};
@@ -249,6 +251,19 @@ pub fn each_live_output(
         })?;
     }
     Ok(())
+}
+
+/// All objects that a task ever had as outputs, as far as the history goes back.
+///
+/// # Errors
+/// If the database can't be read.
+pub fn objects_made_by(reader: &Reader, task: TaskId) -> Result<HashSet<ObjectHash>> {
+    let mut statement = reader
+        .conn
+        .prepare("SELECT o.object FROM step s JOIN output o ON o.step = s.id WHERE s.task = ?1")
+        .or_db(WHAT)?;
+    let rows = statement.query_map([task], |row| row.get(0));
+    rows.and_then(|rows| rows.collect()).or_db(WHAT)
 }
 
 /// Objects whose hash begins with these hex digits, two at most.

@@ -1,0 +1,157 @@
+//! `export TASK --to DIR`: the live results of a task as ordinary files. A second export updates the folder: it writes
+//! what changed, removes files of an earlier export that are no longer live, and touches nothing else, so that for make a
+//! file is old if nothing changed. Several tasks may share a folder. What no export wrote, or what was edited since, is
+//! never overwritten or removed, unless that is asked for.
+
+mod record;
+mod target;
+mod update;
+
+use std::path::{Path, PathBuf};
+
+use argh::{ArgsInfo, FromArgs};
+use serde::Serialize;
+
+use crate::cli::values::{default_db, name, path};
+use crate::db::{self, Db};
+use crate::error::{Result, exit};
+use crate::store::Store;
+use crate::text::{path_bytes, shown};
+
+use super::{Command, answer, complain};
+use record::Exporter;
+use target::Target;
+use update::{Obstacle, Update, reserved};
+
+/// Copy a task's outputs into a folder, under their names.
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
+#[argh(subcommand, name = "export")]
+#[argh(
+    note = "Files that an earlier export of the task wrote stay untouched if they are up to date, and are removed if \
+    they are no longer outputs. Where an output is to be, a file that no export wrote, that was edited since, or that \
+    another task has exported is in the way: all of them are listed, nothing is written, and the exit code is 1, unless \
+    --force is given. So it is while steps are pending or failed, unless --partial is given; then nothing is removed."
+)]
+pub struct ExportArgs {
+    /// the database folder; default: ./db
+    #[argh(option, arg_name = "DIR", from_str_fn(path), default = "default_db()")]
+    pub db: PathBuf,
+
+    /// the folder, created if missing
+    #[argh(option, arg_name = "DIR", from_str_fn(path))]
+    pub to: PathBuf,
+
+    /// export what there is, even if steps are pending or failed
+    #[argh(switch)]
+    pub partial: bool,
+
+    /// overwrite files that are in the way
+    #[argh(switch)]
+    pub force: bool,
+
+    /// print what was written as JSON
+    #[argh(switch)]
+    pub json: bool,
+
+    /// the task whose outputs are exported
+    #[argh(positional, arg_name = "TASK", from_str_fn(name))]
+    pub task: String,
+}
+
+impl Command for ExportArgs {
+    fn db(&self) -> &Path {
+        &self.db
+    }
+
+    fn execute(&self) -> Result<u8> {
+        let db = Db::open_read_only(&self.db)?;
+        let store = Store::open_read_only(&self.db)?;
+        let (task, complete, outputs) = db.read(|reader| {
+            let task = db::find_task(reader, &self.task)?;
+            let mut outputs = Vec::new();
+            db::each_live_output(reader, task, &mut |output| {
+                outputs.push(output);
+                Ok(())
+            })?;
+            Ok((task, db::is_complete(reader)?, outputs))
+        })?;
+        if !complete {
+            let why = "the pipeline is incomplete: steps failed or are still to run (`task-pipeline status`)";
+            if !self.partial {
+                complain(&format!("{why}; run it again, or add --partial to export what there is"));
+                return Ok(exit::STEPS_FAILED);
+            }
+            complain(why);
+        }
+        let reserved = reserved(&outputs);
+        if !reserved.is_empty() {
+            return Ok(self.refuse(&reserved));
+        }
+        let mut wait =
+            || complain(&format!("waiting: another export writes into `{}`", shown(&self.to)));
+        let target = Target::open(&self.to, &self.db, &mut wait)?;
+        let exporter =
+            Exporter { task: self.task.clone(), db: path_bytes(&target.path_of_db()?).to_owned() };
+        let update = Update {
+            store: &store,
+            target: &target,
+            exporter,
+            force: self.force,
+            partial: !complete,
+        };
+        let made = || db.read(|reader| db::objects_made_by(reader, task));
+        let changes = match update.run(&outputs, &made)? {
+            Ok(changes) => changes,
+            Err(obstacles) => return Ok(self.refuse(&obstacles)),
+        };
+        let export = Export { task: &self.task, complete, changes };
+        if self.json {
+            answer::json(&export)?;
+        } else {
+            // No answer: it only confirms what can be seen in the folder.
+            let Changes { files, written, removed } = &export.changes;
+            let to = shown(&self.to);
+            complain(&format!(
+                "{files} file(s) of {} in {to}: {written} written, {removed} removed",
+                self.task
+            ));
+        }
+        Ok(exit::OK)
+    }
+}
+
+impl ExportArgs {
+    /// Says what is in the way. Returns the exit code.
+    fn refuse(&self, obstacles: &[Obstacle]) -> u8 {
+        let mut text = format!("nothing was written to `{}`:", shown(&self.to));
+        for obstacle in obstacles {
+            text.push_str(&format!("\n  {}", obstacle.text(&self.to)));
+        }
+        if obstacles.iter().all(Obstacle::can_go) {
+            text.push_str(
+                "\nmove these away, export into another folder, or add --force to overwrite them",
+            );
+        }
+        complain(&text);
+        exit::STEPS_FAILED
+    }
+}
+
+/// The answer.
+#[derive(Serialize)]
+struct Export<'a> {
+    task: &'a str,
+    /// No step has failed or is still to run.
+    complete: bool,
+    #[serde(flatten)]
+    changes: Changes,
+}
+
+/// What was done to the folder, in files.
+#[derive(Default, Serialize)]
+struct Changes {
+    /// That are now there.
+    files: usize,
+    written: usize,
+    removed: usize,
+}

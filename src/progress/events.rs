@@ -18,11 +18,21 @@ use crate::object::ObjectHash;
 use crate::sys::{clock, proc};
 use crate::text::{path_bytes, printable};
 
-use super::sink::Sink;
+use super::sink::{Format, Sink};
 use super::{Begun, Commit, Event, Progress, Registered, StepEnded, StepName, Summary};
 
 /// The name and version of the format, in the first event.
 const SCHEMA: &str = "task-pipeline events 1";
+
+const FORMAT: Format = Format {
+    what: "events",
+    is_it: |bytes| {
+        let line = bytes.split(|&byte| byte == b'\n').next().unwrap_or_default();
+        let schema = b"\"schema\":\"task-pipeline events ";
+        line.starts_with(b"{\"event\":\"started\"")
+            && line.windows(schema.len()).any(|part| part == schema)
+    },
+};
 
 /// Writes events for programs.
 pub struct JsonLines {
@@ -34,13 +44,15 @@ pub struct JsonLines {
 }
 
 impl JsonLines {
-    /// Writes to a file, which is emptied first, or for `-` to standard output.
+    /// Writes to a file, which is emptied first, or for `-` to standard output. `force`: even if the file holds
+    /// something else than events.
     ///
     /// # Errors
-    /// If the file can't be opened; [`Error::Taken`](crate::error::Error::Taken) while another run writes to it.
-    pub fn open(path: &Path) -> Result<JsonLines> {
+    /// If the file can't be opened, or holds something else;
+    /// [`Error::Taken`](crate::error::Error::Taken) while another run writes to it.
+    pub fn open(path: &Path, force: bool) -> Result<JsonLines> {
         Ok(JsonLines {
-            sink: Sink::open(path)?,
+            sink: Sink::open(path, &FORMAT, force)?,
             begun: Instant::now(),
             buffer: Vec::new(),
             running: HashSet::new(),

@@ -14,11 +14,16 @@ use crate::attempt::micros;
 use crate::error::Result;
 use crate::text::{path_bytes, printable};
 
-use super::sink::Sink;
+use super::sink::{Format, Sink};
 use super::{Commit, Event, Progress, StepEnded};
 
 /// The row of the commits; workers count from 1.
 const COMMITS: usize = 0;
+
+const FORMAT: Format = Format {
+    what: "a trace",
+    is_it: |bytes| bytes.starts_with(b"[\n{\"args\":{\"name\":\"task-pipeline "),
+};
 
 /// Writes a trace.
 pub struct Trace {
@@ -30,12 +35,14 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// Writes to a file, which is emptied first, or for `-` to standard output.
+    /// Writes to a file, which is emptied first, or for `-` to standard output. `force`: even if the file holds
+    /// something else than a trace.
     ///
     /// # Errors
-    /// If the file can't be opened; [`Error::Taken`](crate::error::Error::Taken) while another run writes to it.
-    pub fn open(path: &Path) -> Result<Trace> {
-        let sink = Sink::open(path)?;
+    /// If the file can't be opened, or holds something else;
+    /// [`Error::Taken`](crate::error::Error::Taken) while another run writes to it.
+    pub fn open(path: &Path, force: bool) -> Result<Trace> {
+        let sink = Sink::open(path, &FORMAT, force)?;
         Ok(Trace { sink, begun: Instant::now(), rows: HashSet::new(), is_first: true })
     }
 

@@ -166,7 +166,7 @@ fn a_step_that_is_told_as_ended_is_in_the_database() {
 #[test]
 fn the_file_is_emptied_and_whatever_happens_has_whole_lines() {
     let p = Project::new().file("e", "old\n").task("a", WAIT_FOR_GO);
-    let run = p.run_cmd(["--events", "e"]).start();
+    let run = p.run_cmd(["--events", "e", "--force"]).start();
     wait_for("a step", || so_far(&p, "e").contains("step_started"));
     run.signal(Signal::KILL);
     assert!(run.end().was_killed());

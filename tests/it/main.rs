@@ -32,6 +32,7 @@ mod make;
 mod manifest;
 mod migration;
 mod output;
+mod outside;
 mod owner;
 mod plan;
 mod processes;

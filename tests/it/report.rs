@@ -186,7 +186,7 @@ fn a_report_of_many_steps_is_small_and_still_exact() {
 fn a_report_replaces_its_file_at_once_or_not_at_all() {
     let p = with_a_failure().file("out/report.html", "old");
     p.call(["report"]).ok();
-    assert_eq!(p.call(["report", "-o", "out/report.html"]).ok().stdout, "");
+    assert_eq!(p.call(["report", "-o", "out/report.html", "--force"]).ok().stdout, "");
     texts(&p.read("report.html"));
     texts(&p.read("out/report.html"));
     p.call(["report", "-o", "out"]).fails(74).says("out");

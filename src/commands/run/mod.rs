@@ -118,6 +118,10 @@ pub struct RunArgs {
     #[argh(option, arg_name = "FILE", from_str_fn(path))]
     pub trace: Option<PathBuf>,
 
+    /// with --events or --trace: overwrite a file that holds something else
+    #[argh(switch)]
+    pub force: bool,
+
     /// colours: auto, always or never; default: auto
     #[argh(option, arg_name = "WHEN", default = "Color::Auto")]
     pub color: Color,
@@ -158,6 +162,9 @@ impl Command for RunArgs {
             () if self.dry_run && has_event_file => Err(
                 "--events and --trace tell of a run, and --dry-run starts none: drop them, or --dry-run",
             ),
+            () if self.force && !has_event_file => Err(
+                "--force lets --events or --trace overwrite a file: add one of them; to run all steps again, use -B",
+            ),
             () if self.events.is_some() && self.events == self.trace => {
                 Err("--events and --trace can't share a file: name another one")
             }
@@ -191,11 +198,11 @@ impl RunArgs {
             () => audience.add(Lines::new(stderr, Loudness::Normal, paint)),
         }
         if let Some(path) = &self.events {
-            let lines = when_free(self, &mut audience, || JsonLines::open(path))?;
+            let lines = when_free(self, &mut audience, || JsonLines::open(path, self.force))?;
             audience.add(lines);
         }
         if let Some(path) = &self.trace {
-            let trace = when_free(self, &mut audience, || Trace::open(path))?;
+            let trace = when_free(self, &mut audience, || Trace::open(path, self.force))?;
             audience.add(trace);
         }
         Ok(audience)

@@ -89,6 +89,7 @@ impl PlanArgs {
             allow_network_fs: true,
             events: None,
             trace: None,
+            force: false,
             color: Color::Auto,
             json: self.json,
             inputs: self.inputs.clone(),

@@ -2,10 +2,14 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::io::{self, Read};
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
+
+/// Bytes of a stream that are hashed at a time.
+const PIECE: usize = 64 << 10;
 
 /// SHA-256 of an object's bytes. Prints as 64 lower-case hex digits, and reads back only that:
 /// two spellings would be two file names.
@@ -33,6 +37,23 @@ impl ObjectHash {
     /// Hash of bytes in memory.
     pub fn of(bytes: &[u8]) -> ObjectHash {
         ObjectHash(Sha256::digest(bytes).into())
+    }
+
+    /// Hash of everything that is left of a stream, in constant memory.
+    ///
+    /// # Errors
+    /// Those of reading it; a read that a signal interrupts is made again.
+    pub fn of_stream(stream: &mut impl Read) -> io::Result<ObjectHash> {
+        let mut hasher = ObjectHasher::default();
+        let mut buffer = vec![0; PIECE];
+        loop {
+            match stream.read(&mut buffer) {
+                Ok(0) => return Ok(hasher.finish()),
+                Ok(n) => hasher.update(&buffer[..n]),
+                Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
+                Err(err) => return Err(err),
+            }
+        }
     }
 
     /// The 32 raw bytes, as the database keeps them.

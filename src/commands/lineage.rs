@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::{Read as _, Write};
+use std::io::Write;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
@@ -15,7 +15,7 @@ use crate::cli::values::{bytes, default_db, path};
 use crate::db::{self, Db, Direction, Meant, Reader, StepRow};
 use crate::error::{Error, OrIo as _, Result, exit};
 use crate::ids::StepId;
-use crate::object::{ObjectHash, ObjectHasher};
+use crate::object::ObjectHash;
 use crate::text::{self, printable, shown, size};
 
 use super::answer::SizedObject;
@@ -229,16 +229,8 @@ fn find(reader: &Reader, what: &OsStr) -> Result<What> {
 }
 
 fn of_file(reader: &Reader, path: &Path) -> Result<What> {
-    let mut file = File::open(path).or_io("read", path)?;
-    let mut hasher = ObjectHasher::default();
-    let mut buffer = vec![0; 1 << 16];
-    loop {
-        match file.read(&mut buffer).or_io("read", path)? {
-            0 => break,
-            n => hasher.update(&buffer[..n]),
-        }
-    }
-    let object = hasher.finish();
+    let hashed = File::open(path).and_then(|mut file| ObjectHash::of_stream(&mut file));
+    let object = hashed.or_io("read", path)?;
     if db::known_object(reader, &object)?.is_some() {
         return Ok(What::Object(object));
     }

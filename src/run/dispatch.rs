@@ -43,6 +43,8 @@ pub(super) struct Dispatcher<'a> {
     pub(super) backlog: Backlog,
     pub(super) site: &'a dyn Site,
     pub(super) outcome: RunOutcome,
+    /// Signals that arrived.
+    pub(super) presses: usize,
 }
 
 /// What a dispatcher has heard of so far.
@@ -51,8 +53,6 @@ pub(super) struct RunOutcome {
     pub(super) summary: Summary,
     /// What stopped us, if it was no failure of a script.
     pub(super) trouble: Option<Error>,
-    /// Signals that arrived.
-    presses: usize,
 }
 
 impl Dispatcher<'_> {
@@ -72,7 +72,7 @@ impl Dispatcher<'_> {
     }
 
     fn finish(self) -> RunOutcome {
-        let RunOutcome { mut summary, trouble, presses } = self.outcome;
+        let RunOutcome { mut summary, trouble } = self.outcome;
         summary.left = self.backlog.pending();
         summary.waiting = self.backlog.waiting(&self.engine.flow);
         summary.complete = summary.left == 0
@@ -80,7 +80,7 @@ impl Dispatcher<'_> {
             && summary.waiting.is_empty()
             && summary.interrupted.is_none()
             && trouble.is_none();
-        RunOutcome { summary, trouble, presses }
+        RunOutcome { summary, trouble }
     }
 
     /// Sends jobs to the pool until the channel is full or nothing can be started.
@@ -209,10 +209,10 @@ impl Dispatcher<'_> {
             Message::Note(text) => self.progress.tell(&Event::Note(&text)),
             Message::Suspend => self.suspend(),
             Message::Signal(signal) => {
-                self.outcome.presses += 1;
-                self.progress.tell(&Event::Interrupted { signal, presses: self.outcome.presses });
+                self.presses += 1;
+                self.progress.tell(&Event::Interrupted { signal, presses: self.presses });
                 self.outcome.summary.interrupted.get_or_insert(signal);
-                self.stop(if self.outcome.presses == 1 { Stop::Term } else { Stop::Kill });
+                self.stop(if self.presses == 1 { Stop::Term } else { Stop::Kill });
             }
         }
     }

@@ -329,7 +329,7 @@ fn close(
     outcome: RunOutcome,
     progress: &mut dyn Progress,
 ) -> Result<Summary> {
-    let RunOutcome { summary, trouble, .. } = outcome;
+    let RunOutcome { summary, trouble } = outcome;
     let result = match &trouble {
         // After a failed write or fsync a second one may lie: the run stays open, like a killed one.
         Some(Error::Io { .. } | Error::Db { .. }) => None,

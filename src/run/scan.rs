@@ -14,7 +14,7 @@ use crate::db::{self, Argument, Db, Durability, InputRow, Inputs, Stat};
 use crate::error::{Error, OrIo, Result};
 use crate::ids::TaskId;
 use crate::manifest::is_plain;
-use crate::object::{ObjectHash, ObjectHasher};
+use crate::object::ObjectHash;
 use crate::store::{Placed, Store};
 use crate::text::{as_path, path_bytes, printable};
 
@@ -396,7 +396,7 @@ impl Scanner<'_> {
                     let placed = store_input(store, &mut file, full)?;
                     (placed.hash, Some(placed))
                 }
-                None => (hash_file(&mut file).or_io(READ, full)?, None),
+                None => (ObjectHash::of_stream(&mut file).or_io(READ, full)?, None),
             };
             let mut stat = stat_of(&file.metadata().or_io(LOOK, full)?);
             if stat != before {
@@ -521,17 +521,6 @@ pub(super) fn store_input(store: &Store, file: &mut File, path: &Path) -> Result
     }
 }
 
-pub(super) fn hash_file(file: &mut File) -> std::io::Result<ObjectHash> {
-    let mut hasher = ObjectHasher::default();
-    let mut buffer = vec![0; 1 << 16];
-    loop {
-        match std::io::Read::read(file, &mut buffer)? {
-            0 => return Ok(hasher.finish()),
-            n => hasher.update(&buffer[..n]),
-        }
-    }
-}
-
 /// What one of a task's `files` is known to hold, if its inode says that it didn't change; otherwise it is hashed.
 pub(super) fn hash_listed_file(db: &Db, full: &Path) -> Result<ObjectHash> {
     let path = path_bytes(full);
@@ -556,7 +545,7 @@ fn read_listed_file(full: &Path) -> Result<(ObjectHash, Stat)> {
         file.rewind().or_io("read", full)?;
         let before = stat_of(&file.metadata().or_io("look at", full)?);
         let now_ns = now_ns();
-        let object = hash_file(&mut file).or_io("read", full)?;
+        let object = ObjectHash::of_stream(&mut file).or_io("read", full)?;
         let mut stat = stat_of(&file.metadata().or_io("look at", full)?);
         if stat == before {
             if is_racy(stat.ctime_ns, now_ns) {

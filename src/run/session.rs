@@ -118,6 +118,7 @@ impl Session<'_> {
             messages,
             progress,
             outcome: RunOutcome::default(),
+            presses: 0,
         };
         let outcome = dispatcher.drive();
         pool.join();

@@ -143,7 +143,7 @@ fn arguments(
 /// taken the first lines.
 fn keep_stream(scanner: &Scanner<'_>, path: &Path, stream: &mut File) -> Result<ObjectHash> {
     let Some(store) = scanner.store else {
-        return super::scan::hash_file(stream).or_io("read input", path);
+        return ObjectHash::of_stream(stream).or_io("read input", path);
     };
     let placed = super::scan::store_input(store, stream, path)?;
     let object = placed.hash;

@@ -29,6 +29,7 @@ mod tree;
 
 use std::ffi::OsString;
 use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Instant;
@@ -36,7 +37,7 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 
 use crate::attempt::{AttemptRecord, NamedObject, Outcome, Output, Usage, var};
-use crate::error::{OrIo, Result};
+use crate::error::{Error, OrIo, Result};
 use crate::ids::StepId;
 use crate::jobserver::Share;
 use crate::object::ObjectHash;
@@ -194,6 +195,7 @@ impl Execution<'_> {
     /// Input, script, leftovers, log, outputs, and everything tidy for the next step.
     fn run(mut self, script_ended: &mut Once<'_>) -> Result<()> {
         self.scratch.renew()?;
+        let file = self.script_file()?;
         let Scratch { workspace, buffer, .. } = &mut *self.scratch;
         let staged = {
             let Attempt { input, script, .. } = self.attempt;
@@ -201,7 +203,7 @@ impl Execution<'_> {
         };
         workspace.prepare_output(staged.name.as_encoded_bytes())?;
         self.report.record.started_ms = now_ms();
-        self.report.record.outcome = self.run_script(&staged)?;
+        self.report.record.outcome = self.run_script(&staged, file)?;
         let outcome = &self.report.record.outcome;
         script_ended.call(outcome);
         if matches!(outcome, Outcome::Exited(_) | Outcome::Signalled(_)) {
@@ -216,12 +218,24 @@ impl Execution<'_> {
         taken
     }
 
-    fn run_script(&mut self, staged: &StagedInput) -> Result<Outcome> {
+    /// The file to run the script from; in new folders if a script has spoilt the old ones.
+    fn script_file(&mut self) -> Result<PathBuf> {
+        let script = &self.attempt.script;
+        if let Some(file) = self.scratch.workspace.scripts.file(script)? {
+            return Ok(file);
+        }
+        self.scratch.discard();
+        self.scratch.renew()?;
+        let file = self.scratch.workspace.scripts.file(script)?;
+        file.ok_or_else(|| Error::Internal("a new folder for scripts is gone".to_owned()))
+    }
+
+    fn run_script(&mut self, staged: &StagedInput, file: PathBuf) -> Result<Outcome> {
         let start = Instant::now();
         let script = &self.attempt.script;
         let Scratch { launcher, workspace, .. } = &mut *self.scratch;
         workspace.log.begin().or_io("read the log in", &workspace.path)?;
-        let exec = exec(self.attempt, staged, workspace, self.share)?;
+        let exec = exec(self.attempt, file, staged, workspace, self.share);
         let leader = match launcher.launch(&exec)? {
             Err(sentence) => return Ok(Outcome::NotStarted(sentence)),
             Ok(leader) => leader,
@@ -316,15 +330,15 @@ impl Execution<'_> {
     }
 }
 
-/// What the launcher is given. Writes the script's file if it isn't there.
+/// What the launcher is given.
 fn exec<'a>(
     attempt: &'a Attempt,
+    file: PathBuf,
     staged: &StagedInput,
-    workspace: &'a mut Workspace,
+    workspace: &'a Workspace,
     share: Option<&'a Share>,
-) -> Result<Exec<'a>> {
+) -> Exec<'a> {
     let script = &attempt.script;
-    let file = workspace.scripts.file(script)?;
     let text = |value: String| Some(OsString::from(value));
     let path = |folder: &Folder| Some(folder.path.clone().into_os_string());
     let input_dir = if staged.has_dir { path(&workspace.input) } else { None };
@@ -340,7 +354,7 @@ fn exec<'a>(
         (var::ATTEMPT, text(attempt.number.to_string())),
     ];
     let share = share.filter(|_| script.wants_jobserver);
-    Ok(Exec { script, file, log: workspace.log.write_end(), share, vars })
+    Exec { script, file, log: workspace.log.write_end(), share, vars }
 }
 
 fn outcome(end: &Ended, script: &Script) -> Outcome {

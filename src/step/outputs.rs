@@ -226,7 +226,7 @@ impl Walk<'_> {
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return Err(self.refuse("was swapped while it was looked at; who writes there?"));
         }
-        if self.small.as_ref().is_some_and(|small| small.inode() == stat.st_ino) {
+        if self.small.as_ref().is_some_and(|small| small.inode == stat.st_ino) {
             // The script gave its input away: `mv "$INPUT_FILE" "$OUTPUT_DIR"`. Ours no longer, and as
             // long as it is open here, it counts as being written.
             *self.small = None;

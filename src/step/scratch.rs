@@ -69,12 +69,6 @@ pub(super) struct SmallFile {
     pub(super) length: u64,
 }
 
-impl SmallFile {
-    pub(super) fn inode(&self) -> u64 {
-        self.inode
-    }
-}
-
 impl Scratch {
     /// Makes the folders of one worker below `dir`, which belongs to this run alone.
     ///
@@ -155,9 +149,6 @@ impl Workspace {
         self.tmp.look(CWD, &self.tmp.path)?.ok_or(Errno::STALE)?;
         // By looking: a time of last change can be set back.
         tree::clear(self.tmp.fd())?;
-        if !self.scripts.are_in_place()? {
-            return Err(Errno::STALE.into());
-        }
         self.tidy_input()
     }
 

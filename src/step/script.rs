@@ -174,38 +174,33 @@ impl ScriptFiles {
         ScriptFiles { folder, written: HashMap::new() }
     }
 
-    /// After a step: whether their folder is still where it was.
-    pub(super) fn are_in_place(&self) -> Result<bool, Errno> {
-        Ok(self.folder.look(CWD, &self.folder.path)?.is_some())
-    }
-
-    /// Path of a script's file, just as it was written.
-    pub(super) fn file(&mut self, script: &Arc<Script>) -> Result<PathBuf> {
+    /// Path of a script's file, just as it was written; `None` if a script has put something else in the
+    /// folder's place.
+    pub(super) fn file(&mut self, script: &Arc<Script>) -> Result<Option<PathBuf>> {
+        // By its path, as the interpreter will open it: one look tells about the folder too.
         if let Some(written) = self.written.get(&script.task)
             && Arc::ptr_eq(&written.script, script)
             && rustix::fs::lstat(&written.path).is_ok_and(|stat| Stamp::of(&stat) == written.stamp)
         {
-            return Ok(written.path.clone());
+            return Ok(Some(written.path.clone()));
+        }
+        match self.folder.look(CWD, &self.folder.path) {
+            Ok(Some(_)) => {}
+            Ok(None) | Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
+            Err(err) => return Err(err).or_io("look at", &self.folder.path),
         }
         let path = self.folder.path.join(&script.task);
         let stamp = self.write(script).or_io("write the script", &path)?;
         let written = Written { script: Arc::clone(script), path: path.clone(), stamp };
         self.written.insert(script.task.clone(), written);
-        Ok(path)
+        Ok(Some(path))
     }
 
     fn write(&self, script: &Script) -> std::io::Result<Stamp> {
         let name = script.task.as_bytes();
         let dir = self.folder.fd();
-        if self.folder.look(CWD, &self.folder.path)?.is_none() {
-            return Err(std::io::Error::other(
-                "a script has put something else in the folder's place",
-            ));
-        }
         // Whatever a script has made of it; with a new inode, because that one may still read the old file.
-        if tree::list(dir)?.iter().any(|entry| entry.name == name) {
-            tree::remove_entry(dir, name)?;
-        }
+        tree::remove_entry(dir, name)?;
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mut file = File::from(rustix::fs::openat(dir, name, flags, Mode::RUSR | Mode::WUSR)?);

@@ -99,12 +99,14 @@ pub(super) fn mark_untouched(file: impl AsFd) -> Result<(), Errno> {
     rustix::fs::futimens(file, &times)
 }
 
-/// Removes whatever has a name: a folder with everything in it, or a file of any kind.
+/// Removes whatever has a name: a folder with everything in it, or a file of any kind. Fine if there is nothing.
 pub(super) fn remove_entry(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<()> {
-    let stat = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
-    match FileType::from_raw_mode(stat.st_mode) {
-        FileType::Directory => remove(dir, name),
-        kind => Ok(unlink(dir, name, kind)?),
+    match rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Err(Errno::NOENT) => Ok(()),
+        found => match FileType::from_raw_mode(found?.st_mode) {
+            FileType::Directory => remove(dir, name),
+            kind => Ok(unlink(dir, name, kind)?),
+        },
     }
 }
 

@@ -9,10 +9,7 @@ use rustix::io::Errno;
 
 use super::{MODE, Store};
 use crate::error::{Error, OrIo, Result};
-use crate::object::{ObjectHash, ObjectHasher};
-
-/// Read buffer for objects that don't fit in memory.
-const BUFFER: usize = 256 << 10;
+use crate::object::ObjectHash;
 
 /// An object, read into memory if it is small enough.
 pub(crate) enum Loaded {
@@ -154,16 +151,7 @@ fn open_with_stat(store: &Store, hash: &ObjectHash) -> Result<(File, Stat)> {
 }
 
 pub(super) fn hash_file(store: &Store, hash: &ObjectHash, file: &mut File) -> Result<ObjectHash> {
-    let mut hasher = ObjectHasher::default();
-    let mut buffer = vec![0; BUFFER];
-    loop {
-        match file.read(&mut buffer) {
-            Ok(0) => return Ok(hasher.finish()),
-            Ok(n) => hasher.update(&buffer[..n]),
-            Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
-            Err(err) => return Err(err).or_io("read object", store.path(hash)),
-        }
-    }
+    ObjectHash::of_stream(file).or_io("read object", store.path(hash))
 }
 
 pub(super) fn damaged(store: &Store, hash: &ObjectHash, why: &str) -> Error {

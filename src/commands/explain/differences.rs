@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::Read as _;
 use std::path::Path;
 
 use similar::DiffTag;
@@ -12,7 +11,7 @@ use crate::db::{self, Reader};
 use crate::error::{Error, OrIo as _, Result};
 use crate::ids::RecipeId;
 use crate::manifest::Manifest;
-use crate::object::{ObjectHash, ObjectHasher};
+use crate::object::ObjectHash;
 use crate::recipe::Recipe;
 use crate::text::shown;
 
@@ -64,15 +63,7 @@ impl Present {
 }
 
 fn hash_file(path: &Path) -> Result<ObjectHash> {
-    let mut file = File::open(path).or_io("read", path)?;
-    let mut hasher = ObjectHasher::default();
-    let mut buffer = vec![0; 1 << 16];
-    loop {
-        match file.read(&mut buffer).or_io("read", path)? {
-            0 => return Ok(hasher.finish()),
-            n => hasher.update(&buffer[..n]),
-        }
-    }
+    File::open(path).and_then(|mut file| ObjectHash::of_stream(&mut file)).or_io("read", path)
 }
 
 /// Reads a recorded recipe.

@@ -15,7 +15,7 @@ use crate::commands::outside::NewFile;
 use crate::error::{Error, OrIo as _, Result};
 use crate::folder::{is_database, is_in_database, is_same};
 use crate::names::{self, EXPORT_RECORD};
-use crate::object::{ObjectHash, ObjectHasher};
+use crate::object::ObjectHash;
 use crate::sys::flock;
 use crate::text::{as_path, printable, shown};
 
@@ -166,14 +166,8 @@ impl Target {
             Err(err) => return Err(err).or_io("read", self.path(name)),
         };
         let seen = Seen::of(&file.metadata().or_io("look at", self.path(name))?);
-        let mut hasher = ObjectHasher::default();
-        let mut buffer = vec![0; 1 << 16];
-        loop {
-            match file.read(&mut buffer).or_io("read", self.path(name))? {
-                0 => return Ok(Some((hasher.finish(), seen))),
-                n => hasher.update(&buffer[..n]),
-            }
-        }
+        let hash = ObjectHash::of_stream(&mut file).or_io("read", self.path(name))?;
+        Ok(Some((hash, seen)))
     }
 
     /// Something below a folder that `is_ours` doesn't know; `None` if there is nothing else.

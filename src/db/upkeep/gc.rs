@@ -17,6 +17,15 @@ pub enum History {
     Runs(u32),
 }
 
+/// Makes an empty temporary table of objects, in the place of an earlier one.
+fn make_set(reader: &Reader, name: &str) -> Result<()> {
+    let sql = format!(
+        "DROP TABLE IF EXISTS temp.{name};
+         CREATE TEMP TABLE {name}(object BLOB PRIMARY KEY) WITHOUT ROWID;"
+    );
+    reader.conn.execute_batch(&sql).or_db(WHAT)
+}
+
 /// Calls `see` with (hash, bytes) of every object that nothing needed refers to.
 ///
 /// # Errors
@@ -26,13 +35,7 @@ pub fn each_garbage(
     history: History,
     see: &mut dyn FnMut(ObjectHash, u64),
 ) -> Result<()> {
-    reader
-        .conn
-        .execute_batch(
-            "DROP TABLE IF EXISTS temp.needed;
-         CREATE TEMP TABLE needed(object BLOB PRIMARY KEY) WITHOUT ROWID;",
-        )
-        .or_db(WHAT)?;
+    make_set(reader, "needed")?;
     let old = match history {
         History::All => "
             UNION ALL SELECT object FROM step
@@ -84,13 +87,7 @@ pub fn is_needed(reader: &Reader, object: &ObjectHash) -> Result<bool> {
 /// # Errors
 /// If the rows can't be written.
 pub fn drop_objects(writer: &mut Writer, objects: &[ObjectHash]) -> Result<()> {
-    writer
-        .conn
-        .execute_batch(
-            "DROP TABLE IF EXISTS temp.dropped;
-         CREATE TEMP TABLE dropped(object BLOB PRIMARY KEY) WITHOUT ROWID;",
-        )
-        .or_db(WHAT)?;
+    make_set(writer, "dropped")?;
     for object in objects {
         writer
             .conn

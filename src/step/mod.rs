@@ -132,8 +132,8 @@ impl Report {
 /// failure and says nothing about the step; its scratch is replaced before the next one.
 ///
 /// # Errors
-/// [`Error::Damaged`](crate::error::Error::Damaged) if an input object is missing or not what its
-/// name says; [`Error::Io`](crate::error::Error::Io) if a system call fails, for want of space say.
+/// [`Error::Damaged`] if an input object is missing or not what its
+/// name says; [`Error::Io`] if a system call fails, for want of space say.
 pub fn execute(
     scratch: &mut Scratch,
     store: &Store,

@@ -71,6 +71,16 @@ pub enum Input {
     Many(Vec<NamedObject>),
 }
 
+impl Input {
+    /// INPUT_NAME.
+    fn name(&self) -> &[u8] {
+        match self {
+            Input::One(input) => &input.name,
+            Input::Many(_) => b"",
+        }
+    }
+}
+
 /// One attempt to be made, whole: nothing else has to be known in order to make it, but for the bytes of the
 /// objects that it names.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -195,13 +205,19 @@ impl Execution<'_> {
     /// Input, script, leftovers, log, outputs, and everything tidy for the next step.
     fn run(mut self, script_ended: &mut Once<'_>) -> Result<()> {
         self.scratch.renew()?;
+        let input_name = self.attempt.input.name();
+        if self.scratch.workspace.clear_output(input_name).is_err() {
+            // A file that FUSE has yet to remove, say.
+            self.scratch.discard();
+            self.scratch.renew()?;
+        }
         let file = self.script_file()?;
         let Scratch { workspace, buffer, .. } = &mut *self.scratch;
         let staged = {
             let Attempt { input, script, .. } = self.attempt;
             stage::stage(workspace, self.store, input, !script.copies_input, buffer)?
         };
-        workspace.prepare_output(staged.name.as_encoded_bytes())?;
+        workspace.prepare_output(input_name)?;
         self.report.record.started_ms = now_ms();
         self.report.record.outcome = self.run_script(&staged, file)?;
         let outcome = &self.report.record.outcome;
@@ -258,15 +274,16 @@ impl Execution<'_> {
         self.report.record.log = log.as_ref().map(|log| log.hash);
         self.report.log_size = log.as_ref().map_or(0, |log| log.size);
         self.placed.extend(log);
+        let mut has_remains = false;
         if self.report.record.outcome.is_ok() {
-            match self.take_outputs() {
+            match self.take_outputs(&mut has_remains) {
                 Ok(outputs) => self.report.outputs = outputs,
                 Err(Unkept::Refused(why)) => self.report.record.outcome = Outcome::Refused(why),
                 Err(Unkept::Failed(err)) => return Err(err),
             }
         }
         // That it can't be tidied is no failure of the step: the next one gets new folders.
-        let is_taken = self.report.record.outcome.is_ok();
+        let is_taken = self.report.record.outcome.is_ok() && !has_remains;
         if self.scratch.is_discarded() || self.scratch.workspace.tidy(is_taken).is_err() {
             self.scratch.discard();
         }
@@ -309,7 +326,7 @@ impl Execution<'_> {
         }
     }
 
-    fn take_outputs(&mut self) -> Result<Vec<Output>, Unkept> {
+    fn take_outputs(&mut self, has_remains: &mut bool) -> Result<Vec<Output>, Unkept> {
         let user = self.scratch.user;
         let Scratch { workspace, buffer, .. } = &mut *self.scratch;
         let walk = Walk {
@@ -323,6 +340,7 @@ impl Execution<'_> {
             outputs: Vec::new(),
             placed: Vec::new(),
             path: Vec::new(),
+            has_remains,
         };
         let (outputs, placed) = walk.run()?;
         self.placed.extend(placed);

@@ -60,10 +60,12 @@ pub(super) struct Walk<'a> {
     pub(super) placed: Vec<Placed>,
     /// Path of what is being looked at, below OUTPUT_DIR.
     pub(super) path: Vec<u8>,
+    /// Set if something is left in OUTPUT_DIR that only its file system can remove.
+    pub(super) has_remains: &'a mut bool,
 }
 
 impl Walk<'_> {
-    /// Takes every output. If it succeeds, nothing is left in OUTPUT_DIR but the prepared folder.
+    /// Takes every output. If it succeeds, nothing is left in OUTPUT_DIR but the prepared folder, and remains.
     /// If not, nothing is kept of those that were taken already.
     pub(super) fn run(mut self) -> Result<(Vec<Output>, Vec<Placed>), Unkept> {
         check_in_place(self.output)?;
@@ -78,7 +80,9 @@ impl Walk<'_> {
     }
 
     fn folder(&mut self, dir: BorrowedFd<'_>, depth: usize) -> Result<(), Unkept> {
-        let entries = tree::list(dir).or_io("list outputs in", &self.output.path)?;
+        let mut entries = tree::list(dir).or_io("list outputs in", &self.output.path)?;
+        // What the script has removed is no output, though somebody may still have it open.
+        entries.retain(|entry| !entry.is_removed_file(dir));
         let length = self.path.len();
         // First of all what is to be refused, so that little is hashed in vain.
         for entry in &entries {
@@ -138,6 +142,11 @@ impl Walk<'_> {
             return Ok(());
         }
         match rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR) {
+            // On FUSE, an output that was not needed may stay under another name until it is closed in fact.
+            Err(Errno::NOTEMPTY | Errno::EXIST) if tree::has_only_removed_files(folder.as_fd()) => {
+                *self.has_remains = true;
+                Ok(())
+            }
             Err(Errno::NOTEMPTY | Errno::EXIST) => {
                 Err(self.refuse("got new files while its outputs were taken; who writes there?"))
             }

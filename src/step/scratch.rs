@@ -207,17 +207,22 @@ impl Workspace {
         std::fs::remove_dir(&self.path)
     }
 
-    /// Makes the folder part of INPUT_NAME in OUTPUT_DIR, and removes that of the step before.
+    /// Removes the folder that was prepared for the step before, if this one needs another.
+    ///
+    /// # Errors
+    /// If it can't be removed; then the workspace has to be discarded.
+    pub(super) fn clear_output(&mut self, input_name: &[u8]) -> io::Result<()> {
+        if self.prepared != folder_of(input_name) {
+            tree::clear(self.output.fd())?;
+            self.prepared.clear();
+        }
+        Ok(())
+    }
+
+    /// Makes the folder part of INPUT_NAME in OUTPUT_DIR, which was [cleared](Self::clear_output) for it.
     pub(super) fn prepare_output(&mut self, input_name: &[u8]) -> Result<()> {
-        let (mut folder, _) = names::split(input_name);
-        if *names::below(input_name) != *input_name {
-            // Leads out of OUTPUT_DIR, or is no path: nothing that we could make.
-            folder = b"";
-        }
-        if self.prepared != folder {
-            tree::clear(self.output.fd()).or_io("clear", &self.output.path)?;
-            self.prepared = folder.to_owned();
-        }
+        let folder = folder_of(input_name);
+        folder.clone_into(&mut self.prepared);
         if !folder.is_empty() {
             make_folders(self.output.fd(), folder).or_io("make folders in", &self.output.path)?;
         }
@@ -232,6 +237,16 @@ impl Workspace {
         let free = found.f_bavail.saturating_mul(found.f_frsize);
         let no_inodes = found.f_files > 0 && found.f_favail == 0;
         (no_inodes || free < FULL).then_some(free)
+    }
+}
+
+/// The folder part of INPUT_NAME.
+fn folder_of(input_name: &[u8]) -> &[u8] {
+    if *names::below(input_name) == *input_name {
+        names::split(input_name).0
+    } else {
+        // Leads out of OUTPUT_DIR, or is no path: nothing that we could make.
+        b""
     }
 }
 

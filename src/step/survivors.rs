@@ -64,9 +64,12 @@ pub fn end_survivors(scratch_root: &Path) -> Result<usize> {
         ended += killed;
     }
     for entry in stale {
-        remove_run(root.as_fd(), &entry.name)
-            .map_err(name_mounts)
-            .or_io("remove", scratch_root.join(OsStr::from_bytes(&entry.name)))?;
+        let removed = match remove_run(root.as_fd(), &entry.name) {
+            // Its last users are dead, but FUSE has yet to hear of it. The next run tries again.
+            Err(err) if tree::is_put_off(&err) => Ok(()),
+            done => done.map_err(name_mounts),
+        };
+        removed.or_io("remove", scratch_root.join(OsStr::from_bytes(&entry.name)))?;
     }
     Ok(ended)
 }

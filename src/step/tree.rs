@@ -10,6 +10,8 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
+use crate::sys::disk::is_removed_file;
+
 /// Deeper folders are moved up before they are cleared, so that descriptors don't run out.
 const DEPTH: usize = 16;
 
@@ -20,6 +22,18 @@ const UNTOUCHED: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 pub(super) struct Entry {
     pub(super) name: Vec<u8>,
     pub(super) kind: FileType,
+}
+
+impl Entry {
+    /// Only its file system can remove it, and will. See [`is_removed_file`].
+    pub(super) fn is_removed_file(&self, dir: BorrowedFd<'_>) -> bool {
+        self.kind != FileType::Directory && is_removed_file(dir, &self.name)
+    }
+}
+
+/// Whether nothing is in a folder but what its file system is about to remove. False if it can't be listed.
+pub(super) fn has_only_removed_files(dir: BorrowedFd<'_>) -> bool {
+    list(dir).is_ok_and(|entries| entries.iter().all(|entry| entry.is_removed_file(dir)))
 }
 
 /// All names of an open folder, sorted, without `.` and `..`.
@@ -81,7 +95,7 @@ pub(super) fn insist_on_folder(dir: BorrowedFd<'_>, name: &[u8]) -> Result<Owned
 ///
 /// # Errors
 /// Whatever can't be removed even after its mode and attributes were reset: a mount point, another
-/// user's file in another user's folder. The rest may or may not be gone.
+/// user's file in another user's folder, a folder with a file whose removal [is put off](is_put_off). The rest may or may not be gone.
 pub(super) fn clear(dir: BorrowedFd<'_>) -> io::Result<()> {
     let mut moved = 0;
     loop {
@@ -117,7 +131,21 @@ pub(super) fn remove(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<()> {
         opened => opened?,
     };
     clear(folder.as_fd())?;
-    Ok(unlink(dir, name, FileType::Directory)?)
+    remove_emptied(dir, name, folder.as_fd())
+}
+
+fn remove_emptied(dir: BorrowedFd<'_>, name: &[u8], folder: BorrowedFd<'_>) -> io::Result<()> {
+    match unlink(dir, name, FileType::Directory) {
+        Err(Errno::NOTEMPTY | Errno::EXIST) if has_only_removed_files(folder) => {
+            Err(io::Error::new(io::ErrorKind::ResourceBusy, "a file removed from it is still open"))
+        }
+        done => Ok(done?),
+    }
+}
+
+/// Whether clearing failed for nothing but files whose removal their file system has put off.
+pub(super) fn is_put_off(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::ResourceBusy && error.raw_os_error().is_none()
 }
 
 fn clear_below(
@@ -134,6 +162,8 @@ fn clear_below(
             }
             let folder = insist_on_folder(dir, &name)?;
             clear_below(top, folder.as_fd(), depth + 1, moved)?;
+            remove_emptied(dir, &name, folder.as_fd())?;
+            continue;
         }
         unlink(dir, &name, kind)?;
     }

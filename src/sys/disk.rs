@@ -1,12 +1,15 @@
-//! The file system below a folder: how much is free, and is it a local one?
+//! The file system below a folder: how much is free, is it a local one, and what does it leave of removed files?
 
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
+const NFS: u32 = 0x6969;
+
 /// File systems on which locks or shared memory can't be relied on, by `f_type` (statfs(2)).
 const NETWORK: [(u32, &str); 13] = [
-    (0x6969, "NFS"),
+    (NFS, "NFS"),
     (0xff53_4d42, "CIFS"),
     (0xfe53_4d42, "SMB"),
     (0x517b, "SMB"),
@@ -87,6 +90,23 @@ fn fuse_kind(mounts: &str, device: u64) -> Option<&str> {
     Some(kind.strip_prefix("fuse.").unwrap_or_else(|| source.split('#').next().unwrap_or(source)))
 }
 
+/// Whether an entry of a folder is no more than the rest of a file that was removed while it was open. FUSE and NFS keep
+/// one under such a name until the last user closes it, and remove it then: at any moment, and nobody else can.
+pub fn is_removed_file(folder: BorrowedFd<'_>, name: &[u8]) -> bool {
+    let Some(kind) = leaver_of(name) else { return false };
+    // Elsewhere it is a file like any other. On what can't be asked too.
+    rustix::fs::fstatfs(folder).is_ok_and(|found| found.f_type as u32 == kind)
+}
+
+/// The `f_type` of the file system that leaves removed files under names like this one.
+fn leaver_of(name: &[u8]) -> Option<u32> {
+    let (number, kind) = match name.strip_prefix(b".fuse_hidden") {
+        Some(number) => (number, FUSE),
+        None => (name.strip_prefix(b".nfs")?, NFS),
+    };
+    (!number.is_empty() && number.iter().all(u8::is_ascii_hexdigit)).then_some(kind)
+}
+
 /// Bytes that an unprivileged process may still write; 0 if the inodes are used up, so that no file can be made.
 ///
 /// # Errors
@@ -102,6 +122,16 @@ pub fn free(folder: &Path) -> io::Result<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_removed_file_is_told_by_its_name_and_its_file_system() {
+        assert_eq!(leaver_of(b".fuse_hidden000001a500000003"), Some(FUSE));
+        assert_eq!(leaver_of(b".nfs00000000012c4f5e00000a1b"), Some(NFS));
+        for other in [".fuse_hidden", ".fuse_hidden_x", ".nfs-notes", "fuse_hidden01", ".nfs01.txt"]
+        {
+            assert_eq!(leaver_of(other.as_bytes()), None, "{other}");
+        }
+    }
 
     #[test]
     fn what_serves_a_fuse_mount_is_told_by_its_line() {

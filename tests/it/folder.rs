@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use rustix::process::Signal;
@@ -332,4 +332,68 @@ fn who_may_not_write_reads_also_after_sqlite3_has_removed_the_log() {
     chmod(&p.path("db"), 0o555);
     call(&["status"]).fails(74).says("db-shm").says("task-pipeline status");
     chmod(&p.path("db"), 0o755);
+}
+
+/// A folder seen through a FUSE file system that lies on this machine.
+struct Fuse(PathBuf);
+
+impl Fuse {
+    /// `None`, said aloud, where there can be none.
+    fn mount(p: &Project, name: &str) -> Option<Fuse> {
+        let behind = p.path(format!("{name}.behind"));
+        let front = p.path(name);
+        fs::create_dir(&behind).unwrap();
+        fs::create_dir(&front).unwrap();
+        let mounted = Command::new("bindfs").args([&behind, &front]).output();
+        if mounted.as_ref().is_ok_and(|mounted| mounted.status.success()) {
+            return Some(Fuse(front));
+        }
+        eprintln!("SKIPPED: bindfs can mount nothing here: {mounted:?}");
+        None
+    }
+}
+
+impl Drop for Fuse {
+    fn drop(&mut self) {
+        // Lazily, in case a test that fails has left something running in it.
+        let _ = Command::new("fusermount").args(["-u", "-z"]).arg(&self.0).output();
+    }
+}
+
+#[test]
+fn what_fuse_keeps_of_removed_files_is_no_output_and_in_nobodys_way() {
+    let p = Project::new();
+    let Some(_fuse) = Fuse::mount(&p, "m") else { return };
+    for n in 0..60 {
+        p.file(format!("m/in/{}/{n}", n % 3), n.to_string());
+    }
+    p.task_with(
+        "a",
+        "inputs = [\"m/in/**\"]",
+        "mkdir $OUTPUT_DIR/sub $TMPDIR/d
+         echo same >$OUTPUT_DIR/sub/same; echo same >$OUTPUT_DIR/$INPUT_NAME
+         exec 3>$OUTPUT_DIR/gone 4>$OUTPUT_DIR/sub/gone 5>$TMPDIR/d/gone
+         rm $OUTPUT_DIR/gone $OUTPUT_DIR/sub/gone $TMPDIR/d/gone",
+    );
+    p.call(["-k", "-q", "-manifest", "pipeline.toml", "-db", "m/db", "-j4"]).ok();
+    assert_eq!(p.sql_in("m/db", "SELECT count(*) FROM output"), ["120"]);
+    assert_eq!(p.sql_in("m/db", "SELECT count(DISTINCT name) FROM output"), ["61"]);
+}
+
+#[test]
+fn a_run_killed_on_fuse_is_no_obstacle_to_the_next() {
+    let p = Project::new();
+    let Some(_fuse) = Fuse::mount(&p, "m") else { return };
+    p.task(
+        "a",
+        &format!(
+            "mkdir $TMPDIR/d; exec 3>$TMPDIR/d/gone; rm $TMPDIR/d/gone; : >started; {WAIT_FOR_GO}"
+        ),
+    );
+    let args = ["-manifest", "pipeline.toml", "-db", "m/db"];
+    let running = p.cmd(args).start();
+    wait_for("the step", || p.path("started").exists());
+    running.signal(Signal::KILL);
+    running.end();
+    p.file("go", "").call(args).ok().ran(["a"]);
 }

@@ -283,3 +283,12 @@ fn folders_without_permissions_are_taken_all_the_same() {
         world.assert_clean();
     }
 }
+
+#[test]
+fn a_file_called_as_fuse_calls_removed_ones_is_an_output_elsewhere() {
+    let mut world = World::new();
+    let name = ".fuse_hidden000001a500000003";
+    let report = world.run(&format!(r#"mkdir "$OUTPUT_DIR/d"; echo 1 >"$OUTPUT_DIR/d/{name}""#));
+    assert_eq!(world.contents(&report), [pair(&format!("d/{name}"), "1\n")]);
+    world.assert_clean();
+}

@@ -72,6 +72,7 @@ pub(crate) fn options(folder: &Path, durability: Durability) -> RunOptions {
         only: Vec::new(),
         inputs: Vec::new(),
         no_inputs: false,
+        params: Default::default(),
         wait: false,
         durability,
         verbose: false,

@@ -41,6 +41,10 @@ const WORLD: [(&str, &str); 6] = [
     ("TMPDIR", "A private folder, removed afterwards."),
 ];
 
+const PARAMS: &str = "The table [params] at the top of a manifest has values that the command line can change: seed = 42 \
+    there, and -P seed=7 or a file for --params here. A task that names one in its params gets it as a variable, $seed; \
+    only its steps depend on the value.";
+
 /// The page.
 pub(super) fn page(commands: &[SubCommandInfo]) -> String {
     let mut page = Page(String::new());
@@ -62,6 +66,8 @@ pub(super) fn page(commands: &[SubCommandInfo]) -> String {
     for key in manifest::KEYS {
         page.item(key.name, key.about);
     }
+    page.section("PARAMS");
+    page.text(PARAMS);
     page.section("A SCRIPT'S ENVIRONMENT");
     page.list(&WORLD);
     page.section("EXIT STATUS");

@@ -62,6 +62,15 @@ pub(crate) fn name(word: &str) -> Result<String, String> {
     decode(word).into_string().map_err(|_| "a task's name has only A-Z a-z 0-9 . _ -".to_owned())
 }
 
+/// `NAME=VALUE`
+pub(crate) fn param(word: &str) -> Result<(String, String), String> {
+    let word = decode(word).into_string().map_err(|_| "it is not UTF-8".to_owned())?;
+    let pair = word.split_once('=').filter(|(name, _)| !name.is_empty());
+    let (name, value) =
+        pair.ok_or_else(|| "must be a name, `=` and a value: -P seed=7".to_owned())?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
 /// Each job is a thread, so a slip such as -j 80000 must be refused.
 pub(crate) fn jobs(word: &str) -> Result<NonZeroUsize, String> {
     let number = word.parse().ok().filter(|jobs: &NonZeroUsize| jobs.get() <= 4096);

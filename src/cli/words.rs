@@ -111,10 +111,13 @@ impl<'c> Words<'c> {
         if let Some(flag) = by_name(command, name) {
             return self.take(command, flag, value, given);
         }
-        // A letter with its value, `-j8`, unless it looks like a misspelt long name, `-jobz`.
+        // A letter with its value, `-j8`, unless it looks like a misspelt long name, `-jobz`. `-Pspeed=7` doesn't: what
+        // comes before the `=` is a name of the user's.
         let letters = word.to_str().and_then(|word| word.strip_prefix('-'));
-        let letters =
-            letters.filter(|letters| !letters.starts_with('-') && guess(command, name).is_none());
+        let is_pair = name.starts_with('P') && equals.is_some();
+        let letters = letters.filter(|letters| {
+            !letters.starts_with('-') && (is_pair || guess(command, name).is_none())
+        });
         let mut letters = letters.ok_or_else(|| unknown(command, word))?.chars();
         while let Some(letter) = letters.next() {
             let flag = command.flags.iter().find(|flag| flag.short == Some(letter));

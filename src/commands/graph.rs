@@ -95,18 +95,23 @@ struct TaskNode {
     from: Vec<usize>,
     matches: Vec<String>,
     inputs: Vec<String>,
+    /// Names of the params that its script is given.
+    params: Vec<String>,
     gather: bool,
     /// `None`: no run knows the task.
     status: Option<TaskStatus>,
 }
 
 /// Where the inputs of a task come from, as recorded in the database.
-#[derive(Deserialize)]
+#[derive(Deserialize, Default)]
 struct Feeds {
     from: Vec<String>,
     #[serde(rename = "match")]
     matches: Vec<String>,
     inputs: Vec<String>,
+    /// Older builds did not record them.
+    #[serde(default)]
+    params: Vec<String>,
 }
 
 /// The answer as JSON.
@@ -123,6 +128,7 @@ struct GraphTask<'a> {
     #[serde(rename = "match")]
     matches: &'a [String],
     inputs: &'a [String],
+    params: &'a [String],
     gather: bool,
     /// `None`: no run knows the task.
     steps: Option<StepNumbers>,
@@ -152,6 +158,7 @@ impl Graph<'_> {
             from: node.from.iter().map(|from| nodes[*from].name.as_str()).collect(),
             matches: &node.matches,
             inputs: &node.inputs,
+            params: &node.params,
             gather: node.gather,
             steps: node.status.as_ref().map(numbers),
         });
@@ -165,6 +172,7 @@ fn of_manifest(manifest: &Manifest) -> Vec<TaskNode> {
         from: task.from.iter().map(|from| from.0).collect(),
         matches: task.matches.clone(),
         inputs: task.inputs.clone(),
+        params: task.params.keys().cloned().collect(),
         gather: task.gather,
         status: None,
     };
@@ -192,12 +200,13 @@ fn of_database(db: &Db) -> Result<Vec<TaskNode>> {
         let feeds = match &task.feeds {
             Some(json) => serde_json::from_str(json)
                 .map_err(|err| Error::Internal(format!("feeds of `{}`: {err}", task.name)))?,
-            None => Feeds { from: Vec::new(), matches: Vec::new(), inputs: Vec::new() },
+            None => Feeds::default(),
         };
         nodes.push(TaskNode {
             from: feeds.from.iter().filter_map(|name| places.get(name).copied()).collect(),
             matches: feeds.matches,
             inputs: feeds.inputs,
+            params: feeds.params,
             gather: task.gather,
             status: known.remove(&task.name),
             name: task.name,
@@ -273,6 +282,10 @@ fn text(nodes: &[TaskNode], out: &mut dyn Write) -> std::io::Result<()> {
         if !sources.is_empty() {
             line += &format!("  <- {gather}{}", list(&sources));
         }
+        if !node.params.is_empty() {
+            let params: Vec<String> = node.params.iter().map(|name| format!("${name}")).collect();
+            line += &format!("  {}", list(&params.iter().map(String::as_str).collect::<Vec<_>>()));
+        }
         writeln!(out, "{}", cut(&line, COLUMNS))?;
     }
     Ok(())
@@ -294,7 +307,10 @@ fn dot(nodes: &[TaskNode], out: &mut dyn Write) -> std::io::Result<()> {
         let failed = node.status.as_ref().is_some_and(|status| status.failed > 0);
         let color = if failed { ", color=red" } else { "" };
         let shape = if node.gather { ", shape=house" } else { "" };
-        let label = format!("{}\\n{}", quoted(&node.name), quoted(&states(node)));
+        let mut label = format!("{}\\n{}", quoted(&node.name), quoted(&states(node)));
+        for name in &node.params {
+            label += &format!("\\n${name}");
+        }
         writeln!(out, "  t{place} [label=\"{label}\"{shape}{color}];")?;
     }
     for (place, node) in nodes.iter().enumerate() {
@@ -316,7 +332,8 @@ fn mermaid(nodes: &[TaskNode], out: &mut dyn Write) -> std::io::Result<()> {
     writeln!(out, "flowchart LR")?;
     for (place, node) in nodes.iter().enumerate() {
         // A name has no character that is special to Mermaid.
-        writeln!(out, "  t{place}[\"{}<br/>{}\"]", node.name, states(node))?;
+        let params: String = node.params.iter().map(|name| format!("<br/>${name}")).collect();
+        writeln!(out, "  t{place}[\"{}<br/>{}{params}\"]", node.name, states(node))?;
     }
     for (place, node) in nodes.iter().enumerate() {
         for from in &node.from {

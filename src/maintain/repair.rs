@@ -442,7 +442,7 @@ impl Rebuilder<'_> {
             let Producer { object, name, executable, .. } = producer.clone();
             Input::One(NamedObject { name, object, executable })
         };
-        let env = recipe.env.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+        let env = recipe.variables().map(|(name, value)| (name.into(), value.into())).collect();
         let limits = self.again.limits.get(&producer.task).copied().unwrap_or_default();
         let script = Script {
             task: producer.task.clone(),

@@ -1,10 +1,12 @@
 //! The manifest: from its text to tasks that are valid by themselves and together, or to a list of every
 //! mistake in it. Unaware of the database and of what is on disk (`inputs` are patterns here, not files).
 //!
-//! `parse` goes from bytes to TOML tables, `task` from a table to a task, `wiring` from the names in `from`
-//! to indices. All of them add what they find to one list of findings, and go on.
+//! `document` goes from bytes to TOML tables, `parse` from there to what they are for, `task` from a table to a task, `params` from names to values, `wiring`
+//! from the names in `from` to indices. All of them add what they find to one list of findings, and go on.
 
+mod document;
 mod findings;
+mod params;
 mod parse;
 mod pattern;
 mod task;
@@ -14,6 +16,7 @@ mod value;
 mod wiring;
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -22,6 +25,7 @@ use crate::diagnostic::Diagnostic;
 use crate::error::{Error, OrIo, Result};
 use crate::ids::TaskIndex;
 
+pub use params::ParamOverrides;
 pub use pattern::{expand, fixed_part, glob_set, is_plain};
 pub use task::{KEYS, Key, Task};
 
@@ -34,6 +38,8 @@ pub struct Manifest {
     pub dir: PathBuf,
     /// In the order of the file; [`TaskIndex`] counts here.
     pub tasks: Vec<Task>,
+    /// The values of `[params]`: the defaults, unless the command line has others.
+    pub params: BTreeMap<String, String>,
     /// Its lines end in CRLF, and were read as if they ended in LF.
     pub had_crlf: bool,
 }
@@ -45,7 +51,7 @@ impl Manifest {
     /// [`Error::Manifest`] with every mistake found (not a file, not UTF-8, bad TOML, bad values, bad
     /// wiring); [`Error::Io`] if the file can't be read for another reason.
     pub fn read(path: &Path) -> Result<Manifest> {
-        let bytes = read_bytes(path).map_err(|err| unreadable(path, err))?;
+        let bytes = read_bytes(path).map_err(|err| unreadable(path, err, &WhatFile::MANIFEST))?;
         let dir = match path.parent() {
             Some(dir) if !dir.as_os_str().is_empty() => dir,
             _ => Path::new("."),
@@ -54,15 +60,32 @@ impl Manifest {
         Manifest::from_text(path, &dir, &bytes)
     }
 
+    /// The same with the values that a command line gives its params.
+    ///
+    /// # Errors
+    /// As for [`Manifest::read`]; with every mistake in the file of params, or every name that is not one of them.
+    pub fn read_with(path: &Path, overrides: &ParamOverrides) -> Result<Manifest> {
+        let mut manifest = Manifest::read(path)?;
+        overrides.apply(&mut manifest.params)?;
+        for task in &mut manifest.tasks {
+            for (name, value) in &mut task.params {
+                if let Some(now) = manifest.params.get(name) {
+                    value.clone_from(now);
+                }
+            }
+        }
+        Ok(manifest)
+    }
+
     /// Checks the bytes of a manifest named `path` in folder `dir`; neither has to exist.
     ///
     /// # Errors
     /// [`Error::Manifest`] with every mistake found.
     pub fn from_text(path: &Path, dir: &Path, bytes: &[u8]) -> Result<Manifest> {
         let lf = with_lf(bytes);
-        let tasks = parse::parse(path, &lf).map_err(Error::Manifest)?;
+        let parse::Parsed { tasks, params } = parse::parse(path, &lf).map_err(Error::Manifest)?;
         let had_crlf = matches!(lf, Cow::Owned(_));
-        Ok(Manifest { path: path.to_owned(), dir: dir.to_owned(), tasks, had_crlf })
+        Ok(Manifest { path: path.to_owned(), dir: dir.to_owned(), tasks, params, had_crlf })
     }
 
     /// Its path, absolute: what is remembered of a manifest goes by that.
@@ -113,19 +136,49 @@ fn read_bytes(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// The bytes of a further file, with LF for CRLF.
+fn read_text(path: &Path, what: &WhatFile) -> Result<Vec<u8>> {
+    let bytes = read_bytes(path).map_err(|err| unreadable(path, err, what))?;
+    Ok(with_lf(&bytes).into_owned())
+}
+
+/// What a file should have been, and what to do if it is not.
+struct WhatFile {
+    what: &'static str,
+    reading: &'static str,
+    if_missing: &'static str,
+    if_folder: &'static str,
+    if_large: &'static str,
+}
+
+impl WhatFile {
+    const MANIFEST: WhatFile = WhatFile {
+        what: "a manifest",
+        reading: "read manifest",
+        if_missing: "name the manifest with -manifest FILE",
+        if_folder: "name the file in it, such as pipeline.toml",
+        if_large: "name a manifest: a TOML file of tasks",
+    };
+    const PARAMS: WhatFile = WhatFile {
+        what: "a file of params",
+        reading: "read params",
+        if_missing: "name a TOML file of values with --params FILE",
+        if_folder: "name the file in it",
+        if_large: "name a TOML file of values such as seed = 7",
+    };
+}
+
 /// A file that the user can name differently is a mistake; a failing disk is not.
-fn unreadable(path: &Path, source: io::Error) -> Error {
+fn unreadable(path: &Path, source: io::Error, file: &WhatFile) -> Error {
     let (message, help) = match source.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
-            ("there is no such file", "name the manifest with -manifest FILE")
+            ("there is no such file".to_owned(), file.if_missing)
         }
         io::ErrorKind::IsADirectory => {
-            ("this is a folder, not a manifest", "name the file in it, such as pipeline.toml")
+            (format!("this is a folder, not {}", file.what), file.if_folder)
         }
-        io::ErrorKind::FileTooLarge => {
-            ("this is larger than 64 MiB", "name a manifest: a TOML file of tasks")
-        }
-        _ => return Error::Io { what: "read manifest", path: path.to_owned(), source },
+        io::ErrorKind::FileTooLarge => ("this is larger than 64 MiB".to_owned(), file.if_large),
+        _ => return Error::Io { what: file.reading, path: path.to_owned(), source },
     };
     Error::Manifest(vec![Diagnostic::of_file(path, message, help)])
 }

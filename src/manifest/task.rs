@@ -39,11 +39,13 @@ pub struct Task {
     pub retry_delay: Duration,
     /// Added to the environment; part of the recipe.
     pub env: BTreeMap<String, String>,
+    /// The params that the script is given, with the values in force; part of the recipe.
+    pub params: BTreeMap<String, String>,
     /// Files that the script reads, relative to the manifest's folder; their content is part of the
     /// recipe.
     pub files: Vec<String>,
     /// Interpreter and its arguments, from `shell`, split at white space with shell-like quotes. A `#!`
-    /// line of the script wins over it (see `recipe`).
+    /// line of the script wins over it: see [`Task::interpreter`].
     pub shell: Vec<String>,
     /// False: runs anew in every run.
     pub cache: bool,
@@ -61,6 +63,11 @@ impl Task {
         self.from.is_empty()
     }
 
+    /// What runs the script: program and arguments that precede the script's file.
+    pub fn interpreter(&self) -> Vec<String> {
+        shebang(&self.script).unwrap_or_else(|| self.shell.clone())
+    }
+
     /// A task with no key set.
     fn blank() -> Task {
         Task {
@@ -74,6 +81,7 @@ impl Task {
             retries: 0,
             retry_delay: Duration::ZERO,
             env: BTreeMap::new(),
+            params: BTreeMap::new(),
             files: Vec::new(),
             shell: vec!["sh".to_owned(), "-e".to_owned()],
             cache: true,
@@ -82,6 +90,17 @@ impl Task {
             jobserver: false,
         }
     }
+}
+
+/// The interpreter in a script's `#!` line, as the kernel reads it: a path, and everything after it as
+/// *one* argument. `None` if there is no such line or nothing in it.
+fn shebang(script: &str) -> Option<Vec<String>> {
+    let line = script.strip_prefix("#!")?.lines().next()?;
+    let line = line.trim_matches([' ', '\t', '\r']);
+    let (path, argument) = line.split_once([' ', '\t']).unwrap_or((line, ""));
+    let argument = argument.trim_start_matches([' ', '\t']);
+    let words = [path, argument].into_iter().filter(|word| !word.is_empty());
+    Some(words.map(str::to_owned).collect()).filter(|words: &Vec<String>| !words.is_empty())
 }
 
 /// A key of `[[task]]`.
@@ -165,6 +184,12 @@ pub const KEYS: &[Key] = &[
         read: env,
     },
     Key {
+        name: "params",
+        about: "Names of [params] that the script gets as variables. Their values are part of the recipe.",
+        aliases: &["param", "parameters", "vars", "config"],
+        read: |found, draft, setting| draft.params = setting.strings(found),
+    },
+    Key {
         name: "files",
         about: "Further files that the script reads. Their content is part of the recipe.",
         aliases: &[],
@@ -213,6 +238,10 @@ pub(super) struct Draft {
     pub(super) name_place: Option<Range<usize>>,
     /// `from` as written; `None` if it isn't there.
     pub(super) from: Option<Vec<(String, Range<usize>)>>,
+    /// `params` as written.
+    pub(super) params: Vec<(String, Range<usize>)>,
+    /// Place of the value of `script`, if there is one.
+    pub(super) script_place: Option<Range<usize>>,
     /// The keys that the task has, and where.
     keys: Vec<(&'static str, Range<usize>)>,
 }
@@ -226,7 +255,9 @@ impl Draft {
         extent: &Range<usize>,
     ) -> Draft {
         let (task, keys) = (Task::blank(), Vec::with_capacity(table.len()));
-        let mut draft = Draft { task, name_place: None, from: None, keys };
+        let (name_place, script_place) = (None, None);
+        let mut draft =
+            Draft { task, name_place, script_place, from: None, params: Vec::new(), keys };
         for (key, value) in table {
             let written = key.get_ref().as_ref();
             match KEYS.iter().find(|key| key.name == written) {
@@ -301,6 +332,7 @@ fn name(found: &mut Findings<'_>, draft: &mut Draft, setting: Setting<'_, '_>) {
 }
 
 fn script(found: &mut Findings<'_>, draft: &mut Draft, setting: Setting<'_, '_>) {
+    draft.script_place = Some(setting.span());
     let Some(script) = setting.string(found) else { return };
     draft.task.script = script.to_owned();
     if script.trim().is_empty() {

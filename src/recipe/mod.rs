@@ -26,6 +26,9 @@ pub struct Recipe {
     pub files: Vec<(String, String)>,
     /// One step over all inputs together.
     pub gather: bool,
+    /// The task's `params`, sorted by name. Recipes of older builds have none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub params: Vec<(String, String)>,
 }
 
 impl Recipe {
@@ -47,11 +50,12 @@ impl Recipe {
             files.push((file.clone(), hash.hex()));
         }
         Ok(Recipe {
-            interpreter: shebang(&task.script).unwrap_or_else(|| task.shell.clone()),
+            interpreter: task.interpreter(),
             script: task.script.clone(),
             env: task.env.clone().into_iter().collect(),
             files,
             gather: task.gather,
+            params: task.params.clone().into_iter().collect(),
         })
     }
 
@@ -74,11 +78,23 @@ impl Recipe {
             }
         }
         hasher.field("gather", &[u8::from(self.gather)]);
+        // Only where there are any, so that a recipe without them keeps the hash that it always had.
+        if !self.params.is_empty() {
+            count(&mut hasher, "params", self.params.len());
+            for (name, value) in &self.params {
+                hasher.field("name", name.as_bytes()).field("value", value.as_bytes());
+            }
+        }
         hasher.finish()
     }
 
+    /// The variables that the recipe gives its script.
+    pub fn variables(&self) -> impl Iterator<Item = &(String, String)> {
+        self.env.iter().chain(&self.params)
+    }
+
     /// What changed since the recipe `before`, a phrase for each field: `script changed`, `env LC_ALL
-    /// added`. Empty if they are the same.
+    /// added`, `param seed: 42 → 7`. Empty if they are the same.
     pub fn changes(&self, before: &Recipe) -> Vec<String> {
         let mut changes = Vec::new();
         if self.interpreter != before.interpreter {
@@ -88,25 +104,18 @@ impl Recipe {
         if self.script != before.script {
             changes.push("script changed".to_owned());
         }
-        compare("env", &self.env, &before.env, &mut changes);
-        compare("file", &self.files, &before.files, &mut changes);
+        compare("env", &self.env, &before.env, &|_| None, &mut changes);
+        let short = |value: &String| {
+            (value.chars().count() <= SHOWN).then(|| printable(value.as_bytes()).into_owned())
+        };
+        compare("param", &self.params, &before.params, &short, &mut changes);
+        compare("file", &self.files, &before.files, &|_| None, &mut changes);
         if self.gather != before.gather {
             let switch = if self.gather { "on" } else { "off" };
             changes.push(format!("gather turned {switch}"));
         }
         changes
     }
-}
-
-/// The interpreter in a script's `#!` line, as the kernel reads it: a path, and everything after it as
-/// *one* argument. `None` if there is no such line or nothing in it.
-fn shebang(script: &str) -> Option<Vec<String>> {
-    let line = script.strip_prefix("#!")?.lines().next()?;
-    let line = line.trim_matches([' ', '\t', '\r']);
-    let (path, argument) = line.split_once([' ', '\t']).unwrap_or((line, ""));
-    let argument = argument.trim_start_matches([' ', '\t']);
-    let words = [path, argument].into_iter().filter(|word| !word.is_empty());
-    Some(words.map(str::to_owned).collect()).filter(|words: &Vec<String>| !words.is_empty())
 }
 
 /// A missing file is a mistake in the manifest; a failing disk is not.
@@ -133,11 +142,15 @@ fn command(words: &[String]) -> String {
     printable(typed.unwrap_or_else(|_| words.join(" ")).as_bytes()).into_owned()
 }
 
-/// Adds which entries of two lists were added, removed or changed.
+/// Characters of a param's value that are shown where it changed.
+const SHOWN: usize = 40;
+
+/// Adds which entries of two lists were added, removed or changed, and from what to what as far as `show` tells.
 fn compare(
     what: &str,
     now: &[(String, String)],
     before: &[(String, String)],
+    show: &dyn Fn(&String) -> Option<String>,
     changes: &mut Vec<String>,
 ) {
     let index = |pairs: &[(String, String)]| BTreeMap::from_iter(pairs.iter().cloned());
@@ -145,11 +158,14 @@ fn compare(
     for name in BTreeSet::from_iter(now.keys().chain(before.keys())) {
         let verb = match (now.get(name), before.get(name)) {
             (Some(now), Some(before)) if now == before => continue,
-            (Some(_), Some(_)) => "changed",
-            (Some(_), None) => "added",
-            (None, _) => "removed",
+            (Some(now), Some(before)) => match (show(before), show(now)) {
+                (Some(before), Some(now)) => format!(": {before} → {now}"),
+                _ => " changed".to_owned(),
+            },
+            (Some(_), None) => " added".to_owned(),
+            (None, _) => " removed".to_owned(),
         };
-        changes.push(format!("{what} {} {verb}", printable(name.as_bytes())));
+        changes.push(format!("{what} {}{verb}", printable(name.as_bytes())));
     }
 }
 

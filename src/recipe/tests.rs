@@ -19,6 +19,13 @@ fn with(keys: &str) -> Recipe {
     recipe(&format!("{ABOVE}[[task]]\nname = \"t\"\nscript = \"wc\"\n{keys}\n"))
 }
 
+/// The recipe of the same task with one param.
+fn params(param: &str) -> Recipe {
+    let name = param.split(' ').next().unwrap_or_default();
+    let task = format!("[[task]]\nname = \"t\"\nscript = \"wc\"\nparams = [\"{name}\"]\n");
+    recipe(&format!("[params]\n{param}\n{ABOVE}{task}"))
+}
+
 fn interpreter(script: &str) -> Vec<String> {
     recipe(&format!("[[task]]\nname = \"t\"\nscript = '''{script}'''\n")).interpreter
 }
@@ -37,6 +44,9 @@ fn what_a_task_does_is_in_its_recipe() {
         with("files = [\"b\"]"),
         with("files = [\"a\", \"b\"]"),
         with("gather = true"),
+        params("seed = 1"),
+        params("seed = 2"),
+        params("sead = 1"),
         recipe(&format!("{ABOVE}[[task]]\nname = \"t\"\nscript = \"wc \"\n")),
     ];
     let mut hashes = BTreeSet::from([plain]);
@@ -64,6 +74,8 @@ fn no_field_can_be_taken_for_its_neighbour() {
     let variants = [
         Recipe { env: pair("a", "b"), ..base.clone() },
         Recipe { files: pair("a", "b"), ..base.clone() },
+        Recipe { params: pair("a", "b"), ..base.clone() },
+        Recipe { gather: true, params: pair("a", "b"), ..base.clone() },
         Recipe { env: pair("ab", ""), ..base.clone() },
         Recipe { interpreter: words(&["sh", "-e", "wc"]), script: String::new(), ..base.clone() },
         Recipe { interpreter: words(&["sh -e"]), ..base.clone() },
@@ -136,4 +148,22 @@ fn changes_say_what_makes_it_another_recipe() {
     let mut other_content = before.clone();
     other_content.files[0].1.clear();
     assert_eq!(other_content.changes(&before), ["file stopwords.txt changed"]);
+}
+
+#[test]
+fn a_params_change_tells_from_what_to_what() {
+    let changes = |now: &str, before: &str| params(now).changes(&params(before)).join(", ");
+    assert_eq!(changes("seed = 7", "seed = 42"), "param seed: 42 → 7");
+    assert_eq!(changes("seed = \"a\\nb\"", "seed = 1"), "param seed: 1 → a\\nb");
+    assert_eq!(changes("x = 1", "y = 1"), "param x added, param y removed");
+    let long = format!("seed = \"{}\"", "x".repeat(41));
+    assert_eq!(changes(&long, "seed = 1"), "param seed changed");
+}
+
+#[test]
+fn a_recipe_of_an_older_build_is_read_as_one_without_params() {
+    let old = r#"{"interpreter":["sh","-e"],"script":"wc","env":[],"files":[],"gather":false}"#;
+    let read: Recipe = serde_json::from_str(old).expect("a recipe");
+    assert_eq!((&read, read.hash()), (&with(""), with("").hash()));
+    assert_eq!(serde_json::to_string(&read).expect("JSON"), old);
 }

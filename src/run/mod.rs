@@ -42,7 +42,7 @@ use crate::graph::Graph;
 use crate::ids::{RunId, TaskIndex};
 use crate::jobserver::Jobserver;
 use crate::maintain::{self, RunAgain, ScriptLimits};
-use crate::manifest::Manifest;
+use crate::manifest::{Manifest, ParamOverrides};
 use crate::progress::{Event, Progress, Registered, Summary};
 use crate::proof::Proof;
 use crate::store::{self, Store};
@@ -88,6 +88,8 @@ pub struct RunOptions {
     pub inputs: Vec<PathBuf>,
     /// Forget the inputs of earlier runs.
     pub no_inputs: bool,
+    /// `-P` and `--params`.
+    pub params: ParamOverrides,
     /// Wait for the database instead of giving up.
     pub wait: bool,
     pub durability: Durability,
@@ -171,7 +173,7 @@ struct Asked {
 impl Asked {
     /// Reports every mistake that can be found before anything is made.
     fn read(options: &RunOptions) -> Result<Asked> {
-        let manifest = Manifest::read(&options.manifest)?;
+        let manifest = Manifest::read_with(&options.manifest, &options.params)?;
         let graph = Graph::of(&manifest);
         let only = only(&manifest, &options.only)?;
         let streams = preflight::check(&manifest, &options.inputs)?;

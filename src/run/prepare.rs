@@ -301,7 +301,9 @@ fn flow(
 fn feeds(manifest: &Manifest, task: &Task) -> String {
     let from: Vec<&str> = task.from.iter().map(|at| manifest.tasks[at.0].name.as_str()).collect();
     let Task { matches, inputs, .. } = task;
-    serde_json::json!({ "from": from, "match": matches, "inputs": inputs }).to_string()
+    let params: Vec<&String> = task.params.keys().collect();
+    serde_json::json!({ "from": from, "match": matches, "inputs": inputs, "params": params })
+        .to_string()
 }
 
 /// Row ids instead of names stand for the producers, so that renaming one is no new wiring.

@@ -23,6 +23,7 @@ pub fn reads(options: &RunOptions) -> Reads {
         skip_with: Some(EXPORT_RECORD),
     };
     reads.skip.extend(options.db.canonicalize());
+    reads.files.extend(options.params.file.as_deref().map(absolute));
     // With mistakes in it nothing runs, whatever else changes.
     let Ok(manifest) = Manifest::read(&options.manifest) else { return reads };
     for task in &manifest.tasks {

@@ -169,7 +169,10 @@ impl Session<'_> {
                 interpreter: recipe.interpreter.clone(),
                 bytes: task.script.clone().into_bytes(),
                 dir: manifest.dir.clone().into_os_string(),
-                env: task.env.iter().map(|(k, v)| (OsString::from(k), OsString::from(v))).collect(),
+                env: recipe
+                    .variables()
+                    .map(|(k, v)| (OsString::from(k), OsString::from(v)))
+                    .collect(),
                 timeout: task.timeout,
                 copies_input: task.copies_input,
                 wants_jobserver: task.jobserver,

@@ -34,6 +34,7 @@ mod migration;
 mod output;
 mod outside;
 mod owner;
+mod params;
 mod plan;
 mod processes;
 mod random;

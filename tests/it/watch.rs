@@ -232,3 +232,17 @@ fn what_makes_no_sense_with_it_is_refused() {
     p.call(["--help"]).ok().answers("  watch ");
     p.call(["wach", "x"]).fails(2).says("did you mean the command `watch`?");
 }
+
+#[test]
+fn a_file_of_params_is_watched_too() {
+    let p = Project::new().file("mine.toml", "seed = 1\n").manifest(
+        "[params]\nseed = 0\n[[task]]\nname = \"a\"\nparams = [\"seed\"]\nscript = '''echo $seed >>ledger'''\n",
+    );
+    let args = ["watch", "-manifest", "pipeline.toml", "-db", "db", "--params", "mine.toml"];
+    let run = p.cmd(args).start();
+    round(&run, 1);
+    p.file("mine.toml", "seed = 2\n");
+    round(&run, 2);
+    end(run, 2);
+    assert_eq!(p.ledger(), ["1", "2"]);
+}

@@ -10,7 +10,7 @@ use similar::algorithms::{Capture, Compact, Replace, myers};
 use crate::db::{self, Reader};
 use crate::error::{Error, OrIo as _, Result};
 use crate::ids::RecipeId;
-use crate::manifest::Manifest;
+use crate::manifest::{Manifest, ParamOverrides};
 use crate::object::ObjectHash;
 use crate::recipe::Recipe;
 use crate::text::shown;
@@ -42,8 +42,13 @@ pub(super) struct Present {
 
 impl Present {
     /// Compares a recorded recipe with the one that the task of this name has in a manifest.
-    pub(super) fn read(path: &Path, task: &str, recorded: Option<&Recipe>) -> Result<Present> {
-        let manifest = Manifest::read(path)?;
+    pub(super) fn read(
+        path: &Path,
+        params: &ParamOverrides,
+        task: &str,
+        recorded: Option<&Recipe>,
+    ) -> Result<Present> {
+        let manifest = Manifest::read_with(path, params)?;
         let mut present = Present {
             manifest: shown(path).into_owned(),
             has_task: false,
@@ -107,8 +112,12 @@ pub(super) fn fields(
     };
     field("interpreter".to_owned(), &words);
     type List = fn(&Recipe) -> &[(String, String)];
-    let (env, files): (List, List) = (|recipe| &recipe.env, |recipe| &recipe.files);
-    for (kind, list) in [("env", env), ("file", files)] {
+    let lists: [(&str, List); 3] = [
+        ("env", |recipe| &recipe.env),
+        ("param", |recipe| &recipe.params),
+        ("file", |recipe| &recipe.files),
+    ];
+    for (kind, list) in lists {
         let all = [Some(&now), before.as_ref()].into_iter().flatten().flat_map(list);
         let names: BTreeSet<&String> = all.map(|(name, _)| name).collect();
         for name in names {

@@ -11,10 +11,11 @@ use argh::{ArgsInfo, FromArgs};
 use serde::Serialize;
 
 use crate::attempt::StepState;
-use crate::cli::values::{bytes, default_db, path};
+use crate::cli::values::{bytes, default_db, param, path};
 use crate::db::{self, AttemptOfRun, Db, Meant, Reader, StepFacts, StepRow, TaskFacts};
 use crate::error::{Result, exit};
 use crate::ids::{RecipeId, RunId, StepId};
+use crate::manifest::ParamOverrides;
 use crate::recipe::Recipe;
 use crate::text::{self, printable, printable_line, size};
 
@@ -40,6 +41,14 @@ pub struct ExplainArgs {
     #[argh(option, arg_name = "FILE", from_str_fn(path))]
     pub manifest: Option<PathBuf>,
 
+    /// with --manifest: give one of the manifest's params another value; may be repeated
+    #[argh(option, short = 'P', arg_name = "PARAM=VALUE", from_str_fn(param))]
+    pub param: Vec<(String, String)>,
+
+    /// with --manifest: take the values of params from a TOML file; -P wins over it
+    #[argh(option, arg_name = "FILE", from_str_fn(path))]
+    pub params: Option<PathBuf>,
+
     /// print JSON
     #[argh(switch)]
     pub json: bool,
@@ -54,6 +63,13 @@ impl Command for ExplainArgs {
         &self.db
     }
 
+    fn check(&self) -> std::result::Result<(), &'static str> {
+        match self.manifest.is_none() && (self.params.is_some() || !self.param.is_empty()) {
+            true => Err("-P and --params go with --manifest: name it"),
+            false => Ok(()),
+        }
+    }
+
     fn execute(&self) -> Result<u8> {
         let db = Db::open_read_only(&self.db)?;
         let word = self.step.as_bytes();
@@ -66,7 +82,10 @@ impl Command for ExplainArgs {
             };
             if let Some(manifest) = &self.manifest {
                 let recorded = explanation.recorded(reader)?;
-                let present = Present::read(manifest, &explanation.task, recorded.as_ref())?;
+                let params =
+                    ParamOverrides { file: self.params.clone(), values: self.param.clone() };
+                let present =
+                    Present::read(manifest, &params, &explanation.task, recorded.as_ref())?;
                 explanation.present = Some(present);
             }
             Ok(explanation)

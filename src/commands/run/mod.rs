@@ -12,10 +12,11 @@ use std::time::Duration;
 use argh::{ArgsInfo, FromArgs};
 
 use crate::cli::Color;
-use crate::cli::values::{bytes_of_size, default_db, jobs, name, path};
+use crate::cli::values::{bytes_of_size, default_db, jobs, name, param, path};
 use crate::db::Durability;
 use crate::error::{Error, OrIo as _, Result, exit};
 use crate::jobserver;
+use crate::manifest::ParamOverrides;
 use crate::progress::{
     Bar, Begun, Event, JsonLines, Lines, Loudness, Paint, Progress as _, Tee, Trace,
 };
@@ -87,6 +88,14 @@ pub struct RunArgs {
     /// run only steps of this task; may be repeated
     #[argh(option, arg_name = "NAME", from_str_fn(name))]
     pub step: Vec<String>,
+
+    /// give one of the manifest's params another value; may be repeated
+    #[argh(option, short = 'P', arg_name = "PARAM=VALUE", from_str_fn(param))]
+    pub param: Vec<(String, String)>,
+
+    /// take the values of params from a TOML file; -P wins over it
+    #[argh(option, arg_name = "FILE", from_str_fn(path))]
+    pub params: Option<PathBuf>,
 
     /// forget the INPUTs of earlier runs, and use none
     #[argh(switch)]
@@ -231,6 +240,7 @@ impl RunArgs {
             only: self.step.clone(),
             inputs: self.inputs.clone(),
             no_inputs: self.no_inputs,
+            params: ParamOverrides { file: self.params.clone(), values: self.param.clone() },
             wait: self.wait,
             durability: self.durability,
             verbose: self.verbose,

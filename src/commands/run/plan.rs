@@ -7,7 +7,7 @@ use argh::{ArgsInfo, FromArgs};
 use serde::Serialize;
 
 use crate::cli::Color;
-use crate::cli::values::{default_db, name, path};
+use crate::cli::values::{default_db, name, param, path};
 use crate::db::{Durability, Why};
 use crate::error::{Result, exit};
 use crate::progress::{Lines, Loudness, Paint};
@@ -36,6 +36,14 @@ pub struct PlanArgs {
     /// plan only steps of this task; may be repeated
     #[argh(option, arg_name = "NAME", from_str_fn(name))]
     pub step: Vec<String>,
+
+    /// give one of the manifest's params another value; may be repeated
+    #[argh(option, short = 'P', arg_name = "PARAM=VALUE", from_str_fn(param))]
+    pub param: Vec<(String, String)>,
+
+    /// take the values of params from a TOML file; -P wins over it
+    #[argh(option, arg_name = "FILE", from_str_fn(path))]
+    pub params: Option<PathBuf>,
 
     /// plan as if earlier runs had had no INPUTs
     #[argh(switch)]
@@ -82,6 +90,8 @@ impl PlanArgs {
             quiet: false,
             verbose: false,
             step: self.step.clone(),
+            param: self.param.clone(),
+            params: self.params.clone(),
             no_inputs: self.no_inputs,
             wait: false,
             durability: Durability::Batch,

@@ -21,7 +21,7 @@ pub struct Registration {
     /// The recipe's fields as JSON.
     pub recipe_json: String,
     pub cache: bool,
-    /// Where its inputs come from, as JSON: `from`, `match`, `inputs`.
+    /// Where its inputs come from, as JSON: `from`, `match`, `inputs`; and its `params`.
     pub feeds: String,
 }
 

@@ -174,3 +174,89 @@ fn each_circle_is_shown_whole_and_once() {
     assert!(circles[0].starts_with("4:9: ") && circles[0].contains("a -> b -> a"), "{circles:?}");
     assert!(circles[1].starts_with("4:14: ") && circles[1].contains("a -> c -> a"), "{circles:?}");
 }
+
+/// The mistakes of a manifest with a param `seed` and a task with these further keys.
+fn of_params(keys: &str) -> Vec<String> {
+    brief(format!("[params]\nseed = 42\n[[task]]\nname = \"t\"\n{keys}\n"))
+}
+
+#[test]
+fn a_param_has_a_name_and_one_value() {
+    let brief =
+        |line: &str| brief(format!("[params]\n{line}\n[[task]]\nname = 't'\nscript = ':'\n"));
+    assert_eq!(
+        brief("Seed = 1"),
+        [
+            "2:1: `Seed` can't be the name of a param; a name is a lower-case letter, and then up to 63 of a-z 0-9 _: \
+          scripts see it as a variable"
+        ]
+    );
+    for name in ["_x", "\"\"", "a-b", "1x", &"x".repeat(65)] {
+        let found = brief(&format!("{name} = 1"));
+        assert!(found[0].contains("can't be the name of a param"), "{name}");
+    }
+    assert!(brief(&format!("{} = 1", "x".repeat(64))).is_empty());
+    assert_eq!(
+        brief("x = [1]"),
+        ["2:5: `x` must be a string, a number, true or false, not a list; write x = \"…\""]
+    );
+    assert!(brief("x = 2024-01-01")[0].contains("not a date or time"));
+    assert!(brief("x.y = 1")[0].contains("not a table"));
+    assert!(brief("x = \"a\\u0000\"")[0].contains("NUL"));
+}
+
+#[test]
+fn a_task_names_params_that_there_are() {
+    let script = "script = \":\"\n";
+    let of = |keys: &str| of_params(&format!("{script}{keys}"));
+    assert_eq!(of("params = [\"sed\"]"), ["6:11: no param is called `sed`; did you mean `seed`?"]);
+    assert_eq!(of("params = [\"other\"]"), ["6:11: no param is called `other`; there are: seed"]);
+    assert_eq!(
+        of("params = [\"seed\", \"seed\"]"),
+        ["6:19: param `seed` is already in this `params`; take it out"]
+    );
+    assert_eq!(
+        of("params = [\"seed\"]\nenv = { seed = \"1\" }"),
+        ["6:11: `seed` is a param and in `env` too; drop one of the two: a variable has one value"]
+    );
+    assert_eq!(
+        of("param = [\"seed\"]"),
+        ["6:1: unknown key `param` in a task; did you mean `params`?"]
+    );
+    assert_eq!(
+        of_keys("params = [\"seed\"]"),
+        [
+            "7:11: no param is called `seed`; add its default at the top of the manifest: [params] and seed = …"
+        ]
+    );
+    let text = "[parameters]\nx = 1\n[[task]]\nname = 't'\nscript = ':'";
+    assert!(bad(text).contains("did you mean `params`?"));
+}
+
+#[test]
+fn a_script_that_uses_a_param_has_a_task_that_names_it() {
+    let cure = "add params = [\"seed\"] to the task; a variable of its own needs another name";
+    let mistake = |place: &str| {
+        vec![format!(
+            "{place}: the script uses the param `seed`, which the task doesn't name; {cure}"
+        )]
+    };
+    assert_eq!(of_params("script = \"echo $seed\""), mistake("5:16"));
+    assert_eq!(of_params("script = \"echo \\\"a\\\" ${seed:-1}\""), mistake("5:22"));
+    assert_eq!(of_params("script = '''\n# $seed\necho $x\n\techo ${#seed}\n'''"), mistake("8:7"));
+    assert_eq!(of_params("shell = \"bash -eu\"\nscript = 'cmd --seed=$seed'"), mistake("6:22"));
+    let carets = bad("[params]\nseed = 1\n[[task]]\nname = 't'\nscript = 'echo ${seed}'\n");
+    assert!(carets.contains("\n  |                ^^^^^^\n"), "{carets}");
+    for fine in [
+        "script = 'echo $seed'\nparams = [\"seed\"]",
+        "script = 'echo $seed'\nenv = { seed = \"1\" }",
+        "script = 'seed=$RANDOM; echo $seed'",
+        "script = 'for seed in 1 2; do echo $seed; done'",
+        "script = 'echo $seeds $my_seed \\$seed'",
+        "script = 'my $seed = 1; print $seed'\nshell = \"perl\"",
+        "script = '''\n#!/usr/bin/env python3\nprint(\"$seed\")'''",
+        "script = 'echo  # $seed'",
+    ] {
+        assert_eq!(of_params(fine), Vec::<String>::new(), "{fine}");
+    }
+}

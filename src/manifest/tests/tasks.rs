@@ -85,3 +85,37 @@ fn a_manifest_without_tasks_says_how_to_begin() {
     assert!(bad("[[task]]\n").contains("the task has no `name`"));
     assert!(bad("[[task]]\n").contains("the task has no `script`"));
 }
+
+#[test]
+fn a_task_has_the_params_that_it_names_as_toml_writes_them() {
+    let tasks = good(
+        r#"
+[params]
+seed = 42
+big = 1_000_000
+mask = 0xFF
+rate = 1e-3
+fast = true
+mode = "a b"
+[[task]]
+name = "a"
+script = "echo $seed"
+params = ["seed", "big", "mask", "rate", "fast", "mode"]
+[[task]]
+name = "b"
+script = "echo"
+"#,
+    );
+    let values: Vec<(&str, &str)> =
+        tasks[0].params.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let expected = [
+        ("big", "1000000"),
+        ("fast", "true"),
+        ("mask", "0xFF"),
+        ("mode", "a b"),
+        ("rate", "1e-3"),
+        ("seed", "42"),
+    ];
+    assert_eq!(values, expected);
+    assert!(tasks[1].params.is_empty());
+}

@@ -42,6 +42,30 @@ pub fn printable(bytes: &[u8]) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
+/// The bytes that [`printable`] writes so: a name that was copied from where it was printed. `None` if there is no
+/// such name, because a backslash begins no escape.
+pub fn unescaped(text: &[u8]) -> Option<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.iter();
+    while let Some(&byte) = rest.next() {
+        if byte != b'\\' {
+            bytes.push(byte);
+            continue;
+        }
+        let escape = rest.next()?;
+        let mut digit = || char::from(*rest.next()?).to_digit(16);
+        bytes.push(match escape {
+            b'n' => b'\n',
+            b't' => b'\t',
+            b'r' => b'\r',
+            b'\\' => b'\\',
+            b'x' => (digit()? * 16 + digit()?) as u8,
+            _ => return None,
+        });
+    }
+    Some(bytes)
+}
+
 /// Characters that change the direction of the text around them.
 fn is_bidi(c: char) -> bool {
     matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}')
@@ -192,6 +216,29 @@ mod tests {
         assert_eq!(printable(b"a\nb\x1b[31m\\\xff"), "a\\nb\\x1b[31m\\\\\\xff");
         assert_eq!(printable("\u{202e}x".as_bytes()), "\\xe2\\x80\\xaex");
         assert_eq!(printable_line(b"a\tb\\ \x1b[0m"), "a\tb\\ \\u{1b}[0m");
+    }
+
+    #[test]
+    fn a_name_that_was_printed_can_be_read_back() {
+        let reads_back = |bytes: &[u8]| {
+            let printed = printable(bytes);
+            assert_eq!(unescaped(printed.as_bytes()).as_deref(), Some(bytes), "{printed}");
+        };
+        // All pairs of bytes, alone and within text that might join with them.
+        for pair in 0..=u16::MAX {
+            let [a, b] = pair.to_be_bytes();
+            reads_back(&[a, b]);
+            reads_back(&[b'\\', a, b, b'x', b'0']);
+        }
+        // All that UTF-8 can say, two characters at a time.
+        let mut before = 'x';
+        for c in '\0'..=char::MAX {
+            reads_back(format!("{before}{c}").as_bytes());
+            before = c;
+        }
+        for no_escape in [r"a\", r"\s", r"\x", r"\x1", r"\x1g", r"\u{1b}"] {
+            assert_eq!(unescaped(no_escape.as_bytes()), None, "{no_escape}");
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::db::{self, Db, Reader};
 use crate::error::{Error, OrIo as _, Result, exit};
 use crate::object::{ObjectHash, ObjectHasher};
 use crate::store::Store;
-use crate::text::printable;
+use crate::text::{printable, unescaped};
 
 use super::{Command, answer};
 
@@ -101,13 +101,19 @@ fn objects_in(reader: &Reader, what: &OsStr) -> Result<Vec<ObjectHash>> {
         None => (word, None),
     };
     let task = db::find_task(reader, &String::from_utf8_lossy(task))?;
-    let mut hashes = Vec::new();
+    let printed = name.and_then(unescaped);
+    let (mut hashes, mut hashes_of_printed) = (Vec::new(), Vec::new());
     db::each_live_output(reader, task, &mut |output| {
         if name.is_none_or(|name| name == output.name) {
             hashes.push(output.object);
+        } else if printed.as_ref() == Some(&output.name) {
+            hashes_of_printed.push(output.object);
         }
         Ok(())
     })?;
+    if hashes.is_empty() {
+        hashes = hashes_of_printed;
+    }
     if hashes.is_empty() {
         return Err(Error::Usage(format!("`{}` has no results at present", printable(word))));
     }

@@ -16,7 +16,7 @@ use crate::db::{self, Db, Direction, Meant, Reader, StepRow};
 use crate::error::{Error, OrIo as _, Result, exit};
 use crate::ids::StepId;
 use crate::object::ObjectHash;
-use crate::text::{self, printable, shown, size};
+use crate::text::{self, as_path, printable, shown, size, unescaped};
 
 use super::answer::SizedObject;
 use super::{Command, answer};
@@ -216,8 +216,14 @@ fn find(reader: &Reader, what: &OsStr) -> Result<What> {
         )),
         other => other,
     };
-    let meant = db::meaning(reader, word).map_err(no_other)?;
-    let steps = db::find_steps(reader, word).map_err(no_other)?;
+    let printed = unescaped(word).filter(|path| path != word && as_path(path).is_file());
+    let found = db::meaning(reader, word)
+        .and_then(|meant| db::find_steps(reader, word).map(|steps| (meant, steps)));
+    let (meant, steps) = match (found, printed) {
+        (Ok(found), _) => found,
+        (Err(Error::Usage(_)), Some(path)) => return of_file(reader, as_path(&path)),
+        (Err(error), _) => return Err(no_other(error)),
+    };
     match (meant, steps.as_slice()) {
         (Meant::Task(_, task), [_, _, ..]) => Err(Error::Usage(format!(
             "task `{task}` has {} steps: name one by its id ({} …) or as {task}/INPUT_NAME",

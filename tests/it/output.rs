@@ -57,6 +57,36 @@ fn strange_names_are_kept_exactly_and_shown_escaped() {
 }
 
 #[test]
+fn a_name_as_it_is_printed_is_understood_as_an_argument() {
+    let odd = [("new\\nline", "new\nline"), ("not\\xffutf8", "not\\377utf8"), ("a\\\\tb", "a\\\\tb")];
+    let make: String = odd
+        .iter()
+        .map(|(_, format)| format!("n=$(printf '{format}.'); echo \"of ${{n%.}}\" >\"${{n%.}}\"; "))
+        .collect();
+    let p = Project::new()
+        .task("a", &format!("cd $OUTPUT_DIR; {make}"))
+        .task("b", "echo log $(cat \"$INPUT_FILE\"); cp \"$INPUT_FILE\" \"$OUTPUT_DIR/$INPUT_NAME\"");
+    let mut ran = p.run().ok();
+    p.call(["export", "b", "--to", "out"]).ok();
+    for (printed, _) in odd {
+        ran = ran.says(printed);
+        let word = format!("b/{printed}");
+        p.call(["log", &word]).ok().answers("log of ");
+        p.call(["explain", &word]).ok().answers(printed);
+        p.call(["lineage", &word]).ok().answers(printed);
+        p.call(["lineage", &format!("out/{printed}")]).ok().answers(printed);
+        assert!(p.call(["cat", &word]).ok().stdout.starts_with("of "), "{printed}");
+    }
+    // A name that is literally so comes first.
+    p.task("a", "cd $OUTPUT_DIR; echo two >'new\\nline'; printf one >\"$(printf 'new\\nline')\"");
+    p.run().ok();
+    assert_eq!(p.call(["cat", r"b/new\nline"]).ok().stdout, "two\n");
+    assert_eq!(p.call(["log", r"b/new\nline"]).ok().stdout, "log two\n");
+    assert_eq!(p.call(["cat", r"b/new\\nline"]).ok().stdout, "two\n");
+    p.call(["cat", r"b/new\sline"]).fails(2).says("has no results");
+}
+
+#[test]
 fn the_executable_bit_is_kept_and_others_are_not() {
     let p = Project::new().task("a", "cd $OUTPUT_DIR; for n in tool plain suid; do echo $n >$n; done; chmod 755 tool; chmod 600 plain; chmod 4711 suid");
     p.run().ok();

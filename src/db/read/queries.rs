@@ -8,7 +8,7 @@ use crate::attempt::{NamedObject, StepState};
 use crate::error::{Error, OrDb, Result};
 use crate::ids::{StepId, TaskId};
 use crate::object::ObjectHash;
-use crate::text::printable;
+use crate::text::{printable, unescaped};
 
 use crate::db::Reader;
 use crate::db::types::{Name, NameBytes};
@@ -115,9 +115,26 @@ pub fn meaning(reader: &Reader, word: &[u8]) -> Result<Meant> {
     let text = String::from_utf8_lossy(task).into_owned();
     let task = find_task(reader, &text)?;
     Ok(match name {
-        Some(name) => Meant::Input(task, name.to_owned()),
+        Some(name) => Meant::Input(task, input_name(reader, task, name)?),
         None => Meant::Task(task, text),
     })
+}
+
+/// The name of an input that a word stands for: the word itself, or if no step of the task has that name, what is
+/// printed so.
+fn input_name(reader: &Reader, task: TaskId, word: &[u8]) -> Result<Vec<u8>> {
+    let Some(printed) = unescaped(word).filter(|name| name != word) else {
+        return Ok(word.to_owned());
+    };
+    let is_known = reader
+        .conn
+        .query_row(
+            "SELECT EXISTS (SELECT 1 FROM step WHERE task = ?1 AND name = ?2)",
+            params![task, Name(word)],
+            |row| row.get(0),
+        )
+        .or_db(WHAT)?;
+    Ok(if is_known { word.to_owned() } else { printed })
 }
 
 /// The steps that a word of the command line names: one by its id; all live ones of `TASK`; of `TASK/INPUT_NAME` the

@@ -59,7 +59,7 @@ pub use plan::tasks::{KnownTask, Registration, TaskRow, known_tasks, task_rows};
 pub use plan::{Before, Plan, TaskPlan, plan};
 pub use read::queries::{
     Meant, StepRow, each_live_output, failed_steps, find_object, find_step, find_steps, find_task,
-    is_complete, meaning, objects_made_by,
+    is_complete, meaning, objects_made_by, present_name,
 };
 pub use read::status::{
     RunStatus, StepCounts, TaskStatus, Wiring, last_runs, mean_times, status, step_counts, wiring,

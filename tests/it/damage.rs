@@ -215,6 +215,24 @@ fn a_repair_runs_scripts_as_a_run_does() {
 }
 
 #[test]
+fn a_task_called_as_a_folder_of_the_scratch_can_be_repaired() {
+    // A repair works in `repair-PID/w0`, with these folders in it.
+    let names = ["w0", "w0.1", "repair", "in", "out", "tmp", "scripts", "log", "spare", "inputs"];
+    let p = Project::new();
+    for name in names {
+        p.task_with(name, "from = []", &format!("echo {name} >$OUTPUT_DIR/x"));
+    }
+    p.run().ok();
+    for name in names {
+        fs::remove_file(object(&p, &format!("{name}\n"))).unwrap();
+    }
+    let repaired = p.call(["repair"]).ok();
+    repaired.answers("10 damaged, 10 repaired, 0 left").ran(names);
+    verify(&p).ok();
+    p.run().ok().ran([]);
+}
+
+#[test]
 fn a_signal_ends_a_repair_together_with_its_script() {
     let p = Project::new().task(
         "a",

@@ -577,6 +577,55 @@ fn a_partial_export_removes_nothing() {
 }
 
 #[test]
+fn a_renamed_task_keeps_the_files_that_it_exported() {
+    for is_complete in [true, false] {
+        let export = |p: &Project, task: &str, said: &str| {
+            p.call(["export", task, "--to", "out", "--partial"]).ok().says(said);
+        };
+        let p = Project::new().file("in/a", "it is a\n").file("in/b", "it is b\n");
+        p.task_with("old", "inputs = [\"in/*\"]", "cp $INPUT_FILE $OUTPUT_DIR");
+        p.run().ok();
+        export(&p, "old", "2 written");
+        p.rename("old", "new");
+        // The old name is that of another task now, which has nothing there.
+        p.task_with("old", "from = []", "echo other >$OUTPUT_DIR/other");
+        if !is_complete {
+            p.task_with("fails", "from = []", "exit 1");
+        }
+        let run = || p.run_with(["-k"]).fails(i32::from(!is_complete));
+        run();
+        assert!(!p.ledger().iter().any(|ran| ran.starts_with("new")));
+        export(&p, "old", "1 written, 0 removed");
+        export(&p, "new", "0 written, 0 removed");
+        // What changes is not in the way, though another name may be noted with it.
+        p.rename("new", "newer").remove("in/a").file("in/b", "it is B\n");
+        run();
+        let (a, said) = match is_complete {
+            true => (None, "1 written, 1 removed"),
+            false => (Some(("a", "it is a\n")), "1 written, 0 removed"),
+        };
+        export(&p, "newer", said);
+        let left = [("b", "it is B\n"), ("other", "other\n")];
+        let left = a.into_iter().chain(left).map(|(name, text)| (name.to_owned(), text.to_owned()));
+        assert_eq!(contents(&p.path("out")), left.collect());
+    }
+}
+
+#[test]
+fn an_id_that_belongs_to_another_task_in_a_new_database_renames_nothing() {
+    let p = two();
+    export(&p, "a");
+    export(&p, "b");
+    fs::remove_dir_all(p.path("db")).unwrap();
+    p.drop_task("a").run().ok();
+    p.task_with("a", "from = []", "echo other >$OUTPUT_DIR/other").run().ok();
+    export(&p, "b");
+    assert_eq!(contents(&p.path("out")).len(), 4);
+    p.call(["export", "a", "--to", "out"]).ok().says("1 written, 2 removed");
+    p.call(["export", "b", "--to", "out"]).ok().says("0 written, 0 removed");
+}
+
+#[test]
 fn a_record_of_an_older_build_is_understood() {
     let p = two();
     export(&p, "a");

@@ -58,14 +58,16 @@ fn strange_names_are_kept_exactly_and_shown_escaped() {
 
 #[test]
 fn a_name_as_it_is_printed_is_understood_as_an_argument() {
-    let odd = [("new\\nline", "new\nline"), ("not\\xffutf8", "not\\377utf8"), ("a\\\\tb", "a\\\\tb")];
+    let odd =
+        [("new\\nline", "new\nline"), ("not\\xffutf8", "not\\377utf8"), ("a\\\\tb", "a\\\\tb")];
     let make: String = odd
         .iter()
         .map(|(_, format)| format!("n=$(printf '{format}.'); echo \"of ${{n%.}}\" >\"${{n%.}}\"; "))
         .collect();
-    let p = Project::new()
-        .task("a", &format!("cd $OUTPUT_DIR; {make}"))
-        .task("b", "echo log $(cat \"$INPUT_FILE\"); cp \"$INPUT_FILE\" \"$OUTPUT_DIR/$INPUT_NAME\"");
+    let p = Project::new().task("a", &format!("cd $OUTPUT_DIR; {make}")).task(
+        "b",
+        "echo log $(cat \"$INPUT_FILE\"); cp \"$INPUT_FILE\" \"$OUTPUT_DIR/$INPUT_NAME\"",
+    );
     let mut ran = p.run().ok();
     p.call(["export", "b", "--to", "out"]).ok();
     for (printed, _) in odd {

@@ -95,12 +95,13 @@ impl Command for ExportArgs {
         let update = Update {
             store: &store,
             target: &target,
+            db: &db,
+            task,
             exporter,
             force: self.force,
             partial: !complete,
         };
-        let made = || db.read(|reader| db::objects_made_by(reader, task));
-        let changes = match update.run(&outputs, &made)? {
+        let changes = match update.run(&outputs)? {
             Ok(changes) => changes,
             Err(obstacles) => return Ok(self.refuse(&obstacles)),
         };

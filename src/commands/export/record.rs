@@ -6,6 +6,7 @@
 //! task-pipeline export 2
 //! unfinished                     while an export is at work; what it is about to write is noted before
 //! by TASK DB                     whose files follow; DB is the path of the database from this folder on
+//! task ID                        the task's id there, which it keeps when it is renamed
 //! HASH x SIZE MTIME_NS NAME      x or -, the executable bit
 //! HASH - ? ? NAME                about to be written
 //! by                             whose files follow that an older build wrote
@@ -21,6 +22,8 @@ use std::os::unix::fs::MetadataExt as _;
 use rustix::fs::Stat;
 
 use crate::attempt::NamedObject;
+use crate::error::Result;
+use crate::ids::TaskId;
 use crate::object::ObjectHash;
 
 const HEAD: &[u8] = b"task-pipeline export 2";
@@ -78,6 +81,8 @@ pub(super) type Claims = BTreeMap<Vec<u8>, Vec<Claim>>;
 pub(super) struct Record {
     /// `None`: by an older build, which did not note the task.
     pub(super) claims: BTreeMap<Option<Exporter>, Claims>,
+    /// The ids of their tasks, as far as they are noted.
+    pub(super) ids: BTreeMap<Exporter, TaskId>,
     /// An export is at work, or was killed.
     pub(super) is_unfinished: bool,
 }
@@ -104,6 +109,8 @@ impl Record {
                 let space = named.iter().position(|&byte| byte == b' ')?;
                 let task = String::from_utf8(named[..space].to_vec()).ok()?;
                 exporter = Some(Exporter { task, db: named[space + 1..].to_vec() });
+            } else if let (Some(id), Some(exporter)) = (parse_id(item), &exporter) {
+                record.ids.insert(exporter.clone(), id);
             } else if let Some((name, claim)) = parse_claim(item) {
                 let claims = record.claims.entry(exporter.clone()).or_default();
                 claims.entry(name).or_default().push(claim);
@@ -125,6 +132,9 @@ impl Record {
                 bytes.extend_from_slice(db);
             }
             bytes.push(0);
+            if let Some(id) = exporter.as_ref().and_then(|exporter| self.ids.get(exporter)) {
+                bytes.extend_from_slice(format!("task {id}\0").as_bytes());
+            }
             for (name, claim) in claims
                 .iter()
                 .flat_map(|(name, claims)| claims.iter().map(move |claim| (name, claim)))
@@ -133,6 +143,36 @@ impl Record {
             }
         }
         bytes
+    }
+
+    /// Gives exporters of a database the names that their tasks have now.
+    ///
+    /// # Errors
+    /// Those of `name_now`, which is told the task's name and id, and what it claims.
+    pub(super) fn rename(
+        &mut self,
+        db: &[u8],
+        name_now: &dyn Fn(String, TaskId, &Claims) -> Result<String>,
+    ) -> Result<()> {
+        let mut renamed = Record { is_unfinished: self.is_unfinished, ..Record::default() };
+        for (exporter, claims) in std::mem::take(&mut self.claims) {
+            let id = exporter.as_ref().and_then(|exporter| self.ids.get(exporter)).copied();
+            let exporter = match (exporter, id) {
+                (Some(Exporter { task, db: its }), Some(id)) if its == db => {
+                    Some(Exporter { task: name_now(task, id, &claims)?, db: its })
+                }
+                (other, _) => other,
+            };
+            if let (Some(exporter), Some(id)) = (&exporter, id) {
+                renamed.ids.insert(exporter.clone(), id);
+            }
+            let all = renamed.claims.entry(exporter).or_default();
+            for (name, claims) in claims {
+                all.entry(name).or_default().extend(claims);
+            }
+        }
+        *self = renamed;
+        Ok(())
     }
 
     /// Nobody claims a name any more.
@@ -168,6 +208,10 @@ fn write_claim(bytes: &mut Vec<u8>, name: &[u8], claim: &Claim) {
     bytes.extend_from_slice(format!("{} {mode} {seen} ", claim.object).as_bytes());
     bytes.extend_from_slice(name);
     bytes.push(0);
+}
+
+fn parse_id(item: &[u8]) -> Option<TaskId> {
+    std::str::from_utf8(item.strip_prefix(b"task ")?).ok()?.parse().ok().map(TaskId)
 }
 
 fn parse_claim(item: &[u8]) -> Option<(Vec<u8>, Claim)> {
@@ -213,6 +257,7 @@ mod tests {
                 ),
             ]
             .into(),
+            ids: [(a.clone(), TaskId(7))].into(),
             is_unfinished: true,
         };
         assert_eq!(Record::parse(&record.to_bytes()), Some(record.clone()));

@@ -11,7 +11,9 @@ use std::io::{self, Read};
 
 use crate::attempt::NamedObject;
 use crate::commands::complain;
+use crate::db::{self, Db};
 use crate::error::{OrIo as _, Result};
+use crate::ids::TaskId;
 use crate::names::{self, EXPORT_RECORD};
 use crate::object::{ObjectHash, ObjectHasher};
 use crate::store::{Store, copy_sparse};
@@ -25,6 +27,8 @@ use super::target::{Place, Target, is_draft};
 pub(super) struct Update<'a> {
     pub(super) store: &'a Store,
     pub(super) target: &'a Target,
+    pub(super) db: &'a Db,
+    pub(super) task: TaskId,
     pub(super) exporter: Exporter,
     /// Files that are in the way are overwritten.
     pub(super) force: bool,
@@ -91,8 +95,7 @@ pub(super) fn reserved(outputs: &[NamedObject]) -> Vec<Obstacle> {
 }
 
 impl Update<'_> {
-    /// Does it. `made` tells which objects the task ever had as outputs, and is asked only for the record of an older
-    /// build.
+    /// Does it.
     ///
     /// # Errors
     /// What is in the way, if anything is; then nothing was changed. Otherwise those of reading and writing files, after
@@ -100,12 +103,12 @@ impl Update<'_> {
     pub(super) fn run(
         &self,
         outputs: &[NamedObject],
-        made: &dyn Fn() -> Result<HashSet<ObjectHash>>,
     ) -> Result<std::result::Result<Changes, Vec<Obstacle>>> {
         let (mut record, before) = self.target.read_record()?;
+        record.rename(&self.exporter.db, &|task, id, claims| self.name_now(task, id, claims))?;
         let names = names::distinct(outputs.iter().map(|output| output.name.as_slice()));
         self.remove_drafts(&record, before.is_none(), &names)?;
-        let mut own = self.own_claims(&mut record, &names, made)?;
+        let mut own = self.own_claims(&mut record, &names)?;
         let decided = self.decide(outputs, &names, &record, &own)?;
         if decided.obstacles.iter().any(|obstacle| !obstacle.can_go || !self.force) {
             return Ok(Err(decided.obstacles));
@@ -162,18 +165,30 @@ impl Update<'_> {
         Ok(Ok(changes))
     }
 
+    /// What the task is called now that exported these files under a name. In a database that was made anew the id may
+    /// be that of another task, which did not make them.
+    fn name_now(&self, task: String, id: TaskId, claims: &Claims) -> Result<String> {
+        let name = match self.db.read(|reader| db::present_name(reader, id))? {
+            Some(name) if name != task => name,
+            _ => return Ok(task),
+        };
+        let made = self.made_by(id)?;
+        let is_its = claims.values().flatten().any(|claim| made.contains(&claim.object));
+        Ok(if is_its { name } else { task })
+    }
+
+    /// All objects that a task ever had as outputs.
+    fn made_by(&self, task: TaskId) -> Result<HashSet<ObjectHash>> {
+        self.db.read(|reader| db::objects_made_by(reader, task))
+    }
+
     /// Takes the claims of this export out of the record. Of those of older builds, which did not note the task, it gets
     /// those for names that it needs, and those on objects that the task once made.
-    fn own_claims(
-        &self,
-        record: &mut Record,
-        names: &[Vec<u8>],
-        made: &dyn Fn() -> Result<HashSet<ObjectHash>>,
-    ) -> Result<Claims> {
+    fn own_claims(&self, record: &mut Record, names: &[Vec<u8>]) -> Result<Claims> {
         let mut own = record.claims.remove(&Some(self.exporter.clone())).unwrap_or_default();
         let Some(older) = record.claims.remove(&None) else { return Ok(own) };
         let names: HashSet<&Vec<u8>> = names.iter().collect();
-        let made = made()?;
+        let made = self.made_by(self.task)?;
         let is_own = |name: &Vec<u8>, claims: &[Claim]| {
             names.contains(name) || claims.iter().any(|claim| made.contains(&claim.object))
         };
@@ -381,6 +396,7 @@ impl Update<'_> {
         let mut record = Record { is_unfinished, ..others.clone() };
         if !own.is_empty() {
             record.claims.insert(Some(self.exporter.clone()), own);
+            record.ids.insert(self.exporter.clone(), self.task);
         }
         let bytes = record.to_bytes();
         match before == Some(bytes.as_slice()) {

@@ -38,6 +38,20 @@ pub fn find_task(reader: &Reader, name: &str) -> Result<TaskId> {
     Err(Error::Usage(format!("no task is called `{name}`; there are: {}", names.join(", "))))
 }
 
+/// The name of a task, if the present manifest has it.
+///
+/// # Errors
+/// If the database can't be read.
+pub fn present_name(reader: &Reader, task: TaskId) -> Result<Option<String>> {
+    reader
+        .conn
+        .query_row("SELECT name FROM task WHERE id = ?1 AND position IS NOT NULL", [task], |row| {
+            row.get(0)
+        })
+        .optional()
+        .or_db(WHAT)
+}
+
 /// A step with its task.
 #[derive(Debug, Clone)]
 pub struct StepRow {

@@ -41,8 +41,8 @@ pub struct Task {
     pub env: BTreeMap<String, String>,
     /// The params that the script is given, with the values in force; part of the recipe.
     pub params: BTreeMap<String, String>,
-    /// Files that the script reads, relative to the manifest's folder; their content is part of the
-    /// recipe.
+    /// Files that the script reads, relative to the manifest's folder, as paths, globs, or folders (`ref/`) with all
+    /// that is in them; their content is part of the recipe.
     pub files: Vec<String>,
     /// Interpreter and its arguments, from `shell`, split at white space with shell-like quotes. A `#!`
     /// line of the script wins over it: see [`Task::interpreter`].
@@ -191,7 +191,8 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         name: "files",
-        about: "Further files that the script reads. Their content is part of the recipe.",
+        about: "Further files that the script reads, as paths, globs or folders (ref/). Their content is part of the \
+                recipe.",
         aliases: &[],
         read: files,
     },
@@ -379,11 +380,10 @@ fn globs(
 ) -> Vec<String> {
     let list = setting.strings(found);
     for (glob, span) in &list {
-        let is_glob = pattern::glob_set([glob.as_str()]).and_then(|_| pattern::expand(glob));
-        if let Err(why) = is_glob {
-            let help = "put a `\\` before a character that stands for itself (`\\\\` within \"…\")";
-            found.add(span, format!("{} is no glob: {why}", quoted(glob)), help);
-        } else if glob.ends_with('/') {
+        if !check_glob(found, glob, span) {
+            continue;
+        }
+        if glob.ends_with('/') {
             let help = format!("write {} for the files in it", quoted(&format!("{glob}*")));
             found.add(span, format!("{} names a folder, not files", quoted(glob)), help);
         } else if !could_exist(glob) {
@@ -429,16 +429,23 @@ fn env(found: &mut Findings<'_>, draft: &mut Draft, setting: Setting<'_, '_>) {
     }
 }
 
-/// Paths, not globs.
+/// Paths, globs, and folders (`ref/`).
 fn files(found: &mut Findings<'_>, draft: &mut Draft, setting: Setting<'_, '_>) {
     let list = setting.strings(found);
-    for (path, span) in &list {
-        if path.ends_with('/') {
-            let message = format!("{} names a folder, not a file", quoted(path));
-            found.add(span, message, "name each file that the script reads");
-        }
+    for (glob, span) in &list {
+        check_glob(found, glob, span);
     }
     draft.task.files = list.into_iter().map(|(path, _)| path).collect();
+}
+
+/// Reports what is no glob; false if it is none.
+fn check_glob(found: &mut Findings<'_>, glob: &str, span: &Range<usize>) -> bool {
+    let is_glob = pattern::glob_set([glob]).and_then(|_| pattern::expand(glob));
+    if let Err(why) = &is_glob {
+        let help = "put a `\\` before a character that stands for itself (`\\\\` within \"…\")";
+        found.add(span, format!("{} is no glob: {why}", quoted(glob)), help);
+    }
+    is_glob.is_ok()
 }
 
 /// Split into words as a shell would.

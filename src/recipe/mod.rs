@@ -2,15 +2,12 @@
 //! changed. Unaware of steps and of the database.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::ErrorKind;
-use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
 use crate::manifest::Task;
 use crate::object::{FieldHasher, ObjectHash};
-use crate::text::{printable, shown};
+use crate::text::printable;
 
 /// The fields of a recipe. The database keeps them as JSON, so that `explain` can compare two recipes
 /// field by field.
@@ -22,7 +19,8 @@ pub struct Recipe {
     pub script: String,
     /// The manifest's `env`, sorted by name.
     pub env: Vec<(String, String)>,
-    /// `files`, sorted by path: (path as written, hex hash of the content).
+    /// `files`, sorted by path: (path as written, or below the manifest's folder for what a glob or a folder stands
+    /// for; hex hash of the content).
     pub files: Vec<(String, String)>,
     /// One step over all inputs together.
     pub gather: bool,
@@ -32,31 +30,16 @@ pub struct Recipe {
 }
 
 impl Recipe {
-    /// The recipe of a task. `hash_file` returns the hash of the content of one of its `files`, given as an
-    /// absolute path; the caller may keep a cache.
-    ///
-    /// # Errors
-    /// [`Error::Usage`] with the task and the file if one of `files` is missing or a folder; any other
-    /// error of `hash_file`.
-    pub fn of(
-        task: &Task,
-        dir: &Path,
-        hash_file: &mut dyn FnMut(&Path) -> Result<ObjectHash>,
-    ) -> Result<Recipe> {
-        let mut files = Vec::with_capacity(task.files.len());
-        // Sorted and without duplicates: neither changes what the script does.
-        for file in BTreeSet::from_iter(&task.files) {
-            let hash = hash_file(&dir.join(file)).map_err(|err| unusable(err, task, file))?;
-            files.push((file.clone(), hash.hex()));
-        }
-        Ok(Recipe {
+    /// The recipe of a task. `files` are (name, hex hash), sorted by name: all that its `files` stand for.
+    pub fn of(task: &Task, files: Vec<(String, String)>) -> Recipe {
+        Recipe {
             interpreter: task.interpreter(),
             script: task.script.clone(),
             env: task.env.clone().into_iter().collect(),
             files,
             gather: task.gather,
             params: task.params.clone().into_iter().collect(),
-        })
+        }
     }
 
     /// SHA-256 over tagged, length-prefixed fields.
@@ -109,31 +92,19 @@ impl Recipe {
             (value.chars().count() <= SHOWN).then(|| printable(value.as_bytes()).into_owned())
         };
         compare("param", &self.params, &before.params, &short, &mut changes);
-        compare("file", &self.files, &before.files, &|_| None, &mut changes);
+        let mut files = Vec::new();
+        compare("file", &self.files, &before.files, &|_| None, &mut files);
+        if files.len() > MOST_FILES {
+            let more = files.split_off(MOST_FILES - 1).len();
+            files.push(format!("{more} more files changed"));
+        }
+        changes.append(&mut files);
         if self.gather != before.gather {
             let switch = if self.gather { "on" } else { "off" };
             changes.push(format!("gather turned {switch}"));
         }
         changes
     }
-}
-
-/// A missing file is a mistake in the manifest; a failing disk is not.
-fn unusable(err: Error, task: &Task, file: &str) -> Error {
-    let Error::Io { source, path, .. } = &err else {
-        return err;
-    };
-    let file = printable(file.as_bytes());
-    let what = match source.kind() {
-        ErrorKind::NotFound | ErrorKind::NotADirectory => "does not exist",
-        ErrorKind::IsADirectory => "is a folder",
-        _ => return err,
-    };
-    Error::Usage(format!(
-        "file `{file}` of task `{}` {what} (`{}`); put it there, or correct `files` in the manifest",
-        task.name,
-        shown(path)
-    ))
 }
 
 /// Words as one would type them in a shell.
@@ -144,6 +115,9 @@ fn command(words: &[String]) -> String {
 
 /// Characters of a param's value that are shown where it changed.
 const SHOWN: usize = 40;
+
+/// Changed files that are told by name: a folder may have thousands.
+const MOST_FILES: usize = 8;
 
 /// Adds which entries of two lists were added, removed or changed, and from what to what as far as `show` tells.
 fn compare(

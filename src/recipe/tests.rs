@@ -1,15 +1,19 @@
+use std::path::Path;
+
 use super::*;
 use crate::manifest::Manifest;
 use crate::object::ObjectHash;
 
 /// The recipe of the last task of a manifest; each of `files` has its own path as content.
 fn recipe(text: &str) -> Recipe {
-    let dir = Path::new("/project");
-    let manifest = Manifest::from_text(Path::new("m.toml"), dir, text.as_bytes());
+    let manifest = Manifest::from_text(Path::new("m.toml"), Path::new("/project"), text.as_bytes());
     let manifest = manifest.expect("a good manifest");
     let task = manifest.tasks.last().expect("a task");
-    let mut hash_file = |path: &Path| Ok(ObjectHash::of(path.as_os_str().as_encoded_bytes()));
-    Recipe::of(task, dir, &mut hash_file).expect("files that exist")
+    let files = BTreeSet::from_iter(&task.files);
+    let hash = |path: &&String| {
+        ((*path).clone(), ObjectHash::of(format!("/project/{path}").as_bytes()).hex())
+    };
+    Recipe::of(task, files.iter().map(hash).collect())
 }
 
 const ABOVE: &str = "[[task]]\nname = \"above\"\nscript = \":\"\n";
@@ -107,27 +111,6 @@ fn a_shebang_wins_and_follows_the_kernels_rule() {
 }
 
 #[test]
-fn a_missing_file_names_the_task_the_file_and_the_cure() {
-    let text = "[[task]]\nname = \"t\"\nscript = \"wc\"\nfiles = [\"words.txt\"]\n";
-    let manifest = Manifest::from_text(Path::new("m.toml"), Path::new("/p"), text.as_bytes());
-    let manifest = manifest.expect("a good manifest");
-    let of = |kind: ErrorKind| {
-        let mut missing = |path: &Path| {
-            Err(Error::Io { what: "read", path: path.to_owned(), source: kind.into() })
-        };
-        Recipe::of(&manifest.tasks[0], &manifest.dir, &mut missing).expect_err("no such file")
-    };
-    let missing = of(ErrorKind::NotFound);
-    assert_eq!(
-        missing.to_string(),
-        "file `words.txt` of task `t` does not exist (`/p/words.txt`); \
-         put it there, or correct `files` in the manifest"
-    );
-    assert_eq!(missing.exit_code(), crate::error::exit::USAGE);
-    assert_eq!(of(ErrorKind::PermissionDenied).exit_code(), crate::error::exit::IO);
-}
-
-#[test]
 fn changes_say_what_makes_it_another_recipe() {
     let before = with("env = { LC_ALL = \"C\", OLD = \"1\" }\nfiles = [\"stopwords.txt\"]");
     let mut now = with("shell = \"bash\"\nenv = { LC_ALL = \"D\", X = \"1\" }\ngather = true");
@@ -166,4 +149,16 @@ fn a_recipe_of_an_older_build_is_read_as_one_without_params() {
     let read: Recipe = serde_json::from_str(old).expect("a recipe");
     assert_eq!((&read, read.hash()), (&with(""), with("").hash()));
     assert_eq!(serde_json::to_string(&read).expect("JSON"), old);
+}
+
+#[test]
+fn of_many_changed_files_the_first_are_named() {
+    let with = |count: usize| {
+        let files: Vec<String> = (0..count).map(|n| format!("\"f{n}\"")).collect();
+        with(&format!("files = [{}]", files.join(", ")))
+    };
+    let changes = with(8).changes(&with(0));
+    assert_eq!((changes.len(), changes[7].as_str()), (8, "file f7 added"));
+    let changes = with(9).changes(&with(0));
+    assert_eq!((changes.len(), changes[7].as_str()), (8, "2 more files changed"));
 }

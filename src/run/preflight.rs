@@ -23,8 +23,8 @@ pub(super) fn check(manifest: &Manifest, arguments: &[PathBuf]) -> Result<Vec<Fi
                 wrong.push(format!("task `{}`: input `{path}` {why}", task.name));
             }
         }
-        for path in &task.files {
-            if let Some(why) = unusable_in_manifest(&manifest.dir.join(path)) {
+        for path in task.files.iter().filter(|path| is_plain(path)) {
+            if let Some(why) = unusable_listed(&manifest.dir, path) {
                 wrong.push(format!("task `{}`: file `{path}` (of `files`) {why}", task.name));
             }
         }
@@ -75,6 +75,20 @@ fn unusable_in_manifest(path: &Path) -> Option<String> {
         return Some(format!("is not a file but what this process has open; {cure}"));
     }
     unusable(path)
+}
+
+/// One of `files`; a folder is meant where the path ends in `/`.
+fn unusable_listed(dir: &Path, path: &str) -> Option<String> {
+    let full = dir.join(path);
+    let is_folder = full.is_dir();
+    match path.ends_with('/') {
+        true if is_folder => None,
+        true if dir.join(path.trim_end_matches('/')).exists() => {
+            Some("is not a folder; drop the `/` at its end".to_owned())
+        }
+        false if is_folder => Some(format!("is a folder; write `{path}/` for all files in it")),
+        _ => unusable_in_manifest(&full),
+    }
 }
 
 fn unusable(path: &Path) -> Option<String> {

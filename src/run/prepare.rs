@@ -14,7 +14,8 @@ use crate::progress::{Event, Progress};
 use crate::recipe::Recipe;
 use crate::store::Store;
 
-use super::scan::{ScanSummary, Scanner, Source, hash_listed_file};
+use super::listed::{ListedFiles, Lister};
+use super::scan::{ScanSummary, Scanner, Source};
 use super::sources::sources;
 use super::walk::Crossed;
 use super::{Asked, RunOptions};
@@ -29,6 +30,8 @@ pub struct Prepared {
     pub(super) only: Vec<TaskIndex>,
     pub flow: Arc<Flow>,
     pub recipes: Vec<Recipe>,
+    /// By place: what each task's scripts read besides their input.
+    pub(super) listed: Arc<Vec<ListedFiles>>,
     pub(super) registrations: Vec<Registration>,
     pub(super) rows: Vec<TaskRow>,
     /// By place: what each root reads.
@@ -63,9 +66,22 @@ impl Prepared {
             )));
         }
         db.read(Inputs::begin)?;
+        let mut crossed = Crossed::default();
         let mut recipes = Vec::with_capacity(manifest.tasks.len());
+        let mut listed = Vec::with_capacity(manifest.tasks.len());
+        let mut lister = Lister::new(&manifest.dir, db_dir, Some(db));
         for task in &manifest.tasks {
-            recipes.push(Recipe::of(task, &manifest.dir, &mut |path| hash_listed_file(db, path))?);
+            let (files, unmatched) = lister.list(task, &mut crossed)?;
+            for pattern in unmatched {
+                let text = format!(
+                    "task `{}`: {pattern} in `files` matches no file",
+                    task.name,
+                    pattern = crate::diagnostic::quoted(&pattern)
+                );
+                progress.tell(&Event::Warning(&text));
+            }
+            recipes.push(Recipe::of(task, files.for_recipe()));
+            listed.push(files);
         }
         let mut registrations = Vec::with_capacity(recipes.len());
         for (task, recipe) in manifest.tasks.iter().zip(&recipes) {
@@ -82,7 +98,6 @@ impl Prepared {
         }
         let rows = db.read(|reader| db::task_rows(reader, &registrations))?;
         let scanner = scanner(db, &manifest.dir, db_dir, options, store);
-        let mut crossed = Crossed::default();
         let mut refused = Vec::with_capacity(manifest.tasks.len());
         let sources = sources(&scanner, &manifest, options, streams, progress)?;
         let flow = Arc::new(flow(&manifest, &graph, &registrations, &rows, &sources, options)?);
@@ -120,6 +135,7 @@ impl Prepared {
             only,
             flow,
             recipes,
+            listed: Arc::new(listed),
             registrations,
             rows,
             sources,

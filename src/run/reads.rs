@@ -27,9 +27,8 @@ pub fn reads(options: &RunOptions) -> Reads {
     // With mistakes in it nothing runs, whatever else changes.
     let Ok(manifest) = Manifest::read(&options.manifest) else { return reads };
     for task in &manifest.tasks {
-        reads.files.extend(task.files.iter().map(|path| manifest.dir.join(path)));
-        for pattern in &task.inputs {
-            if is_plain(pattern) {
+        for pattern in task.inputs.iter().chain(&task.files) {
+            if is_plain(pattern) && !pattern.ends_with('/') {
                 reads.files.push(manifest.dir.join(pattern));
             }
             reads.trees.extend(split(pattern).into_iter().flatten().map(|split| Tree {

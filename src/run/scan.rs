@@ -5,7 +5,6 @@
 
 use std::collections::HashSet;
 use std::fs::File;
-use std::io::Seek as _;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -420,7 +419,7 @@ impl Scanner<'_> {
 /// The time stamp itself says how far apart two of them have to be. One with a fraction of a second comes from the
 /// kernel's clock, which ticks 100 times a second or more. One without is taken as whole seconds (ext4 with inodes of
 /// 128 bytes, ext3, HFS+, some NFS servers), and with even seconds as a multiple of two (FAT).
-fn is_racy(ctime_ns: i64, now_ns: i64) -> bool {
+pub(super) fn is_racy(ctime_ns: i64, now_ns: i64) -> bool {
     /// Five ticks of the slowest clock that a kernel is built with.
     const TICK: i64 = 50_000_000;
     const SECOND: i64 = 1_000_000_000;
@@ -432,7 +431,7 @@ fn is_racy(ctime_ns: i64, now_ns: i64) -> bool {
     now_ns.saturating_sub(ctime_ns) < granularity + TICK
 }
 
-fn now_ns() -> i64 {
+pub(super) fn now_ns() -> i64 {
     crate::sys::clock::now_ms().saturating_mul(1_000_000)
 }
 
@@ -518,91 +517,6 @@ pub(super) fn store_input(store: &Store, file: &mut File, path: &Path) -> Result
     match source.1 {
         Some(err) if placed.is_err() => Err(err).or_io("read input", path),
         _ => placed,
-    }
-}
-
-/// What one of a task's `files` is known to hold, if its inode says that it didn't change; otherwise it is hashed.
-pub(super) fn hash_listed_file(db: &Db, full: &Path) -> Result<ObjectHash> {
-    let path = path_bytes(full);
-    let stat = stat_of(&std::fs::metadata(full).or_io("look at", full)?);
-    let known = db.read(|reader| Inputs::known(reader, db::FILES, path))?;
-    if let Some(row) = known
-        && row.stat == stat
-    {
-        return Ok(row.object);
-    }
-    let (object, stat) = read_listed_file(full)?;
-    let row = InputRow { name: Vec::new(), stat, object };
-    db.read(|reader| Inputs::found(reader, db::FILES, path, &row))?;
-    Ok(object)
-}
-
-/// Hashes one of a task's `files`. The stat is [untrusted](Stat::UNTRUSTED) if it can't tell a later change.
-fn read_listed_file(full: &Path) -> Result<(ObjectHash, Stat)> {
-    let mut file = File::open(full).or_io("read", full)?;
-    // As for an input: three looks at a file that somebody is writing. It is checked again after each script.
-    for _ in 0..3 {
-        file.rewind().or_io("read", full)?;
-        let before = stat_of(&file.metadata().or_io("look at", full)?);
-        let now_ns = now_ns();
-        let object = ObjectHash::of_stream(&mut file).or_io("read", full)?;
-        let mut stat = stat_of(&file.metadata().or_io("look at", full)?);
-        if stat == before {
-            if is_racy(stat.ctime_ns, now_ns) {
-                stat.mtime_ns = Stat::UNTRUSTED;
-            }
-            return Ok((object, stat));
-        }
-    }
-    Err(Error::Usage(format!(
-        "`{}` (of `files`) changes while it is read; run again when nobody writes to it",
-        printable(path_bytes(full))
-    )))
-}
-
-/// The `files` of a task, as its recipe has them: what its scripts read must be what the recipe says.
-#[derive(Default)]
-pub(super) struct ListedFiles(Vec<ListedFile>);
-
-struct ListedFile {
-    path: PathBuf,
-    object: ObjectHash,
-    /// With which it was last seen to be `object`; `None` if that proves nothing.
-    seen: Mutex<Option<Stat>>,
-}
-
-impl ListedFiles {
-    /// `files` are (path below `dir`, hash in hex), as in a recipe.
-    pub(super) fn new(dir: &Path, files: &[(String, String)]) -> ListedFiles {
-        let file = |(path, hash): &(String, String)| {
-            let object = ObjectHash::parse(hash).ok()?;
-            Some(ListedFile { path: dir.join(path), object, seen: Mutex::default() })
-        };
-        ListedFiles(files.iter().filter_map(file).collect())
-    }
-
-    /// The first file that no longer is what it was when the run was planned. Costs a stat a file; one whose inode
-    /// has changed is hashed.
-    pub(super) fn changed(&self) -> Option<&Path> {
-        self.0.iter().find(|file| !file.is_unchanged()).map(|file| file.path.as_path())
-    }
-}
-
-impl ListedFile {
-    fn is_unchanged(&self) -> bool {
-        let Ok(metadata) = std::fs::metadata(&self.path) else { return false };
-        // Held while it is hashed, so that all workers don't hash a large file at once.
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if *seen == Some(stat_of(&metadata)) {
-            return true;
-        }
-        match read_listed_file(&self.path) {
-            Ok((object, stat)) if object == self.object => {
-                *seen = Some(stat);
-                true
-            }
-            _ => false,
-        }
     }
 }
 

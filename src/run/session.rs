@@ -24,7 +24,6 @@ use super::dispatch::{Dispatcher, RunOutcome};
 use super::free_space::FreeSpace;
 use super::permits::{Slots, Tokens};
 use super::prepare::Prepared;
-use super::scan::ListedFiles;
 use super::signals::Forwarder;
 use super::worker::{self, Engine};
 use super::{OpenSite, Opened, RunOptions};
@@ -82,7 +81,7 @@ impl Session<'_> {
             flow,
             manifest: Arc::clone(&self.prepared.manifest),
             scripts: self.scripts(),
-            listed: self.listed(),
+            listed: Arc::clone(&self.prepared.listed),
             outdated: self.prepared.recipes.iter().map(|_| AtomicBool::new(false)).collect(),
             db_dir: dir.clone(),
             spoilt: Mutex::default(),
@@ -152,12 +151,6 @@ impl Session<'_> {
             _ => None,
         };
         Ok((jobserver, share))
-    }
-
-    /// By place in the manifest.
-    fn listed(&self) -> Vec<ListedFiles> {
-        let Prepared { manifest, recipes, .. } = self.prepared;
-        recipes.iter().map(|recipe| ListedFiles::new(&manifest.dir, &recipe.files)).collect()
     }
 
     /// By place in the manifest.

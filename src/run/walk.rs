@@ -4,6 +4,7 @@
 //! that can hold a match are read, each of them once for all patterns that begin in the same folder, and every
 //! component decides for itself whether hidden names are meant.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::fs::Metadata;
@@ -39,6 +40,8 @@ pub(super) struct Crossed {
     pub(super) exports: Vec<PathBuf>,
     /// What could not be looked at: a folder, or a file that a pattern names.
     pub(super) refused: Vec<(PathBuf, std::io::Error)>,
+    /// For whoever asks: the folders that were read, each with its inode as it was before that.
+    pub(super) entered: Option<Vec<(PathBuf, Stat)>>,
 }
 
 impl Crossed {
@@ -47,6 +50,9 @@ impl Crossed {
         self.database |= other.database;
         self.exports.extend(other.exports);
         self.refused.extend(other.refused);
+        if let (Some(all), Some(entered)) = (&mut self.entered, other.entered) {
+            all.extend(entered);
+        }
     }
 }
 
@@ -63,6 +69,8 @@ struct Rule {
     parts: Vec<Part>,
     /// Links to folders are followed: no `**` in the pattern.
     follows: bool,
+    /// `**` matches hidden names too: the pattern is a folder with all that is in it.
+    takes_hidden: bool,
     /// Which of the patterns of the walk it comes from.
     pattern: usize,
 }
@@ -100,13 +108,21 @@ impl PatternWalk {
             });
             let number = patterns_of[n];
             patterns_of[n] += 1;
-            let below = &pattern[fixed_part(pattern).len()..];
+            let is_folder = pattern.ends_with('/');
+            let below = whole(pattern);
+            let below = &below[fixed_part(pattern).len()..];
             let no_glob = |why| Error::Usage(format!("`{pattern}` is no glob: {why}"));
             for rule in expand(below).map_err(no_glob)? {
-                walks[n].rules.push(Rule::new(&rule, number));
+                let rule = Rule { takes_hidden: is_folder, ..Rule::new(&rule, number) };
+                walks[n].rules.push(rule);
             }
         }
         Ok(walks)
+    }
+
+    /// The folder that it begins in.
+    pub(super) fn start(&self, dir: &Path) -> PathBuf {
+        dir.join(&self.fixed)
     }
 
     /// Calls `see` with every regular file that a pattern names, once. As in a shell, `*` doesn't cross a `/` and no
@@ -126,7 +142,7 @@ impl PatternWalk {
     ) -> Result<u64> {
         let patterns = self.rules.last().map_or(0, |rule| rule.pattern + 1);
         let mut unmatched: HashSet<usize> = (0..patterns).collect();
-        let start = dir.join(&self.fixed);
+        let start = self.start(dir);
         if !start.try_exists().or_io("look at", &start)? {
             return Ok(unmatched.len() as u64);
         }
@@ -157,7 +173,8 @@ impl PatternWalk {
                     continue;
                 }
             };
-            let here = rustix::fs::fstat(&fd).ok().map(|found| (found.st_dev, found.st_ino));
+            let found = rustix::fs::fstat(&fd).ok();
+            let here = found.map(|found| (found.st_dev, found.st_ino));
             if here.is_some() && here == database {
                 crossed.database = true;
                 continue;
@@ -168,6 +185,9 @@ impl PatternWalk {
             if is_export {
                 crossed.exports.push(folder);
                 continue;
+            }
+            if let (Some(entered), Some(found)) = (&mut crossed.entered, &found) {
+                entered.push((folder.clone(), stat_from(found)));
             }
             for entry in entries {
                 let entry = match entry {
@@ -230,13 +250,7 @@ impl PatternWalk {
                                 unmatched.remove(&self.rules[*rule].pattern);
                             }
                         }
-                        let stat = Stat {
-                            size: found.st_size,
-                            mtime_ns: nanoseconds(found.st_mtime, found.st_mtime_nsec),
-                            ctime_ns: nanoseconds(found.st_ctime, found.st_ctime_nsec),
-                            inode: found.st_ino as i64,
-                            executable: found.st_mode & 0o111 != 0,
-                        };
+                        let stat = stat_from(&found);
                         let path_below = as_path(below(&path, dir));
                         see(FoundFile { path: path_below, name: below(&path, &start), stat })?;
                     }
@@ -269,8 +283,8 @@ impl PatternWalk {
                 }
             }
         }
-        if !is_hidden {
-            for &(rule, part) in &level.deep {
+        for &(rule, part) in &level.deep {
+            if !is_hidden || self.rules[rule].takes_hidden {
                 matches.push(((rule, part), Some(part)));
                 if part + 1 == self.rules[rule].parts.len() {
                     matches.push(((rule, part), None));
@@ -339,8 +353,13 @@ impl Rule {
             .map(|part| if part == "**" { Part::Deep } else { Part::Name(part.to_owned()) })
             .collect();
         let follows = !parts.iter().any(|part| matches!(part, Part::Deep));
-        Rule { parts, follows, pattern: number }
+        Rule { parts, follows, takes_hidden: false, pattern: number }
     }
+}
+
+/// A folder (`ref/`) as the pattern for all that is in it.
+fn whole(pattern: &str) -> Cow<'_, str> {
+    if pattern.ends_with('/') { format!("{pattern}**").into() } else { pattern.into() }
 }
 
 /// Where the walk for a pattern begins.
@@ -377,6 +396,17 @@ pub(super) fn stat_of(metadata: &Metadata) -> Stat {
     }
 }
 
+/// The same, of what another call for it gave.
+fn stat_from(found: &rustix::fs::Stat) -> Stat {
+    Stat {
+        size: found.st_size,
+        mtime_ns: nanoseconds(found.st_mtime, found.st_mtime_nsec),
+        ctime_ns: nanoseconds(found.st_ctime, found.st_ctime_nsec),
+        inode: found.st_ino as i64,
+        executable: found.st_mode & 0o111 != 0,
+    }
+}
+
 fn nanoseconds(seconds: i64, rest: i64) -> i64 {
     seconds.saturating_mul(1_000_000_000).saturating_add(rest)
 }
@@ -394,6 +424,8 @@ pub(super) struct Split {
 
 /// A pattern taken apart for whoever wants to know what could match; nothing for one that names one path.
 pub(super) fn split(pattern: &str) -> Result<Vec<Split>> {
+    let is_folder = pattern.ends_with('/');
+    let pattern = &*whole(pattern);
     if is_plain(pattern) {
         return Ok(Vec::new());
     }
@@ -401,7 +433,7 @@ pub(super) fn split(pattern: &str) -> Result<Vec<Split>> {
     let split = |rest: &String| {
         let glob = glob_set([rest.as_str()]).map_err(no_glob)?;
         let depth = (!rest.contains("**")).then(|| rest.split('/').count());
-        let hidden = rest.split('/').any(|component| component.starts_with('.'));
+        let hidden = is_folder || rest.split('/').any(|component| component.starts_with('.'));
         Ok(Split { fixed: start(pattern), glob, depth, hidden })
     };
     expand(&pattern[fixed_part(pattern).len()..]).map_err(no_glob)?.iter().map(split).collect()
@@ -462,6 +494,17 @@ mod tests {
         assert_eq!(names("{.env,x}"), [".env", "x"]);
         assert_eq!(names("{.env,*}"), [".env", "x"]);
         assert_eq!(names(".*/.conf/?"), [".git/.conf/c"]);
+    }
+
+    #[test]
+    fn a_folder_stands_for_all_that_is_in_it() {
+        let files = ["ref/a", "ref/.b", "ref/.c/d", "ref/e/f", "v1/x", ".v2/x", "x"];
+        let dir = tree(&files);
+        let names = |pattern| found(dir.path(), &[pattern]);
+        assert_eq!(names("ref/"), [".b", ".c/d", "a", "e/f"]);
+        assert_eq!(names("./ref/e/"), ["f"]);
+        assert_eq!(names("*/"), ["ref/.b", "ref/.c/d", "ref/a", "ref/e/f", "v1/x"]);
+        assert_eq!(names("none/"), [""; 0]);
     }
 
     #[test]

@@ -24,9 +24,9 @@ use crate::text::{TAIL_LINES, tail};
 
 use super::committer::{Committer, PendingCommit};
 use super::free_space::FreeSpace;
+use super::listed::ListedFiles;
 use super::message::{AttemptReport, Job, Message};
 use super::permits::{Due, Slot, Slots, Tokens};
-use super::scan::ListedFiles;
 
 /// No more of a log than this is shown with `-v`.
 const SHOWN_LOG: u64 = 1 << 20;
@@ -40,7 +40,7 @@ pub(super) struct Engine {
     /// By place in the manifest.
     pub(super) scripts: Vec<Arc<Script>>,
     /// By place in the manifest: what each task's scripts read besides their input.
-    pub(super) listed: Vec<ListedFiles>,
+    pub(super) listed: Arc<Vec<ListedFiles>>,
     /// By place in the manifest: one of these was found changed.
     pub(super) outdated: Vec<AtomicBool>,
     pub(super) db_dir: PathBuf,
@@ -178,13 +178,13 @@ impl Engine {
         self.set_aside(&report.damaged_inputs)?;
         // A failure is recorded all the same: its log may say what is wrong, and the next run tries it again.
         if report.record.outcome.is_ok()
-            && let Some(file) = self.listed[job.task.0].changed()
+            && let Some(file) = self.listed[job.task.0].changed()?
         {
             self.outdated[job.task.0].store(true, Ordering::Release);
             for placed in placed {
                 self.store.discard(placed)?;
             }
-            return Ok(Attempted::Outdated(file.to_owned()));
+            return Ok(Attempted::Outdated(file));
         }
         let ready = self.ready(job, slot.number, (began, Instant::now()), report, placed)?;
         Ok(ready.map_or(Attempted::Cancelled, |ready| Attempted::Ready(Box::new(ready))))

@@ -27,6 +27,7 @@ mod incremental;
 mod inputs;
 mod jobserver;
 mod lineage;
+mod listed;
 mod lock;
 mod make;
 mod manifest;

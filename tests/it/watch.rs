@@ -246,3 +246,17 @@ fn a_file_of_params_is_watched_too() {
     end(run, 2);
     assert_eq!(p.ledger(), ["1", "2"]);
 }
+
+#[test]
+fn a_file_that_comes_into_a_folder_of_files_runs_the_task_again() {
+    let p = Project::new().file("ref/.hidden", "1").file("src/a.h", "a");
+    p.task_with("a", "files = [\"ref/\", \"src/*.h\"]", "true");
+    let run = watch(&p);
+    round(&run, 1);
+    p.file("ref/deep/.new", "2");
+    round(&run, 2);
+    p.file("src/b.h", "b");
+    round(&run, 3);
+    end(run, 3);
+    assert_eq!(p.ledger().len(), 3);
+}

@@ -1,18 +1,17 @@
 //! Compares two recipes field by field.
 
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::path::Path;
 
 use similar::DiffTag;
 use similar::algorithms::{Capture, Compact, Replace, myers};
 
 use crate::db::{self, Reader};
-use crate::error::{Error, OrIo as _, Result};
+use crate::error::{Error, Result};
 use crate::ids::RecipeId;
 use crate::manifest::{Manifest, ParamOverrides};
-use crate::object::ObjectHash;
 use crate::recipe::Recipe;
+use crate::run::recipe_of;
 use crate::text::shown;
 
 /// Lines that are shown around what differs.
@@ -43,6 +42,7 @@ pub(super) struct Present {
 impl Present {
     /// Compares a recorded recipe with the one that the task of this name has in a manifest.
     pub(super) fn read(
+        db: &Path,
         path: &Path,
         params: &ParamOverrides,
         task: &str,
@@ -57,7 +57,7 @@ impl Present {
         };
         if let Some(index) = manifest.find(task) {
             present.has_task = true;
-            let now = Recipe::of(&manifest.tasks[index.0], &manifest.dir, &mut hash_file)?;
+            let now = recipe_of(&manifest, index, db)?;
             if let Some(recorded) = recorded {
                 present.changes = now.changes(recorded);
                 present.script_diff = unified(&recorded.script, &now.script);
@@ -65,10 +65,6 @@ impl Present {
         }
         Ok(present)
     }
-}
-
-fn hash_file(path: &Path) -> Result<ObjectHash> {
-    File::open(path).and_then(|mut file| ObjectHash::of_stream(&mut file)).or_io("read", path)
 }
 
 /// Reads a recorded recipe.

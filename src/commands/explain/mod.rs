@@ -26,6 +26,9 @@ use differences::{Field, Present};
 /// How many of the steps that made an input are listed.
 const MAKERS: usize = 5;
 
+/// Unchanged `files` that are listed.
+const MOST_FILES: usize = 20;
+
 /// Explain why a step ran, did not run, or will run: what has changed since its last run.
 #[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
 #[argh(subcommand, name = "explain")]
@@ -84,8 +87,13 @@ impl Command for ExplainArgs {
                 let recorded = explanation.recorded(reader)?;
                 let params =
                     ParamOverrides { file: self.params.clone(), values: self.param.clone() };
-                let present =
-                    Present::read(manifest, &params, &explanation.task, recorded.as_ref())?;
+                let present = Present::read(
+                    &self.db,
+                    manifest,
+                    &params,
+                    &explanation.task,
+                    recorded.as_ref(),
+                )?;
                 explanation.present = Some(present);
             }
             Ok(explanation)
@@ -184,7 +192,12 @@ impl Explanation {
         if let Some(step) = &self.step {
             write_step(step, out)?;
         }
+        let is_plain = |field: &&Field| field.name.starts_with("file ") && !field.is_changed();
+        let unchanged = self.fields.iter().filter(is_plain).count();
         for field in &self.fields {
+            if is_plain(&field) && unchanged > MOST_FILES {
+                continue;
+            }
             let name = printable(field.name.as_bytes());
             let shown = |value: &Option<String>| match value {
                 Some(value) => printable(value.as_bytes()).into_owned(),
@@ -194,6 +207,9 @@ impl Explanation {
                 false => writeln!(out, "{name}: {}", shown(&field.now))?,
                 true => writeln!(out, "{name}: {} -> {}", shown(&field.before), shown(&field.now))?,
             }
+        }
+        if unchanged > MOST_FILES {
+            writeln!(out, "{unchanged} files: unchanged")?;
         }
         match self.script_diff.is_empty() {
             true => writeln!(out, "script: unchanged")?,

@@ -123,7 +123,7 @@ fn what_no_process_or_path_can_hold_is_refused() {
         ("inputs = [\"a\\u0000\"]", "7:11: an item of `inputs` contains a NUL byte"),
         ("match = [\"/x\"]", "7:10: `/x` matches no output"),
         ("match = [\"../x\"]", "7:10: `../x` matches no output"),
-        ("files = [\"x/\"]", "7:10: `x/` names a folder, not a file"),
+        ("files = [\"x[\"]", "7:10: `x[` is no glob"),
     ];
     for (keys, told) in cases {
         let mistakes = of_keys(keys);

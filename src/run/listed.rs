@@ -1,0 +1,323 @@
+//! A task's `files`: which they are, what they hold, and whether that is still so when a script ends: what its
+//! scripts read must be what its recipe says.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::io::{ErrorKind, Seek as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::db::{self, Db, InputRow, Inputs, Stat};
+use crate::error::{Error, OrIo, Result};
+use crate::ids::TaskIndex;
+use crate::manifest::{Manifest, Task, is_plain};
+use crate::object::ObjectHash;
+use crate::recipe::Recipe;
+use crate::text::{path_bytes, printable, shown};
+
+use super::scan::{is_racy, now_ns};
+use super::walk::{Crossed, PatternWalk, is_within, stat_of};
+
+/// The recipe that a task of a manifest has now.
+///
+/// # Errors
+/// [`Error::Usage`] if one of its `files` can't be one, [`Error::Io`] if one can't be read.
+pub(crate) fn recipe_of(manifest: &Manifest, task: TaskIndex, db_dir: &Path) -> Result<Recipe> {
+    let task = manifest.task(task);
+    let mut lister = Lister::new(&manifest.dir, db_dir, None);
+    let (files, _) = lister.list(task, &mut Crossed::default())?;
+    Ok(Recipe::of(task, files.for_recipe()))
+}
+
+/// Finds and hashes the `files` of tasks.
+pub(super) struct Lister<'a> {
+    dir: &'a Path,
+    db_dir: &'a Path,
+    /// What is known of files that have not changed; without it, all are read.
+    db: Option<&'a Db>,
+    /// Of this very look: tasks may share files.
+    hashed: HashMap<PathBuf, (ObjectHash, Stat)>,
+}
+
+impl<'a> Lister<'a> {
+    pub(super) fn new(dir: &'a Path, db_dir: &'a Path, db: Option<&'a Db>) -> Lister<'a> {
+        Lister { dir, db_dir, db, hashed: HashMap::new() }
+    }
+
+    /// What a task's `files` stand for, and which of its patterns stand for nothing.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] with the task and the file if one is missing or can't be one; [`Error::Io`] if one can't be
+    /// read.
+    pub(super) fn list(
+        &mut self,
+        task: &Task,
+        crossed: &mut Crossed,
+    ) -> Result<(ListedFiles, Vec<String>)> {
+        let (dir, db_dir) = (self.dir.to_owned(), self.db_dir.to_owned());
+        let mut listed = ListedFiles { dir, db_dir, ..ListedFiles::default() };
+        let mut files = BTreeMap::new();
+        for pattern in &task.files {
+            if !is_path(pattern) {
+                listed.patterns.push(pattern.clone());
+                continue;
+            }
+            let full = self.dir.join(pattern);
+            if is_within(&full, self.db_dir) {
+                return Err(Error::Usage(format!(
+                    "file `{}` of task `{}` lies in the run's own database; export what the script is to read",
+                    printable(pattern.as_bytes()),
+                    task.name
+                )));
+            }
+            files.insert(PathBuf::from(pattern), full);
+        }
+        let found = listed.walk()?;
+        files.extend(found.paths.into_iter().map(|path| (path.clone(), self.dir.join(path))));
+        for (path, full) in files {
+            let (object, stat) = self.hash(&full).map_err(|err| unusable(err, task, &path))?;
+            let seen = Mutex::new(stat);
+            listed.files.push(ListedFile { path, full, object, seen });
+        }
+        *listed.folders() = found.folders;
+        crossed.database |= found.crossed.database;
+        crossed.exports.extend(found.crossed.exports);
+        Ok((listed, found.unmatched))
+    }
+
+    /// The content of a file, and its inode, which may be [untrusted](Stat::UNTRUSTED). If the inode says that the file
+    /// didn't change, its content is known.
+    fn hash(&mut self, full: &Path) -> Result<(ObjectHash, Stat)> {
+        if let Some(hashed) = self.hashed.get(full) {
+            return Ok(*hashed);
+        }
+        let hashed = match self.db {
+            Some(db) => hash_known(db, full)?,
+            None => read_listed_file(full)?,
+        };
+        self.hashed.insert(full.to_owned(), hashed);
+        Ok(hashed)
+    }
+}
+
+/// True for one of `files` that names one file.
+fn is_path(pattern: &str) -> bool {
+    is_plain(pattern) && !pattern.ends_with('/')
+}
+
+fn hash_known(db: &Db, full: &Path) -> Result<(ObjectHash, Stat)> {
+    let path = path_bytes(full);
+    let stat = stat_of(&std::fs::metadata(full).or_io("look at", full)?);
+    let known = db.read(|reader| Inputs::known(reader, db::FILES, path))?;
+    if let Some(row) = known
+        && row.stat == stat
+    {
+        return Ok((row.object, stat));
+    }
+    let (object, stat) = read_listed_file(full)?;
+    let row = InputRow { name: Vec::new(), stat, object };
+    db.read(|reader| Inputs::found(reader, db::FILES, path, &row))?;
+    Ok((object, stat))
+}
+
+/// Hashes one of a task's `files`. The stat is [untrusted](Stat::UNTRUSTED) if it can't tell a later change.
+fn read_listed_file(full: &Path) -> Result<(ObjectHash, Stat)> {
+    let mut file = File::open(full).or_io("read", full)?;
+    // As for an input: three looks at a file that somebody is writing. It is checked again after each script.
+    for _ in 0..3 {
+        file.rewind().or_io("read", full)?;
+        let before = stat_of(&file.metadata().or_io("look at", full)?);
+        let now_ns = now_ns();
+        let object = ObjectHash::of_stream(&mut file).or_io("read", full)?;
+        let stat = stat_of(&file.metadata().or_io("look at", full)?);
+        if stat == before {
+            return Ok((object, distrust(stat, now_ns)));
+        }
+    }
+    Err(Error::Usage(format!(
+        "`{}` (of `files`) changes while it is read; run again when nobody writes to it",
+        printable(path_bytes(full))
+    )))
+}
+
+/// What an inode said at `now_ns`, marked if that can't tell a later change.
+fn distrust(stat: Stat, now_ns: i64) -> Stat {
+    match is_racy(stat.ctime_ns, now_ns) {
+        true => Stat { mtime_ns: Stat::UNTRUSTED, ..stat },
+        false => stat,
+    }
+}
+
+/// A missing file is a mistake in the manifest; a failing disk is not.
+fn unusable(err: Error, task: &Task, file: &Path) -> Error {
+    let Error::Io { source, path, .. } = &err else {
+        return err;
+    };
+    let what = match source.kind() {
+        ErrorKind::NotFound | ErrorKind::NotADirectory => "does not exist",
+        ErrorKind::IsADirectory => "is a folder",
+        _ => return err,
+    };
+    Error::Usage(format!(
+        "file `{}` of task `{}` {what} (`{}`); put it there, or correct `files` in the manifest",
+        shown(file),
+        task.name,
+        shown(path)
+    ))
+}
+
+/// The `files` of a task as its recipe has them.
+#[derive(Default)]
+pub(super) struct ListedFiles {
+    dir: PathBuf,
+    db_dir: PathBuf,
+    /// Globs and folders.
+    patterns: Vec<String>,
+    /// Sorted by path.
+    files: Vec<ListedFile>,
+    /// With which the folders that `patterns` are looked for in were last seen to have these files.
+    folders: Mutex<Vec<SeenFolder>>,
+}
+
+struct ListedFile {
+    /// As written, or below the manifest's folder.
+    path: PathBuf,
+    full: PathBuf,
+    object: ObjectHash,
+    /// With which it was last seen to be `object`.
+    seen: Mutex<Stat>,
+}
+
+/// A folder, and its inode before it was read; `None`: it was not there.
+struct SeenFolder {
+    path: PathBuf,
+    stat: Option<Stat>,
+}
+
+/// What globs and folders stand for now.
+#[derive(Default)]
+struct FoundFiles {
+    paths: Vec<PathBuf>,
+    folders: Vec<SeenFolder>,
+    unmatched: Vec<String>,
+    crossed: Crossed,
+}
+
+impl ListedFiles {
+    /// For the recipe: (path, hash in hex). A path that is not UTF-8 is escaped: it is only compared and shown.
+    pub(super) fn for_recipe(&self) -> Vec<(String, String)> {
+        let name = |path: &Path| match path.to_str() {
+            Some(name) => name.to_owned(),
+            None => printable(path_bytes(path)).into_owned(),
+        };
+        self.files.iter().map(|file| (name(&file.path), file.object.hex())).collect()
+    }
+
+    /// The first file that no longer is what it was when the run was planned, or that came or went. Costs a stat a file
+    /// and a folder; a file whose inode has changed is hashed, and if a folder's has, all of them are read.
+    ///
+    /// # Errors
+    /// If a folder can't be read.
+    pub(super) fn changed(&self) -> Result<Option<PathBuf>> {
+        if let Some(file) = self.files.iter().find(|file| !file.is_unchanged()) {
+            return Ok(Some(file.path.clone()));
+        }
+        let mut folders = self.folders();
+        let is_same = |folder: &SeenFolder| {
+            folder.stat == std::fs::metadata(&folder.path).ok().map(|found| stat_of(&found))
+        };
+        if folders.iter().all(is_same) {
+            return Ok(None);
+        }
+        let found = self.walk()?;
+        let is_known =
+            |path: &PathBuf| self.files.binary_search_by(|file| file.path.cmp(path)).is_ok();
+        if let Some(new) = found.paths.into_iter().find(|path| !is_known(path)) {
+            return Ok(Some(new));
+        }
+        *folders = found.folders;
+        Ok(None)
+    }
+
+    fn folders(&self) -> MutexGuard<'_, Vec<SeenFolder>> {
+        self.folders.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks for what the patterns stand for, one at a time, so that each can be named.
+    fn walk(&self) -> Result<FoundFiles> {
+        let mut found = FoundFiles::default();
+        for pattern in &self.patterns {
+            let now_ns = now_ns();
+            for walk in PatternWalk::all(&[pattern.as_str()])? {
+                let mut crossed = Crossed { entered: Some(Vec::new()), ..Crossed::default() };
+                let unmatched = walk.run(&self.dir, &self.db_dir, &mut crossed, &mut |file| {
+                    found.paths.push(file.path.to_owned());
+                    Ok(())
+                })?;
+                if unmatched > 0 {
+                    found.unmatched.push(pattern.clone());
+                }
+                if let Some((path, source)) = crossed.refused.pop() {
+                    return Err(Error::Io { what: "read", path, source });
+                }
+                let start = walk.start(&self.dir);
+                let entered = crossed.entered.take().unwrap_or_default();
+                if !entered.iter().any(|(path, _)| *path == start) {
+                    let stat = std::fs::metadata(&start).ok().map(|found| stat_of(&found));
+                    found.folders.push(SeenFolder { path: start, stat });
+                }
+                let seen = |(path, stat)| SeenFolder { path, stat: Some(distrust(stat, now_ns)) };
+                found.folders.extend(entered.into_iter().map(seen));
+                found.crossed.add(crossed);
+            }
+        }
+        Ok(found)
+    }
+}
+
+impl ListedFile {
+    fn is_unchanged(&self) -> bool {
+        let Ok(metadata) = std::fs::metadata(&self.full) else { return false };
+        // Held while it is hashed, so that all workers don't hash a large file at once.
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if *seen == stat_of(&metadata) {
+            return true;
+        }
+        match read_listed_file(&self.full) {
+            Ok((object, stat)) if object == self.object => {
+                *seen = stat;
+                true
+            }
+            _ => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_file_names_the_task_the_file_and_the_cure() {
+        let text = "[[task]]\nname = \"t\"\nscript = \"wc\"\nfiles = [\"words.txt\"]\n";
+        let dir = tempfile::tempdir().unwrap();
+        let manifest = Manifest::from_text(Path::new("m.toml"), dir.path(), text.as_bytes());
+        let manifest = manifest.unwrap();
+        let missing = recipe_of(&manifest, TaskIndex(0), Path::new("/nowhere")).unwrap_err();
+        assert_eq!(
+            missing.to_string(),
+            format!(
+                "file `words.txt` of task `t` does not exist (`{}`); put it there, or correct `files` in the manifest",
+                shown(&dir.path().join("words.txt"))
+            )
+        );
+        assert_eq!(missing.exit_code(), crate::error::exit::USAGE);
+        let denied = Error::Io {
+            what: "read",
+            path: PathBuf::from("words.txt"),
+            source: ErrorKind::PermissionDenied.into(),
+        };
+        let denied = unusable(denied, &manifest.tasks[0], Path::new("words.txt"));
+        assert_eq!(denied.exit_code(), crate::error::exit::IO);
+    }
+}

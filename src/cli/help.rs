@@ -22,7 +22,7 @@ pub(super) const SPELLING: &str = "Options can be written with one dash or two, 
 
 pub(super) const CODES: [(u8, &str); 9] = [
     (exit::OK, "success"),
-    (exit::STEPS_FAILED, "steps failed, or an export would be incomplete"),
+    (exit::STEPS_FAILED, "steps failed, inputs can't be read, or an export would be incomplete"),
     (exit::USAGE, "a mistake in the command line or the manifest"),
     (exit::TO_DO, "plan --check: there is something to do"),
     (exit::DAMAGED, "stored data is damaged"),

@@ -19,7 +19,7 @@ pub(super) fn check(manifest: &Manifest, arguments: &[PathBuf]) -> Result<Vec<Fi
     let mut wrong = Vec::new();
     for task in &manifest.tasks {
         for path in task.inputs.iter().filter(|path| is_plain(path)) {
-            if let Some(why) = unusable_in_manifest(&manifest.dir.join(path)) {
+            if let Some(why) = unusable_in_manifest(&manifest.dir.join(path), unusable_input) {
                 wrong.push(format!("task `{}`: input `{path}` {why}", task.name));
             }
         }
@@ -64,12 +64,12 @@ pub(super) fn check_arguments(arguments: &[PathBuf]) -> Result<()> {
 fn unusable_arguments(arguments: &[PathBuf]) -> Vec<String> {
     let files = arguments.iter().filter(|path| descriptor(path).is_none());
     files
-        .filter_map(|path| unusable(path).map(|why| format!("input `{}` {why}", shown(path))))
+        .filter_map(|path| unusable_input(path).map(|why| format!("input `{}` {why}", shown(path))))
         .collect()
 }
 
 /// A manifest names files that stay; what is open in this process and nowhere else is for the command line.
-fn unusable_in_manifest(path: &Path) -> Option<String> {
+fn unusable_in_manifest(path: &Path, unusable: fn(&Path) -> Option<String>) -> Option<String> {
     if descriptor(path).is_some() {
         let cure = "leave it out here, and give it on the command line, to a task with from = []";
         return Some(format!("is not a file but what this process has open; {cure}"));
@@ -87,8 +87,24 @@ fn unusable_listed(dir: &Path, path: &str) -> Option<String> {
             Some("is not a folder; drop the `/` at its end".to_owned())
         }
         false if is_folder => Some(format!("is a folder; write `{path}/` for all files in it")),
-        _ => unusable_in_manifest(&full),
+        _ => unusable_in_manifest(&full, unusable),
     }
+}
+
+/// What is there but can't be looked at, such as a dangling link, is no mistake of whoever named it: the scan refuses
+/// it, and the other inputs go on.
+fn unusable_input(path: &Path) -> Option<String> {
+    if is_there_but_closed(path) { None } else { unusable(path) }
+}
+
+/// True if a path leads somewhere that can't be looked at: a dangling link, a loop of links, a folder without
+/// permission, a disk that fails.
+pub(super) fn is_there_but_closed(path: &Path) -> bool {
+    use std::io::ErrorKind::{InvalidFilename, InvalidInput, NotADirectory, NotFound};
+    let is_nowhere = |err: &std::io::Error| {
+        matches!(err.kind(), NotFound | NotADirectory | InvalidFilename | InvalidInput)
+    };
+    std::fs::metadata(path).is_err_and(|err| !is_nowhere(&err) || path.is_symlink())
 }
 
 fn unusable(path: &Path) -> Option<String> {

@@ -80,17 +80,19 @@ impl Scanner<'_> {
                 Source::Argument(Argument { path, object: None }) => {
                     let path = as_path(path);
                     self.refuse_own(path)?;
-                    let metadata = std::fs::metadata(path).or_io("look at input", path)?;
-                    let name = path.file_name().unwrap_or(path.as_os_str());
-                    see(path_bytes(path), path_bytes(Path::new(name)), stat_of(&metadata), None)?;
+                    if let Some(stat) = self.look(path) {
+                        let name = path.file_name().unwrap_or(path.as_os_str());
+                        see(path_bytes(path), path_bytes(Path::new(name)), stat, None)?;
+                    }
                 }
                 Source::Pattern(plain) if is_plain(plain) => {
                     let path = Path::new(plain);
                     let full = self.dir.join(path);
                     self.refuse_own(&full)?;
-                    let metadata = std::fs::metadata(&full).or_io("look at input", &full)?;
-                    let name = path.file_name().unwrap_or(path.as_os_str());
-                    see(path_bytes(path), path_bytes(Path::new(name)), stat_of(&metadata), None)?;
+                    if let Some(stat) = self.look(&full) {
+                        let name = path.file_name().unwrap_or(path.as_os_str());
+                        see(path_bytes(path), path_bytes(Path::new(name)), stat, None)?;
+                    }
                 }
                 Source::Pattern(pattern) => {
                     let mut patterns = vec![pattern.as_str()];
@@ -111,6 +113,17 @@ impl Scanner<'_> {
             }
         }
         Ok(matched_nothing)
+    }
+
+    /// What the inode of an input says; one that can't be looked at is noted.
+    fn look(&self, full: &Path) -> Option<Stat> {
+        match std::fs::metadata(full) {
+            Ok(metadata) => Some(stat_of(&metadata)),
+            Err(err) => {
+                self.crossed().refused.push((full.to_owned(), err));
+                None
+            }
+        }
     }
 
     fn crossed(&self) -> MutexGuard<'_, Crossed> {

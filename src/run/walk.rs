@@ -18,10 +18,12 @@ use rustix::fs::{Access, AtFlags, CWD, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::db::Stat;
-use crate::error::{Error, OrIo, Result};
+use crate::error::{Error, Result};
 use crate::manifest::{expand, fixed_part, glob_set, is_plain};
 use crate::names::EXPORT_RECORD;
 use crate::text::{as_path, path_bytes};
+
+use super::preflight::is_there_but_closed;
 
 /// A file found. `path` is below the manifest's folder unless the pattern is absolute; `name` is the
 /// path below the fixed part of the pattern.
@@ -132,7 +134,7 @@ impl PatternWalk {
     /// Returns how many patterns matched nothing.
     ///
     /// # Errors
-    /// Those of `see`, and if the start can't be looked at.
+    /// Those of `see`.
     pub(super) fn run(
         &self,
         dir: &Path,
@@ -143,7 +145,11 @@ impl PatternWalk {
         let patterns = self.rules.last().map_or(0, |rule| rule.pattern + 1);
         let mut unmatched: HashSet<usize> = (0..patterns).collect();
         let start = self.start(dir);
-        if !start.try_exists().or_io("look at", &start)? {
+        if let Err(err) = std::fs::metadata(&start) {
+            if is_there_but_closed(&start) {
+                crossed.refused.push((start, err));
+                return Ok(0);
+            }
             return Ok(unmatched.len() as u64);
         }
         if is_within(&start, db_dir) {

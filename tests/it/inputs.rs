@@ -338,3 +338,104 @@ fn an_input_that_cannot_be_read_fails_alone_and_by_name() {
     p.task_with("t", "inputs = [\"in/{a,b}\"]", COPY).run().ok();
     chmod(&p.path("in/closed"), 0o700);
 }
+
+/// Links that lead nowhere: root, too, can't read what they stand for.
+fn dangling_and_loop(p: &Project) {
+    std::os::unix::fs::symlink("nowhere", p.path("dangling")).unwrap();
+    std::os::unix::fs::symlink("loop", p.path("loop")).unwrap();
+}
+
+#[test]
+fn a_plain_path_that_cannot_be_read_fails_alone_and_by_name() {
+    let p = Project::new().file("a", "a").file("b", "b");
+    dangling_and_loop(&p);
+    p.task_with("t", "inputs = [\"a\", \"dangling\", \"loop\", \"b\"]", COPY).task("u", COPY);
+    p.run()
+        .fails(1)
+        .ran([])
+        .says("dangling` can't be read")
+        .says("loop` can't be read")
+        .says("add -k");
+    p.run_with(["-k"]).fails(1).ran_on(["t a", "t b", "u a", "u b"]).says("dangling").says("loop");
+    p.run_with(["-k"]).fails(1).ran([]).says("dangling");
+    p.run_with(["-n"]).ok().says("dangling");
+    p.remove("loop").file("loop", "l").file("nowhere", "n");
+    p.run().ok().ran_on(["t dangling", "t loop", "u dangling", "u loop"]);
+    p.run().ok().says("nothing to do");
+    // As with a glob: what it gave before is history as long as it can't be read.
+    p.remove("nowhere").run().fails(1).ran([]);
+    assert_eq!(p.exported("u").len(), 4);
+    p.run_with(["-k"]).fails(1).ran([]);
+    assert_eq!(p.exported_partially("u").len(), 3);
+    p.file("nowhere", "n").run().ok().ran([]);
+    assert_eq!(p.exported("u").len(), 4);
+}
+
+#[test]
+fn an_input_of_the_command_line_that_cannot_be_read_fails_alone_and_by_name() {
+    let p = Project::new().file("a", "a").file("b", "b").task("t", COPY);
+    dangling_and_loop(&p);
+    let inputs = ["a", "dangling", "loop", "b"];
+    p.run_with(inputs).fails(1).ran([]).says("dangling` can't be read").says("loop` can't be read");
+    p.run_with(["-k"].iter().chain(&inputs)).fails(1).ran_on(["t a", "t b"]).says("dangling");
+    // They are remembered like the others.
+    p.run_with(["-k"]).fails(1).ran([]).says("loop").says("earlier run");
+    p.file("nowhere", "n")
+        .remove("loop")
+        .file("loop", "l")
+        .run()
+        .ok()
+        .ran_on(["t dangling", "t loop"]);
+}
+
+#[test]
+fn a_file_or_a_folder_without_permission_fails_alone_and_by_name() {
+    let p = Project::new().file("a", "a").file("locked", "l").file("closed/c", "c");
+    chmod(&p.path("locked"), 0);
+    chmod(&p.path("closed"), 0);
+    let is_root = std::fs::read(p.path("locked")).is_ok();
+    p.task_with("t", "inputs = [\"a\", \"locked\", \"closed/c\"]", COPY);
+    let ran = p.run_with(["-k"]);
+    match is_root {
+        true => ran.ok().ran_on(["t a", "t locked", "t c"]),
+        false => ran
+            .fails(1)
+            .ran_on(["t a"])
+            .says("locked` can't be read")
+            .says("closed/c` can't be read"),
+    };
+    p.task_with("t", "inputs = [\"a\", \"closed/*\"]", COPY);
+    let ran = p.run_with(["-k"]);
+    match is_root {
+        true => ran.ok(),
+        false => ran.fails(1).ran([]).says("closed` can't be read"),
+    };
+    chmod(&p.path("closed"), 0o700);
+}
+
+#[test]
+fn a_pattern_that_begins_in_a_dangling_link_is_an_input_that_cannot_be_read() {
+    let p = Project::new().file("disk/x", "x").file("a", "a");
+    std::os::unix::fs::symlink("disk", p.path("in")).unwrap();
+    p.task_with("t", "inputs = [\"a\", \"in/*\"]", COPY).run().ok().ran_on(["t a", "t x"]);
+    // A disk that isn't mounted, say: not a folder that was emptied.
+    std::fs::rename(p.path("disk"), p.path("away")).unwrap();
+    p.run().fails(1).ran([]).says("in` can't be read");
+    assert_eq!(p.exported("t").len(), 2);
+    std::fs::rename(p.path("away"), p.path("disk")).unwrap();
+    p.run().ok().ran([]);
+}
+
+#[test]
+fn what_does_not_exist_at_all_is_a_mistake_and_so_is_one_of_files_that_dangles() {
+    let p = Project::new().file("a", "a");
+    dangling_and_loop(&p);
+    p.task_with("t", "inputs = [\"a\", \"none\"]", COPY);
+    p.run_with(["-k"]).fails(2).ran([]).says("`none` does not exist");
+    p.task_with("t", "inputs = [\"a\", \"a/b\"]", COPY).run_with(["-k"]).fails(2).says("a/b");
+    p.task_with("t", "files = [\"dangling\"]", COPY)
+        .run_with(["-k", "a"])
+        .fails(2)
+        .says("dangling");
+    p.task("t", COPY).run_with(["-k", "a", "none"]).fails(2).ran([]).says("none` does not exist");
+}

@@ -9,6 +9,7 @@ Only the standard library. Nothing here waits for a time to pass: `until` waits 
 """
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -21,7 +22,6 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -77,10 +77,13 @@ def compile_c(name, *flags):
     folder = pathlib.Path(tempfile.gettempdir()) / f"task-pipeline-torture-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     made = folder / f"{name}-{mark}{'.so' if '-shared' in flags else ''}"
-    if not made.exists():
-        part = made.with_suffix(f".{os.getpid()}.{threading.get_ident()}")
-        subprocess.run(["cc", "-O1", "-Wall", "-o", part, source, *flags, "-ldl", "-lpthread"], check=True)
-        part.rename(made)
+    # One at a time, over all threads and processes; under its name there is never a half of it.
+    with open(made.with_suffix(".lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            part = made.with_suffix(".part")
+            subprocess.run(["cc", "-O1", "-Wall", "-o", part, source, *flags, "-ldl", "-lpthread"], check=True)
+            part.rename(made)
     return str(made)
 
 

@@ -22,8 +22,7 @@ use crate::store::{Placed, Store};
 use super::message::{AttemptReport, Message};
 use super::permits::Due;
 
-/// Completions that are enough for a commit. Each holds a shard's lock, an open file that every script
-/// closes when it is started; so not many more.
+/// Completions that are enough for a commit. Each keeps gc out of the shards of its objects; so not many more.
 pub(super) const GROUP: usize = 64;
 
 /// With so many completions waiting behind a commit that doesn't end, because another program has locked the database or

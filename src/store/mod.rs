@@ -31,8 +31,11 @@
 //! # Two levels of folders
 //!
 //! In a young store nearly every object needs a new folder `AB/CD`: 19 to 100 µs for the mkdir, 4 KiB of disk, and
-//! one more name to sync. So no folder is made in advance, and none is looked up: the rename is tried first, and
-//! the folders are made if it fails, which costs one failed call (1 µs) for each of at most 65,536 folders. A new name has to be made durable along with the object: the barrier syncs the object's folder `AB/CD`, the
+//! one more name to sync. So no folder is made in advance, and none is looked up. A folder that this process has seen
+//! is taken to be there. For any other one call has to fail if the guess is wrong, a mkdir or a rename (1 µs), so what was
+//! the case the last time is tried first: in a young store the mkdir, in an old one the rename. If a rename says that
+//! a folder is missing, it is made, seen before or not. A new name has to be made durable along with the object: the
+//! barrier syncs the object's folder `AB/CD`, the
 //! shard's folder `AB` if a folder was made in it since it was last synced, and `objects/` likewise. Each of these is
 //! synced once by every process that places something in it, because an earlier one may have been killed between a mkdir
 //! and its barrier. `format` converts stores of older builds.
@@ -115,6 +118,9 @@ struct Inner {
     known: Known,
     /// `objects/` was synced, and no shard's folder was made in it since.
     has_durable_shards: AtomicBool,
+    /// The last attempt to make an object's folder made one, so the next folder that was never seen is probably missing
+    /// too.
+    folders_are_new: AtomicBool,
     /// The file system has no RENAME_NOREPLACE.
     must_look_first: AtomicBool,
     /// Numbers the names in `.tmp/`.
@@ -225,6 +231,7 @@ impl Store {
             locks: Locks::default(),
             known: Known::new(),
             has_durable_shards: AtomicBool::new(false),
+            folders_are_new: AtomicBool::new(true),
             must_look_first: AtomicBool::new(false),
             next_name: AtomicU64::new(0),
             barrier: Mutex::new(Barrier::new()),

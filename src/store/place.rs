@@ -227,10 +227,17 @@ fn rename(
     state: &mut State,
 ) -> Result<bool, Errno> {
     let name = Store::name(hash);
-    match rename_once(store, new, &name, may_replace) {
+    if !state.has_seen_folder(hash) && store.inner.folders_are_new.load(Ordering::Relaxed) {
+        match make_folders(store, &name, state) {
+            // The rename says so again.
+            Err(Errno::NOTDIR) => {}
+            made => made?,
+        }
+    }
+    let renamed = match rename_once(store, new, &name, may_replace) {
         Err(Errno::NOENT) => {
-            // The first object of its folder. If not, the candidate itself is missing, and the second rename
-            // says so.
+            // The first object of its folder, or somebody has removed that. If not, the candidate itself is missing,
+            // and the second rename says so.
             make_folders(store, &name, state)?;
             rename_once(store, new, &name, may_replace)
         }
@@ -251,7 +258,11 @@ fn rename(
             rename_once(store, new, &name, may_replace)
         }
         done => done,
+    };
+    if renamed.is_ok() {
+        state.note_folder(hash);
     }
+    renamed
 }
 
 /// Makes the folders of an object's name that are missing. Under the shard's mutex, or another thread could find a
@@ -266,9 +277,11 @@ fn make_folders(store: &Store, name: &Name, state: &mut State) -> Result<(), Err
         }
         made => made,
     };
-    if made? {
+    let is_new = made?;
+    if is_new {
         state.folders_are_not_durable();
     }
+    store.inner.folders_are_new.store(is_new, Ordering::Relaxed);
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::BorrowedFd;
+use std::os::unix::fs::FileExt as _;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
@@ -10,6 +11,9 @@ use rustix::io::Errno;
 use super::{MODE, Store};
 use crate::error::{Error, OrIo, Result};
 use crate::object::ObjectHash;
+
+/// Bytes that are read before it is known how many there are.
+const SHORT: usize = 4096;
 
 /// An object, read into memory if it is small enough.
 pub(crate) enum Loaded {
@@ -69,7 +73,18 @@ pub(super) fn load(
         // Known without looking: the root object need not even be stored.
         return Ok(Loaded::Whole);
     }
-    let (mut file, stat) = open_with_stat(store, hash)?;
+    let mut file = open(store, hash)?;
+    // Most are short. If what a first read gives has the right hash, it is the object, whatever else is to be known of
+    // the file.
+    buffer.resize(SHORT.min(usize::try_from(limit).unwrap_or(SHORT)), 0);
+    if let Ok(read) = file.read_at(buffer, 0)
+        && read < buffer.len()
+        && ObjectHash::of(&buffer[..read]) == *hash
+    {
+        buffer.truncate(read);
+        return Ok(Loaded::Whole);
+    }
+    let stat = stat_open(store, hash, &file)?;
     if stat.st_size as u64 > limit {
         return Ok(Loaded::Large { file, stat });
     }
@@ -131,23 +146,30 @@ pub(super) fn lies_good(store: &Store, hash: &ObjectHash, size: u64) -> Result<b
 }
 
 fn open_with_stat(store: &Store, hash: &ObjectHash) -> Result<(File, Stat)> {
+    let file = open(store, hash)?;
+    let stat = stat_open(store, hash, &file)?;
+    Ok((file, stat))
+}
+
+/// Opens whatever has an object's name, if that can be without following a link.
+fn open(store: &Store, hash: &ObjectHash) -> Result<File> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let name = Store::name(hash);
-    let file = match rustix::fs::openat(&store.inner.objects, &name[..], flags, Mode::empty()) {
-        Ok(fd) => File::from(fd),
-        Err(Errno::NOENT | Errno::NOTDIR) => {
-            return Err(damaged(store, hash, "it is missing"));
-        }
-        Err(Errno::LOOP | Errno::NXIO) => {
-            return Err(damaged(store, hash, "it is not a regular file"));
-        }
-        Err(err) => return Err(err).or_io("open object", store.path(hash)),
-    };
-    let stat = rustix::fs::fstat(&file).or_io("look at object", store.path(hash))?;
+    match rustix::fs::openat(&store.inner.objects, &name[..], flags, Mode::empty()) {
+        Ok(fd) => Ok(File::from(fd)),
+        Err(Errno::NOENT | Errno::NOTDIR) => Err(damaged(store, hash, "it is missing")),
+        Err(Errno::LOOP | Errno::NXIO) => Err(damaged(store, hash, "it is not a regular file")),
+        Err(err) => Err(err).or_io("open object", store.path(hash)),
+    }
+}
+
+/// The stat of an object that was opened; it must be a regular file.
+fn stat_open(store: &Store, hash: &ObjectHash, file: &File) -> Result<Stat> {
+    let stat = rustix::fs::fstat(file).or_io("look at object", store.path(hash))?;
     if !is_regular(&stat) {
         return Err(damaged(store, hash, "it is not a regular file"));
     }
-    Ok((file, stat))
+    Ok(stat)
 }
 
 pub(super) fn hash_file(store: &Store, hash: &ObjectHash, file: &mut File) -> Result<ObjectHash> {

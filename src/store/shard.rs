@@ -2,8 +2,9 @@
 //! that is, under their name but not yet committed. And the lock file itself, `locks/AB`.
 //!
 //! A step of a thousand outputs would hold all 256 lock files, and a thousand files are all that many processes may
-//! open. So once [`FEW_LOCKS`] of them are open, each further shard is held by a byte of one more file, `locks/all`: the
-//! byte at its number. An exclusive lock takes the shard's file first, then its byte.
+//! open. Besides, a lock file costs two calls to open and close, and each script that is started closes it too. So once
+//! [`FEW_LOCKS`] of them are open, each further shard is held by a byte of one more file, `locks/all`: the byte at its
+//! number. An exclusive lock takes the shard's file first, then its byte.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -31,6 +32,8 @@ pub(super) struct State {
     lock: Option<HeldLock>,
     /// The names in the shard's folder are on the disk: it was synced, and no folder was made in it since.
     has_durable_folders: bool,
+    /// Folders of the shard that this process has seen, one bit each.
+    seen_folders: [u64; 4],
     /// Guards alive; the lock is held shared while there is any.
     holders: usize,
     in_flight: HashMap<ObjectHash, Flight>,
@@ -95,6 +98,18 @@ impl State {
         !std::mem::replace(&mut self.has_durable_folders, true)
     }
 
+    /// Whether this process has seen an object's folder. Somebody may have removed it since.
+    pub(super) fn has_seen_folder(&self, hash: &ObjectHash) -> bool {
+        let (word, bit) = folder_bit(hash);
+        self.seen_folders[word] & bit != 0
+    }
+
+    /// An object's folder is there.
+    pub(super) fn note_folder(&mut self, hash: &ObjectHash) {
+        let (word, bit) = folder_bit(hash);
+        self.seen_folders[word] |= bit;
+    }
+
     fn hold(&mut self, locks: &Locks, objects: BorrowedFd<'_>, shard: u8) -> io::Result<()> {
         if self.lock.is_none() {
             self.lock = Some(locks.take(objects, shard)?);
@@ -104,15 +119,21 @@ impl State {
     }
 }
 
-/// Lock files of single shards that this process has open at most.
-pub(super) const FEW_LOCKS: usize = 16;
+/// Which bit of [`State::seen_folders`] stands for the folder of an object.
+fn folder_bit(hash: &ObjectHash) -> (usize, u64) {
+    let folder = hash.as_bytes()[1];
+    (usize::from(folder >> 6), 1 << (folder & 63))
+}
+
+/// Lock files of single shards that this process has open at most: enough for a step's output and its log.
+pub(super) const FEW_LOCKS: usize = 2;
 
 /// How a shard is held.
 enum HeldLock {
     /// By its own file.
     Own(LockFile),
     /// By its byte of `locks/all`.
-    Byte(u8),
+    Byte { shard: u8, all: Arc<LockFile> },
 }
 
 /// The lock files that this process has open.
@@ -123,10 +144,8 @@ pub(super) struct Locks(Mutex<OpenLocks>);
 struct OpenLocks {
     /// Of single shards.
     own: usize,
-    /// `locks/all`, open as long as a shard is held by it.
+    /// `locks/all`, open from the first time that it is needed.
     all: Option<Arc<LockFile>>,
-    /// How many those are.
-    bytes: usize,
 }
 
 impl Locks {
@@ -155,31 +174,23 @@ impl Locks {
                 open.all.insert(all).clone()
             }
         };
-        open.bytes += 1;
         drop(open);
-        let locked = all.lock_byte(shard, ByteLock::Shared);
-        if locked.is_err() {
-            self.give_back(HeldLock::Byte(shard));
-        }
-        locked.map(|()| HeldLock::Byte(shard))
+        all.lock_byte(shard, ByteLock::Shared).map(|()| HeldLock::Byte { shard, all })
     }
 
     fn give_back(&self, lock: HeldLock) {
-        let mut open = self.open();
-        // Closing would do, but for a script between its fork and its exec, which has the file open too. Should it
-        // fail: closing comes next.
         match lock {
             HeldLock::Own(lock) => {
-                open.own -= 1;
+                // Closing would do, but for a script between its fork and its exec, which has the file open too.
+                // Should it fail: closing comes next.
                 let _ = lock.unlock();
+                drop(lock);
+                self.open().own -= 1;
             }
-            HeldLock::Byte(shard) => {
-                open.bytes -= 1;
-                if let Some(all) = &open.all {
-                    let _ = all.lock_byte(shard, ByteLock::None);
-                }
-                if open.bytes == 0 {
-                    open.all = None;
+            HeldLock::Byte { shard, all } => {
+                // Giving back part of a lock needs memory, no more; without any, closing the file gives it back.
+                if all.lock_byte(shard, ByteLock::None).is_err() {
+                    self.open().all = None;
                 }
             }
         }

@@ -231,3 +231,35 @@ fn what_is_discarded_goes_unless_somebody_else_has_it() {
     discard(world.put(b"committed"));
     assert!(world.store.path(&hash).exists());
 }
+
+#[test]
+fn a_folder_that_somebody_has_removed_is_made_again_and_synced_again() {
+    let world = World::new();
+    for level in [1, 2] {
+        let hash = world.commit(world.put(b"in a folder"));
+        let path = world.store.path(&hash);
+        fs::remove_dir_all(path.ancestors().nth(level).unwrap()).unwrap();
+        world.store.forget(&hash);
+        let placed = world.put(b"in a folder");
+        assert_eq!(fs::read(&path).unwrap(), b"in a folder");
+        assert!(world.store.inner.shard(&hash).state().begin_sync_of_folders(), "{level}");
+        drop(placed);
+    }
+    world.assert_tidy();
+}
+
+#[test]
+fn objects_find_their_folders_whether_most_of_those_are_there_or_not() {
+    let world = World::new();
+    let hashes: Vec<ObjectHash> =
+        (0..200u32).map(|n| world.commit(world.put(&n.to_le_bytes()))).collect();
+    // Every other folder is there, which is what can be guessed least.
+    for hash in hashes.iter().skip(1).step_by(2) {
+        fs::remove_dir_all(world.store.path(hash).parent().unwrap()).unwrap();
+    }
+    let store = Store::open(world.dir.path(), Arc::new(Rows::default())).unwrap();
+    for (n, hash) in (0..200u32).zip(&hashes) {
+        assert_eq!(store.put(&n.to_le_bytes()).unwrap().hash, *hash);
+        assert_eq!(fs::read(store.path(hash)).unwrap(), n.to_le_bytes());
+    }
+}

@@ -40,3 +40,20 @@ fn opening_removes_what_dead_writers_left_and_nothing_else() {
     assert_eq!(left, [own.as_str()]);
     assert!(Store::open_read_only(&world.dir.path().join("none")).is_err());
 }
+
+#[test]
+fn an_object_is_read_whole_however_long_it_is_and_a_longer_one_than_asked_for_is_not() {
+    let world = World::new();
+    for length in [1, 4095, 4096, 4097, 100_000] {
+        let bytes: Vec<u8> = (0..length).map(|n: u32| (n % 251) as u8).collect();
+        let hash = world.commit(world.put(&bytes));
+        let size = u64::from(length);
+        assert_eq!(world.store.read_small(&hash, size).unwrap(), Some(bytes.clone()), "{length}");
+        assert_eq!(world.store.read_small(&hash, 1 << 20).unwrap(), Some(bytes), "{length}");
+        let mut buffer = Vec::new();
+        let loaded = world.store.load(&hash, size - 1, &mut buffer).unwrap();
+        let Loaded::Large { mut file, stat } = loaded else { panic!("{length}") };
+        assert_eq!(stat.st_size as u64, size);
+        assert_eq!(ObjectHash::of_stream(&mut file).unwrap(), hash, "{length}");
+    }
+}

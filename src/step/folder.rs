@@ -1,14 +1,18 @@
 //! A folder that scripts may do anything to, held open by descriptor.
 
 use std::ffi::OsStr;
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, Mode, OFlags, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
 
-use super::tree;
+use super::tree::{self, Entry};
+
+/// `f_type` of ext2, ext3 and ext4 (statfs(2)).
+const EXT4: u32 = 0xef53;
 
 /// A folder that scripts may do anything to.
 pub(super) struct Folder {
@@ -16,33 +20,90 @@ pub(super) struct Folder {
     pub(super) fd: OwnedFd,
     device: u64,
     inode: u64,
+    is_on_ext4: bool,
+}
+
+/// What a look at a folder that is in its place has told.
+pub(super) struct Look {
+    /// So short that one call tells all names: see [`tree::list_short`].
+    is_short: bool,
+}
+
+/// What the kernel tells of a path.
+struct Found {
+    device: u64,
+    inode: u64,
+    mode: Mode,
+    /// Bytes.
+    size: u64,
+    /// Immutable or append-only; `None` if this file system doesn't tell.
+    is_forbidden: Option<bool>,
 }
 
 impl Folder {
     pub(super) fn make(root: BorrowedFd<'_>, name: &str, path: PathBuf) -> Result<Folder, Errno> {
         let fd = make_folder(root, Path::new(name))?;
         let stat = rustix::fs::fstat(&fd)?;
-        Ok(Folder { path, fd, device: stat.st_dev, inode: stat.st_ino })
+        // `f_type` is signed on some machines; the magic numbers are 32 bits wide on all.
+        let is_on_ext4 = rustix::fs::fstatfs(&fd).is_ok_and(|found| found.f_type as u32 == EXT4);
+        Ok(Folder { path, fd, device: stat.st_dev, inode: stat.st_ino, is_on_ext4 })
     }
 
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
 
-    /// The folder's stat, if a path from `base` still leads to the folder that we opened. If the script
-    /// has taken permissions away from it, they are given back; only root can have made it immutable.
-    pub(super) fn look(&self, base: BorrowedFd<'_>, path: &Path) -> Result<Option<Stat>, Errno> {
-        let stat = rustix::fs::statat(base, path, AtFlags::SYMLINK_NOFOLLOW)?;
-        if stat.st_dev != self.device || stat.st_ino != self.inode {
+    /// `None` unless a path from `base` still leads to the folder that we opened. If the script has taken permissions
+    /// away from it, they are given back, and so they are if root has made it immutable: nothing of ours need fail
+    /// by that, but the next script would.
+    pub(super) fn look(&self, base: BorrowedFd<'_>, path: &Path) -> Result<Option<Look>, Errno> {
+        let found = Found::at(base, path)?;
+        if found.device != self.device || found.inode != self.inode {
             return Ok(None);
         }
-        if Mode::from_raw_mode(stat.st_mode) != Mode::RWXU {
+        if found.mode != Mode::RWXU {
             rustix::fs::fchmod(&self.fd, Mode::RWXU)?;
         }
-        if rustix::process::geteuid().is_root() {
+        if found.is_forbidden.unwrap_or_else(|| rustix::process::geteuid().is_root()) {
             tree::lift_flags(self.fd());
         }
-        Ok(Some(stat))
+        Ok(Some(Look { is_short: self.is_on_ext4 && found.size <= tree::SHORT }))
+    }
+
+    /// The names in the folder, directly after a look at it.
+    pub(super) fn list(&self, look: &Look) -> io::Result<Vec<Entry>> {
+        if look.is_short { tree::list_short(self.fd()) } else { tree::list(self.fd()) }
+    }
+}
+
+impl Found {
+    /// Follows nothing.
+    fn at(base: BorrowedFd<'_>, path: &Path) -> Result<Found, Errno> {
+        match rustix::fs::statx(base, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BASIC_STATS) {
+            // Kernels before 4.11, and sandboxes that don't know statx yet.
+            Err(Errno::NOSYS | Errno::PERM) => {
+                let stat = rustix::fs::statat(base, path, AtFlags::SYMLINK_NOFOLLOW)?;
+                Ok(Found {
+                    device: stat.st_dev,
+                    inode: stat.st_ino,
+                    mode: Mode::from_raw_mode(stat.st_mode),
+                    size: stat.st_size as u64,
+                    is_forbidden: None,
+                })
+            }
+            found => {
+                let found = found?;
+                let forbidding = StatxAttributes::IMMUTABLE | StatxAttributes::APPEND;
+                let is_told = found.stx_attributes_mask.contains(forbidding);
+                Ok(Found {
+                    device: rustix::fs::makedev(found.stx_dev_major, found.stx_dev_minor),
+                    inode: found.stx_ino,
+                    mode: Mode::from_raw_mode(found.stx_mode.into()),
+                    size: found.stx_size,
+                    is_forbidden: is_told.then(|| found.stx_attributes.intersects(forbidding)),
+                })
+            }
+        }
     }
 }
 
@@ -66,4 +127,32 @@ pub(super) fn make_folders(dir: BorrowedFd<'_>, path: &[u8]) -> Result<OwnedFd, 
         folder = Some(tree::open_folder(parent, part)?);
     }
     folder.ok_or(Errno::INVAL)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+
+    use rustix::fs::CWD;
+
+    use super::*;
+
+    #[test]
+    fn a_folder_is_listed_whole_however_many_names_it_has_and_however_often() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = File::open(dir.path()).unwrap();
+        let folder = Folder::make(root.as_fd(), "f", dir.path().join("f")).unwrap();
+        // A block of ext4 holds some 340 names of this length, and 14 of the longest.
+        let short = (0..400).map(|n| format!("{n:x}"));
+        let names: Vec<String> = short.chain((0..40).map(|n| format!("{n:0255}"))).collect();
+        for (at, name) in names.iter().enumerate() {
+            let look = folder.look(CWD, &folder.path).unwrap().unwrap();
+            let mut wanted: Vec<&[u8]> = names[..at].iter().map(|name| name.as_bytes()).collect();
+            wanted.sort_unstable();
+            let listed = folder.list(&look).unwrap();
+            let listed: Vec<&[u8]> = listed.iter().map(|entry| &entry.name[..]).collect();
+            assert_eq!(listed, wanted);
+            File::create(folder.path.join(name)).unwrap();
+        }
+    }
 }

@@ -10,7 +10,7 @@ use std::os::unix::ffi::OsStrExt;
 use rustix::fs::{AtFlags, CWD, FileType, IFlags, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-use super::folder::Folder;
+use super::folder::{Folder, Look};
 use super::scratch::SmallFile;
 use super::tree::{self, Entry};
 use crate::attempt::Output;
@@ -19,6 +19,8 @@ use crate::object::{ObjectHash, ObjectHasher};
 use crate::store::{Placed, Store};
 use crate::sys;
 use crate::text::printable;
+
+const LISTING: &str = "list outputs in";
 
 /// Longest name of an output, in bytes.
 const LONGEST_NAME: usize = 4096;
@@ -68,8 +70,11 @@ impl Walk<'_> {
     /// Takes every output. If it succeeds, nothing is left in OUTPUT_DIR but the prepared folder, and remains.
     /// If not, nothing is kept of those that were taken already.
     pub(super) fn run(mut self) -> Result<(Vec<Output>, Vec<Placed>), Unkept> {
-        check_in_place(self.output)?;
-        if let Err(unkept) = self.folder(self.output.fd(), 0).map_err(|unkept| self.blame(unkept)) {
+        let look = check_in_place(self.output)?;
+        let output = self.output;
+        let entries = output.list(&look).or_io(LISTING, &output.path).map_err(Unkept::from);
+        let taken = entries.and_then(|entries| self.folder(output.fd(), entries, 0));
+        if let Err(unkept) = taken.map_err(|unkept| self.blame(unkept)) {
             for placed in self.placed {
                 self.store.discard(placed)?;
             }
@@ -79,8 +84,12 @@ impl Walk<'_> {
         Ok((self.outputs, self.placed))
     }
 
-    fn folder(&mut self, dir: BorrowedFd<'_>, depth: usize) -> Result<(), Unkept> {
-        let mut entries = tree::list(dir).or_io("list outputs in", &self.output.path)?;
+    fn folder(
+        &mut self,
+        dir: BorrowedFd<'_>,
+        mut entries: Vec<Entry>,
+        depth: usize,
+    ) -> Result<(), Unkept> {
         // What the script has removed is no output, though somebody may still have it open.
         entries.retain(|entry| !entry.is_removed_file(dir));
         let length = self.path.len();
@@ -133,7 +142,8 @@ impl Walk<'_> {
                 "is a folder of another user's that can't be written to; chown or chmod it",
             ));
         }
-        self.folder(folder.as_fd(), depth + 1)?;
+        let entries = tree::list(folder.as_fd()).or_io(LISTING, &self.output.path)?;
+        self.folder(folder.as_fd(), entries, depth + 1)?;
         if is_prepared(self.prepared, &self.path) {
             let stat = rustix::fs::fstat(&folder).or_io("look at", &self.output.path)?;
             if Mode::from_raw_mode(stat.st_mode) != Mode::RWXU {
@@ -387,12 +397,13 @@ impl Walk<'_> {
 }
 
 /// OUTPUT_DIR must still be the folder that the script was given.
-fn check_in_place(output: &Folder) -> Result<(), Unkept> {
+fn check_in_place(output: &Folder) -> Result<Look, Unkept> {
     let cure = "empty it with rm -rf \"$OUTPUT_DIR\"/* and leave the folder itself";
     let found = match output.look(CWD, &output.path) {
+        Ok(Some(look)) => return Ok(look),
         Ok(None) => "replaced",
         Err(Errno::NOENT | Errno::NOTDIR) => "removed or renamed",
-        found => return Ok(found.map(drop).or_io("look at", &output.path)?),
+        Err(err) => return Ok(Err(err).or_io("look at", &output.path)?),
     };
     let path = printable(output.path.as_os_str().as_bytes());
     Err(Unkept::Refused(format!("OUTPUT_DIR (`{path}`) was {found}; {cure}")))

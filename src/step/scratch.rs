@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode};
+use rustix::fs::{CWD, FileType};
 use rustix::io::Errno;
 
 use super::folder::{Folder, make_folder, make_folders};
@@ -64,9 +64,6 @@ pub(super) struct SmallFile {
     /// Its name in `in/`; `None` while it waits as [`SPARE`].
     pub(super) name: Option<Vec<u8>>,
     pub(super) inode: u64,
-    pub(super) mode: Mode,
-    /// Bytes that it has, or a little more than that.
-    pub(super) length: u64,
 }
 
 impl Scratch {
@@ -145,10 +142,11 @@ impl Workspace {
             tree::clear(self.output.fd())?;
             self.prepared.clear();
         }
-        self.input.look(self.root.as_fd(), Path::new(IN))?.ok_or(Errno::STALE)?;
-        self.tmp.look(CWD, &self.tmp.path)?.ok_or(Errno::STALE)?;
+        let look = self.tmp.look(CWD, &self.tmp.path)?.ok_or(Errno::STALE)?;
         // By looking: a time of last change can be set back.
-        tree::clear(self.tmp.fd())?;
+        if !self.tmp.list(&look)?.is_empty() {
+            tree::clear(self.tmp.fd())?;
+        }
         self.tidy_input()
     }
 
@@ -157,47 +155,38 @@ impl Workspace {
         if let Some(small) = &mut self.small
             && let Some(name) = &small.name
         {
-            rustix::fs::renameat(self.input.fd(), name.as_slice(), &self.root, SPARE)?;
-            small.name = None;
+            match rustix::fs::renameat(self.input.fd(), name.as_slice(), &self.root, SPARE) {
+                Ok(()) => small.name = None,
+                Err(_) => self.give_up_small()?,
+            }
         }
         Ok(())
     }
 
-    /// After a step: leaves nothing in `in/` but the small file, and keeps that one only if it is
-    /// beyond doubt ours alone: that very inode, under its name, and under no other anywhere.
+    /// The small file can't be used any more, or nobody knows whose it is.
+    pub(super) fn give_up_small(&mut self) -> io::Result<()> {
+        self.small = None;
+        tree::clear(self.input.fd())
+    }
+
+    /// After a step: leaves nothing in `in/` but the small file, if there is still a file of that name. Whether that
+    /// is the small file, and ours alone, is seen when it is opened for the next step.
     fn tidy_input(&mut self) -> io::Result<()> {
-        let entries = tree::list(self.input.fd())?;
-        let mut expected = 0;
-        if let Some(small) = &mut self.small {
-            let (stat, is_alone) = match &small.name {
-                Some(name) => {
-                    expected = 1;
-                    let flags = AtFlags::SYMLINK_NOFOLLOW;
-                    let stat = rustix::fs::statat(self.input.fd(), name.as_slice(), flags);
-                    (stat, entries.len() == 1 && entries[0].name == *name)
-                }
-                None => (rustix::fs::statat(&self.root, SPARE, AtFlags::SYMLINK_NOFOLLOW), true),
-            };
-            // Its number may have been given to another file since; if that is an ordinary file under
-            // this very name and no other, it serves as well.
-            if let Ok(stat) = stat
-                && is_alone
-                && stat.st_ino == small.inode
-                && stat.st_nlink == 1
-                && FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
-            {
-                small.mode = Mode::from_raw_mode(stat.st_mode);
-                small.length = stat.st_size as u64;
-            } else {
-                self.small = None;
-                expected = 0;
+        let look = self.input.look(self.root.as_fd(), Path::new(IN))?.ok_or(Errno::STALE)?;
+        let entries = self.input.list(&look)?;
+        let is_tidy = match &self.small {
+            Some(SmallFile { name: Some(name), .. }) => {
+                matches!(&entries[..], [only] if only.name == *name && only.kind == FileType::RegularFile)
             }
+            _ => entries.is_empty(),
+        };
+        if is_tidy {
+            return Ok(());
         }
-        if entries.len() != expected {
-            self.set_small_aside()?;
-            tree::clear(self.input.fd())?;
+        if self.small.as_ref().is_some_and(|small| small.name.is_some()) {
+            self.small = None;
         }
-        Ok(())
+        tree::clear(self.input.fd())
     }
 
     /// Removes all of it.

@@ -13,14 +13,14 @@ use std::path::Path;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::fs::{AtFlags, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
+use super::Input;
 use super::folder::make_folders;
 use super::launcher::STARTING;
 use super::links::LinkedInput;
 use super::scratch::{SPARE, SmallFile, Workspace};
-use super::{Input, tree};
 use crate::attempt::NamedObject;
 use crate::error::{OrIo, Result};
 use crate::names;
@@ -97,57 +97,63 @@ fn stage_one(
 
 /// Overwrites the small file in place: 10 µs, where making a new one takes 190.
 fn write_small(workspace: &mut Workspace, base: &[u8], bytes: &[u8]) -> io::Result<()> {
-    let reopened = match reopen_small(workspace, base) {
-        // A script of root's has made it immutable. Clearing undoes that.
-        Err(Errno::PERM) => {
-            workspace.small = None;
-            tree::clear(workspace.input.fd())?;
-            None
-        }
-        reopened => reopened?,
-    };
-    let file = match reopened {
-        Some(file) => file,
+    let (file, length) = match reopen_small(workspace, base) {
+        Some(reopened) => reopened,
         None => {
+            if workspace.small.is_some() {
+                workspace.give_up_small()?;
+            }
             let file = create(workspace.input.fd(), base, false)?;
             let (name, inode) = (Some(base.to_owned()), rustix::fs::fstat(&file)?.st_ino);
-            workspace.small = Some(SmallFile { name, inode, mode: input_mode(false), length: 0 });
-            file
+            workspace.small = Some(SmallFile { name, inode });
+            (file, 0)
         }
     };
     file.write_all_at(bytes, 0)?;
-    let length = bytes.len() as u64;
-    if let Some(small) = &mut workspace.small {
-        if small.length > length {
-            file.set_len(length)?;
-        }
-        small.length = length;
+    if length > bytes.len() as u64 {
+        file.set_len(bytes.len() as u64)?;
     }
     Ok(())
 }
 
-/// The small file under its new name, if there is one that can be vouched for. It is opened anew each
-/// time, because a script may make a program of it, and what is open for writing can't be run.
-fn reopen_small(workspace: &mut Workspace, base: &[u8]) -> Result<Option<File>, Errno> {
-    let (mode, dir) = (input_mode(false), workspace.input.fd());
-    let Some(small) = &mut workspace.small else { return Ok(None) };
+/// The small file under its new name, and its length; only if it is beyond doubt ours alone: that very inode, under its
+/// name, and under no other anywhere. `None` whatever is wrong with it, since a script may have done anything to it. It
+/// is opened anew each time, because a script may make a program of it, and what is open for writing can't be run.
+fn reopen_small(workspace: &mut Workspace, base: &[u8]) -> Option<(File, u64)> {
+    let dir = workspace.input.fd();
+    let small = workspace.small.as_mut()?;
     match &small.name {
         Some(name) if name == base => {}
-        Some(name) => rustix::fs::renameat(dir, name.as_slice(), dir, base)?,
-        None => rustix::fs::renameat(&workspace.root, SPARE, dir, base)?,
+        Some(name) => rustix::fs::renameat(dir, name.as_slice(), dir, base).ok()?,
+        None => {
+            // A script finds it beside its folders, and may have put anything in its place.
+            let flags = AtFlags::SYMLINK_NOFOLLOW;
+            let spare = rustix::fs::statat(&workspace.root, SPARE, flags).ok()?;
+            if spare.st_ino != small.inode
+                || FileType::from_raw_mode(spare.st_mode) != FileType::RegularFile
+            {
+                return None;
+            }
+            rustix::fs::renameat(&workspace.root, SPARE, dir, base).ok()?;
+        }
     }
     small.name = Some(base.to_owned());
-    if small.mode != mode {
-        rustix::fs::chmodat(dir, base, mode, AtFlags::empty())?;
-        small.mode = mode;
-    }
     let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = rustix::fs::openat(dir, base, flags, Mode::empty())?;
-    if rustix::fs::fstat(&file)?.st_ino != small.inode {
-        // Another file took the place of INPUT_FILE since it was last looked at.
-        return Err(Errno::STALE);
+    let file = rustix::fs::openat(dir, base, flags, Mode::empty()).ok()?;
+    let stat = rustix::fs::fstat(&file).ok()?;
+    // Its number may have been given to another file since; if that is an ordinary file under this very name and no
+    // other, it serves as well.
+    let is_ours = stat.st_ino == small.inode
+        && stat.st_nlink == 1
+        && FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+    if !is_ours {
+        return None;
     }
-    Ok(Some(File::from(file)))
+    let mode = input_mode(false);
+    if Mode::from_raw_mode(stat.st_mode) != mode {
+        rustix::fs::fchmod(&file, mode).ok()?;
+    }
+    Some((File::from(file), stat.st_size as u64))
 }
 
 /// Lays out any number of inputs; one file and one folder are open at a time.

@@ -66,6 +66,8 @@ fn a_script_may_do_anything_to_its_small_input() {
         r#": > "$INPUT_FILE""#,
         r#"rm "$INPUT_FILE""#,
         r#"rm "$INPUT_FILE"; echo other > "$INPUT_FILE""#,
+        r#"rm "$INPUT_FILE"; mkfifo "$INPUT_FILE""#,
+        r#"rm "$INPUT_FILE"; ln -s /dev/full "$INPUT_FILE""#,
         r#"ln "$INPUT_FILE" "$TMPDIR/x""#,
         r#"mv "$INPUT_FILE" "${INPUT_FILE%/*}/other""#,
         r#"chmod 0 "$INPUT_FILE""#,
@@ -82,6 +84,44 @@ fn a_script_may_do_anything_to_its_small_input() {
         assert!(world.succeed(script).is_empty(), "{script}");
         world.assert_clean();
         assert!(fs::metadata("/etc").is_ok());
+    }
+}
+
+#[test]
+fn what_a_script_has_put_in_the_place_of_its_input_is_never_written_to() {
+    let mut world = World::new();
+    let precious = world.path("precious");
+    world.env = vec![("PRECIOUS".into(), precious.to_str().unwrap().into())];
+    let spare = r#"cd "$OUTPUT_DIR/..""#;
+    for (script, gathers) in [
+        (r#"ln -f "$PRECIOUS" "$INPUT_FILE""#.to_owned(), false),
+        (r#"ln -fs "$PRECIOUS" "$INPUT_FILE""#.to_owned(), false),
+        (r#"ln "$INPUT_FILE" "$PRECIOUS".link"#.to_owned(), false),
+        // Where the file waits while there is something else to stage.
+        (format!(r#"{spare}; [ -f spare ]; ln -f "$PRECIOUS" spare"#), true),
+        (format!(r#"{spare}; [ -f spare ]; ln -fs "$PRECIOUS" spare"#), true),
+        (format!(r#"{spare}; [ -f spare ]; rm spare; mkfifo spare"#), true),
+        (format!(r#"{spare}; [ -f spare ]; rm spare; mkdir spare"#), true),
+    ] {
+        fs::write(&precious, "mine").unwrap();
+        fs::set_permissions(&precious, fs::Permissions::from_mode(0o600)).unwrap();
+        world.input(b"in", b"the first");
+        world.succeed("true");
+        if gathers {
+            world.gather(&[(b"in", b"1")]);
+        }
+        world.succeed(&script);
+        let outputs = world.input(b"in", b"the next").succeed(
+            r#"cat "$INPUT_FILE" >"$OUTPUT_DIR/x"; stat -c %a "$INPUT_FILE" >"$OUTPUT_DIR/y""#,
+        );
+        assert_eq!(outputs, [pair("x", "the next"), pair("y", "644\n")], "{script}");
+        assert_eq!(fs::read(&precious).unwrap(), b"mine", "{script}");
+        let mode = fs::metadata(&precious).unwrap().permissions().mode();
+        assert_eq!(mode & 0o7777, 0o600, "{script}");
+        if let Ok(link) = fs::read(world.path("precious.link")) {
+            assert_eq!(link, b"the first", "{script}");
+        }
+        world.assert_clean();
     }
 }
 

@@ -12,6 +12,7 @@
 
 mod harness;
 
+mod calls;
 mod commands;
 mod damage;
 mod durability;

@@ -219,7 +219,11 @@ fn without_the_lock_file_a_second_run_still_sees_the_first() {
 fn container(more: &str) -> Option<String> {
     let unshare = format!("unshare --mount {more}");
     let may = Command::new("sh").args(["-c", &format!("{unshare} true")]).output();
-    may.is_ok_and(|may| may.status.success()).then_some(unshare)
+    let can = may.is_ok_and(|may| may.status.success());
+    if !can {
+        eprintln!("SKIPPED: this user can't `{unshare}`");
+    }
+    can.then_some(unshare)
 }
 
 #[test]

@@ -184,7 +184,7 @@ fn ctrl_z_stops_the_scripts_too_and_they_go_on_with_the_runner() {
     let (runner, shell) = (running.pid().to_string(), p.read("shell"));
     running.signal(Signal::TSTP);
     wait_for("the runner's stop", || state(&runner) == "T");
-    assert_eq!(state(&shell), "T");
+    wait_for("the script's stop", || state(&shell) == "T");
     running.signal(Signal::CONT);
     wait_for("the script", || state(&shell) != "T");
     p.file("go", "");
@@ -253,7 +253,7 @@ fn the_first_process_of_a_container_exits_as_if_it_had_died_of_the_signal() {
     let namespace = ["unshare", "--pid", "--fork", "--kill-child", "--map-root-user"];
     let may = std::process::Command::new(namespace[0]).args(&namespace[1..]).arg("true").output();
     if !may.is_ok_and(|may| may.status.success()) {
-        return; // no namespaces here
+        return eprintln!("SKIPPED: this user may make no namespaces");
     }
     let p = Project::new().task("a", ": >started; sleep 1000");
     let running =

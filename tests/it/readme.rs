@@ -147,7 +147,7 @@ fn lines_with_jq_get_answers_and_every_json_answer_has_one() {
         assert!(line.is_some_and(|line| line.contains("-json")), "no line for `{command} --json`");
     }
     if !lacks("jq").is_empty() {
-        return eprintln!("jq is not installed, so its lines were not tried");
+        return eprintln!("SKIPPED: jq is not installed, so its lines were not tried");
     }
     for line in lines {
         // Something has to run, or there are no events.
@@ -224,7 +224,7 @@ fn type_in(document: &str, checkout: &Path, start: &Path) -> PathBuf {
             continue;
         }
         if let missing @ [_, ..] = lacks(&block.text).as_slice() {
-            eprintln!("not tried, for want of {}:\n{}", missing.join(", "), block.text);
+            eprintln!("SKIPPED: not tried, for want of {}:\n{}", missing.join(", "), block.text);
             continue;
         }
         if block.is_marked("in the checkout") {

@@ -20,9 +20,10 @@ fn options(help: &str) -> Vec<&str> {
     let table = help.split("Options:\n").nth(1).unwrap().split("\n\n").next().unwrap();
     let words =
         table.lines().filter(|line| line.starts_with("  ") && !line.starts_with("        "));
-    let words = words.flat_map(|line| line.trim_start().split("  ").take(1));
-    let words = words.flat_map(|left| left.split([' ', ',']));
-    let options: Vec<&str> = words.filter(|word| word.starts_with('-')).collect();
+    // `-j, --jobs N`: the explanation that follows may name options too.
+    let words = words.flat_map(|line| line.split_whitespace().take(2));
+    let words = words.filter(|word| word.starts_with('-'));
+    let options: Vec<&str> = words.map(|word| word.trim_end_matches(',')).collect();
     assert!(options.contains(&"--help") && options.contains(&"-h"), "{help}");
     options
 }

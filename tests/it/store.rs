@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
-use crate::harness::{Project, sha256};
+use crate::harness::{Project, sha256, tree};
 
 const COPY: &str = r#"cp "$INPUT_FILE" "$OUTPUT_DIR/$INPUT_NAME""#;
 
@@ -218,4 +218,23 @@ fn a_step_of_many_outputs_needs_few_open_files() {
     let p = Project::new().task("a", script);
     p.run_cmd(["-j1"]).shell("ulimit -n 64").go().ok();
     assert_eq!(p.exported("a").len(), 2000);
+}
+
+#[test]
+fn gc_keeps_what_is_younger_than_its_grace_although_nothing_needs_it() {
+    let p = Project::new().task("a", "echo 1 >$OUTPUT_DIR/x");
+    p.run().ok();
+    p.task("a", "echo 2 >$OUTPUT_DIR/x").run().ok();
+    let stray = p.object(&"0".repeat(64));
+    p.file(&stray, "");
+    let objects = || tree(&p.path("db/objects"));
+    let before = objects();
+    for options in [&["gc"][..], &["gc", "--grace", "1h"], &["gc", "--grace", "1h", "--history=1"]]
+    {
+        p.call(options).ok().answers("removed 0 objects and 0 strays");
+        assert_eq!(objects(), before, "{options:?}");
+    }
+    p.call(["gc", "--grace", "0s"]).ok().answers("removed 1 objects and 1 strays");
+    assert!(!p.object(&sha256(b"1\n")).exists() && !stray.exists());
+    assert!(p.object(&sha256(b"2\n")).exists());
 }

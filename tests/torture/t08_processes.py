@@ -2,7 +2,8 @@
 """T8: whatever a step leaves behind, however the step or the runner ends: when the runner has ended (after a
 kill -9: when the next one has), nothing of it is alive, the exit code and the recorded outcome are right,
 and the next run completes. And what a script finds: descriptors 0, 1, 2 only, its own process group,
-no signal blocked, none ignored but SIGTTIN and SIGTTOU (by design) and what the runner's parent ignored.
+no signal blocked, none ignored but SIGTTIN and SIGTTOU (by design) and what the runner's parent ignored; TMPDIR and
+OUTPUT_DIR empty, whatever the step before has left there and however it ended.
 
 T8_CASES: how many of the cases (shape x ending); every shape and every ending is among them.
 """
@@ -254,6 +255,54 @@ def keeps_ignoring():
     return faults
 
 
+# What a step puts into a folder: all that may lie there, as hard to see and to remove as it can make it.
+LITTER = """
+cd "$1"
+echo x > file; echo x > .hidden; : > empty; ln -s file link; ln -s nowhere dangling; mkfifo fifo
+mkdir -p deep/er .folder; echo x > deep/er/file; chmod 400 deep/er/file; chmod 0 deep/er deep
+touch -d @0 .
+"""
+
+# How it ends then, by the name of its input.
+LITTERERS = {
+    "exits": "",
+    "fails": "exit 3",
+    "crashes": "kill -9 $$",
+    "times out": "sleep @N@",
+    "is refused": 'ln -s nowhere "$OUTPUT_DIR/refused"',
+    "leaves a process": 'sleep @N@ > "$TMPDIR/log" & cd /',
+}
+
+
+def cleanliness(before_the_look=""):
+    """Every step notes what it finds in TMPDIR and OUTPUT_DIR, and leaves a lot there. One worker, so that each
+    step follows on another; each way to end is there three times, as the order is the program's affair."""
+    mark, faults = number(), []
+    case = "\n".join(f"*.'{ending}') {last.replace('@N@', mark)} ;;" for ending, last in LITTERERS.items())
+    look = 'find "$TMPDIR" "$OUTPUT_DIR" -mindepth 1 >> found\necho "$TMPDIR" >> folders\n'
+    script = MARK + before_the_look + "\n" + look + "sh litter \"$TMPDIR\"\necho x > \"$OUTPUT_DIR/x\"\n"
+    text = task("a", script + f'case "$INPUT_NAME" in\n{case}\nesac\n', inputs=["in/*"], timeout=f"{LIMIT * 1000:.0f}ms")
+    with Box((text + task("b", script), 0), "t08") as box:
+        (box.path / "litter").write_text(LITTER)
+        for n in range(3):
+            for ending in LITTERERS:
+                (box.path / "in" / f"{n}.{ending}").write_text(f"{n} {ending}")
+        code, text = box.run("-j1", "-k")
+        if code != FAILED:
+            faults.append(f"exit {code}: {text}")
+        folders = (box.path / "folders").read_text().splitlines()
+        # `x` of those that end well is the same file every time; b may take it for one step or for several.
+        if (got := len(folders)) <= 3 * len(LITTERERS):
+            faults.append(f"only {got} steps ran: {text}")
+        if found := (box.path / "found").read_text().splitlines():
+            faults.append(f"steps found what others had left: {len(found)} names, as {found[:3]}")
+        if left := [folder for folder in set(folders) if os.path.exists(folder)]:
+            faults.append(f"TMPDIR is still there: {left}")
+        if (left := alive(box, mark)) or box.leftovers():
+            faults.append(f"left: {left} {box.leftovers()}")
+    return faults
+
+
 WORLDS = [
     ("", ()),
     ("trap '' HUP;", (signal.SIGHUP,)),
@@ -287,6 +336,8 @@ def controls(family):
     family.control("a descriptor too many", any("descriptors" in fault for fault in faults))
     faults = world(script="trap '' USR1; exec sleep @N@")
     family.control("an ignored signal too many", any("SigIgn" in fault for fault in faults))
+    faults = cleanliness('echo x > "$TMPDIR/early"')
+    family.control("a file in TMPDIR before the script looks", any("had left" in fault for fault in faults))
 
 
 def main():
@@ -316,11 +367,11 @@ def main():
     for before, ignored, *with_ in WORLDS:
         for fault in world(before, ignored, with_=with_[0] if with_ else "env"):
             family.deviate(fault)
-    for fault in keeps_ignoring():
+    for fault in keeps_ignoring() + cleanliness():
         family.deviate(fault)
     controls(family)
     family.done(
-        f"{len(chosen)} cases of {len(every)}, {clean} clean, {survivors} survivors; time limits kept within {over * 1000:.0f} ms; {len(WORLDS) + 2} looks at a script's world",
+        f"{len(chosen)} cases of {len(every)}, {clean} clean, {survivors} survivors; time limits kept within {over * 1000:.0f} ms; {len(WORLDS) + 3} looks at a script's world",
         cases=len(chosen), clean=clean, survivors=survivors, late_ms=round(over * 1000),
     )
 

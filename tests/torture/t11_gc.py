@@ -3,7 +3,8 @@
 are through before their k-th call. After each kill nothing that is live is missing, a run finds nothing to do,
 the same command again ends well, and the state is then that of an undisturbed one. A half converted store says so.
 
-Also gc by chance: rounds of edits, reverts and runs with gc in between, against results by a fresh database.
+Also gc by chance: rounds of edits, reverts and runs with gc in between, against results by a fresh database. And
+`--grace`: what gc may remove is worked out here, from the rows and the times of the files.
 (gc beside a run: T3. gc and repair with failing system calls: T5.)
 
 T11_STEP: only every so many-th call. T11_ROUNDS: of gc by chance.
@@ -11,6 +12,7 @@ T11_STEP: only every so many-th call. T11_ROUNDS: of gc by chance.
 
 import itertools
 import signal
+import time
 
 from common import *
 
@@ -181,6 +183,67 @@ def by_chance(family):
         return [f"{fault} [{box.path}]" for fault in faults], sweeps
 
 
+# What a live step works on, made or printed, and what an input file or an argument is.
+NEEDED_OBJECTS = """
+SELECT object FROM step WHERE live = 1
+UNION SELECT o.object FROM output o JOIN step s ON s.id = o.step WHERE s.live = 1
+UNION SELECT a.log FROM attempt a JOIN step s ON s.id = a.step WHERE s.live = 1 AND a.log IS NOT NULL
+UNION SELECT object FROM input_file UNION SELECT object FROM argument WHERE object IS NOT NULL
+"""
+GRACE = 3.0  # seconds; long enough for a gc to come to look at the files
+
+
+def changed(box):
+    """{object: when its file was last changed (its inode's time), in seconds}"""
+    root = box.db / "objects"
+    return {str(path.relative_to(root)).replace("/", ""): path.stat().st_ctime_ns / 1e9 for path in root.rglob("*") if path.is_file()}
+
+
+def graces(sabotage=None):
+    """gc with a time of grace: nothing younger goes, everything older that nobody needs does. `sabotage` are the
+    arguments of a gc in the place of the one that is looked at."""
+    faults = []
+
+    def sweep(box, *options):
+        code, text = box.run("gc", *options)
+        if code != OK:
+            faults.append(f"gc {' '.join(options)}: exit {code}: {text}")
+
+    with with_garbage() as box:
+        before, state = changed(box), box.canonical()
+        for options in ([], ["--grace", "1h"], ["--grace", "1h", "--history", "1"]):
+            sweep(box, *options)
+            if wrong := differences(state, box.canonical()):
+                faults.append(f"gc {' '.join(options)} removed what is a minute old at most: {wrong}")
+        garbage = sorted(before.keys() - {name for (name,) in box.query(f"SELECT lower(hex(object)) FROM ({NEEDED_OBJECTS})")})
+        until(lambda: time.time() > max(before.values()) + GRACE, "everything to be older than the grace")
+        # Every second one is as new as can be. The strays come first, so some of each kind are new.
+        for name in garbage[::2]:
+            path = object_path(box.db, name)
+            path.chmod(path.stat().st_mode)
+        before, began = changed(box), time.time()
+        sweep(box, *(sabotage or ["--grace", f"{GRACE * 1000:.0f}ms"]))
+        after, ended = changed(box), time.time()
+        rows = {name for (name,) in box.query("SELECT lower(hex(hash)) FROM object")}
+        gone = before.keys() - after.keys()
+        young = {name for name in gone if before[name] + GRACE > ended}
+        old = {name for name in garbage if name not in gone and before[name] + GRACE <= began}
+        if young:
+            faults.append(f"removed although younger than the grace: {sorted(young)[:3]} and {len(young)} in all")
+        if old or not gone:
+            faults.append(f"not removed although older than the grace: {sorted(old)[:3]} and {len(old)} in all")
+        if wrong := gone - set(garbage):
+            faults.append(f"removed although needed: {sorted(wrong)[:3]}")
+        if wrong := gone & rows:
+            faults.append(f"rows without a file: {sorted(wrong)[:3]}")
+        sweep(box, "--grace", "0s")
+        if (left := changed(box).keys()) != before.keys() - set(garbage):
+            faults.append(f"left by gc --grace 0s: {len(left)} objects instead of {len(before) - len(garbage)}")
+        if wrong := box.verify():
+            faults.append(wrong)
+    return faults
+
+
 def controls(family, gc, repair, conversion):
     def live_gone(box):
         hash = box.query("SELECT lower(hex(o.object)) FROM output o JOIN step s ON s.id = o.step WHERE s.live = 1 ORDER BY 1 LIMIT 1")[0][0]
@@ -199,6 +262,10 @@ def controls(family, gc, repair, conversion):
     # Objects that are said to be moved and are not.
     noticed = any(conversion.one(k, KILL_LIE="/db/objects/")[1] for k in (1, len(conversion.calls) // 2))
     family.control("moves that never happen", noticed)
+    noticed = any("younger than the grace" in fault for fault in graces(["--grace", "0s"]))
+    family.control("a gc that heeds no grace", noticed)
+    noticed = any("older than the grace" in fault for fault in graces(["--grace", "1h"]))
+    family.control("a gc that removes nothing old", noticed)
 
 
 def main():
@@ -213,6 +280,8 @@ def main():
         sweep.sweep(step)
         print(f"T11: {sweep.what}: {len(sweep.calls)} calls, {sweep.kills} kills, {sweep.same} identical", flush=True)
         sweep.box.remove()
+    for fault in graces():
+        family.deviate(fault)
     rounds, sweeps = family.count("rounds", 3, 60), 0
     for _ in range(rounds):
         faults, n = by_chance(family)

@@ -171,7 +171,7 @@ fn of_manifest(manifest: &Manifest) -> Vec<TaskNode> {
         name: task.name.clone(),
         from: task.from.iter().map(|from| from.0).collect(),
         matches: task.matches.clone(),
-        inputs: task.inputs.clone(),
+        inputs: task.written_inputs(),
         params: task.params.keys().cloned().collect(),
         gather: task.gather,
         status: None,

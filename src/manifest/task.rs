@@ -25,6 +25,8 @@ pub struct Task {
     pub script: String,
     /// Globs or plain paths of files on disk, relative to the manifest's folder. Only roots have any.
     pub inputs: Vec<String>,
+    /// What `inputs` leave out, without the `!`: globs, plain paths, folders with all that is in them.
+    pub exclusions: Vec<String>,
     /// Tasks whose outputs this one consumes, in the order written; empty for a root.
     pub from: Vec<TaskIndex>,
     /// Globs on output names (`match`); empty takes every output.
@@ -63,6 +65,12 @@ impl Task {
         self.from.is_empty()
     }
 
+    /// `inputs` as they are written.
+    pub fn written_inputs(&self) -> Vec<String> {
+        let exclusions = self.exclusions.iter().map(|pattern| format!("!{pattern}"));
+        self.inputs.iter().cloned().chain(exclusions).collect()
+    }
+
     /// What runs the script: program and arguments that precede the script's file.
     pub fn interpreter(&self) -> Vec<String> {
         shebang(&self.script).unwrap_or_else(|| self.shell.clone())
@@ -74,6 +82,7 @@ impl Task {
             name: String::new(),
             script: String::new(),
             inputs: Vec::new(),
+            exclusions: Vec::new(),
             from: Vec::new(),
             matches: Vec::new(),
             parallel: None,
@@ -131,7 +140,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         name: "inputs",
-        about: "Files on disk, as paths or globs relative to the manifest: one step per file.",
+        about: "Files on disk, as paths or globs relative to the manifest: one step per file. Those after a ! are left out.",
         aliases: &[],
         read: inputs,
     },
@@ -353,7 +362,24 @@ fn input(found: &mut Findings<'_>, draft: &mut Draft, setting: Setting<'_, '_>) 
 }
 
 fn inputs(found: &mut Findings<'_>, draft: &mut Draft, setting: Setting<'_, '_>) {
-    draft.task.inputs = globs(found, setting, |_| true);
+    let (exclusions, inputs): (Vec<_>, Vec<_>) =
+        setting.strings(found).into_iter().partition(|(pattern, _)| pattern.starts_with('!'));
+    let has_exclusions = !exclusions.is_empty();
+    draft.task.inputs = globs(found, inputs, |_| true);
+    for (pattern, span) in exclusions {
+        let pattern = &pattern[1..];
+        if pattern.is_empty() {
+            let help = "write a path or a glob after it; a file called `!` is `./!`";
+            found.add(&span, "`!` alone leaves nothing out", help);
+        }
+        check_glob(found, pattern, &span);
+        draft.task.exclusions.push(pattern.to_owned());
+    }
+    if has_exclusions && draft.task.inputs.is_empty() {
+        let help = "name the files that they are taken from too, such as \"src/*.c\"; a name that begins with `!` is \
+                    written `./!name`";
+        found.add(&setting.span(), "`inputs` has nothing but exclusions", help);
+    }
     if setting.is_empty_list() {
         let help = "name at least one file, or leave `inputs` out: a task with from = [] gets \
                     the files named on the command line";
@@ -365,7 +391,8 @@ fn matches(found: &mut Findings<'_>, draft: &mut Draft, setting: Setting<'_, '_>
     // No file below OUTPUT_DIR has an absolute name, or one with `.` or `..`.
     let could_be_an_output =
         |glob: &str| !glob.split('/').any(|part| part.is_empty() || part == "." || part == "..");
-    draft.task.matches = globs(found, setting, could_be_an_output);
+    let list = setting.strings(found);
+    draft.task.matches = globs(found, list, could_be_an_output);
     if setting.is_empty_list() {
         let help = "leave `match` out to take every output";
         found.add(&setting.span(), "`match` is empty and would take no output", help);
@@ -375,10 +402,9 @@ fn matches(found: &mut Findings<'_>, draft: &mut Draft, setting: Setting<'_, '_>
 /// Globs, each of which has to match something that `could_exist`.
 fn globs(
     found: &mut Findings<'_>,
-    setting: Setting<'_, '_>,
+    list: Vec<(String, Range<usize>)>,
     could_exist: impl Fn(&str) -> bool,
 ) -> Vec<String> {
-    let list = setting.strings(found);
     for (glob, span) in &list {
         if !check_glob(found, glob, span) {
             continue;

@@ -11,6 +11,7 @@ mod backlog;
 mod busy;
 mod committer;
 mod dispatch;
+mod exclusions;
 mod fingerprint;
 mod forecast;
 mod free_space;

@@ -105,12 +105,18 @@ impl Prepared {
         let mut summaries = Vec::with_capacity(sources.len());
         for (task, sources) in manifest.tasks.iter().zip(&sources) {
             let summary = scanner.stat_pass(sources)?;
-            let unmatched = summary.unmatched;
+            let unmatched = summary.idle.unmatched;
             if unmatched > 0 {
                 let text = format!(
                     "task `{}`: {unmatched} of its `inputs` patterns matched no file",
                     task.name
                 );
+                progress.tell(&Event::Warning(&text));
+            }
+            for pattern in &summary.idle.exclusions {
+                let pattern = crate::diagnostic::quoted(pattern);
+                let text =
+                    format!("task `{}`: {pattern} in `inputs` leaves no file out", task.name);
                 progress.tell(&Event::Warning(&text));
             }
             let mut met = scanner.take_crossed();
@@ -316,7 +322,7 @@ fn flow(
 /// For whoever draws the graph without the manifest at hand.
 fn feeds(manifest: &Manifest, task: &Task) -> String {
     let from: Vec<&str> = task.from.iter().map(|at| manifest.tasks[at.0].name.as_str()).collect();
-    let Task { matches, inputs, .. } = task;
+    let (matches, inputs) = (&task.matches, task.written_inputs());
     let params: Vec<&String> = task.params.keys().collect();
     serde_json::json!({ "from": from, "match": matches, "inputs": inputs, "params": params })
         .to_string()
@@ -335,6 +341,7 @@ fn wiring(task: &Task, flow: &FlowTask, rows: &[TaskRow], sources: &[Source]) ->
     for source in sources {
         match source {
             Source::Pattern(pattern) => hasher.field("inputs", pattern.as_bytes()),
+            Source::Exclusion(pattern) => hasher.field("exclusion", pattern.as_bytes()),
             // Which files they are is the scan's business.
             Source::Argument(_) => continue,
             Source::Nothing => hasher.field("inputs", b""),

@@ -17,6 +17,7 @@ use crate::object::ObjectHash;
 use crate::store::{Placed, Store};
 use crate::text::{as_path, path_bytes, printable};
 
+use super::exclusions::Exclusions;
 use super::fingerprint::{Digest, Fingerprint};
 use super::walk::{Crossed, FoundFile, PatternWalk, is_within, stat_of};
 use crate::sys::boot_and_mount;
@@ -26,6 +27,8 @@ use crate::sys::boot_and_mount;
 pub(super) enum Source {
     /// One of `inputs`.
     Pattern(String),
+    /// What `inputs` leave out, without the `!`.
+    Exclusion(String),
     /// An INPUT of the command line.
     Argument(Argument),
     /// One step on the empty object.
@@ -50,10 +53,18 @@ pub(super) struct Scanner<'a> {
 /// What the first pass saw.
 pub(super) struct ScanSummary {
     pub(super) fingerprint: ObjectHash,
-    /// Patterns that matched no file.
-    pub(super) unmatched: u64,
+    pub(super) idle: IdlePatterns,
     /// Each file, sorted.
     pub(super) files: Vec<Digest>,
+}
+
+/// Patterns that are of no use.
+#[derive(Default)]
+pub(super) struct IdlePatterns {
+    /// How many matched no file.
+    pub(super) unmatched: u64,
+    /// Those that left no file out.
+    pub(super) exclusions: Vec<String>,
 }
 
 const NO_STAT: Stat = Stat { size: 0, mtime_ns: 0, ctime_ns: 0, inode: 0, executable: false };
@@ -62,13 +73,21 @@ const NO_STAT: Stat = Stat { size: 0, mtime_ns: 0, ctime_ns: 0, inode: 0, execut
 type See<'a> = dyn FnMut(&[u8], &[u8], Stat, Option<ObjectHash>) -> Result<()> + 'a;
 
 impl Scanner<'_> {
-    /// Calls `see` for all that `sources` name. Returns how many patterns matched nothing.
-    fn each(&self, sources: &[Source], see: &mut See<'_>) -> Result<u64> {
+    /// Calls `see` for all that `sources` name and don't leave out. Returns the patterns that did nothing.
+    fn each(&self, sources: &[Source], see: &mut See<'_>) -> Result<IdlePatterns> {
         let mut matched_nothing = 0;
+        let exclusions = sources.iter().filter_map(|source| match source {
+            Source::Exclusion(pattern) => Some(pattern.as_str()),
+            _ => None,
+        });
+        let mut exclusions = Exclusions::new(self.dir, exclusions.collect())?;
         let mut sources = sources.iter().peekable();
         while let Some(source) = sources.next() {
             match source {
                 Source::Nothing => see(b"", b"", NO_STAT, Some(ObjectHash::EMPTY))?,
+                Source::Exclusion(_) => {}
+                Source::Pattern(plain)
+                    if is_plain(plain) && exclusions.leave_out(plain.as_bytes()) => {}
                 Source::Argument(Argument { path, object: Some(object) }) => {
                     let stat = Stat { inode: i64::from(object.as_bytes()[0]), ..NO_STAT };
                     let name = match path.as_slice() {
@@ -104,15 +123,20 @@ impl Scanner<'_> {
                     let mut crossed = Crossed::default();
                     for walk in PatternWalk::all(&patterns)? {
                         let see = &mut |found: FoundFile<'_>| {
-                            see(path_bytes(found.path), found.name, found.stat, None)
+                            let path = path_bytes(found.path);
+                            if exclusions.leave_out(path) {
+                                return Ok(());
+                            }
+                            see(path, found.name, found.stat, None)
                         };
                         matched_nothing += walk.run(self.dir, self.db_dir, &mut crossed, see)?;
                     }
+                    crossed.refused.retain(|(path, _)| !exclusions.leave_out_all(path));
                     self.crossed().add(crossed);
                 }
             }
         }
-        Ok(matched_nothing)
+        Ok(IdlePatterns { unmatched: matched_nothing, exclusions: exclusions.idle() })
     }
 
     /// What the inode of an input says; one that can't be looked at is noted.
@@ -150,7 +174,7 @@ impl Scanner<'_> {
     pub(super) fn stat_pass(&self, sources: &[Source]) -> Result<ScanSummary> {
         let mut fingerprint = Fingerprint::default();
         let mut files = Vec::new();
-        let unmatched = self.each(sources, &mut |path, name, stat, object| {
+        let idle = self.each(sources, &mut |path, name, stat, object| {
             files.push(fingerprint.add(path, name, &stat));
             if let Some(object) = object {
                 fingerprint.add(object.as_bytes(), b"", &NO_STAT);
@@ -158,7 +182,7 @@ impl Scanner<'_> {
             Ok(())
         })?;
         files.sort_unstable();
-        Ok(ScanSummary { fingerprint: fingerprint.finish(), unmatched, files })
+        Ok(ScanSummary { fingerprint: fingerprint.finish(), idle, files })
     }
 
     /// Second pass: leaves in the temporary tables what is new, changed or gone. Returns the
@@ -264,7 +288,8 @@ impl Scanner<'_> {
         sources: &[Source],
         summary: &ScanSummary,
     ) -> Result<Option<bool>> {
-        if !sources.iter().all(|source| matches!(source, Source::Pattern(_))) {
+        if !sources.iter().all(|source| matches!(source, Source::Pattern(_) | Source::Exclusion(_)))
+        {
             return Ok(None);
         }
         let has = |digest| summary.files.binary_search(&digest).is_ok();

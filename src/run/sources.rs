@@ -40,7 +40,8 @@ pub(super) fn sources(
         .map(|task| match () {
             () if !task.is_root() => Vec::new(),
             () if !task.inputs.is_empty() => {
-                task.inputs.iter().cloned().map(Source::Pattern).collect()
+                let exclusions = task.exclusions.iter().cloned().map(Source::Exclusion);
+                task.inputs.iter().cloned().map(Source::Pattern).chain(exclusions).collect()
             }
             () if arguments.is_empty() => vec![Source::Nothing],
             () => arguments.iter().cloned().map(Source::Argument).collect(),

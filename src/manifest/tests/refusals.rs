@@ -124,6 +124,9 @@ fn what_no_process_or_path_can_hold_is_refused() {
         ("match = [\"/x\"]", "7:10: `/x` matches no output"),
         ("match = [\"../x\"]", "7:10: `../x` matches no output"),
         ("files = [\"x[\"]", "7:10: `x[` is no glob"),
+        ("inputs = [\"x\", \"!x[\"]", "7:16: `x[` is no glob"),
+        ("inputs = [\"x\", \"!\"]", "7:16: `!` alone leaves nothing out"),
+        ("inputs = [\"!x\"]", "7:10: `inputs` has nothing but exclusions"),
     ];
     for (keys, told) in cases {
         let mistakes = of_keys(keys);

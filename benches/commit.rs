@@ -164,6 +164,7 @@ fn flow() -> Flow {
         consumers: consumers.iter().copied().map(TaskIndex).collect(),
         accepts: None,
         gather: false,
+        gather_empty: false,
         cache: true,
         forced: false,
         names_unique: true,

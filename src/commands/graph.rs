@@ -1,7 +1,7 @@
 //! `graph`: the graph of the tasks with the state of their steps, as text of 80 columns, for Graphviz, for
 //! Mermaid, and as JSON.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -94,6 +94,8 @@ struct TaskNode {
     /// Indices of the tasks whose outputs it consumes.
     from: Vec<usize>,
     matches: Vec<String>,
+    /// The globs for single producers, by name.
+    matches_of: BTreeMap<String, Vec<String>>,
     inputs: Vec<String>,
     /// Names of the params that its script is given.
     params: Vec<String>,
@@ -108,6 +110,8 @@ struct Feeds {
     from: Vec<String>,
     #[serde(rename = "match")]
     matches: Vec<String>,
+    #[serde(default, rename = "match_of")]
+    matches_of: BTreeMap<String, Vec<String>>,
     inputs: Vec<String>,
     /// Older builds did not record them.
     #[serde(default)]
@@ -127,11 +131,21 @@ struct GraphTask<'a> {
     from: Vec<&'a str>,
     #[serde(rename = "match")]
     matches: &'a [String],
+    #[serde(rename = "match_of")]
+    matches_of: Vec<MatchOf<'a>>,
     inputs: &'a [String],
     params: &'a [String],
     gather: bool,
     /// `None`: no run knows the task.
     steps: Option<StepNumbers>,
+}
+
+/// What is taken of one producer.
+#[derive(Serialize)]
+struct MatchOf<'a> {
+    from: &'a str,
+    #[serde(rename = "match")]
+    matches: &'a [String],
 }
 
 /// Steps of a task, and their outputs.
@@ -157,6 +171,11 @@ impl Graph<'_> {
             task: &node.name,
             from: node.from.iter().map(|from| nodes[*from].name.as_str()).collect(),
             matches: &node.matches,
+            matches_of: node
+                .matches_of
+                .iter()
+                .map(|(from, matches)| MatchOf { from, matches })
+                .collect(),
             inputs: &node.inputs,
             params: &node.params,
             gather: node.gather,
@@ -171,6 +190,11 @@ fn of_manifest(manifest: &Manifest) -> Vec<TaskNode> {
         name: task.name.clone(),
         from: task.from.iter().map(|from| from.0).collect(),
         matches: task.matches.clone(),
+        matches_of: task
+            .matches_of
+            .iter()
+            .map(|(from, globs)| (manifest.task(*from).name.clone(), globs.clone()))
+            .collect(),
         inputs: task.written_inputs(),
         params: task.params.keys().cloned().collect(),
         gather: task.gather,
@@ -205,6 +229,7 @@ fn of_database(db: &Db) -> Result<Vec<TaskNode>> {
         nodes.push(TaskNode {
             from: feeds.from.iter().filter_map(|name| places.get(name).copied()).collect(),
             matches: feeds.matches,
+            matches_of: feeds.matches_of,
             inputs: feeds.inputs,
             params: feeds.params,
             gather: task.gather,
@@ -315,13 +340,13 @@ fn dot(nodes: &[TaskNode], out: &mut dyn Write) -> std::io::Result<()> {
     }
     for (place, node) in nodes.iter().enumerate() {
         for from in &node.from {
-            match node.matches.is_empty() {
+            let globs = node.matches_of.get(&nodes[*from].name).unwrap_or(&node.matches);
+            match globs.is_empty() {
                 true => writeln!(out, "  t{from} -> t{place};")?,
-                false => writeln!(
-                    out,
-                    "  t{from} -> t{place} [label=\"{}\"];",
-                    quoted(&node.matches.join(" "))
-                )?,
+                false => {
+                    let label = quoted(&globs.join(" "));
+                    writeln!(out, "  t{from} -> t{place} [label=\"{label}\"];")?;
+                }
             }
         }
     }

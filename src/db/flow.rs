@@ -19,6 +19,8 @@ pub struct FlowTask {
     /// `match`; `None` takes every output.
     pub accepts: Option<Accepts>,
     pub gather: bool,
+    /// Its step is there also if there is nothing to gather.
+    pub gather_empty: bool,
     /// False: runs anew in every run.
     pub cache: bool,
     /// `-B`: runs anew in this run.
@@ -35,9 +37,9 @@ impl FlowTask {
         self.from.is_empty()
     }
 
-    /// True if an output of this name is an input of this task.
-    pub fn takes(&self, name: &[u8]) -> bool {
-        self.accepts.as_ref().is_none_or(|accepts| accepts(name))
+    /// True if an output of this producer and name is an input of this task.
+    pub fn takes(&self, producer: TaskId, name: &[u8]) -> bool {
+        self.accepts.as_ref().is_none_or(|accepts| accepts(producer, name))
     }
 }
 

@@ -6,6 +6,7 @@ use rusqlite::functions::{Context, FunctionFlags};
 use rusqlite::{Connection, Error, Result};
 
 use crate::error::OrDb;
+use crate::ids::TaskId;
 use crate::object::{FieldHasher, ObjectHash};
 
 /// The whole STEP_KEY of a step. The task's name is not in it, so that renaming a task keeps it; and the executable bit
@@ -53,21 +54,21 @@ pub(in crate::db) fn register_step_key(conn: &Connection) -> crate::error::Resul
     .or_db("register a function")
 }
 
-/// Whether a task takes an output of this name.
-pub type Accepts = Arc<dyn Fn(&[u8]) -> bool + Send + Sync>;
+/// Whether a task takes an output of this producer and name.
+pub type Accepts = Arc<dyn Fn(TaskId, &[u8]) -> bool + Send + Sync>;
 
-/// `accepts(place, name)`: the globs of the task at that place of the flow.
+/// `accepts(place, producer, name)`: the globs of the task at that place of the flow.
 pub(in crate::db) fn register_accepts(
     conn: &Connection,
     accepts: Vec<Option<Accepts>>,
 ) -> crate::error::Result<()> {
     let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_INNOCUOUS;
-    conn.create_scalar_function("accepts", 2, flags, move |context| {
+    conn.create_scalar_function("accepts", 3, flags, move |context| {
         let place: usize = context.get::<i64>(0)?.try_into().unwrap_or(usize::MAX);
         let name =
-            context.get_raw(1).as_bytes().map_err(|err| Error::UserFunctionError(err.into()))?;
+            context.get_raw(2).as_bytes().map_err(|err| Error::UserFunctionError(err.into()))?;
         Ok(match accepts.get(place) {
-            Some(Some(accepts)) => accepts(name),
+            Some(Some(accepts)) => accepts(TaskId(context.get(1)?), name),
             _ => true,
         })
     })

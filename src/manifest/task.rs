@@ -31,6 +31,9 @@ pub struct Task {
     pub from: Vec<TaskIndex>,
     /// Globs on output names (`match`); empty takes every output.
     pub matches: Vec<String>,
+    /// Globs on the names of the outputs of one producer each (`match` as a table); of one that is not here, every
+    /// output is taken.
+    pub matches_of: Vec<(TaskIndex, Vec<String>)>,
     /// At most this many steps of the task at once.
     pub parallel: Option<NonZeroUsize>,
     /// Wall time after which an attempt is ended.
@@ -53,6 +56,8 @@ pub struct Task {
     pub cache: bool,
     /// One step over all inputs together.
     pub gather: bool,
+    /// `gather` runs also if there is nothing to gather.
+    pub gather_empty: bool,
     /// `input = "copy"`: its inputs are private copies whatever their size.
     pub copies_input: bool,
     /// A make, cargo or ninja in the script shares the run's `-j`.
@@ -85,6 +90,7 @@ impl Task {
             exclusions: Vec::new(),
             from: Vec::new(),
             matches: Vec::new(),
+            matches_of: Vec::new(),
             parallel: None,
             timeout: None,
             retries: 0,
@@ -95,6 +101,7 @@ impl Task {
             shell: vec!["sh".to_owned(), "-e".to_owned()],
             cache: true,
             gather: false,
+            gather_empty: false,
             copies_input: false,
             jobserver: false,
         }
@@ -152,7 +159,8 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         name: "match",
-        about: "Globs on the names of the outputs it consumes; default: every output.",
+        about: "Globs on the names of the outputs it consumes, as a list, or as a table of lists by task: \
+                { index = [\"*.bwt\"] }; default: every output.",
         aliases: &["filter", "pattern", "glob"],
         read: matches,
     },
@@ -226,6 +234,14 @@ pub const KEYS: &[Key] = &[
         },
     },
     Key {
+        name: "gather_empty",
+        about: "true: with gather, its step runs also if there is nothing to gather.",
+        aliases: &["allow_empty"],
+        read: |found, draft, setting| {
+            draft.task.gather_empty = setting.boolean(found).unwrap_or_default();
+        },
+    },
+    Key {
         name: "input",
         about: "\"copy\": its inputs are private copies, whatever their size; default \"auto\": large ones may be links.",
         aliases: &["stage", "stage_in"],
@@ -248,6 +264,8 @@ pub(super) struct Draft {
     pub(super) name_place: Option<Range<usize>>,
     /// `from` as written; `None` if it isn't there.
     pub(super) from: Option<Vec<(String, Range<usize>)>>,
+    /// `match` as a table: each name with its place and its globs.
+    pub(super) matches_of: Vec<(String, Range<usize>, Vec<String>)>,
     /// `params` as written.
     pub(super) params: Vec<(String, Range<usize>)>,
     /// Place of the value of `script`, if there is one.
@@ -266,8 +284,15 @@ impl Draft {
     ) -> Draft {
         let (task, keys) = (Task::blank(), Vec::with_capacity(table.len()));
         let (name_place, script_place) = (None, None);
-        let mut draft =
-            Draft { task, name_place, script_place, from: None, params: Vec::new(), keys };
+        let mut draft = Draft {
+            task,
+            name_place,
+            script_place,
+            from: None,
+            matches_of: Vec::new(),
+            params: Vec::new(),
+            keys,
+        };
         for (key, value) in table {
             let written = key.get_ref().as_ref();
             match KEYS.iter().find(|key| key.name == written) {
@@ -304,6 +329,12 @@ impl Draft {
                 let help = "gather the outputs of another task that has the `inputs`";
                 found.add(place, "`inputs` can't go together with `gather`", help);
             }
+        }
+        if let Some(place) = self.place("gather_empty")
+            && !self.task.gather
+        {
+            let help = "add gather = true, or drop `gather_empty`";
+            found.add(place, "`gather_empty` does nothing without `gather`", help);
         }
         if let Some(place) = self.place("retry_delay")
             && self.place("retries").is_none()
@@ -391,11 +422,30 @@ fn matches(found: &mut Findings<'_>, draft: &mut Draft, setting: Setting<'_, '_>
     // No file below OUTPUT_DIR has an absolute name, or one with `.` or `..`.
     let could_be_an_output =
         |glob: &str| !glob.split('/').any(|part| part.is_empty() || part == "." || part == "..");
-    let list = setting.strings(found);
-    draft.task.matches = globs(found, list, could_be_an_output);
-    if setting.is_empty_list() {
+    let Some(table) = setting.as_table() else {
+        let list = setting.strings(found);
+        draft.task.matches = globs(found, list, could_be_an_output);
+        if setting.is_empty_list() {
+            let help = "leave `match` out to take every output";
+            found.add(&setting.span(), "`match` is empty and would take no output", help);
+        }
+        return;
+    };
+    for (key, value) in table {
+        let name = key.get_ref().as_ref();
+        let setting = Setting { key: name, value };
+        let list = setting.strings(found);
+        let globs = globs(found, list, could_be_an_output);
+        if setting.is_empty_list() {
+            let message = format!("`match` would take no output of {}", quoted(name));
+            let help = "name a glob, leave the task out here to take every output, or take it out of `from`";
+            found.add(&setting.span(), message, help);
+        }
+        draft.matches_of.push((name.to_owned(), key.span(), globs));
+    }
+    if table.is_empty() {
         let help = "leave `match` out to take every output";
-        found.add(&setting.span(), "`match` is empty and would take no output", help);
+        found.add(&setting.span(), "`match` is empty", help);
     }
 }
 

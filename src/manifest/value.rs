@@ -152,6 +152,14 @@ impl<'v, 'i> Setting<'v, 'i> {
         list
     }
 
+    /// The table that it is, if it is one: for a key that may be something else too.
+    pub(super) fn as_table(self) -> Option<&'v DeTable<'i>> {
+        match self.value.get_ref() {
+            DeValue::Table(table) => Some(table),
+            _ => None,
+        }
+    }
+
     /// True for `[]`.
     pub(super) fn is_empty_list(self) -> bool {
         matches!(self.value.get_ref(), DeValue::Array(items) if items.is_empty())

@@ -40,10 +40,12 @@ pub(super) fn wire(found: &mut Findings<'_>, mut drafts: Vec<Draft>) -> Vec<Task
         if is_root {
             check_root(found, draft);
         }
-        wired.push(from);
+        let matches_of = if is_root { Vec::new() } else { matches(found, draft, &from, &known) };
+        wired.push((from, matches_of));
     }
-    for (draft, from) in drafts.iter_mut().zip(wired) {
+    for (draft, (from, matches_of)) in drafts.iter_mut().zip(wired) {
         draft.task.from = from;
+        draft.task.matches_of = matches_of;
     }
     // A name lost to a syntax error would lead to cycles that aren't there.
     if !found.is_damaged() {
@@ -100,6 +102,34 @@ fn resolve<'k>(
         }
     }
     indices
+}
+
+/// The globs for each producer that `match` names.
+fn matches(
+    found: &mut Findings<'_>,
+    draft: &Draft,
+    from: &[TaskIndex],
+    known: &[&str],
+) -> Vec<(TaskIndex, Vec<String>)> {
+    let mut matches = Vec::with_capacity(draft.matches_of.len());
+    for (name, place, globs) in &draft.matches_of {
+        let producers = || from.iter().map(|from| known[from.0]);
+        match from.iter().find(|from| known[from.0] == name) {
+            Some(from) => matches.push((*from, globs.clone())),
+            None if found.is_damaged() => {}
+            None => {
+                let help = match suggest::nearest(name, producers()) {
+                    Some(meant) => format!("did you mean {}?", quoted(meant)),
+                    None => {
+                        format!("its `from` has {}", producers().collect::<Vec<_>>().join(", "))
+                    }
+                };
+                let message = format!("{} is not in the `from` of the task", quoted(name));
+                found.add(place, message, help);
+            }
+        }
+    }
+    matches
 }
 
 fn check_root(found: &mut Findings<'_>, draft: &Draft) {

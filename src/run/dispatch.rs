@@ -165,7 +165,7 @@ impl Dispatcher<'_> {
                 db::listing_line(&mut listing, &input);
             })
         })?;
-        if listing.is_empty() {
+        if listing.is_empty() && !engine.flow.task(index).gather_empty {
             return Ok(Effects::default());
         }
         let placed = engine.store.put(&listing)?;

@@ -89,6 +89,8 @@ pub struct RunOptions {
     pub only: Vec<String>,
     /// INPUT…; `-` is standard input, and so are other names of descriptors: see `sys::proc::descriptor`.
     pub inputs: Vec<PathBuf>,
+    /// A file that names further INPUTs; `-` is standard input.
+    pub inputs_from: Option<PathBuf>,
     /// Forget the inputs of earlier runs.
     pub no_inputs: bool,
     /// `-P` and `--params`.
@@ -169,6 +171,8 @@ struct Asked {
     graph: Graph,
     /// `--step`; empty: all.
     only: Vec<TaskIndex>,
+    /// The INPUTs, those of a list too.
+    inputs: Vec<PathBuf>,
     /// The INPUTs that are open already, such as standard input, in their order.
     streams: Vec<File>,
 }
@@ -179,8 +183,9 @@ impl Asked {
         let manifest = Manifest::read_with(&options.manifest, &options.params)?;
         let graph = Graph::of(&manifest);
         let only = only(&manifest, &options.only)?;
-        let streams = preflight::check(&manifest, &options.inputs)?;
-        Ok(Asked { manifest, graph, only, streams })
+        let inputs = sources::inputs(options)?;
+        let streams = preflight::check(&manifest, &inputs)?;
+        Ok(Asked { manifest, graph, only, inputs, streams })
     }
 }
 

@@ -1,6 +1,6 @@
 //! From manifest to plan: which rows the tasks have, what the inputs are, whether anything changed.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -16,7 +16,7 @@ use crate::store::Store;
 
 use super::listed::{ListedFiles, Lister};
 use super::scan::{ScanSummary, Scanner, Source};
-use super::sources::sources;
+use super::sources::{NamedInputs, sources};
 use super::walk::Crossed;
 use super::{Asked, RunOptions};
 use crate::text::{as_path, path_bytes, printable};
@@ -58,7 +58,7 @@ impl Prepared {
         store: Option<&Store>,
         progress: &mut dyn Progress,
     ) -> Result<Prepared> {
-        let Asked { manifest, graph, only, streams } = asked;
+        let Asked { manifest, graph, only, inputs, streams } = asked;
         if manifest.had_crlf {
             let path = printable(path_bytes(&manifest.path));
             progress.tell(&Event::Note(&format!(
@@ -99,7 +99,8 @@ impl Prepared {
         let rows = db.read(|reader| db::task_rows(reader, &registrations))?;
         let scanner = scanner(db, &manifest.dir, db_dir, options, store);
         let mut refused = Vec::with_capacity(manifest.tasks.len());
-        let sources = sources(&scanner, &manifest, options, streams, progress)?;
+        let named = NamedInputs { inputs: &inputs, streams, forget: options.no_inputs };
+        let sources = sources(&scanner, &manifest, named, progress)?;
         let flow = Arc::new(flow(&manifest, &graph, &registrations, &rows, &sources, options)?);
         let mut scans = Vec::with_capacity(sources.len());
         let mut summaries = Vec::with_capacity(sources.len());
@@ -306,8 +307,9 @@ fn flow(
             recipe_hash: registrations[n].recipe_hash,
             from: graph.from[n].clone(),
             consumers: graph.consumers[n].clone(),
-            accepts: accepts(task)?,
+            accepts: accepts(task, rows)?,
             gather: task.gather,
+            gather_empty: task.gather_empty,
             cache: task.cache || !may_run,
             forced: options.always && may_run,
             names_unique: matches!(sources[n].as_slice(), [_]),
@@ -324,7 +326,9 @@ fn feeds(manifest: &Manifest, task: &Task) -> String {
     let from: Vec<&str> = task.from.iter().map(|at| manifest.tasks[at.0].name.as_str()).collect();
     let (matches, inputs) = (&task.matches, task.written_inputs());
     let params: Vec<&String> = task.params.keys().collect();
-    serde_json::json!({ "from": from, "match": matches, "inputs": inputs, "params": params })
+    let of = task.matches_of.iter().map(|(at, globs)| (&manifest.tasks[at.0].name, globs));
+    let matches_of: BTreeMap<&String, &Vec<String>> = of.collect();
+    serde_json::json!({ "from": from, "match": matches, "match_of": matches_of, "inputs": inputs, "params": params })
         .to_string()
 }
 
@@ -335,8 +339,17 @@ fn wiring(task: &Task, flow: &FlowTask, rows: &[TaskRow], sources: &[Source]) ->
     for from in &flow.from {
         hasher.field("from", &rows[from.0].id.0.to_le_bytes());
     }
+    if task.gather_empty {
+        hasher.field("gather_empty", &[1]);
+    }
     for pattern in &task.matches {
         hasher.field("match", pattern.as_bytes());
+    }
+    for (from, patterns) in &task.matches_of {
+        hasher.field("match of", &rows[from.0].id.0.to_le_bytes());
+        for pattern in patterns {
+            hasher.field("match", pattern.as_bytes());
+        }
     }
     for source in sources {
         match source {
@@ -350,11 +363,23 @@ fn wiring(task: &Task, flow: &FlowTask, rows: &[TaskRow], sources: &[Source]) ->
     hasher.finish()
 }
 
-fn accepts(task: &Task) -> Result<Option<Accepts>> {
+fn accepts(task: &Task, rows: &[TaskRow]) -> Result<Option<Accepts>> {
+    let set = |patterns: &[String]| {
+        glob_set(patterns.iter().map(String::as_str))
+            .map_err(|why| Error::Usage(format!("task `{}`: bad `match`: {why}", task.name)))
+    };
+    if !task.matches_of.is_empty() {
+        let mut sets = HashMap::with_capacity(task.matches_of.len());
+        for (from, patterns) in &task.matches_of {
+            sets.insert(rows[from.0].id, set(patterns)?);
+        }
+        return Ok(Some(Arc::new(move |producer, name: &[u8]| {
+            sets.get(&producer).is_none_or(|set| set.is_match(as_path(name)))
+        })));
+    }
     if task.matches.is_empty() {
         return Ok(None);
     }
-    let set = glob_set(task.matches.iter().map(String::as_str))
-        .map_err(|why| Error::Usage(format!("task `{}`: bad `match`: {why}", task.name)))?;
-    Ok(Some(Arc::new(move |name: &[u8]| set.is_match(as_path(name)))))
+    let set = set(&task.matches)?;
+    Ok(Some(Arc::new(move |_, name: &[u8]| set.is_match(as_path(name)))))
 }

@@ -10,7 +10,7 @@ use crate::text::as_path;
 use crate::watch::{Reads, Tree};
 
 use super::RunOptions;
-use super::sources::remembered;
+use super::sources::{inputs, remembered};
 use super::walk::split;
 
 /// The manifest, and if it makes sense all files that it and the command line name. Makes nothing.
@@ -24,6 +24,7 @@ pub fn reads(options: &RunOptions) -> Reads {
     };
     reads.skip.extend(options.db.canonicalize());
     reads.files.extend(options.params.file.as_deref().map(absolute));
+    reads.files.extend(options.inputs_from.as_deref().map(absolute));
     // With mistakes in it nothing runs, whatever else changes.
     let Ok(manifest) = Manifest::read(&options.manifest) else { return reads };
     for task in &manifest.tasks {
@@ -45,8 +46,10 @@ pub fn reads(options: &RunOptions) -> Reads {
 
 /// The INPUTs, of this command line or of the run before.
 fn arguments(options: &RunOptions, manifest: &Manifest) -> Vec<PathBuf> {
-    if !options.inputs.is_empty() || options.no_inputs {
-        let files = options.inputs.iter().filter(|path| descriptor(path).is_none());
+    // A list that can't be read is the run's to complain of.
+    let inputs = inputs(options).unwrap_or_else(|_| options.inputs.clone());
+    if !inputs.is_empty() || options.no_inputs {
+        let files = inputs.iter().filter(|path| descriptor(path).is_none());
         return files.cloned().collect();
     }
     if !Db::file(&options.db).exists() {

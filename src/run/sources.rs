@@ -1,6 +1,7 @@
 //! What each root reads: its patterns, the INPUTs of this command line, or those of an earlier one.
 
 use std::fs::File;
+use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 
 use crate::db::{self, Argument, Db};
@@ -9,23 +10,72 @@ use crate::manifest::{Manifest, Task};
 use crate::object::ObjectHash;
 use crate::progress::{Event, Progress};
 use crate::sys::proc::descriptor;
-use crate::text::{as_path, path_bytes, printable};
+use crate::text::{as_path, path_bytes, printable, shown};
 
 use super::RunOptions;
 use super::scan::{Scanner, Source};
+
+/// The INPUTs: those named on the command line, then those of the list that it names.
+///
+/// # Errors
+/// If the list can't be read, or names nothing.
+pub(super) fn inputs(options: &RunOptions) -> Result<Vec<PathBuf>> {
+    let mut inputs = options.inputs.clone();
+    if let Some(list) = &options.inputs_from {
+        let mut bytes = Vec::new();
+        let read = match list.as_os_str() == "-" {
+            true => std::io::stdin().lock().read_to_end(&mut bytes),
+            false => File::open(list).and_then(|mut file| file.read_to_end(&mut bytes)),
+        };
+        match read {
+            Ok(_) => {}
+            Err(err) if err.kind() == ErrorKind::NotFound => {
+                let list = shown(list);
+                return Err(Error::Usage(format!("--inputs-from: `{list}` does not exist")));
+            }
+            Err(err) => return Err(err).or_io("read the list of inputs", list),
+        }
+        let listed = listed(&bytes);
+        if listed.is_empty() {
+            // Not the INPUTs of an earlier run: whoever made an empty list meant none of them.
+            let list = shown(list);
+            return Err(Error::Usage(format!(
+                "--inputs-from: `{list}` names no file; to run without INPUTs, use --no-inputs"
+            )));
+        }
+        inputs.extend(listed);
+    }
+    Ok(inputs)
+}
+
+/// The names in a list: one a line, or each ended by a NUL if there is one anywhere, since a name may hold a newline.
+fn listed(bytes: &[u8]) -> Vec<PathBuf> {
+    let end = if bytes.contains(&0) { 0 } else { b'\n' };
+    let names = bytes.split(|byte| *byte == end).filter(|name| !name.trim_ascii().is_empty());
+    // In a list `-` is a file like any other.
+    names.map(|name| as_path(if name == b"-" { b"./-" } else { name }).to_owned()).collect()
+}
+
+/// The INPUTs of a run.
+pub(super) struct NamedInputs<'a> {
+    pub(super) inputs: &'a [PathBuf],
+    /// Those that are open already, in their order.
+    pub(super) streams: Vec<File>,
+    /// Forget those of earlier runs.
+    pub(super) forget: bool,
+}
 
 /// What each task reads from disk; nothing for a task that others feed.
 pub(super) fn sources(
     scanner: &Scanner<'_>,
     manifest: &Manifest,
-    options: &RunOptions,
-    streams: Vec<File>,
+    named: NamedInputs<'_>,
     progress: &mut dyn Progress,
 ) -> Result<Vec<Vec<Source>>> {
     let takes_arguments = |task: &Task| task.is_root() && task.inputs.is_empty();
     let arguments = if manifest.tasks.iter().any(takes_arguments) {
-        arguments(scanner, manifest, options, streams, progress)?
-    } else if options.inputs.is_empty() {
+        arguments(scanner, manifest, named, progress)?
+    } else if named.inputs.is_empty() {
         Vec::new()
     } else {
         return Err(Error::Usage(
@@ -78,12 +128,11 @@ pub(super) fn remembered(db: &Db, manifest: &Manifest) -> Result<Remembered> {
 fn arguments(
     scanner: &Scanner<'_>,
     manifest: &Manifest,
-    options: &RunOptions,
-    streams: Vec<File>,
+    given: NamedInputs<'_>,
     progress: &mut dyn Progress,
 ) -> Result<Vec<Argument>> {
     let Remembered { arguments: remembered, elsewhere } = remembered(scanner.db, manifest)?;
-    if options.inputs.is_empty() && !options.no_inputs {
+    if given.inputs.is_empty() && !given.forget {
         if let Some(other) = &elsewhere {
             let other = printable(path_bytes(other)).into_owned();
             progress.tell(&Event::Warning(&if remembered.is_empty() {
@@ -109,9 +158,9 @@ fn arguments(
         }
         return Ok(remembered);
     }
-    let mut named = Vec::with_capacity(options.inputs.len());
-    let mut streams = streams.into_iter();
-    for path in &options.inputs {
+    let mut named = Vec::with_capacity(given.inputs.len());
+    let mut streams = given.streams.into_iter();
+    for path in given.inputs {
         named.push(match descriptor(path) {
             Some(fd) => {
                 let path = if fd == 0 { Path::new("-") } else { path };
@@ -150,4 +199,19 @@ fn keep_stream(scanner: &Scanner<'_>, path: &Path, stream: &mut File) -> Result<
     let object = placed.hash;
     scanner.keep(&[placed])?;
     Ok(object)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_has_a_name_a_line_unless_there_is_a_nul() {
+        let names = |bytes: &[u8]| -> Vec<String> {
+            listed(bytes).iter().map(|name| name.to_string_lossy().into_owned()).collect()
+        };
+        assert_eq!(names(b"a\n\n b c \n  \n-\nd"), ["a", " b c ", "./-", "d"]);
+        assert_eq!(names(b"a\nb\0c\0"), ["a\nb", "c"]);
+        assert_eq!(names(b"\n\n"), [""; 0]);
+    }
 }

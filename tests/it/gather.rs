@@ -157,3 +157,45 @@ fn executable_inputs_of_gather_stay_so() {
     p.run().ok();
     assert_eq!(p.exported("all"), files([("x", "ran\n")]));
 }
+
+#[test]
+fn with_gather_empty_there_is_a_step_over_nothing_too() {
+    let p = Project::new().file("in/a", "bad\n");
+    p.task_with(
+        "check",
+        "inputs = [\"in/*\"]",
+        "! grep -q bad $INPUT_FILE || cp $INPUT_FILE $OUTPUT_DIR/x",
+    );
+    let report = "wc -l <$INPUT_FILE >$OUTPUT_DIR/report; ls $INPUT_DIR >>$OUTPUT_DIR/report";
+    let with = |keys: &str| p.task_with("report", &format!("gather = true\n{keys}"), report);
+    with("gather_empty = true").run().ok().ran(["check", "report"]);
+    assert_eq!(p.call(["cat", "report"]).ok().stdout, "1\nx\n");
+    p.file("in/a", "good\n");
+    p.call(["plan"]).ok().answers("when all that it gathers is done");
+    p.run().ok().ran(["check", "report"]);
+    assert_eq!(p.call(["cat", "report"]).ok().stdout, "0\n");
+    p.run().ok().says("nothing to do");
+    // Over something again, and back: both results are there.
+    p.file("in/a", "bad\n").run().ok().ran([]);
+    p.remove("in/a").run().ok().ran([]);
+    assert_eq!(p.call(["cat", "report"]).ok().stdout, "0\n");
+    // It is no part of the recipe: only whether there is a step.
+    with("").run().ok().ran([]).says("1 no longer needed");
+    p.call(["plan", "--check"]).ok();
+    with("gather_empty = true");
+    p.call(["plan"]).ok().answers("~1");
+    p.run().ok().ran([]);
+    assert_eq!(p.call(["cat", "report"]).ok().stdout, "0\n");
+}
+
+#[test]
+fn what_gathers_nothing_is_made_again_by_repair() {
+    let p = Project::new().file("in/a", "");
+    p.task_with("check", "inputs = [\"in/*\"]", "true");
+    p.task_with("report", "gather = true\ngather_empty = true", "echo none >$OUTPUT_DIR/report");
+    p.run().ok();
+    let hash = p.sql("SELECT lower(hex(object)) FROM output").remove(0);
+    std::fs::remove_file(p.object(&hash)).unwrap();
+    p.call(["repair"]).ok().answers("made again by step");
+    p.run().ok().ran([]);
+}

@@ -439,3 +439,33 @@ fn what_does_not_exist_at_all_is_a_mistake_and_so_is_one_of_files_that_dangles()
         .says("dangling");
     p.task("t", COPY).run_with(["-k", "a", "none"]).fails(2).ran([]).says("none` does not exist");
 }
+
+#[test]
+fn a_list_names_inputs_as_the_command_line_does() {
+    let p = Project::new().file("a", "1").file("b c", "2").file("d\ne", "3").file("-", "4");
+    p.task("t", COPY);
+    p.file("list", "b c\n\n-\n");
+    p.run_with(["--inputs-from", "list"]).ok().ran_on(["t b c", "t -"]);
+    // They are remembered, as INPUTs are; a list and INPUTs go together.
+    p.run().ok().says("using the 2 input(s)").ran([]);
+    p.run_with(["a", "--inputs-from=list"]).ok().ran_on(["t a"]);
+    let call = p.run_cmd(["--inputs-from", "-"]).stdin("d\ne\0a\0");
+    call.go().ok();
+    assert_eq!(p.sql("SELECT name FROM step WHERE live ORDER BY name"), ["a", "d\ne"]);
+    p.call(["plan", "--inputs-from", "list"]).ok().answers("0 steps to run");
+}
+
+#[test]
+fn a_list_that_names_nothing_is_no_reason_to_take_the_inputs_of_an_earlier_run() {
+    let p = Project::new().file("a", "1").file("list", "\n \n").task("t", COPY);
+    p.run_with(["a"]).ok();
+    p.run_with(["--inputs-from", "list"]).fails(2).says("`list` names no file").says("--no-inputs");
+    p.run_cmd(["--inputs-from", "-"]).stdin("").go().fails(2).says("`-` names no file");
+    p.run_with(["--inputs-from", "none"]).fails(2).says("`none` does not exist");
+    p.run_with(["--inputs-from", "bin"]).fails(74).says("read the list of inputs `bin`");
+    p.file("list", "gone\na\n");
+    p.run_with(["--inputs-from", "list"]).fails(2).says("input `gone` does not exist");
+    p.run_with(["--inputs-from", "list", "--no-inputs"]).fails(2).says("contradict");
+    p.run_with(["-", "--inputs-from", "-"]).fails(2).says("read only once");
+    p.run_with(["--watch", "--inputs-from", "-"]).fails(2).says("can't be watched");
+}

@@ -260,3 +260,17 @@ fn a_file_that_comes_into_a_folder_of_files_runs_the_task_again() {
     end(run, 3);
     assert_eq!(p.ledger().len(), 3);
 }
+
+#[test]
+fn a_list_of_inputs_is_watched_too() {
+    let p = Project::new().file("1", "one").file("2", "two").file("list", "1\n").task("a", COPY);
+    let args = ["watch", "-manifest", "pipeline.toml", "-db", "db", "--inputs-from", "list"];
+    let run = p.cmd(args).start();
+    round(&run, 1);
+    p.file("list", "1\n2\n");
+    round(&run, 2);
+    p.file("2", "zwei");
+    round(&run, 3);
+    end(run, 3);
+    assert_eq!(p.ledger(), ["a 1", "a 2", "a 2"]);
+}

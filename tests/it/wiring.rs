@@ -174,3 +174,66 @@ fn j_scripts_run_at_once_and_no_more() {
     p.task_with("pair", "inputs = [\"in/*\"]", "mkdir busy; rmdir busy");
     p.run_with(["-parallel", "1"]).ok();
 }
+
+const TWO: &str = "from = [\"index\", \"reads\"]\nmatch = ";
+
+/// Two producers that leave files of the same names.
+fn two_producers() -> Project {
+    let p = Project::new().task("index", "echo 1 >$OUTPUT_DIR/x.bwt; echo 2 >$OUTPUT_DIR/x.log");
+    p.task_with("reads", "from = []", "echo 3 >$OUTPUT_DIR/r.fq; echo 4 >$OUTPUT_DIR/x.log")
+}
+
+#[test]
+fn a_table_of_matches_filters_each_producer_by_itself() {
+    let copy = r#"cp "$INPUT_FILE" "$OUTPUT_DIR/$INPUT_NAME""#;
+    let p = two_producers();
+    let with = |table: &str| p.task_with("use", &format!("{TWO}{table}"), copy);
+    // Of a producer that is not in it everything is taken.
+    let ran = with("{ index = [\"*.bwt\"] }").run().ok();
+    ran.ran_on(["index", "reads", "use r.fq", "use x.bwt", "use x.log"]);
+    assert_eq!(p.call(["cat", "use/x.log"]).ok().stdout, "4\n");
+    with("{ index = [\"*.log\"], reads = [\"*.fq\"] }");
+    p.call(["plan"]).ok().answers("1 steps to run");
+    p.run().ok().ran_on(["use x.log"]).says("2 no longer needed");
+    assert_eq!(p.call(["cat", "use/x.log"]).ok().stdout, "2\n");
+    p.run().ok().says("nothing to do");
+    with("[\"*.log\"]").run().ok().ran_on([]);
+    assert_eq!(
+        p.sql(
+            "SELECT count(*) FROM step s JOIN task t ON t.id = s.task WHERE live AND t.name = 'use'"
+        ),
+        ["2"]
+    );
+}
+
+#[test]
+fn a_table_of_matches_filters_what_is_gathered_too() {
+    let p = two_producers();
+    let with = |table: &str| {
+        let keys = format!("gather = true\n{TWO}{table}");
+        p.task_with("all", &keys, "cat $INPUT_DIR/* >$OUTPUT_DIR/all").run().ok();
+        p.call(["cat", "all"]).ok().stdout
+    };
+    assert_eq!(with("{ index = [\"*.bwt\"] }"), "3\n1\n4\n");
+    assert_eq!(with("{ index = [\"*.bwt\"], reads = [\"*.fq\"] }"), "3\n1\n");
+    p.call(["lineage", "all/"]).ok().answers("index").answers("reads");
+    // A renamed producer is the same one.
+    p.rename("index", "made");
+    let keys = "gather = true\nfrom = [\"made\", \"reads\"]\nmatch = { made = [\"*.bwt\"], reads = [\"*.fq\"] }";
+    p.task_with("all", keys, "cat $INPUT_DIR/* >$OUTPUT_DIR/all").run().ok().ran([]);
+}
+
+#[test]
+fn the_graph_shows_what_is_taken_of_each_producer() {
+    let p = two_producers();
+    p.task_with("use", &format!("{TWO}{{ index = [\"*.bwt\"] }}"), "true");
+    let of = |args: &[&str]| p.call(args).ok().json()["tasks"][2]["match_of"].clone();
+    let expected = serde_json::json!([{ "from": "index", "match": ["*.bwt"] }]);
+    assert_eq!(of(&["graph", "--json", "--manifest", "pipeline.toml"]), expected);
+    p.run().ok();
+    assert_eq!(of(&["graph", "--json"]), expected);
+    p.call(["graph", "--format", "dot"])
+        .ok()
+        .answers("t0 -> t2 [label=\"*.bwt\"];")
+        .answers("t1 -> t2;");
+}

@@ -97,6 +97,10 @@ pub struct RunArgs {
     #[argh(option, arg_name = "FILE", from_str_fn(path))]
     pub params: Option<PathBuf>,
 
+    /// name further INPUTs in a file, one a line; - is standard input
+    #[argh(option, arg_name = "FILE", from_str_fn(path))]
+    pub inputs_from: Option<PathBuf>,
+
     /// forget the INPUTs of earlier runs, and use none
     #[argh(switch)]
     pub no_inputs: bool,
@@ -150,7 +154,7 @@ impl Command for RunArgs {
     }
 
     fn check(&self) -> std::result::Result<(), &'static str> {
-        check_inputs(&self.inputs, self.no_inputs)?;
+        check_inputs(&self.inputs, self.inputs_from.as_deref(), self.no_inputs)?;
         let has_event_file = self.events.is_some() || self.trace.is_some();
         match () {
             () if self.quiet && self.verbose => {
@@ -162,9 +166,15 @@ impl Command for RunArgs {
             () if self.watch && has_event_file => {
                 Err("--events and --trace tell of one run: drop them, or --watch")
             }
-            () if self.watch && self.inputs.iter().any(|input| descriptor(input).is_some()) => Err(
-                "standard input (-) can't be watched, nor what else is open already: name files",
-            ),
+            () if self.watch && {
+                let mut all = self.inputs.iter().chain(&self.inputs_from);
+                all.any(|input| descriptor(input).is_some())
+            } =>
+            {
+                Err(
+                    "standard input (-) can't be watched, nor what else is open already: name files",
+                )
+            }
             () if self.json && !self.dry_run => {
                 Err("--json goes with --dry-run: add -n, or ask `status --json` after the run")
             }
@@ -239,6 +249,7 @@ impl RunArgs {
             always: self.always,
             only: self.step.clone(),
             inputs: self.inputs.clone(),
+            inputs_from: self.inputs_from.clone(),
             no_inputs: self.no_inputs,
             params: ParamOverrides { file: self.params.clone(), values: self.param.clone() },
             wait: self.wait,
@@ -251,11 +262,19 @@ impl RunArgs {
 }
 
 /// What is wrong with the inputs of a run or of a plan.
-fn check_inputs(inputs: &[PathBuf], no_inputs: bool) -> std::result::Result<(), &'static str> {
+fn check_inputs(
+    inputs: &[PathBuf],
+    list: Option<&Path>,
+    no_inputs: bool,
+) -> std::result::Result<(), &'static str> {
     if no_inputs && !inputs.is_empty() {
         return Err("--no-inputs and an INPUT contradict each other: drop one of them");
     }
-    if inputs.iter().filter(|input| input.as_os_str() == "-").count() > 1 {
+    if no_inputs && list.is_some() {
+        return Err("--no-inputs and --inputs-from contradict each other: drop one of them");
+    }
+    let is_stdin = |input: &&Path| input.as_os_str() == "-";
+    if inputs.iter().map(PathBuf::as_path).chain(list).filter(is_stdin).count() > 1 {
         return Err("standard input (-) can be read only once: drop all but one `-`");
     }
     Ok(())

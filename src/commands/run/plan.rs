@@ -45,6 +45,10 @@ pub struct PlanArgs {
     #[argh(option, arg_name = "FILE", from_str_fn(path))]
     pub params: Option<PathBuf>,
 
+    /// name further INPUTs in a file, one a line; - is standard input
+    #[argh(option, arg_name = "FILE", from_str_fn(path))]
+    pub inputs_from: Option<PathBuf>,
+
     /// plan as if earlier runs had had no INPUTs
     #[argh(switch)]
     pub no_inputs: bool,
@@ -68,7 +72,7 @@ impl Command for PlanArgs {
     }
 
     fn check(&self) -> std::result::Result<(), &'static str> {
-        check_inputs(&self.inputs, self.no_inputs)
+        check_inputs(&self.inputs, self.inputs_from.as_deref(), self.no_inputs)
     }
 
     fn execute(&self) -> Result<u8> {
@@ -92,6 +96,7 @@ impl PlanArgs {
             step: self.step.clone(),
             param: self.param.clone(),
             params: self.params.clone(),
+            inputs_from: self.inputs_from.clone(),
             no_inputs: self.no_inputs,
             wait: false,
             durability: Durability::Batch,

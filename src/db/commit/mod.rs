@@ -130,7 +130,8 @@ pub(in crate::db) fn support(
                 continue;
             }
             let (mut pending, mut revived) = (0, 0);
-            for output in outputs.iter().filter(|output| consumer.takes(&output.name)) {
+            let is_taken = |output: &&NamedObject| consumer.takes(flow.task(task).id, &output.name);
+            for output in outputs.iter().filter(is_taken) {
                 match supported(writer, consumer, producer, output)? {
                     Supported::WasLive => {}
                     Supported::Pending => pending += 1,

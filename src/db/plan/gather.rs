@@ -38,7 +38,7 @@ pub fn gather_inputs(
     let task = flow.task(index);
     let sql = format!(
         "{} ORDER BY o.name, o.object",
-        select(flow, index, "o.name, o.object, o.executable")
+        select(flow, index, "o.name, o.object, o.executable, p.task")
     );
     let mut statement = reader.conn.prepare(&sql).or_db(WHAT)?;
     let mut rows = statement.query([]).or_db(WHAT)?;
@@ -48,7 +48,7 @@ pub fn gather_inputs(
             object: row.get(1).or_db(WHAT)?,
             executable: row.get(2).or_db(WHAT)?,
         };
-        if task.takes(&input.name) {
+        if task.takes(row.get(3).or_db(WHAT)?, &input.name) {
             see(input);
         }
     }
@@ -103,7 +103,7 @@ pub fn plan_gather(
     let mut statement = writer
         .conn
         .prepare(&format!(
-            "INSERT OR IGNORE INTO step_link(from_step_id, to_step_id) {} AND accepts({}, o.name)",
+            "INSERT OR IGNORE INTO step_link(from_step_id, to_step_id) {} AND accepts({}, p.task, o.name)",
             select(flow, index, "DISTINCT p.id, ?1"),
             index.0
         ))

@@ -123,14 +123,17 @@ fn of_known(reader: &Reader, task: &FlowTask) -> Result<Vec<(Why, u64)>> {
     rows.and_then(|rows| rows.collect()).or_db(WHAT)
 }
 
-/// True if a gather task that has no step has something to gather.
+/// True if a gather task that has no step has something to gather, or runs over nothing too.
 ///
 /// # Errors
 /// If the database can't be read.
 pub fn has_inputs(reader: &Reader, flow: &Flow, index: TaskIndex) -> Result<bool> {
+    if flow.task(index).gather_empty {
+        return Ok(true);
+    }
     let sql = format!(
         "SELECT EXISTS (SELECT 1 FROM step p JOIN output o ON o.step = p.id WHERE p.task IN ({})
-         AND p.live = 1 AND p.state = 1 AND accepts({}, o.name))",
+         AND p.live = 1 AND p.state = 1 AND accepts({}, p.task, o.name))",
         flow.ids(&flow.task(index).from),
         index.0
     );

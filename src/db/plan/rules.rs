@@ -46,7 +46,7 @@ impl Planner<'_> {
         format!(
             "SELECT o.object, o.name, o.executable, p.id AS producer
              FROM step p LEFT JOIN change c ON c.step = p.id JOIN output o ON o.step = p.id
-             WHERE p.task IN ({from}) AND {SUPPORTS} AND accepts({place}, o.name)",
+             WHERE p.task IN ({from}) AND {SUPPORTS} AND accepts({place}, p.task, o.name)",
             from = self.flow.ids(&task.from),
             place = index.0,
         )
@@ -111,7 +111,7 @@ impl Planner<'_> {
                 "SELECT o.object, o.name, o.executable, won.step AS producer
                  FROM change won JOIN output o ON o.step = won.step
                  WHERE won.task IN ({from}) AND won.was = 0 AND won.live = 1 AND won.state = 1
-                 AND accepts({place}, o.name)",
+                 AND accepts({place}, won.task, o.name)",
                 place = index.0
             ),
         )

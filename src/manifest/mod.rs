@@ -6,6 +6,7 @@
 
 mod document;
 mod findings;
+mod globs;
 mod params;
 mod parse;
 mod pattern;
@@ -25,6 +26,7 @@ use crate::diagnostic::Diagnostic;
 use crate::error::{Error, OrIo, Result};
 use crate::ids::TaskIndex;
 
+pub use globs::Globs;
 pub use params::ParamOverrides;
 pub use pattern::{expand, fixed_part, glob_set, is_plain};
 pub use task::{KEYS, Key, Task};

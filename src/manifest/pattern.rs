@@ -18,7 +18,8 @@ pub fn glob_set<'p>(patterns: impl IntoIterator<Item = &'p str>) -> Result<GlobS
             return Err(format!("it is longer than {LONGEST} bytes"));
         }
         let mut glob = GlobBuilder::new(pattern);
-        let glob = glob.literal_separator(true).backslash_escape(true).build();
+        let glob = glob.literal_separator(true).backslash_escape(true).empty_alternates(true);
+        let glob = glob.build();
         set.add(glob.map_err(|err| err.kind().to_string())?);
     }
     // Not `Glob::compile_matcher`, which panics if the regex of a glob is too large.
@@ -118,6 +119,7 @@ mod tests {
         assert!(matches("**/*.txt", "sub/a.txt"));
         assert!(matches("**/*.txt", "a.txt"));
         assert!(matches("{a,b}.[ch]", "b.h"));
+        assert!(matches("a{,.gz}", "a") && matches("a{,.gz}", "a.gz"));
         assert!(matches(r"a\[1\].txt", "a[1].txt"));
     }
 

@@ -8,7 +8,7 @@ use crate::db::{self, Accepts, Before, Db, Flow, FlowTask, Inputs, Plan, Registr
 use crate::error::{Error, Result};
 use crate::graph::Graph;
 use crate::ids::{TaskId, TaskIndex};
-use crate::manifest::{Manifest, Task, glob_set};
+use crate::manifest::{Globs, Manifest, Task};
 use crate::object::{FieldHasher, ObjectHash};
 use crate::progress::{Event, Progress};
 use crate::recipe::Recipe;
@@ -19,7 +19,7 @@ use super::scan::{ScanSummary, Scanner, Source};
 use super::sources::{NamedInputs, sources};
 use super::walk::Crossed;
 use super::{Asked, RunOptions};
-use crate::text::{as_path, path_bytes, printable};
+use crate::text::{path_bytes, printable};
 
 /// A manifest with its rows, its inputs' fingerprints and its wiring: all that decides whether there
 /// is anything to do.
@@ -365,7 +365,7 @@ fn wiring(task: &Task, flow: &FlowTask, rows: &[TaskRow], sources: &[Source]) ->
 
 fn accepts(task: &Task, rows: &[TaskRow]) -> Result<Option<Accepts>> {
     let set = |patterns: &[String]| {
-        glob_set(patterns.iter().map(String::as_str))
+        Globs::new(patterns.iter().map(String::as_str))
             .map_err(|why| Error::Usage(format!("task `{}`: bad `match`: {why}", task.name)))
     };
     if !task.matches_of.is_empty() {
@@ -374,12 +374,12 @@ fn accepts(task: &Task, rows: &[TaskRow]) -> Result<Option<Accepts>> {
             sets.insert(rows[from.0].id, set(patterns)?);
         }
         return Ok(Some(Arc::new(move |producer, name: &[u8]| {
-            sets.get(&producer).is_none_or(|set| set.is_match(as_path(name)))
+            sets.get(&producer).is_none_or(|set| set.is_match(name))
         })));
     }
     if task.matches.is_empty() {
         return Ok(None);
     }
     let set = set(&task.matches)?;
-    Ok(Some(Arc::new(move |_, name: &[u8]| set.is_match(as_path(name)))))
+    Ok(Some(Arc::new(move |_, name: &[u8]| set.is_match(name))))
 }

@@ -19,7 +19,7 @@ use rustix::io::Errno;
 
 use crate::db::Stat;
 use crate::error::{Error, Result};
-use crate::manifest::{expand, fixed_part, glob_set, is_plain};
+use crate::manifest::{Globs, expand, fixed_part, glob_set, is_plain};
 use crate::names::EXPORT_RECORD;
 use crate::text::{as_path, path_bytes};
 
@@ -160,7 +160,7 @@ impl PatternWalk {
         let mut levels: HashMap<Vec<(usize, usize)>, Rc<Level>> = HashMap::new();
         let first: Vec<(usize, usize)> = (0..self.rules.len()).map(|rule| (rule, 0)).collect();
         let mut waiting = vec![(start.clone(), self.level(&mut levels, first)?)];
-        let mut matches = Vec::new();
+        let (mut matches, mut places) = (Vec::new(), Vec::new());
         while let Some((folder, level)) = waiting.pop() {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
             let mut refuse =
@@ -208,7 +208,7 @@ impl PatternWalk {
                     continue;
                 }
                 let kind = entry.file_type();
-                self.matching(&level, name, &mut matches);
+                self.matching(&level, name, &mut places, &mut matches);
                 if matches.is_empty() {
                     continue;
                 }
@@ -273,20 +273,19 @@ impl PatternWalk {
         &self,
         level: &Level,
         name: &[u8],
+        places: &mut Vec<usize>,
         matches: &mut Vec<((usize, usize), Option<usize>)>,
     ) {
         matches.clear();
         let is_hidden = name.first() == Some(&b'.');
-        let path = as_path(name);
-        for set in &level.sets {
-            for n in set.globs.matches(path) {
-                let (rule, part) = set.parts[n];
-                let is_last = part + 1 == self.rules[rule].parts.len();
-                let is_meant = !is_hidden
-                    || matches!(&self.rules[rule].parts[part], Part::Name(glob) if glob.starts_with('.'));
-                if is_meant {
-                    matches.push(((rule, part), (!is_last).then_some(part + 1)));
-                }
+        level.globs.matching(name, places);
+        for place in &*places {
+            let (rule, part) = level.named[*place];
+            let is_last = part + 1 == self.rules[rule].parts.len();
+            let is_meant = !is_hidden
+                || matches!(&self.rules[rule].parts[part], Part::Name(glob) if glob.starts_with('.'));
+            if is_meant {
+                matches.push(((rule, part), (!is_last).then_some(part + 1)));
             }
         }
         for &(rule, part) in &level.deep {
@@ -323,17 +322,12 @@ impl PatternWalk {
         let is_deep =
             |(rule, part): &(usize, usize)| matches!(self.rules[*rule].parts[*part], Part::Deep);
         let (deep, named): (Vec<_>, Vec<_>) = parts.iter().copied().partition(is_deep);
-        let mut sets = Vec::new();
-        // One set has a limit on its size, which no user should meet.
-        for parts in named.chunks(500) {
-            let globs = parts.iter().map(|(rule, part)| match &self.rules[*rule].parts[*part] {
-                Part::Name(glob) => glob.as_str(),
-                Part::Deep => "**",
-            });
-            let no_glob = |why| Error::Usage(format!("a pattern of `inputs` is no glob: {why}"));
-            sets.push(Set { globs: glob_set(globs).map_err(no_glob)?, parts: parts.to_vec() });
-        }
-        let level = Rc::new(Level { sets, deep });
+        let globs = named.iter().map(|(rule, part)| match &self.rules[*rule].parts[*part] {
+            Part::Name(glob) => glob.as_str(),
+            Part::Deep => "**",
+        });
+        let no_glob = |why| Error::Usage(format!("a pattern of `inputs` is no glob: {why}"));
+        let level = Rc::new(Level { globs: Globs::new(globs).map_err(no_glob)?, named, deep });
         levels.insert(parts, Rc::clone(&level));
         Ok(level)
     }
@@ -341,14 +335,10 @@ impl PatternWalk {
 
 /// What to look for in a folder: (rule, part).
 struct Level {
-    sets: Vec<Set>,
-    deep: Vec<(usize, usize)>,
-}
-
-struct Set {
-    globs: GlobSet,
+    globs: Globs,
     /// By place in `globs`.
-    parts: Vec<(usize, usize)>,
+    named: Vec<(usize, usize)>,
+    deep: Vec<(usize, usize)>,
 }
 
 impl Rule {

@@ -1,9 +1,12 @@
 //! Section 5: what runs, and what doesn't.
 
 use std::fs::File;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
+use std::process::Command;
 use std::time::{Duration, SystemTime};
 
-use crate::harness::{Project, files};
+use crate::harness::{Project, files, wait_for};
 
 const COPY: &str = r#"cp "$INPUT_FILE" "$OUTPUT_DIR/$INPUT_NAME""#;
 
@@ -80,6 +83,61 @@ fn an_edit_that_keeps_size_and_mtime_is_seen() {
     p.file("in/2", "seven\nx\n");
     File::options().write(true).open(p.path("in/2")).unwrap().set_modified(mtime).unwrap();
     p.run().ok().ran_on(["head 2", "length 2"]);
+}
+
+/// A file system in a file, on which a time has no fraction of a second.
+struct Coarse(PathBuf);
+
+impl Coarse {
+    /// `None`, said aloud, where none can be mounted.
+    fn mount(p: &Project, name: &str) -> Option<Coarse> {
+        let (image, folder) = (p.path("image"), p.path(name));
+        std::fs::create_dir(&folder).unwrap();
+        File::create(&image).unwrap().set_len(16 << 20).unwrap();
+        // An inode of 128 bytes has no room for it.
+        let line = "mkfs.ext4 -q -I 128 -O ^has_journal \"$0\" && mount -o loop \"$0\" \"$1\"";
+        let mut shell = Command::new("sh");
+        let made = shell.args(["-c", line]).args([&image, &folder]).output().unwrap();
+        if made.status.success() {
+            return Some(Coarse(folder));
+        }
+        eprintln!("SKIPPED: no ext4 can be mounted here: {made:?}");
+        None
+    }
+}
+
+impl Drop for Coarse {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).output();
+    }
+}
+
+#[test]
+fn an_edit_within_the_same_coarse_tick_is_seen() {
+    let p = Project::new();
+    let Some(_coarse) = Coarse::mount(&p, "m") else { return };
+    p.task_with("a", "inputs = [\"m/in/*\"]", COPY).file("m/in/f", "0000");
+    let stat = || {
+        let found = p.path("m/in/f").metadata().unwrap();
+        assert_eq!((found.mtime_nsec(), found.ctime_nsec()), (0, 0));
+        (found.ino(), found.size(), found.mtime(), found.ctime())
+    };
+    // A run that is over within the second in which the file was written leaves room for an edit in that second.
+    let is_same_tick = |round: u32| {
+        p.file("m/in/f", format!("{round:04}"));
+        let before = stat();
+        p.run().ok();
+        p.file("m/in/f", format!("{:04}", round + 1));
+        let is_same = stat() == before;
+        p.run().ok();
+        assert_eq!(p.exported("a")["f"], format!("{:04}", round + 1));
+        is_same
+    };
+    let round = std::cell::Cell::new(0);
+    wait_for("an edit in the second of the run", || {
+        round.set(round.get() + 2);
+        is_same_tick(round.get())
+    });
 }
 
 #[test]

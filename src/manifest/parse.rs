@@ -20,7 +20,7 @@ pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<Parsed, Vec<Diagnostic>
     document::read(path, bytes, manifest)
 }
 
-/// A manifest's text, understood.
+/// What a manifest says.
 pub(super) struct Parsed {
     pub(super) tasks: Vec<Task>,
     pub(super) params: BTreeMap<String, String>,
@@ -50,7 +50,7 @@ fn entries<'r, 'i>(
     let mut params = BTreeMap::new();
     for (key, value) in root {
         match key.get_ref().as_ref() {
-            "task" => of_key_task(found, key.span(), value, &mut entries),
+            "task" => task_key(found, key.span(), value, &mut entries),
             "params" => params = params::read(found, Setting { key: "params", value }),
             name => unknown_key(found, name, &key.span()),
         }
@@ -79,7 +79,7 @@ fn unknown_key(found: &mut Findings<'_>, name: &str, place: &Range<usize>) {
     found.add(place, format!("unknown key {}", quoted(name)), help);
 }
 
-fn of_key_task<'r, 'i>(
+fn task_key<'r, 'i>(
     found: &mut Findings<'_>,
     key: Range<usize>,
     value: &'r Value<'i>,
@@ -102,7 +102,7 @@ fn of_key_task<'r, 'i>(
         }
         DeValue::Table(table) => {
             found.add(&key, "`task` must be a list of tables, not one table", "write [[task]]");
-            // Report its own mistakes too, unless it is [task.NAME].
+            // Report the mistakes in it too, unless it is [task.NAME].
             if table.contains_key("script") {
                 entries.push((value.span(), table));
             }
@@ -111,8 +111,8 @@ fn of_key_task<'r, 'i>(
     }
 }
 
-/// Looks for a `"""` that is never closed: everything up to the next `"""` or to the end of the file is
-/// in its string, headers included, and the parser complains only there.
+/// Looks for a `"""` that is never closed: everything up to the next `"""` or to the end of the file
+/// becomes part of the string, headers included, and the parser complains only there.
 fn find_swallowed(found: &mut Findings<'_>, entries: &[(Range<usize>, &DeTable<'_>)]) {
     for value in entries.iter().flat_map(|(_, table)| table.values()) {
         let DeValue::String(text) = value.get_ref() else {

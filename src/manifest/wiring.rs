@@ -9,11 +9,11 @@ use crate::diagnostic::quoted;
 use crate::ids::TaskIndex;
 use crate::suggest;
 
-/// Comparisons of unknown names with known ones before suggestions stop: with 10,000 tasks and as many
+/// Suggestions stop after this many comparisons of an unknown name with a known one: with 10,000 tasks and as many
 /// misspelled names they would take minutes.
 const MOST_COMPARISONS: usize = 200_000;
 
-/// Tasks shown of a cycle; of a longer one the middle is left out.
+/// At most this many tasks of a cycle are shown; the middle of a longer one is left out.
 const SHOWN: usize = 50;
 
 /// Checks the names and fills in each task's `from`.
@@ -47,7 +47,7 @@ pub(super) fn wire(found: &mut Findings<'_>, mut drafts: Vec<Draft>) -> Vec<Task
         draft.task.from = from;
         draft.task.matches_of = matches_of;
     }
-    // A name lost to a syntax error would lead to cycles that aren't there.
+    // A name lost to a syntax error would make cycles appear that aren't there.
     if !found.is_damaged() {
         for cycle in cycles(&drafts) {
             cycle.report(found, &drafts);
@@ -90,7 +90,7 @@ fn resolve<'k>(
     for (name, place) in from {
         if !seen.insert(name) {
             let message = format!("task {} is already in this `from`", quoted(name));
-            found.add(place, message, "take it out: its outputs are consumed once");
+            found.add(place, message, "remove it: a task's outputs are consumed only once");
         } else if let Some(n) = by_name.get(name.as_str()) {
             indices.push(TaskIndex(*n));
         } else if !found.is_damaged() {
@@ -147,7 +147,7 @@ fn check_root(found: &mut Findings<'_>, draft: &Draft) {
     }
 }
 
-/// Tasks that consume each other's outputs: each is followed by its producer, the last by the first.
+/// Tasks that consume each other's outputs: each is followed by its producer, and the last one's producer is the first.
 struct Cycle {
     tasks: Vec<usize>,
     /// Tasks left out in the middle of `tasks`.
@@ -220,10 +220,10 @@ impl Cycle {
         let names = names.join(" -> ");
         let message = match self.tasks.as_slice() {
             [task] => format!("task {} consumes its own outputs: {names}", quoted(name(task))),
-            _ => format!("tasks consume each other's outputs in a circle: {names}"),
+            _ => format!("tasks consume each other's outputs in a cycle: {names}"),
         };
         let mut place = 0..0;
-        let mut help = "take one of them out of a `from`".to_owned();
+        let mut help = "remove one of them from a `from`".to_owned();
         // From last to first, so that the place is in the first task that names its producer.
         for (n, task) in self.tasks.iter().enumerate().rev() {
             let producer = &self.tasks[(n + 1) % self.tasks.len()];

@@ -1,4 +1,4 @@
-//! Signals as messages: a thread forwards them, only the dispatcher decides.
+//! Signals as messages: a thread forwards them, and the dispatcher alone decides what to do.
 
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock};
@@ -12,26 +12,26 @@ use crate::sys::proc;
 
 use super::message::Message;
 
-/// No run listens: a signal does what it does to any process.
+/// True while no run is listening: signals then have their default effect.
 static IS_IDLE: LazyLock<Arc<AtomicBool>> = LazyLock::new(|| Arc::new(AtomicBool::new(true)));
 
-/// The last signal that was forwarded, for one that came when a run no longer cared.
+/// The last signal that was forwarded, in case it came too late for the run to act on it.
 static LAST: AtomicI32 = AtomicI32::new(0);
 
-/// For a process that outlives its runs: between them deadly signals end it as they would have
-/// before the first one. (A handler that has once been set is never quite taken away.)
+/// For a process that outlives its runs: between runs, a fatal signal ends it as it would have before the first
+/// one. (signal-hook never fully removes a handler once it is installed.)
 ///
 /// # Errors
 /// Those of sigaction(2).
 pub fn die_when_idle() -> Result<()> {
-    for signal in taken() {
+    for signal in handled() {
         let done = signal_hook::flag::register_conditional_default(signal, Arc::clone(&IS_IDLE));
         done.or_system("listen for signals")?;
     }
     Ok(())
 }
 
-/// A signal that arrived during the last run, even if that had come to its end already.
+/// The last signal that arrived while a run was listening, even if its work was already done.
 pub fn late_signal() -> Option<i32> {
     match LAST.load(Ordering::Acquire) {
         0 => None,
@@ -39,24 +39,25 @@ pub fn late_signal() -> Option<i32> {
     }
 }
 
-/// Signals that end a process which doesn't take them. Not USR1, by which the crate jobserver ends a thread; nor
-/// those that tell of a fault of ours.
-const DEADLY: [i32; 7] = [SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR2, SIGALRM, SIGXCPU];
+/// Signals that end a process unless it handles them. Not USR1, with which the jobserver crate stops a thread; nor
+/// those that report a bug of ours, such as SEGV.
+const FATAL: [i32; 7] = [SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR2, SIGALRM, SIGXCPU];
 
-/// The deadly ones, but none that was ignored when we were started: `nohup` and a shell's `&` mean it.
-fn taken() -> Vec<i32> {
-    let mut taken = DEADLY.to_vec();
-    taken.retain(|&signal| !is_ignored(signal));
-    taken
+/// The fatal signals that we handle: all but those ignored when we were started, since `nohup` and a shell's `&` have
+/// them ignored on purpose.
+fn handled() -> Vec<i32> {
+    let mut handled = FATAL.to_vec();
+    handled.retain(|&signal| !is_ignored(signal));
+    handled
 }
 
 fn is_ignored(signal: i32) -> bool {
     proc::ignored_signals() >> (signal - 1) & 1 == 1
 }
 
-/// Ends this process by a signal that it took: dying of it, not merely exiting, tells a calling shell or make to
-/// stop too. Returns the exit code to end with where that can't be done: the first process of a container
-/// doesn't die of its own signals.
+/// Ends this process by a signal that it caught: dying of it, rather than merely exiting, tells a calling shell or
+/// make to stop too. Returns the exit code to use where that is impossible: the first process of a container doesn't
+/// die of signals that it sends itself.
 pub fn die_of(signal: i32) -> u8 {
     if std::process::id() != 1 {
         let _ = signal_hook::low_level::emulate_default_handler(signal);
@@ -64,15 +65,15 @@ pub fn die_of(signal: i32) -> u8 {
     u8::try_from(128 + signal).unwrap_or(u8::MAX)
 }
 
-/// Takes signals until dropped.
+/// Catches signals until it is dropped.
 pub struct Forwarder {
     handle: Handle,
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
 impl Forwarder {
-    /// Takes the deadly signals, and TSTP, which a terminal sends for Ctrl-Z. Counts the deadly ones in `count`, for
-    /// when the dispatcher itself waits.
+    /// Catches the fatal signals, and TSTP, which a terminal sends on Ctrl-Z. Counts the fatal ones in `count`, for the
+    /// times when the dispatcher is blocked and reads no messages.
     pub(super) fn start(
         messages: flume::Sender<Message>,
         count: Arc<AtomicUsize>,
@@ -88,14 +89,14 @@ impl Forwarder {
         })
     }
 
-    /// Hands each signal to `take`, on a thread, until that returns false.
+    /// Passes each signal to `take`, on a thread of its own, until `take` returns false.
     fn each(mut take: impl FnMut(i32) -> bool + Send + 'static) -> Result<Forwarder> {
-        let mut taken = taken();
+        let mut handled = handled();
         if !is_ignored(SIGTSTP) {
-            taken.push(SIGTSTP);
+            handled.push(SIGTSTP);
         }
-        let mut signals = Signals::new(&taken).or_system("listen for signals")?;
-        crate::sys::unblock(&taken).or_system("listen for signals")?;
+        let mut signals = Signals::new(&handled).or_system("listen for signals")?;
+        crate::sys::unblock(&handled).or_system("listen for signals")?;
         IS_IDLE.store(false, Ordering::Release);
         let handle = signals.handle();
         let thread = std::thread::Builder::new()
@@ -115,8 +116,8 @@ impl Forwarder {
     }
 }
 
-/// A script that runs without a run, in a repair, is ended by a signal, and at once by a second one. Ctrl-Z does
-/// nothing meanwhile.
+/// For scripts that run outside a run, in a repair: the first signal ends them, and a second one kills them at once.
+/// Ctrl-Z is ignored meanwhile.
 ///
 /// # Errors
 /// Those of sigaction(2), and of starting a thread.

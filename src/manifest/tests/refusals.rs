@@ -162,7 +162,7 @@ fn from_names_tasks_each_once() {
         brief(text),
         [
             "7:18: no task is called `fecth`; did you mean `fetch`?",
-            "7:27: task `fetch` is already in this `from`; take it out: its outputs are consumed once",
+            "7:27: task `fetch` is already in this `from`; remove it: a task's outputs are consumed only once",
         ]
     );
 }
@@ -176,9 +176,9 @@ fn each_circle_is_shown_whole_and_once() {
     assert_eq!(
         brief(text),
         [
-            "4:9: tasks consume each other's outputs in a circle: a -> b -> c -> a; \
+            "4:9: tasks consume each other's outputs in a cycle: a -> b -> c -> a; \
              `c` consumes `b` only because that is the task above: write from = [] if it is a root",
-            "16:9: task `d` consumes its own outputs: d -> d; take one of them out of a `from`",
+            "16:9: task `d` consumes its own outputs: d -> d; remove one of them from a `from`",
         ]
     );
     let text =

@@ -83,6 +83,7 @@ impl Bench {
             registrations: &registrations,
             rows: &rows,
             scans: &[None, None],
+            lacks_inputs: false,
             run: &RunRow {
                 started_ms: 0,
                 boot: String::new(),

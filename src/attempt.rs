@@ -211,7 +211,7 @@ pub struct AttemptRecord {
 }
 
 /// An object under a name: an input of a step, or an output whose size doesn't matter.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct NamedObject {
     /// Logical name: a relative path, any bytes but NUL; empty for the root object. Several inputs of one
     /// `gather` step may have the same.

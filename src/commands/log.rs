@@ -51,7 +51,7 @@ pub struct LogArgs {
     #[argh(switch, short = 'f')]
     pub follow: bool,
 
-    /// print the logs of all failed steps
+    /// print the logs of all steps whose last attempt failed
     #[argh(switch)]
     pub failed: bool,
 

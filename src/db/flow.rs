@@ -37,6 +37,11 @@ impl FlowTask {
         self.from.is_empty()
     }
 
+    /// True if its steps run although they are done.
+    pub(in crate::db) fn runs_anew(&self) -> bool {
+        self.forced || !self.cache
+    }
+
     /// True if an output of this producer and name is an input of this task.
     pub fn takes(&self, producer: TaskId, name: &[u8]) -> bool {
         self.accepts.as_ref().is_none_or(|accepts| accepts(producer, name))
@@ -56,6 +61,21 @@ impl Flow {
     /// The task at a place.
     pub fn task(&self, index: TaskIndex) -> &FlowTask {
         &self.tasks[index.0]
+    }
+
+    /// Every gather task downstream of a task, however far.
+    pub(in crate::db) fn gathers_below(&self, task: TaskIndex) -> Vec<TaskIndex> {
+        let mut is_seen = vec![false; self.tasks.len()];
+        let (mut open, mut gathers) = (vec![task], Vec::new());
+        while let Some(task) = open.pop() {
+            for &consumer in &self.task(task).consumers {
+                if !std::mem::replace(&mut is_seen[consumer.0], true) {
+                    open.push(consumer);
+                    gathers.extend(self.task(consumer).gather.then_some(consumer));
+                }
+            }
+        }
+        gathers
     }
 
     /// The ids of some tasks as an SQL list: `3,5`. Ids are integers of ours, so nothing needs quoting.

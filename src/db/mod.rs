@@ -44,6 +44,7 @@ pub use commit::runs::{
     set_arguments,
 };
 pub use commit::totals::recount;
+pub use commit::turns::{Turns, turns};
 pub use commit::{commit, known_object, put_objects};
 pub use flow::{Flow, FlowTask};
 pub use functions::{Accepts, step_key};

@@ -189,7 +189,7 @@ pub struct ReportAttempt<'r> {
 /// # Errors
 /// If the database can't be read.
 pub fn each_attempt(reader: &Reader, see: &mut dyn FnMut(&ReportAttempt<'_>)) -> Result<()> {
-    // Backwards, so that the last attempt at a step comes first.
+    // Backwards: the result of a step that is done is that of the last attempt that succeeded.
     let mut statement = reader.conn
         .prepare(
             "SELECT a.step, s.task, s.live = 1 AND s.state = 1, s.name, a.run, a.outcome = 'ok', a.started_ms,
@@ -211,14 +211,15 @@ fn attempt<'r>(
     before: &mut Option<StepId>,
 ) -> rusqlite::Result<ReportAttempt<'r>> {
     let step = row.get(0)?;
-    let is_last = before.replace(step) != Some(step);
+    let succeeded = row.get(5)?;
+    let is_last = succeeded && before.replace(step) != Some(step);
     Ok(ReportAttempt {
         step,
         task: row.get(1)?,
         stands: is_last && row.get(2)?,
         input: row.get_ref(3)?.as_bytes()?,
         run: row.get(4)?,
-        succeeded: row.get(5)?,
+        succeeded,
         started_ms: row.get(6)?,
         wall_us: unsigned(row, 7)?,
         cpu_us: unsigned(row, 8)?,

@@ -14,6 +14,8 @@ pub(super) struct Facts {
     pub(super) now_ms: i64,
     /// The last run is still under way.
     pub(super) is_running: bool,
+    /// Nothing failed or is still to run.
+    pub(super) is_complete: bool,
     /// The last runs, newest first.
     pub(super) runs: Vec<ReportRun>,
     /// The tasks in manifest order.
@@ -27,12 +29,14 @@ impl Facts {
     pub(super) fn new(
         runs: Vec<ReportRun>,
         tasks: Vec<ReportTask>,
+        is_complete: bool,
         runners: [Option<Runner>; 2],
     ) -> Facts {
         let is_of_run = |runner: Runner| runs.first().is_some_and(|run| runner.can_be(run.pid));
         Facts {
             now_ms: clock::now_ms(),
             is_running: runners.into_iter().flatten().any(is_of_run),
+            is_complete,
             names: tasks.iter().map(|task| (task.id, task.name.clone())).collect(),
             runs,
             tasks,

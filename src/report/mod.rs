@@ -69,7 +69,7 @@ impl Content {
         let runs = db::report_runs(reader, RUNS)?;
         let runners = [runner_before, runner(dir)];
         let mut content = Content {
-            facts: Facts::new(runs, db::report_tasks(reader)?, runners),
+            facts: Facts::new(runs, db::report_tasks(reader)?, db::is_complete(reader)?, runners),
             totals: Totals::default(),
             failed: db::report_failed(reader, failed::SHOWN)?,
             edges: db::report_edges(reader)?,

@@ -50,8 +50,7 @@ fn verdict(facts: &Facts) -> (&'static str, Escaped) {
     };
     let many = |n: u64| format!("{} step{}", grouped(n), if n == 1 { "" } else { "s" });
     let all = many(done + failed + pending);
-    let (is_over, is_complete) =
-        (run.ended_ms.is_some(), run.result.as_deref() == Some("complete"));
+    let (is_over, is_complete) = (run.ended_ms.is_some(), facts.is_complete);
     let (state, words) = match (failed, pending) {
         (0, 0) if is_over && is_complete => ("done", format!("{all}, all done")),
         (0, 0) if is_over => ("pending", format!("{all} done, but the pipeline is not complete")),

@@ -95,18 +95,23 @@ impl Backlog {
 
     fn read_in(reader: &Reader, flow: &Flow, limits: Vec<TaskLimits>) -> Result<Backlog> {
         let todo = db::todo(reader)?;
+        let turns = db::turns(reader)?;
         let mut tasks = Vec::with_capacity(limits.len());
         for (task, limits) in flow.tasks.iter().zip(limits) {
             let left = todo.get(&task.id).copied().unwrap_or_default();
+            let turns = turns.get(&task.id).copied().unwrap_or_default();
             tasks.push(TaskState {
                 limits,
-                pending: left.pending,
+                pending: left.pending + turns.anew - turns.held,
                 held: 0,
                 in_flight: 0,
                 failed: left.failed,
                 ready: VecDeque::new(),
                 after: StepId::default(),
-                gathered: task.gather && db::has_live_step(reader, task.id)?,
+                // One that waits is looked at once more when everything upstream is done.
+                gathered: task.gather
+                    && turns.kept + turns.held == 0
+                    && db::has_live_step(reader, task.id)?,
                 open_producers: task.from.len(),
                 is_closed: false,
             });
@@ -340,11 +345,10 @@ impl Backlog {
         self.close(flow, task);
     }
 
-    /// Names of gather tasks that are not planned.
-    pub(super) fn waiting(&self, flow: &Flow) -> Vec<String> {
-        let tasks = flow.tasks.iter().zip(&self.tasks);
-        let waiting = tasks.filter(|(task, state)| task.gather && !state.gathered);
-        waiting.map(|(task, _)| task.name.clone()).collect()
+    /// Gather tasks that are not planned.
+    pub(super) fn waiting(&self, flow: &Flow) -> Vec<TaskIndex> {
+        let is_waiting = |n: &usize| flow.tasks[*n].gather && !self.tasks[*n].gathered;
+        (0..self.tasks.len()).filter(is_waiting).map(TaskIndex).collect()
     }
 
     /// Steps that have to run.

@@ -71,15 +71,36 @@ impl Dispatcher<'_> {
         self.finish()
     }
 
-    fn finish(self) -> RunOutcome {
+    fn finish(mut self) -> RunOutcome {
+        let waiting = self.backlog.waiting(&self.engine.flow);
+        let asked = self.engine.db.read(|reader| {
+            let mut without_step = Vec::new();
+            for &index in &waiting {
+                let task = self.engine.flow.task(index);
+                if !db::has_live_step(reader, task.id)? {
+                    without_step.push(task.name.clone());
+                }
+            }
+            Ok((db::turns(reader)?, without_step))
+        });
+        let (turns, without_step) = asked.unwrap_or_else(|error| {
+            self.fail(error);
+            Default::default()
+        });
+        let pending = self.backlog.pending();
         let RunOutcome { mut summary, trouble } = self.outcome;
-        summary.left = self.backlog.pending();
-        summary.waiting = self.backlog.waiting(&self.engine.flow);
-        summary.complete = summary.left == 0
+        summary.complete = pending == 0
             && self.backlog.failed() == 0
-            && summary.waiting.is_empty()
+            && waiting.is_empty()
             && summary.interrupted.is_none()
             && trouble.is_none();
+        summary.waiting = without_step;
+        // What was to run anew and was not reached has the result that it had.
+        summary.left = pending;
+        for db::Turns { anew, kept, held } in turns.into_values() {
+            summary.left = (summary.left + held).saturating_sub(anew);
+            summary.reused += anew + kept;
+        }
         RunOutcome { summary, trouble }
     }
 

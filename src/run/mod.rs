@@ -157,7 +157,7 @@ fn run_in(
     let session = Session { opened: &opened, prepared: &prepared, run, options, open_site };
     let mut outcome = session.drive(progress)?;
     let summary = &mut outcome.summary;
-    summary.reused = plan.tasks.iter().map(|task| task.reused).sum::<u64>() + summary.revived;
+    summary.reused += plan.tasks.iter().map(|task| task.reused).sum::<u64>() + summary.revived;
     summary.wall = begun.elapsed();
     let refused = prepared.refused().len() as u64;
     summary.obstacles += refused;
@@ -312,6 +312,7 @@ fn plan(
             rows: &prepared.rows,
             scans: &prepared.scans,
             run: &row,
+            lacks_inputs: !prepared.refused().is_empty(),
         };
         db::apply(writer, &prepared.flow, &applied)
     })?;
@@ -419,7 +420,7 @@ fn end_run(
             }
             _ => None,
         };
-        db::end_run(writer, run, now_ms(), result, complete.as_ref())
+        db::end_run(writer, run, now_ms(), result, summary.complete, complete.as_ref())
     })
 }
 

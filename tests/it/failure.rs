@@ -1,5 +1,7 @@
 //! Section 5: a failed step satisfies nobody and is tried again.
 
+use rustix::process::Signal;
+
 use crate::harness::{Project, WAIT_FOR_GO, files, wait_for};
 
 const COPY: &str = r#"cp "$INPUT_FILE" "$OUTPUT_DIR/$INPUT_NAME""#;
@@ -165,14 +167,171 @@ fn a_step_that_fails_where_it_was_done_before_loses_its_results() {
     assert_eq!(p.exported("b"), files([("x", "1\n")]));
 }
 
-#[test]
-fn a_forced_run_that_failed_is_completed_by_the_next_one() {
-    let p = Project::new().task("a", "[ ! -e broken ]; echo 1 >$OUTPUT_DIR/x").task("b", COPY);
+/// Two files, copied twice, then gathered; it fails for file 2 while `broken` is there.
+fn fan() -> Project {
+    let p = Project::new().file("in/1", "1\n").file("in/2", "2\n");
+    p.task_with(
+        "a",
+        "inputs = [\"in/*\"]",
+        "[ $INPUT_NAME = 1 ] || [ ! -e broken ]; cp $INPUT_FILE $OUTPUT_DIR/$INPUT_NAME",
+    )
+    .task("b", COPY)
+    .task_with("all", "gather = true", "cat $INPUT_DIR/* >$OUTPUT_DIR/all");
     p.run().ok();
-    p.file("broken", "").run_with(["-B"]).fails(1).ran(["a"]);
-    // What was to run anew still is.
-    p.remove("broken").run().ok().ran(["a", "b"]);
+    p.file("broken", "")
+}
+
+fn states(p: &Project) -> Vec<String> {
+    p.sql("SELECT live, state, count(*) FROM step GROUP BY 1, 2 ORDER BY 1, 2")
+}
+
+#[test]
+fn a_forced_step_that_fails_keeps_the_result_that_it_has() {
+    let p = fan();
+    p.call(["export", "all", "--to", "out"]).ok();
+    p.run_with(["-B", "-j1"]).fails(1).says("1 step failed").says("exit code 1");
+    assert_eq!(states(&p), ["1|1|5"]);
+    assert_eq!(p.sql("SELECT outcome FROM attempt WHERE step = 2 ORDER BY number"), ["ok", "exit"]);
+    // Its consumers go on having its support.
+    assert_eq!(p.exported("a"), files([("1", "1\n"), ("2", "2\n")]));
+    assert_eq!(p.exported("all"), files([("all", "1\n2\n")]));
+    p.call(["export", "all", "--to", "out", "--partial"]).ok();
+    assert_eq!(p.read("out/all"), "1\n2\n");
+    p.call(["cat", "b/2"]).ok().answers("2\n");
+    // The next run has nothing to do for it, and one that is forced again does it again.
+    p.run().ok().ran([]).says("nothing to do: 5 steps up to date");
+    p.run_with(["-B", "-k"]).fails(1).ran_on(["a 1", "a 2", "b 1"]);
+    p.remove("broken").run_with(["-B"]).ok().ran_on(["a 1", "a 2", "b 1", "b 2", "all"]);
+    assert_eq!(states(&p), ["1|1|5"]);
+}
+
+#[test]
+fn what_follows_from_a_forced_step_that_failed_is_left_as_it_is() {
+    let p = fan();
+    let ran = p.run_with(["-B", "-k"]).fails(1).ran_on(["a 1", "a 2", "b 1"]);
+    ran.says("total 5 steps: 2 run, 2 reused, 1 failed, 0 left").says_nothing_of("waits");
+    assert_eq!(p.exported("all"), files([("all", "1\n2\n")]));
     p.run().ok().ran([]);
+    // What is pending below it is none of this run's business, and the next one does it.
+    p.task("b", "sed s/$/b/ $INPUT_FILE >$OUTPUT_DIR/$INPUT_NAME");
+    p.run_with(["-B", "-k"]).fails(1).ran_on(["a 1", "a 2", "b 1"]).says("1 left");
+    p.run().ok().ran_on(["b 2", "all"]);
+    assert_eq!(p.exported("all"), files([("all", "1b\n2b\n")]));
+}
+
+#[test]
+fn a_forced_step_with_another_result_replaces_what_followed_from_the_old_one() {
+    let p = Project::new().file("n", "1\n").task("a", "cat n >$OUTPUT_DIR/x");
+    p.task("b", "[ ! -e broken ]; cp $INPUT_FILE $OUTPUT_DIR").task_with(
+        "all",
+        "gather = true",
+        "cat $INPUT_DIR/* >$OUTPUT_DIR/all",
+    );
+    p.task("end", COPY).run().ok();
+    // What works on the new result has none of its own to keep.
+    p.file("n", "2\n").file("broken", "").run_with(["-B"]).fails(1).ran(["a", "b"]);
+    assert_eq!(states(&p), ["0|1|3", "1|1|1", "1|2|1"]);
+    assert_eq!(p.exported_partially("end"), files([]));
+    p.remove("broken").run().ok().ran(["b", "all", "end"]);
+    // And back: the old results come alive where they are not to be made anew.
+    p.file("n", "1\n").run_with(["-B", "--step", "a"]).ok().ran(["a"]);
+    assert_eq!(p.exported("end"), files([("all", "1\n")]));
+    p.run().ok().ran([]);
+}
+
+#[test]
+fn a_forced_step_that_fails_once_is_tried_again_as_often_as_retries_says() {
+    let p = Project::new().task_with("a", "retries = 2", "[ ! -e broken ]; echo 1 >$OUTPUT_DIR/x");
+    p.task("b", COPY).run().ok();
+    p.file("broken", "").run_with(["-B"]).fails(1).ran(["a", "a", "a"]);
+    p.run().ok().ran([]);
+    p.task_with(
+        "a",
+        "retries = 2",
+        "[ $ATTEMPT -gt 2 ] || [ $ATTEMPT = 1 ]; echo 1 >$OUTPUT_DIR/x",
+    );
+    p.run().ok().ran(["a"]);
+    p.run_with(["-B"]).ok().ran(["a", "a", "b"]);
+    p.run().ok().says("nothing to do");
+}
+
+#[test]
+fn explain_and_log_tell_of_a_forced_attempt_that_failed_and_whose_result_stands() {
+    let p = fan();
+    p.task("b", "echo said; [ ! -e broken ]; cp $INPUT_FILE $OUTPUT_DIR").run_with(["-k"]).fails(1);
+    p.remove("broken").run().ok();
+    p.file("broken", "").run_with(["-B", "-j1", "--step", "b"]).fails(1);
+    let step = &p.sql("SELECT step FROM attempt ORDER BY run DESC LIMIT 1")[0];
+    let sentence = p.call(["explain", step]).ok().stdout;
+    assert!(
+        sentence.contains(
+            "ran in run 4 because everything was to run anew (-B), and attempt 3 failed: \
+             its result is that of attempt 2 in run 3"
+        ),
+        "{sentence}"
+    );
+    assert_eq!(p.call(["log", step]).ok().stdout, "said\n");
+    assert!(p.call(["log", "--failed"]).ok().stdout.contains("said"));
+    p.run().ok().ran([]);
+    p.remove("broken").file("in/3", "3\n").run().ok().ran_on(["a 3", "b 3", "all"]);
+    let sentence = p.call(["explain", step]).ok().stdout;
+    assert!(
+        sentence.contains(
+            "did not run in run 5 because recipe and input are as they were when it was done: \
+             its result is that of attempt 2 in run 3, and attempt 3 in run 4, which was to run it anew, failed"
+        ),
+        "{sentence}"
+    );
+    let status = p.call(["status", "--json"]).ok().stdout;
+    let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+    assert_eq!(status["tasks"][1]["done"], 3, "{status}");
+    assert_eq!(status["tasks"][1]["failed"], 0, "{status}");
+}
+
+#[test]
+fn a_forced_run_that_is_interrupted_leaves_what_it_did_not_reach_as_it_was() {
+    for (signal, exit) in [(Signal::INT, true), (Signal::TERM, true), (Signal::KILL, false)] {
+        let p = Project::new();
+        for n in 0..20 {
+            p.file(format!("in/{n:02}"), n.to_string());
+        }
+        let script = "[ ! -e down ] || [ $INPUT_NAME != 05 ] || { : >there; sleep 60; }; cp $INPUT_FILE $OUTPUT_DIR/$INPUT_NAME";
+        p.task_with("a", "inputs = [\"in/*\"]", script).task("b", COPY).task_with(
+            "all",
+            "gather = true\ncache = false",
+            "cat $INPUT_DIR/* >$OUTPUT_DIR/all",
+        );
+        p.run().ok();
+        let before = p.exported("all");
+        p.call(["export", "b", "--to", "out"]).ok();
+        let running = p.file("down", "").run_cmd(["-B", "-j1"]).start();
+        wait_for("the step", || p.path("there").exists());
+        running.signal(signal);
+        let ran = running.end();
+        assert_eq!(ran.stderr.contains("reused, 0 failed, 0 left"), exit, "{}", ran.stderr);
+        p.remove("down");
+        assert_eq!(states(&p), ["1|1|41"], "{signal:?}");
+        assert_eq!(p.exported("all"), before);
+        p.call(["export", "b", "--to", "out"]).ok().says("0 written, 0 removed");
+        p.run().ok().ran(["all"]);
+    }
+}
+
+#[test]
+fn a_run_that_is_killed_before_it_reached_an_uncached_task_keeps_its_result() {
+    let p = Project::new().task_with(
+        "first",
+        "from = []\ncache = false",
+        "[ ! -e down ] || { : >there; sleep 60; }; echo 1 >$OUTPUT_DIR/x",
+    );
+    p.task_with("second", "cache = false", COPY).task("third", COPY).run().ok();
+    let running = p.file("down", "").run_cmd([""; 0]).start();
+    wait_for("the step", || p.path("there").exists());
+    running.signal(Signal::KILL);
+    running.end();
+    assert_eq!(p.exported("third"), files([("x", "1\n")]));
+    // It runs anew in every run, and so does one that follows from it.
+    p.remove("down").run().ok().ran(["first", "second"]);
 }
 
 #[test]

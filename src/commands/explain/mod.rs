@@ -479,6 +479,12 @@ fn judge(
     let Some((attempt, earlier)) = attempts.split_last() else {
         return (Verdict::WillRun, born());
     };
+    if row.state == StepState::Done
+        && !attempt.record.outcome.is_ok()
+        && let Some(kept) = attempts.iter().rfind(|attempt| attempt.record.outcome.is_ok())
+    {
+        return kept_result(kept, attempt, last);
+    }
     match row.state {
         StepState::Failed => (Verdict::WillRun, vec!["it failed last time".to_owned()]),
         StepState::Pending if was_ok => {
@@ -513,6 +519,24 @@ fn judge(
             (Verdict::Ran(attempt.run), why)
         }
     }
+}
+
+/// The verdict on a step that failed when it was to run anew: it is done, as before.
+fn kept_result(kept: &AttemptOfRun, failed: &AttemptOfRun, last: RunId) -> (Verdict, Vec<String>) {
+    let whose = format!("its result is that of attempt {} in run {}", kept.record.number, kept.run);
+    let number = failed.record.number;
+    if failed.run == last {
+        let why = match failed.always {
+            true => "everything was to run anew (-B)".to_owned(),
+            false => "its task has cache = false".to_owned(),
+        };
+        return (Verdict::Ran(last), vec![why, format!("attempt {number} failed: {whose}")]);
+    }
+    let since = format!("attempt {number} in run {}, which was to run it anew, failed", failed.run);
+    (
+        Verdict::DidNotRun(last),
+        vec![format!("recipe and input are as they were when it was done: {whose}"), since],
+    )
 }
 
 /// Why a step that had already run in one run ran again in another.

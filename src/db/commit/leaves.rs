@@ -1,5 +1,5 @@
 //! Leaves: live steps that still have to run. Read through a partial index that holds nothing else,
-//! so a poll costs the same beside ten steps or ten million done ones.
+//! so a poll costs the same beside ten steps or ten million done ones. See `turns` for the others.
 
 use std::collections::HashMap;
 
@@ -24,7 +24,8 @@ pub struct Leaf {
     pub attempt: i64,
 }
 
-/// At most `limit` leaves of a task with ids above `after`, in the order of their ids.
+/// At most `limit` leaves of a task with ids above `after`, in the order of their ids. For the connection that made
+/// the plan of the run.
 ///
 /// # Errors
 /// If the database can't be read.
@@ -35,7 +36,13 @@ pub fn leaves(reader: &Reader, task: TaskId, after: StepId, limit: usize) -> Res
             "SELECT id, object, name, executable,
                (SELECT coalesce(max(number), 0) + 1 FROM attempt WHERE step = step.id)
              FROM step WHERE task = ?1 AND state = 0 AND live = 1 AND state <> 1 AND id > ?2
-             ORDER BY id LIMIT ?3",
+               AND NOT EXISTS (SELECT 1 FROM temp.turn t WHERE t.step = step.id AND t.turn < 2)
+             UNION ALL
+             SELECT s.id, s.object, s.name, s.executable,
+               (SELECT coalesce(max(number), 0) + 1 FROM attempt WHERE step = s.id)
+             FROM temp.turn t CROSS JOIN step s ON s.id = t.step
+             WHERE t.task = ?1 AND t.turn = 2 AND t.step > ?2
+             ORDER BY 1 LIMIT ?3",
         )
         .or_db("read leaf steps")?;
     let rows = statement.query_map(params![task, after, limit as i64], |row| {

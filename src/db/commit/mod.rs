@@ -5,15 +5,20 @@ pub(in crate::db) mod completion;
 pub(in crate::db) mod leaves;
 pub(in crate::db) mod runs;
 pub(in crate::db) mod totals;
+pub(in crate::db) mod turns;
+
+use std::collections::HashSet;
 
 use rusqlite::{CachedStatement, OptionalExtension, params};
 
 use crate::attempt::{NamedObject, Output, StepState, Verdict};
 use crate::error::{OrDb, Result};
-use crate::ids::{RunId, StepId, TaskIndex};
+use crate::ids::{RunId, StepId, TaskId, TaskIndex};
 use crate::object::ObjectHash;
 
 use crate::db::commit::completion::{Completion, Effects};
+use crate::db::commit::runs::unsettle;
+use crate::db::commit::turns::Turn;
 use crate::db::flow::{Flow, FlowTask};
 use crate::db::functions::{short_key, step_key};
 use crate::db::types::{Name, NameBytes};
@@ -33,11 +38,7 @@ pub fn commit(
 ) -> Result<Effects> {
     let mut effects = Effects::default();
     for completion in completions {
-        record(writer, run, completion)?;
-        if completion.verdict == Verdict::Done {
-            let outputs = completion.outputs.iter().map(Output::named).collect();
-            support(writer, flow, completion.task, completion.step, outputs, &mut effects)?;
-        }
+        record(writer, flow, run, completion, &mut effects)?;
     }
     crate::db::commit::totals::add_to_run(writer, flow, run, completions)?;
     Ok(effects)
@@ -47,14 +48,50 @@ fn statement<'a>(reader: &'a Reader, sql: &str) -> Result<CachedStatement<'a>> {
     reader.conn.prepare_cached(sql).or_db(WHAT)
 }
 
-fn record(writer: &mut Writer, run: RunId, completion: &Completion) -> Result<()> {
-    let Completion { step, attempt, verdict, outputs, .. } = completion;
+fn record(
+    writer: &mut Writer,
+    flow: &Flow,
+    run: RunId,
+    completion: &Completion,
+    effects: &mut Effects,
+) -> Result<()> {
+    let &Completion { step, task, ref attempt, verdict, .. } = completion;
     insert_objects(writer, completion.objects())?;
-    crate::db::attempts::insert(writer, *step, run, attempt)?;
+    crate::db::attempts::insert(writer, step, run, attempt)?;
+    if verdict == Verdict::TryAgain {
+        return Ok(());
+    }
+    let is_anew = turns::of(writer, step)? == Some(Turn::Anew);
+    if is_anew {
+        turns::set(writer, step, Some(Turn::Over))?;
+    }
+    // It keeps the result it has, unless its task says that none is to be used twice.
+    if is_anew && verdict == Verdict::Failed && flow.task(task).cache {
+        return Ok(());
+    }
+    let before = if is_anew { outputs_of(writer, step)? } else { Vec::new() };
+    replace_result(writer, completion)?;
+    let now: Vec<NamedObject> = completion.outputs.iter().map(Output::named).collect();
+    if is_anew {
+        let kept: HashSet<&NamedObject> = now.iter().collect();
+        let lost: Vec<NamedObject> =
+            before.iter().filter(|output| !kept.contains(output)).cloned().collect();
+        if !lost.is_empty() || now.len() != before.len() || verdict == Verdict::Failed {
+            withdraw(writer, flow, task, lost)?;
+        }
+    }
+    match verdict {
+        Verdict::Done => support(writer, flow, task, step, now, effects),
+        _ => Ok(()),
+    }
+}
+
+/// The step is done or failed, with the outputs of this attempt and no others.
+fn replace_result(writer: &mut Writer, completion: &Completion) -> Result<()> {
+    let Completion { step, attempt, verdict, outputs, .. } = completion;
     let state = match verdict {
-        Verdict::TryAgain => return Ok(()),
         Verdict::Done => StepState::Done,
-        Verdict::Failed => StepState::Failed,
+        _ => StepState::Failed,
     };
     statement(writer, "UPDATE step SET state = ?2 WHERE id = ?1")?
         .execute(params![step, state])
@@ -150,10 +187,108 @@ pub(in crate::db) fn support(
 pub(in crate::db) enum Supported {
     /// It has another support already; nothing changes but its lineage.
     WasLive,
-    /// Born, or alive again and still to run.
+    /// Born, alive again or waiting until now, and still to run.
     Pending,
-    /// Alive again and done.
+    /// Alive again or waiting until now, and done.
     Revived(StepId),
+}
+
+/// A step of this task has other outputs now, without those that are `lost`: what nothing else supports stops being live, and so
+/// does every gather step further down, whose inputs are no longer known.
+fn withdraw(
+    writer: &mut Writer,
+    flow: &Flow,
+    task: TaskIndex,
+    lost: Vec<NamedObject>,
+) -> Result<()> {
+    unsettle(writer)?;
+    let mut open = vec![(task, lost)];
+    for gather in flow.gathers_below(task) {
+        for step in live_steps_of(writer, flow.task(gather).id)? {
+            open.push((gather, outputs_of(writer, step)?));
+            retire(writer, step)?;
+        }
+    }
+    while let Some((task, lost)) = open.pop() {
+        for &index in &flow.task(task).consumers {
+            let consumer = flow.task(index);
+            if consumer.gather {
+                continue;
+            }
+            let producer = flow.task(task).id;
+            for output in lost.iter().filter(|output| consumer.takes(producer, &output.name)) {
+                let Some(Known { step, live: true, state }) = known(writer, consumer, output)?
+                else {
+                    continue;
+                };
+                if !is_supported(writer, flow, index, step, output)? {
+                    if state == StepState::Done {
+                        open.push((index, outputs_of(writer, step)?));
+                    }
+                    retire(writer, step)?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// True if a live step that is done has made what a step works on.
+fn is_supported(
+    reader: &Reader,
+    flow: &Flow,
+    index: TaskIndex,
+    step: StepId,
+    input: &NamedObject,
+) -> Result<bool> {
+    let sql = format!(
+        "SELECT EXISTS (SELECT 1 FROM step_link l JOIN step p ON p.id = l.from_step_id
+           JOIN output o ON o.step = p.id AND o.name = ?2
+           WHERE l.to_step_id = ?1 AND p.task IN ({}) AND p.live = 1 AND p.state = 1
+           AND o.object = ?3 AND o.executable = ?4 AND accepts({}, p.task, o.name))",
+        flow.ids(&flow.task(index).from),
+        index.0
+    );
+    statement(reader, &sql)?
+        .query_row(params![step, Name(&input.name), input.object, input.executable], |row| {
+            row.get(0)
+        })
+        .or_db(WHAT)
+}
+
+fn live_steps_of(reader: &Reader, task: TaskId) -> Result<Vec<StepId>> {
+    let mut select = statement(reader, "SELECT id FROM step WHERE task = ?1 AND live = 1")?;
+    let rows = select.query_map([task], |row| row.get(0));
+    rows.and_then(|rows| rows.collect()).or_db(WHAT)
+}
+
+fn retire(writer: &mut Writer, step: StepId) -> Result<()> {
+    turns::set(writer, step, None)?;
+    statement(writer, "UPDATE step SET live = 0 WHERE id = ?1")?.execute([step]).or_db(WHAT)?;
+    Ok(())
+}
+
+/// What is known of the step of a task on an object.
+struct Known {
+    step: StepId,
+    live: bool,
+    state: StepState,
+}
+
+fn known(reader: &Reader, task: &FlowTask, input: &NamedObject) -> Result<Option<Known>> {
+    let key = short_key(&step_key(&task.recipe_hash, &input.object, &input.name, input.executable));
+    statement(
+        reader,
+        "SELECT id, live, state FROM step
+         WHERE key = ?1 AND task = ?2 AND recipe = ?3 AND name = ?4 AND object = ?5
+           AND executable = ?6",
+    )?
+    .query_row(
+        params![key, task.id, task.recipe, Name(&input.name), input.object, input.executable],
+        |row| Ok(Known { step: row.get(0)?, live: row.get(1)?, state: row.get(2)? }),
+    )
+    .optional()
+    .or_db(WHAT)
 }
 
 fn supported(
@@ -175,36 +310,32 @@ pub(in crate::db) fn activate(
     task: &FlowTask,
     input: &NamedObject,
 ) -> Result<(StepId, Supported)> {
-    let key = short_key(&step_key(&task.recipe_hash, &input.object, &input.name, input.executable));
-    let known: Option<(StepId, bool, StepState)> = statement(
-        writer,
-        "SELECT id, live, state FROM step
-         WHERE key = ?1 AND task = ?2 AND recipe = ?3 AND name = ?4 AND object = ?5
-           AND executable = ?6",
-    )?
-    .query_row(
-        params![key, task.id, task.recipe, Name(&input.name), input.object, input.executable],
-        |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
-    )
-    .optional()
-    .or_db(WHAT)?;
-    match known {
-        Some((step, true, _)) => Ok((step, Supported::WasLive)),
-        Some((step, false, state)) => {
-            statement(
-                writer,
-                "UPDATE step SET live = 1, state = CASE state WHEN 2 THEN 0 ELSE state END WHERE id = ?1",
-            )?
-            .execute([step])
-            .or_db(WHAT)?;
-            Ok((
-                step,
-                if state == StepState::Done {
-                    Supported::Revived(step)
-                } else {
+    match known(writer, task, input)? {
+        Some(Known { step, live: true, state }) => {
+            let supported = match turns::of(writer, step)? {
+                None | Some(Turn::Anew | Turn::Over) => Supported::WasLive,
+                Some(Turn::WaitsAnew) => {
+                    turns::set(writer, step, Some(Turn::Anew))?;
                     Supported::Pending
-                },
-            ))
+                }
+                Some(Turn::Waits) => {
+                    turns::set(writer, step, None)?;
+                    match state {
+                        StepState::Done => Supported::Revived(step),
+                        _ => Supported::Pending,
+                    }
+                }
+            };
+            Ok((step, supported))
+        }
+        Some(Known { step, live: false, state }) => {
+            // What comes out of history in a run that makes it anew has no result that anything relies on.
+            let is_done = state == StepState::Done && !task.runs_anew();
+            let state = if is_done { StepState::Done } else { StepState::Pending };
+            statement(writer, "UPDATE step SET live = 1, state = ?2 WHERE id = ?1")?
+                .execute(params![step, state])
+                .or_db(WHAT)?;
+            Ok((step, if is_done { Supported::Revived(step) } else { Supported::Pending }))
         }
         None => {
             statement(
@@ -217,7 +348,12 @@ pub(in crate::db) fn activate(
                 task.id,
                 task.recipe,
                 Name(&input.name),
-                key,
+                short_key(&step_key(
+                    &task.recipe_hash,
+                    &input.object,
+                    &input.name,
+                    input.executable
+                )),
                 input.executable
             ])
             .or_db(WHAT)?;

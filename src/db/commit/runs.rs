@@ -47,8 +47,18 @@ pub(in crate::db) fn insert_run(writer: &mut Writer, run: &RunRow) -> Result<Run
     Ok(RunId(writer.conn.last_insert_rowid()))
 }
 
-/// Closes a run. With `complete`, every live step is done, and the next run whose fingerprint is the
-/// same has nothing to do.
+/// Forgets that the pipeline is complete, and with which inputs.
+pub(in crate::db) fn unsettle(writer: &mut Writer) -> Result<()> {
+    writer
+        .conn
+        .prepare_cached("DELETE FROM meta WHERE key IN ('complete', 'settled')")
+        .and_then(|mut s| s.execute([]))
+        .or_db("note that the pipeline is not complete")?;
+    Ok(())
+}
+
+/// Closes a run. With `is_settled`, every live step is done and none is missing; with `complete`, the next run whose
+/// fingerprint is the same has nothing to do.
 ///
 /// # Errors
 /// If the rows can't be written.
@@ -57,6 +67,7 @@ pub fn end_run(
     run: RunId,
     ended_ms: i64,
     result: &str,
+    is_settled: bool,
     complete: Option<&Complete>,
 ) -> Result<()> {
     let what = "close the run";
@@ -67,6 +78,12 @@ pub fn end_run(
             params![run, ended_ms, result],
         )
         .or_db(what)?;
+    if is_settled {
+        writer
+            .conn
+            .execute("INSERT OR REPLACE INTO meta(key, value) VALUES ('settled', 1)", [])
+            .or_db(what)?;
+    }
     if let Some(complete) = complete {
         let mut set = writer
             .conn

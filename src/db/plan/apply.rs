@@ -5,11 +5,11 @@ use rusqlite::params;
 use crate::error::{OrDb, Result};
 use crate::object::ObjectHash;
 
-use crate::db::Writer;
-use crate::db::commit::runs::{RunRow, insert_run};
-use crate::db::flow::Flow;
+use crate::db::commit::runs::{RunRow, insert_run, unsettle};
+use crate::db::flow::{Flow, FlowTask};
 use crate::db::inputs::Inputs;
 use crate::db::plan::tasks::{Registration, TaskRow, register};
+use crate::db::{Reader, Writer};
 use crate::ids::RunId;
 
 /// What is written besides the temporary tables of the plan.
@@ -19,6 +19,26 @@ pub struct Applied<'a> {
     /// By place in the manifest: fingerprint of the task's input files, if it can be trusted.
     pub scans: &'a [Option<ObjectHash>],
     pub run: &'a RunRow,
+    /// Some inputs can't be read.
+    pub lacks_inputs: bool,
+}
+
+/// True if a plan changes nothing: what was complete stays complete, whatever is made anew.
+fn is_settled(reader: &Reader, flow: &Flow, applied: &Applied<'_>) -> Result<bool> {
+    let is_known = |(row, task): (&TaskRow, &FlowTask)| {
+        row.known.as_ref().is_some_and(|known| known.present && known.wiring == Some(task.wiring))
+    };
+    if applied.lacks_inputs || !applied.rows.iter().zip(&flow.tasks).all(is_known) {
+        return Ok(false);
+    }
+    reader
+        .conn
+        .query_row(
+            "SELECT NOT EXISTS (SELECT 1 FROM temp.change) AND NOT EXISTS (SELECT 1 FROM temp.fresh)",
+            [],
+            |row| row.get(0),
+        )
+        .or_db("keep the plan")
 }
 
 /// Registers the tasks, moves the known steps, bears the fresh ones, makes the links, and notes the
@@ -28,6 +48,7 @@ pub struct Applied<'a> {
 /// If the rows can't be written.
 pub fn apply(writer: &mut Writer, flow: &Flow, applied: &Applied<'_>) -> Result<RunId> {
     let what = "keep the plan";
+    let is_settled = is_settled(writer, flow, applied)?;
     register(writer, applied.registrations, applied.rows)?;
     Inputs::apply(writer)?;
     writer.conn.execute_batch(
@@ -41,9 +62,16 @@ pub fn apply(writer: &mut Writer, flow: &Flow, applied: &Applied<'_>) -> Result<
            SELECT g.producer, s.id FROM temp.gain g CROSS JOIN step s ON s.key = g.key
            WHERE g.producer IS NOT NULL AND s.task = g.task AND s.live = 1 AND s.name = g.name
            AND s.object = g.object AND s.executable = g.executable;
-         DELETE FROM meta WHERE key = 'complete';",
+         INSERT INTO temp.turn
+           SELECT s.id, s.task, 0 FROM temp.fresh f CROSS JOIN step s ON s.key = f.key
+           WHERE f.held = 1 AND s.task = f.task AND s.live = 1 AND s.name = f.name
+           AND s.object = f.object AND s.executable = f.executable;
+",
     )
     .or_db(what)?;
+    if !is_settled {
+        unsettle(writer)?;
+    }
     for (task, scan) in flow.tasks.iter().zip(applied.scans) {
         writer
             .conn

@@ -7,7 +7,7 @@
 //! steps whose support changed further up. A task that neither applies to isn't looked at.
 //!
 //! `change` holds known steps that get another (live, state); `fresh` steps to be born; `gain` each
-//! support that is new, from which the links are made.
+//! support that is new, from which the links are made; `turn` what runs anew, and what waits for that.
 
 pub(in crate::db) mod apply;
 pub(in crate::db) mod gather;
@@ -22,6 +22,7 @@ use crate::ids::TaskId;
 use crate::object::ObjectHash;
 
 use crate::db::Reader;
+use crate::db::commit::turns::TABLE as TURNS;
 use crate::db::flow::Flow;
 use crate::db::functions;
 use crate::db::plan::rules::{Planner, WHAT};
@@ -29,7 +30,7 @@ use crate::db::plan::rules::{Planner, WHAT};
 /// The plan of one task, in numbers of steps.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct TaskPlan {
-    /// Never seen before.
+    /// Never seen before. As all others here, without those that wait for what runs anew further up.
     pub fresh: u64,
     /// Known and to be run (again): pending or failed before, forced, uncached.
     pub again: u64,
@@ -82,16 +83,23 @@ pub fn plan(reader: &Reader, flow: &Flow, before: &[Before], removed: &[TaskId])
     }
     // By place: true if anything upstream is to change or has to run.
     let mut upstream_unsettled = vec![false; flow.tasks.len()];
+    // By place: true if anything upstream runs anew.
+    let mut upstream_anew = vec![false; flow.tasks.len()];
     let has_gather = flow.tasks.iter().any(|task| task.gather);
     for &index in &flow.order {
         let task = flow.task(index);
-        let whole = task.forced || before[index.0].wiring != Some(task.wiring);
+        let whole = before[index.0].wiring != Some(task.wiring);
         match () {
             () if task.gather => planner.gather(task, whole || upstream_unsettled[index.0])?,
-            () if whole => planner.whole(index, task)?,
+            () if whole || task.forced => planner.whole(index, task)?,
             () => planner.difference(index, task)?,
         }
         planner.rerun(task)?;
+        if planner.take_turns(index, task, upstream_anew[index.0])? || upstream_anew[index.0] {
+            for consumer in &task.consumers {
+                upstream_anew[consumer.0] = true;
+            }
+        }
         // Handed on from producer to consumer: a list of everything upstream of each task would be
         // quadratic in a chain.
         if has_gather && (upstream_unsettled[index.0] || planner.is_unsettled(task)?) {
@@ -115,8 +123,9 @@ pub fn plan(reader: &Reader, flow: &Flow, before: &[Before], removed: &[TaskId])
 fn prepare(reader: &Reader) -> Result<()> {
     reader
         .conn
-        .execute_batch(
-            "DROP TABLE IF EXISTS temp.change; DROP TABLE IF EXISTS temp.gain;
+        .execute_batch(&format!(
+            "{TURNS}
+         DROP TABLE IF EXISTS temp.change; DROP TABLE IF EXISTS temp.gain;
          DROP TABLE IF EXISTS temp.fresh; DROP TABLE IF EXISTS temp.wanted;
          CREATE TEMP TABLE change(
            step INTEGER PRIMARY KEY, task INTEGER, live INTEGER, state INTEGER,
@@ -130,9 +139,11 @@ fn prepare(reader: &Reader) -> Result<()> {
          CREATE INDEX temp.gain_task ON gain(task);
          CREATE TEMP TABLE fresh(
            id INTEGER PRIMARY KEY, task INTEGER, recipe INTEGER, key INTEGER, object BLOB, name ANY,
-           executable INTEGER, UNIQUE(task, key, name)
+           executable INTEGER,
+           held INTEGER NOT NULL DEFAULT 0,        -- only what runs anew, or may change by it, supports it
+           UNIQUE(task, key, name)
          ) STRICT;
-         CREATE TEMP TABLE wanted(key INTEGER PRIMARY KEY);",
-        )
+         CREATE TEMP TABLE wanted(key INTEGER PRIMARY KEY);"
+        ))
         .or_db(WHAT)
 }

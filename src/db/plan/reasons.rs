@@ -88,7 +88,7 @@ fn of_fresh(reader: &Reader, task: &FlowTask) -> Result<Vec<(Why, u64)>> {
         .prepare_cached(
             "SELECT count(*) FILTER (WHERE l.name IS NULL), count(*) FILTER (WHERE l.is_same = 0),
            count(*) FILTER (WHERE l.is_same = 1)
-         FROM fresh f LEFT JOIN leaving l ON l.name = f.name WHERE f.task = ?1",
+         FROM fresh f LEFT JOIN leaving l ON l.name = f.name WHERE f.task = ?1 AND f.held = 0",
         )
         .and_then(|mut s| {
             s.query_row([task.id], |row| {
@@ -106,8 +106,10 @@ fn of_known(reader: &Reader, task: &FlowTask) -> Result<Vec<(Why, u64)>> {
                count(*)
              FROM (SELECT step FROM change WHERE task = ?1 AND live = 1 AND state <> 1
                UNION ALL SELECT id FROM step WHERE task = ?1 AND live = 1 AND state <> 1
-                 AND NOT EXISTS (SELECT 1 FROM change c WHERE c.step = step.id)) k
-             JOIN step s ON s.id = k.step GROUP BY 1, 2",
+                 AND NOT EXISTS (SELECT 1 FROM change c WHERE c.step = step.id)
+               UNION ALL SELECT step FROM turn WHERE task = ?1 AND turn = 2) k
+             JOIN step s ON s.id = k.step
+             WHERE NOT EXISTS (SELECT 1 FROM turn t WHERE t.step = s.id AND t.turn < 2) GROUP BY 1, 2",
         )
         .or_db(WHAT)?;
     let rows = statement.query_map([task.id], |row| {

@@ -212,17 +212,12 @@ impl Planner<'_> {
             .or_db(WHAT)
     }
 
-    /// Marks what runs again although it is known (`-B`, `cache = false`), then drops the rows that
-    /// change nothing.
+    /// What comes out of history in a run that makes it anew is pending; then drops the rows that change nothing.
     pub(in crate::db) fn rerun(&self, task: &FlowTask) -> Result<()> {
-        if task.forced {
-            self.run("UPDATE change SET state = 0 WHERE task = ?1 AND was = 1", params![task.id])?;
-        }
-        if task.forced || !task.cache {
-            self.run("UPDATE change SET state = 0 WHERE task = ?1 AND live = 1", params![task.id])?;
+        if task.runs_anew() {
             self.run(
-                "INSERT OR IGNORE INTO change SELECT id, task, 1, 0, 1 FROM step
-                 WHERE task = ?1 AND live = 1 AND state = 1",
+                "UPDATE change SET state = 0 WHERE task = ?1 AND live = 1
+                 AND EXISTS (SELECT 1 FROM step s WHERE s.id = change.step AND s.live = 0)",
                 params![task.id],
             )?;
         }
@@ -234,9 +229,55 @@ impl Planner<'_> {
         Ok(())
     }
 
+    /// Notes what runs anew although it is done (`-B`, `cache = false`), and what waits because only such steps support
+    /// it, or others that wait. True if there are any.
+    pub(in crate::db) fn take_turns(
+        &self,
+        index: TaskIndex,
+        task: &FlowTask,
+        upstream_anew: bool,
+    ) -> Result<bool> {
+        if !upstream_anew && !task.runs_anew() {
+            return Ok(false);
+        }
+        self.run("DELETE FROM wanted", [])?;
+        let is_waiting = match () {
+            () if !upstream_anew => "0",
+            // Which step it is can't be known before everything upstream is through.
+            () if task.gather => "1",
+            () => {
+                let supports = self.supports(index, task);
+                self.run(
+                    &format!(
+                        "INSERT OR IGNORE INTO wanted SELECT step_key(?1, object, name, executable)
+                         FROM ({supports}) WHERE producer NOT IN (SELECT step FROM turn)"
+                    ),
+                    params![task.recipe_hash],
+                )?;
+                self.run(
+                    "UPDATE fresh SET held = 1 WHERE task = ?1 AND key NOT IN wanted",
+                    params![task.id],
+                )?;
+                "s.key NOT IN wanted"
+            }
+        };
+        let noted = self.run(
+            &format!(
+                "INSERT INTO turn SELECT id, ?1, CASE WHEN NOT waits THEN 2 ELSE is_anew END FROM (
+                   SELECT s.id AS id, {is_waiting} AS waits,
+                     ?2 AND coalesce(c.state, s.state) = 1 AS is_anew
+                   FROM step s LEFT JOIN change c ON c.step = s.id
+                   WHERE s.task = ?1 AND coalesce(c.live, s.live) = 1)
+                 WHERE waits OR is_anew"
+            ),
+            params![task.id, task.runs_anew()],
+        )?;
+        Ok(noted > 0)
+    }
+
     pub(in crate::db) fn summary(&self, task: &FlowTask) -> Result<TaskPlan> {
         let id = task.id;
-        let fresh = self.count("SELECT count(*) FROM fresh WHERE task = ?1", id)?;
+        let fresh = self.count("SELECT count(*) FROM fresh WHERE task = ?1 AND held = 0", id)?;
         let retired = self.count(
             "SELECT count(*) FROM change c JOIN step s ON s.id = c.step
              WHERE c.task = ?1 AND c.live = 0 AND s.live = 1",
@@ -260,12 +301,20 @@ impl Planner<'_> {
              WHERE c.task = ?1 AND c.live = 1 AND s.live = 0",
             id,
         )?;
-        let again = todo_before + todo_now;
+        let anew = self.count("SELECT count(*) FROM turn WHERE task = ?1 AND turn = 2", id)?;
+        let waiting = |is_done: &str| {
+            let sql = format!(
+                "SELECT count(*) FROM turn t JOIN step s ON s.id = t.step LEFT JOIN change c ON c.step = s.id
+                 WHERE t.task = ?1 AND t.turn < 2 AND coalesce(c.state, s.state) {is_done} 1"
+            );
+            self.count(&sql, id)
+        };
+        let todo = todo_before + todo_now;
         let live = live_before + revived - retired;
         Ok(TaskPlan {
             fresh,
-            again,
-            reused: live - again,
+            again: todo + anew - waiting("<>")?,
+            reused: live - todo - anew - waiting("=")?,
             retired,
             waits_for_inputs: task.gather && live == 0,
         })

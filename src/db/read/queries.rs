@@ -244,7 +244,15 @@ fn is_present(reader: &Reader, name: &str) -> Result<bool> {
 /// # Errors
 /// If the database can't be read.
 pub fn failed_steps(reader: &Reader) -> Result<Vec<StepRow>> {
-    steps_where(reader, "s.live = 1 AND s.state <> 1 AND s.state = 2 ORDER BY s.task, s.id", [])
+    // What was done and failed when it was to run anew is done as before.
+    steps_where(
+        reader,
+        "s.id IN (SELECT id FROM step WHERE live = 1 AND state <> 1 AND state = 2
+           UNION ALL SELECT a.step FROM attempt a WHERE a.outcome <> 'ok' AND NOT EXISTS (
+             SELECT 1 FROM attempt n WHERE n.step = a.step AND n.number > a.number))
+         AND s.live = 1 AND s.state <> 0 ORDER BY s.task, s.id",
+        [],
+    )
 }
 
 fn steps_where(
@@ -315,7 +323,8 @@ fn objects_by_prefix(reader: &Reader, hex: &str) -> Result<Vec<ObjectHash>> {
     rows.and_then(|rows| rows.collect()).or_db(WHAT)
 }
 
-/// True if every live step of the present manifest is done and every gather task has its step.
+/// True if every live step of the present manifest is done and every gather task has its step: as the last run left it,
+/// or as it found it, if it was to make anew what was complete and has changed nothing.
 ///
 /// # Errors
 /// If the database can't be read.
@@ -324,8 +333,9 @@ pub fn is_complete(reader: &Reader) -> Result<bool> {
         .conn
         .query_row(
             "SELECT NOT EXISTS (SELECT 1 FROM step WHERE live = 1 AND state <> 1)
-         AND NOT EXISTS (SELECT 1 FROM run WHERE id = (SELECT max(id) FROM run)
-                         AND (result IS NULL OR result <> 'complete'))",
+         AND (EXISTS (SELECT 1 FROM meta WHERE key = 'settled')
+           OR NOT EXISTS (SELECT 1 FROM run WHERE id = (SELECT max(id) FROM run)
+                          AND (result IS NULL OR result <> 'complete')))",
             [],
             |row| row.get(0),
         )

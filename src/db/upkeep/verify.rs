@@ -193,7 +193,7 @@ pub fn redo_consumers(writer: &mut Writer, object: &ObjectHash) -> Result<usize>
         writer
             .conn
             .execute_batch(
-                "DELETE FROM meta WHERE key = 'complete'; UPDATE task SET wiring = NULL, scan = NULL;",
+                "DELETE FROM meta WHERE key IN ('complete', 'settled'); UPDATE task SET wiring = NULL, scan = NULL;",
             )
             .or_db(WHAT)?;
     }
@@ -243,7 +243,10 @@ pub fn retire_gather(writer: &mut Writer, listing: &ObjectHash) -> Result<usize>
         )
         .or_db(WHAT)?;
     if retired > 0 {
-        writer.conn.execute("DELETE FROM meta WHERE key = 'complete'", []).or_db(WHAT)?;
+        writer
+            .conn
+            .execute("DELETE FROM meta WHERE key IN ('complete', 'settled')", [])
+            .or_db(WHAT)?;
     }
     Ok(retired)
 }

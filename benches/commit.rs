@@ -168,11 +168,13 @@ fn flow() -> Flow {
         gather_empty: false,
         cache: true,
         forced: false,
-        names_unique: true,
+        labeller: None,
+        variants: 1,
+        gather_keys: Vec::new(),
         wiring: ObjectHash::EMPTY,
     };
     let tasks = vec![task(1, &[], &[1]), task(2, &[0], &[])];
-    Flow { tasks, order: vec![TaskIndex(0), TaskIndex(1)] }
+    Flow { tasks, order: vec![TaskIndex(0), TaskIndex(1)], has_groups: false }
 }
 
 fn commits(criterion: &mut Criterion) {

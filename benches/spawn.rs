@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use task_pipeline::attempt::{NamedObject, Outcome};
 use task_pipeline::ids::StepId;
+use task_pipeline::labels::Labels;
 use task_pipeline::object::ObjectHash;
 use task_pipeline::step::{Attempt, GRACE, Input, Scratch, Script, Supervisor, execute};
 use task_pipeline::store::Store;
@@ -98,6 +99,7 @@ impl Ours {
                 object: self.input,
                 executable: false,
             }),
+            labels: Labels::default(),
             script: Arc::clone(&self.script),
         };
         let Ours { store, scratch, supervisor, .. } = self;

@@ -136,7 +136,7 @@ impl Executor for InstantExecutor {
 fn named(attempt: &Attempt, end: &str) -> Vec<u8> {
     match &attempt.input {
         Input::One(input) => [&input.name, end.as_bytes()].concat(),
-        Input::Many(_) => end.into(),
+        Input::Many { .. } => end.into(),
     }
 }
 

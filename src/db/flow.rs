@@ -1,9 +1,18 @@
 //! The wiring as the database sees it: row ids, recipes, who feeds whom. No scripts, no files.
 
+use std::sync::Arc;
+
 use crate::ids::{RecipeId, TaskId, TaskIndex};
 use crate::object::ObjectHash;
 
-use crate::db::functions::Accepts;
+use crate::labels::Labels;
+
+/// Whether a task takes an output of this producer and name.
+pub type Accepts = Arc<dyn Fn(TaskId, &[u8]) -> bool + Send + Sync>;
+
+/// Which labels the step on an input has that a task takes: of the task that made it ([`FILES`](crate::db::FILES) if none has), its name
+/// (for a file, path), the labels that it has, and which of the task's variants it is. `None`: there is no such step.
+pub type Labeller = Arc<dyn Fn(TaskId, &[u8], &Labels, usize) -> Option<Labels> + Send + Sync>;
 
 /// One task of the present manifest.
 #[derive(Clone)]
@@ -18,15 +27,19 @@ pub struct FlowTask {
     pub consumers: Vec<TaskIndex>,
     /// `match`; `None` takes every output.
     pub accepts: Option<Accepts>,
+    /// What labels its steps have; `None`: those of their inputs.
+    pub labeller: Option<Labeller>,
+    /// Steps that one input makes, 1 without a matrix.
+    pub variants: usize,
     pub gather: bool,
     /// Its step is there also if there is nothing to gather.
     pub gather_empty: bool,
+    /// Labels that it makes one step of each value of; empty: one step over everything.
+    pub gather_keys: Vec<String>,
     /// False: runs anew in every run.
     pub cache: bool,
     /// `-B`: runs anew in this run.
     pub forced: bool,
-    /// No two input files of this root can have one name.
-    pub names_unique: bool,
     /// Hash of all that decides which steps the task has: another one means another look.
     pub wiring: ObjectHash,
 }
@@ -46,6 +59,39 @@ impl FlowTask {
     pub fn takes(&self, producer: TaskId, name: &[u8]) -> bool {
         self.accepts.as_ref().is_none_or(|accepts| accepts(producer, name))
     }
+
+    /// The labels of the steps on an input of this producer, name and labels, one of each variant that fits.
+    pub fn labels_on<'a>(
+        &'a self,
+        producer: TaskId,
+        name: &'a [u8],
+        input: &'a Labels,
+    ) -> impl Iterator<Item = Labels> + 'a {
+        (0..self.variants).filter_map(move |variant| match &self.labeller {
+            Some(labeller) => labeller(producer, name, input, variant),
+            None => Some(input.clone()),
+        })
+    }
+
+    /// The group of a gather task that an output of this producer, name and labels belongs to.
+    pub fn group_on(&self, producer: TaskId, name: &[u8], output: &Labels) -> Option<Labels> {
+        if !self.takes(producer, name) {
+            return None;
+        }
+        let labels = self.labels_on(producer, name, output).next()?;
+        let group = labels.only(self.gather_keys.iter().map(String::as_str));
+        (group.len() == self.gather_keys.len()).then_some(group)
+    }
+
+    /// It makes several steps, one of each group.
+    pub fn is_grouped(&self) -> bool {
+        !self.gather_keys.is_empty()
+    }
+
+    /// True if a step of it may have the results of another one that did the same work.
+    pub fn shares_work(&self) -> bool {
+        self.cache
+    }
 }
 
 /// All tasks of the present manifest.
@@ -55,6 +101,8 @@ pub struct Flow {
     pub tasks: Vec<FlowTask>,
     /// Producers before consumers.
     pub order: Vec<TaskIndex>,
+    /// A task gathers groups: then it matters which labels steps have.
+    pub has_groups: bool,
 }
 
 impl Flow {
@@ -76,6 +124,18 @@ impl Flow {
             }
         }
         gathers
+    }
+
+    /// By place: whether a task is upstream of this one.
+    pub fn upstream(&self, index: TaskIndex) -> Vec<bool> {
+        let mut upstream = vec![false; self.tasks.len()];
+        let mut waiting = self.task(index).from.clone();
+        while let Some(task) = waiting.pop() {
+            if !std::mem::replace(&mut upstream[task.0], true) {
+                waiting.extend(&self.task(task).from);
+            }
+        }
+        upstream
     }
 
     /// The ids of some tasks as an SQL list: `3,5`. Ids are integers of ours, so nothing needs quoting.

@@ -1,21 +1,25 @@
-//! SQL functions that let a plan stay set-based: the identity of a step, and the globs of a task.
+//! SQL functions that let a plan stay set-based: the identity of a step, the globs and labels of a task.
 
 use std::sync::Arc;
 
 use rusqlite::functions::{Context, FunctionFlags};
 use rusqlite::{Connection, Error, Result};
 
+use crate::db::flow::{Accepts, Flow, Labeller};
 use crate::error::OrDb;
-use crate::ids::TaskId;
+use crate::labels::Labels;
 use crate::object::{FieldHasher, ObjectHash};
+use crate::origin::Origin;
 
-/// The whole STEP_KEY of a step. The task's name is not in it, so that renaming a task keeps it; and the executable bit
-/// of its input only where it is set, because keys are older than that field.
+/// The whole STEP_KEY of a step: the name of its *work*. The task's name is not in it, so that renaming a task keeps
+/// it; the executable bit of its input and its labels are only where they are set, because keys are older than those
+/// fields. Where the input comes from is not in it either: two steps with one key do the same.
 pub fn step_key(
     recipe: &ObjectHash,
     object: &ObjectHash,
     name: &[u8],
     executable: bool,
+    labels: &Labels,
 ) -> ObjectHash {
     let mut hasher = FieldHasher::new("task-pipeline step 1");
     hasher
@@ -24,6 +28,9 @@ pub fn step_key(
         .field("name", name);
     if executable {
         hasher.field("executable", &[1]);
+    }
+    for (key, value) in labels.iter() {
+        hasher.field("label", key.as_bytes()).field("value", value.as_bytes());
     }
     hasher.finish()
 }
@@ -39,38 +46,91 @@ fn hash_argument(context: &Context<'_>, n: usize) -> Result<ObjectHash> {
     context.get::<ObjectHash>(n)
 }
 
-/// `step_key(recipe_hash, object, name, executable)`, as [`short_key`] of [`step_key()`].
-pub(in crate::db) fn register_step_key(conn: &Connection) -> crate::error::Result<()> {
-    let flags = FunctionFlags::SQLITE_UTF8
-        | FunctionFlags::SQLITE_DETERMINISTIC
-        | FunctionFlags::SQLITE_INNOCUOUS;
-    conn.create_scalar_function("step_key", 4, flags, |context| {
-        let recipe = hash_argument(context, 0)?;
-        let object = hash_argument(context, 1)?;
-        let name =
-            context.get_raw(2).as_bytes().map_err(|err| Error::UserFunctionError(err.into()))?;
-        Ok(short_key(&step_key(&recipe, &object, name, context.get(3)?)))
-    })
-    .or_db("register a function")
+fn bytes_argument<'c>(context: &'c Context<'_>, n: usize) -> Result<&'c [u8]> {
+    context.get_raw(n).as_bytes().map_err(|err| Error::UserFunctionError(err.into()))
 }
 
-/// Whether a task takes an output of this producer and name.
-pub type Accepts = Arc<dyn Fn(TaskId, &[u8]) -> bool + Send + Sync>;
+fn place_argument(context: &Context<'_>, n: usize) -> Result<usize> {
+    Ok(context.get::<i64>(n)?.try_into().unwrap_or(usize::MAX))
+}
 
-/// `accepts(place, producer, name)`: the globs of the task at that place of the flow.
-pub(in crate::db) fn register_accepts(
-    conn: &Connection,
-    accepts: Vec<Option<Accepts>>,
-) -> crate::error::Result<()> {
+/// What decides nothing but its result by its arguments.
+const PURE: FunctionFlags = FunctionFlags::SQLITE_UTF8
+    .union(FunctionFlags::SQLITE_DETERMINISTIC)
+    .union(FunctionFlags::SQLITE_INNOCUOUS);
+
+/// What a statement needs to know of the identity of steps:
+///
+/// - `step_key(recipe_hash, object, name, executable [, labels])`, as [`short_key`] of [`step_key()`];
+/// - `file_origin(path)` and `output_origin(task, origin, name)`, see [`Origin`].
+pub(in crate::db) fn register_identity(conn: &Connection) -> crate::error::Result<()> {
+    let what = "register a function";
+    conn.create_scalar_function("step_key", -1, PURE, |context| {
+        let recipe = hash_argument(context, 0)?;
+        let object = hash_argument(context, 1)?;
+        let name = bytes_argument(context, 2)?;
+        let labels = if context.len() > 4 { context.get(4)? } else { Labels::default() };
+        Ok(short_key(&step_key(&recipe, &object, name, context.get(3)?, &labels)))
+    })
+    .or_db(what)?;
+    conn.create_scalar_function("file_origin", 1, PURE, |context| {
+        Ok(Origin::file(bytes_argument(context, 0)?))
+    })
+    .or_db(what)?;
+    conn.create_scalar_function("output_origin", 3, PURE, |context| {
+        Ok(Origin::output(context.get(0)?, context.get(1)?, bytes_argument(context, 2)?))
+    })
+    .or_db(what)
+}
+
+/// What a statement needs to know of the tasks of this manifest, each by its place in the flow:
+///
+/// - `accepts(place, producer, name)`: its globs;
+/// - `has_step(place, producer, name, labels, variant)` and `labels(…)` of the same: its [`Labeller`];
+/// - `group_of(place, labels)`: the labels that its groups go by; '' if these have none of them;
+/// - `agree(labels, labels)`: see [`Labels::agree`].
+pub(in crate::db) fn register_flow(conn: &Connection, flow: &Flow) -> crate::error::Result<()> {
+    let what = "register a function";
     let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_INNOCUOUS;
+    let accepts: Vec<Option<Accepts>> = flow.tasks.iter().map(|t| t.accepts.clone()).collect();
     conn.create_scalar_function("accepts", 3, flags, move |context| {
-        let place: usize = context.get::<i64>(0)?.try_into().unwrap_or(usize::MAX);
-        let name =
-            context.get_raw(2).as_bytes().map_err(|err| Error::UserFunctionError(err.into()))?;
-        Ok(match accepts.get(place) {
-            Some(Some(accepts)) => accepts(TaskId(context.get(1)?), name),
+        let (producer, name) = (context.get(1)?, bytes_argument(context, 2)?);
+        Ok(match accepts.get(place_argument(context, 0)?) {
+            Some(Some(accepts)) => accepts(producer, name),
             _ => true,
         })
     })
-    .or_db("register a function")
+    .or_db(what)?;
+    let labellers: Arc<Vec<Option<Labeller>>> =
+        Arc::new(flow.tasks.iter().map(|t| t.labeller.clone()).collect());
+    let label = move |context: &Context<'_>| -> Result<Option<Labels>> {
+        let labels: Labels = context.get(3)?;
+        Ok(match labellers.get(place_argument(context, 0)?) {
+            Some(Some(labeller)) => labeller(
+                context.get(1)?,
+                bytes_argument(context, 2)?,
+                &labels,
+                place_argument(context, 4)?,
+            ),
+            _ => Some(labels),
+        })
+    };
+    let has = label.clone();
+    conn.create_scalar_function("has_step", 5, flags, move |context| Ok(has(context)?.is_some()))
+        .or_db(what)?;
+    conn.create_scalar_function("labels", 5, flags, move |context| {
+        Ok(label(context)?.unwrap_or_default())
+    })
+    .or_db(what)?;
+    let keys: Vec<Vec<String>> = flow.tasks.iter().map(|t| t.gather_keys.clone()).collect();
+    conn.create_scalar_function("group_of", 2, flags, move |context| {
+        let labels: Labels = context.get(1)?;
+        let keys = keys.get(place_argument(context, 0)?).map(Vec::as_slice).unwrap_or_default();
+        Ok(labels.only(keys.iter().map(String::as_str)))
+    })
+    .or_db(what)?;
+    conn.create_scalar_function("agree", 2, PURE, |context| {
+        Ok(context.get::<Labels>(0)?.agree(&context.get(1)?))
+    })
+    .or_db(what)
 }

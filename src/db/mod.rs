@@ -37,24 +37,27 @@ use crate::sys::flock;
 use crate::text::shown;
 
 pub use attempts::{AttemptOfRun, attempts};
-pub use commit::completion::{Completion, Effects};
-pub use commit::leaves::{Leaf, Todo, has_live_step, leaves, todo};
+pub use commit::completion::{Completion, Effects, SharedStep};
+pub use commit::leaves::{Leaf, Todo, has_live_step, leaves, todo, todo_by_labels};
 pub use commit::runs::{
     Argument, Complete, RunRow, arguments, complete, end_run, live_steps, manifests_with_arguments,
     set_arguments,
 };
 pub use commit::totals::recount;
 pub use commit::turns::{Turns, turns};
-pub use commit::{commit, known_object, put_objects};
-pub use flow::{Flow, FlowTask};
-pub use functions::{Accepts, step_key};
+pub use commit::{commit, known_object, put_objects, share_known};
+pub use flow::{Accepts, Flow, FlowTask, Labeller};
+pub use functions::step_key;
 pub use inputs::{FILES, InputRow, Inputs, Stat};
 pub use lineage::{
     Direction, StepFacts, TaskFacts, around_object, files_of, first_outputs, last_run, neighbours,
     predecessor, step_facts, task_facts,
 };
 pub use plan::apply::{Applied, apply};
-pub use plan::gather::{GatherPlan, gather_inputs, listing_line, plan_gather};
+pub use plan::gather::{
+    Group, each_group, gather_inputs, group_inputs, groups_of_step, linked_steps, listing_line,
+    live_labels, plan_gather,
+};
 pub use plan::reasons::{Why, has_inputs, reasons, recipe_fields};
 pub use plan::tasks::{KnownTask, Registration, TaskRow, known_tasks, task_rows};
 pub use plan::{Before, Plan, TaskPlan, plan};
@@ -558,7 +561,7 @@ fn connect(path: &Path, flags: OpenFlags) -> Result<Connection> {
         "PRAGMA mmap_size = 0; PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON;",
     )
     .or_db("set up the connection")?;
-    functions::register_step_key(&conn)?;
+    functions::register_identity(&conn)?;
     Ok(conn)
 }
 

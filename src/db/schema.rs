@@ -9,6 +9,8 @@
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use crate::error::{Error, OrDb, Result};
+use crate::labels::Labels;
+use crate::origin::Origin;
 
 /// `PRAGMA application_id`: "tskp". Tells our database from anybody else's.
 const APPLICATION_ID: i32 = 0x7473_6b70;
@@ -163,7 +165,21 @@ UPDATE task SET wiring = NULL WHERE id IN (
 DELETE FROM meta WHERE key = 'complete' AND EXISTS (
   SELECT 1 FROM task WHERE position IS NOT NULL AND wiring IS NULL);
 ",
+    "
+-- Two steps on equal bytes are two steps: origin tells where the input comes from. Older builds made them one, so
+-- every task is looked at anew; what they made stays, see `origins`.
+ALTER TABLE step ADD COLUMN origin INTEGER NOT NULL DEFAULT 0;  -- first 8 bytes of a hash of the way to its input
+ALTER TABLE step ADD COLUMN labels TEXT;                        -- JSON object, keys sorted; NULL: none
+ALTER TABLE step ADD COLUMN same_as INTEGER;                    -- step that did the same work, whose results it has
+DROP INDEX idx_step_key;
+CREATE INDEX idx_step_key ON step(key, origin);
+UPDATE task SET wiring = NULL, scan = NULL;
+DELETE FROM meta WHERE key = 'complete';
+",
 ];
+
+/// Schema whose steps have an origin.
+const WITH_ORIGINS: i32 = 6;
 
 /// The newest schema that this build knows.
 pub(in crate::db) const VERSION: i32 = MIGRATIONS.len() as i32;
@@ -221,11 +237,42 @@ pub(in crate::db) fn migrate(conn: &Connection, found: &FoundSchema) -> Result<(
     for sql in &MIGRATIONS[from.max(0) as usize..] {
         tx.execute_batch(sql).or_db(what)?;
     }
+    if (1..WITH_ORIGINS).contains(&from) {
+        origins(&tx).or_db(what)?;
+    }
     tx.execute_batch(&format!(
         "PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION};"
     ))
     .or_db(what)?;
     tx.commit().or_db(what)
+}
+
+/// Gives the steps of an older build their origins, from the input files down the links. A step that stood for several
+/// of one content gets that of one of them; the others are made by the next run, without running anything, since the
+/// work is done.
+fn origins(conn: &Connection) -> rusqlite::Result<()> {
+    conn.execute_batch(
+        "CREATE TEMP TABLE level(step INTEGER PRIMARY KEY);
+         CREATE TEMP TABLE next_level(step INTEGER PRIMARY KEY, origin INTEGER);
+         INSERT OR IGNORE INTO next_level SELECT s.id, file_origin(f.path) FROM input_file f
+           JOIN step s ON s.task = f.task AND s.object = f.object AND s.name = f.name WHERE s.live = 1;",
+    )?;
+    conn.execute(
+        "INSERT OR IGNORE INTO next_level SELECT id, ?1 FROM step
+         WHERE task IN (SELECT id FROM task WHERE gather = 1)",
+        [Origin::group(&Labels::default())],
+    )?;
+    while conn.query_row("SELECT EXISTS (SELECT 1 FROM next_level)", [], |row| row.get(0))? {
+        conn.execute_batch(
+            "UPDATE step SET origin = (SELECT origin FROM next_level n WHERE n.step = step.id)
+               WHERE id IN (SELECT step FROM next_level);
+             DELETE FROM level; INSERT INTO level SELECT step FROM next_level; DELETE FROM next_level;
+             INSERT OR IGNORE INTO next_level SELECT s.id, output_origin(p.task, p.origin, s.name)
+               FROM level JOIN step p ON p.id = level.step JOIN step_link l ON l.from_step_id = p.id
+               JOIN step s ON s.id = l.to_step_id WHERE s.origin = 0;",
+        )?;
+    }
+    conn.execute_batch("DROP TABLE level; DROP TABLE next_level;")
 }
 
 #[cfg(test)]
@@ -237,7 +284,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("db");
         let conn = Connection::open(&path).unwrap();
-        crate::db::functions::register_step_key(&conn).unwrap();
+        crate::db::functions::register_identity(&conn).unwrap();
         migrate(&conn, &FoundSchema::Nothing).unwrap();
         drop(conn);
         // The file change counter: how many transactions there were.

@@ -7,7 +7,9 @@ use rusqlite::{Result, ToSql};
 
 use crate::attempt::StepState;
 use crate::ids::{RecipeId, RunId, StepId, TaskId};
+use crate::labels::Labels;
 use crate::object::ObjectHash;
+use crate::origin::Origin;
 
 macro_rules! as_integer {
     ($($id:ident),*) => {$(
@@ -43,6 +45,37 @@ impl FromSql for ObjectHash {
                 .and_then(|text| ObjectHash::parse(text).ok())
                 .ok_or(FromSqlError::InvalidType),
             _ => Err(FromSqlError::InvalidType),
+        }
+    }
+}
+
+impl ToSql for Origin {
+    fn to_sql(&self) -> Result<ToSqlOutput<'_>> {
+        Ok(self.0.into())
+    }
+}
+
+impl FromSql for Origin {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        value.as_i64().map(Origin)
+    }
+}
+
+/// NULL if there are none, so that most steps pay nothing for them.
+impl ToSql for Labels {
+    fn to_sql(&self) -> Result<ToSqlOutput<'_>> {
+        Ok(match self.is_empty() {
+            true => ToSqlOutput::Borrowed(ValueRef::Null),
+            false => ToSqlOutput::from(self.to_json()),
+        })
+    }
+}
+
+impl FromSql for Labels {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        match value {
+            ValueRef::Null => Ok(Labels::default()),
+            _ => Labels::from_json(value.as_str()?).ok_or(FromSqlError::InvalidType),
         }
     }
 }

@@ -437,7 +437,7 @@ impl Rebuilder<'_> {
             Error::Internal(format!("the recipe of step {} does not read: {err}", producer.step))
         })?;
         let input = if producer.gather {
-            Input::Many(self.listed(producer)?)
+            Input::Many { name: producer.name.clone(), items: self.listed(producer)? }
         } else {
             let Producer { object, name, executable, .. } = producer.clone();
             Input::One(NamedObject { name, object, executable })
@@ -462,8 +462,10 @@ impl Rebuilder<'_> {
                 &producer.object,
                 &producer.name,
                 producer.executable,
+                &producer.labels,
             ),
             input,
+            labels: producer.labels.clone(),
             script: Arc::new(script),
         })
     }

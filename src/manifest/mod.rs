@@ -4,9 +4,11 @@
 //! `document` goes from bytes to TOML tables, `parse` from there to what they are for, `task` from a table to a task, `params` from names to values, `wiring`
 //! from the names in `from` to indices. All of them add what they find to one list of findings, and go on.
 
+mod capture;
 mod document;
 mod findings;
 mod globs;
+mod labels;
 mod params;
 mod parse;
 mod pattern;
@@ -26,6 +28,7 @@ use crate::diagnostic::Diagnostic;
 use crate::error::{Error, OrIo, Result};
 use crate::ids::TaskIndex;
 
+pub use capture::{Captures, without_captures};
 pub use globs::Globs;
 pub use params::ParamOverrides;
 pub use pattern::{expand, fixed_part, glob_set, is_plain};

@@ -8,12 +8,14 @@ use std::time::Duration;
 
 use toml::de::DeTable;
 
+use super::capture;
 use super::findings::Findings;
 use super::pattern;
 use super::value::Setting;
 use crate::attempt::var;
 use crate::diagnostic::quoted;
 use crate::ids::TaskIndex;
+use crate::labels::{Labels, key_mistake};
 use crate::suggest;
 
 /// One `[[task]]`.
@@ -54,10 +56,14 @@ pub struct Task {
     pub shell: Vec<String>,
     /// False: runs anew in every run.
     pub cache: bool,
-    /// One step over all inputs together.
+    /// One step over all inputs together, or over those of each group.
     pub gather: bool,
     /// `gather` runs also if there is nothing to gather.
     pub gather_empty: bool,
+    /// Labels that `gather` goes by: one step of each of their values. Empty: one over everything.
+    pub gather_keys: Vec<String>,
+    /// Every combination of `matrix`; empty without one.
+    pub matrix: Vec<Labels>,
     /// `input = "copy"`: its inputs are private copies whatever their size.
     pub copies_input: bool,
     /// A make, cargo or ninja in the script shares the run's `-j`.
@@ -102,6 +108,8 @@ impl Task {
             cache: true,
             gather: false,
             gather_empty: false,
+            gather_keys: Vec::new(),
+            matrix: Vec::new(),
             copies_input: false,
             jobserver: false,
         }
@@ -227,11 +235,15 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         name: "gather",
-        about: "true: one step over all inputs together.",
-        aliases: &[],
-        read: |found, draft, setting| {
-            draft.task.gather = setting.boolean(found).unwrap_or_default()
-        },
+        about: "true: one step over all inputs together. [\"sample\"]: one for each value of this label.",
+        aliases: &["group_by", "groupby", "group"],
+        read: gather,
+    },
+    Key {
+        name: "matrix",
+        about: "Labels with values, such as { lr = [\"0.1\", \"0.01\"] }: one step per input and combination.",
+        aliases: &["expand", "sweep", "strategy"],
+        read: matrix,
     },
     Key {
         name: "gather_empty",
@@ -270,6 +282,8 @@ pub(super) struct Draft {
     pub(super) params: Vec<(String, Range<usize>)>,
     /// Place of the value of `script`, if there is one.
     pub(super) script_place: Option<Range<usize>>,
+    /// The labels of `gather`, and where they are.
+    pub(super) gather_places: Vec<(String, Range<usize>)>,
     /// The keys that the task has, and where.
     keys: Vec<(&'static str, Range<usize>)>,
 }
@@ -283,16 +297,10 @@ impl Draft {
         extent: &Range<usize>,
     ) -> Draft {
         let (task, keys) = (Task::blank(), Vec::with_capacity(table.len()));
-        let (name_place, script_place) = (None, None);
-        let mut draft = Draft {
-            task,
-            name_place,
-            script_place,
-            from: None,
-            matches_of: Vec::new(),
-            params: Vec::new(),
-            keys,
-        };
+        let (name_place, script_place, from) = (None, None, None);
+        let (params, matches_of, gather_places) = (Vec::new(), Vec::new(), Vec::new());
+        let mut draft =
+            Draft { task, name_place, script_place, from, matches_of, params, gather_places, keys };
         for (key, value) in table {
             let written = key.get_ref().as_ref();
             match KEYS.iter().find(|key| key.name == written) {
@@ -335,6 +343,12 @@ impl Draft {
         {
             let help = "add gather = true, or drop `gather_empty`";
             found.add(place, "`gather_empty` does nothing without `gather`", help);
+        }
+        if let Some(place) = self.place("matrix")
+            && self.task.gather
+        {
+            let help = "put the `matrix` into a task of its own, after or before this one";
+            found.add(place, "`matrix` can't go together with `gather`", help);
         }
         if let Some(place) = self.place("retry_delay")
             && self.place("retries").is_none()
@@ -379,6 +393,79 @@ fn script(found: &mut Findings<'_>, draft: &mut Draft, setting: Setting<'_, '_>)
     if script.trim().is_empty() {
         let help = "write what the task does; `:` does nothing";
         found.add(&setting.span(), "the script is empty", help);
+    }
+}
+
+/// More labels of a `gather` than anybody needs; all subsets of them are asked for.
+const MOST_GATHERED: usize = 8;
+
+fn gather(found: &mut Findings<'_>, draft: &mut Draft, setting: Setting<'_, '_>) {
+    if !setting.is_list() {
+        draft.task.gather = setting.boolean(found).unwrap_or_default();
+        return;
+    }
+    draft.task.gather = true;
+    draft.gather_places = setting.strings(found);
+    if setting.is_empty_list() {
+        let help = "write gather = true for one step over everything";
+        found.add(&setting.span(), "`gather` names no label", help);
+    } else if draft.gather_places.len() > MOST_GATHERED {
+        let help = "put what belongs together into one label";
+        found.add(
+            &setting.span(),
+            format!("`gather` names more than {MOST_GATHERED} labels"),
+            help,
+        );
+    }
+    for (key, place) in &draft.gather_places {
+        if let Some(why) = key_mistake(key) {
+            let help = "name a label, such as gather = [\"sample\"]";
+            found.add(place, format!("{} can't be a label: {why}", quoted(key)), help);
+        } else if draft.task.gather_keys.contains(key) {
+            found.add(place, format!("{} is in this `gather` already", quoted(key)), "take it out");
+        } else {
+            draft.task.gather_keys.push(key.clone());
+        }
+    }
+}
+
+/// More steps of one input than anybody wants.
+const MOST_COMBINATIONS: usize = 10_000;
+
+fn matrix(found: &mut Findings<'_>, draft: &mut Draft, setting: Setting<'_, '_>) {
+    let example = "{ lr = [\"0.1\", \"0.01\"], depth = [3, 5] }";
+    let Some(table) = setting.table(found, example) else { return };
+    let mut combinations = vec![Labels::default()];
+    for (key, value) in table {
+        let (name, span) = (key.get_ref().as_ref(), key.span());
+        if let Some(why) = key_mistake(name) {
+            let help = "a label is a lower-case word, such as lr";
+            found.add(&span, format!("{} can't be a label: {why}", quoted(name)), help);
+        }
+        let values = Setting { key: name, value }.texts(found);
+        if values.is_empty() {
+            let help = "name at least one value, or take the label out";
+            found.add(&value.span(), format!("{} has no value", quoted(name)), help);
+        }
+        if combinations.len().saturating_mul(values.len()) > MOST_COMBINATIONS {
+            let message = format!("`matrix` has more than {MOST_COMBINATIONS} combinations");
+            found.add(&setting.span(), message, "leave some values out");
+            return;
+        }
+        let with = |labels: &Labels, value: &String| {
+            let mut labels = labels.clone();
+            labels.add(name, value);
+            labels
+        };
+        combinations = combinations
+            .iter()
+            .flat_map(|labels| values.iter().map(move |value| with(labels, value)))
+            .collect();
+    }
+    if table.is_empty() {
+        found.add(&setting.span(), "`matrix` is empty", format!("write matrix = {example}"));
+    } else {
+        draft.task.matrix = combinations;
     }
 }
 
@@ -456,6 +543,15 @@ fn globs(
     could_exist: impl Fn(&str) -> bool,
 ) -> Vec<String> {
     for (glob, span) in &list {
+        let glob = &match capture::captured(glob) {
+            Ok(captured) => captured.glob,
+            Err(why) => {
+                let help =
+                    "a label is `{sample}`; put a `\\` before a brace that stands for itself";
+                found.add(span, why, help);
+                continue;
+            }
+        };
         if !check_glob(found, glob, span) {
             continue;
         }

@@ -10,6 +10,7 @@ use toml::de::{DeTable, DeValue};
 use super::findings::Findings;
 use crate::diagnostic::quoted;
 use crate::duration;
+use crate::labels::LONGEST_VALUE;
 
 /// A value, and where it is in the text.
 pub(super) type Value<'i> = Spanned<DeValue<'i>>;
@@ -158,6 +159,66 @@ impl<'v, 'i> Setting<'v, 'i> {
             DeValue::Table(table) => Some(table),
             _ => None,
         }
+    }
+
+    /// A list of values as texts, none of them twice: strings, and numbers and switches as they are written.
+    pub(super) fn texts(self, found: &mut Findings<'_>) -> Vec<String> {
+        let key = self.key;
+        let DeValue::Array(items) = self.value.get_ref() else {
+            self.wrong_type(found, "a list of values", format!("write {key} = [\"…\", \"…\"]"));
+            return Vec::new();
+        };
+        let mut texts: Vec<String> = Vec::with_capacity(items.len());
+        for item in items {
+            let text = match item.get_ref() {
+                DeValue::String(text) if text.contains('\0') => {
+                    let message = format!("a value of `{key}` contains a NUL byte");
+                    found.add(
+                        &item.span(),
+                        message,
+                        "remove the `\\u0000`: no variable can hold it",
+                    );
+                    continue;
+                }
+                DeValue::String(text) if text.len() > LONGEST_VALUE => {
+                    let message =
+                        format!("a value of `{key}` is longer than {LONGEST_VALUE} bytes");
+                    found.add(&item.span(), message, "put it into a file, and name that");
+                    continue;
+                }
+                DeValue::String(text) => text.to_string(),
+                DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_) => {
+                    found.source.text().get(item.span()).unwrap_or_default().to_owned()
+                }
+                other => {
+                    let what = format!("a value of {key}");
+                    let help = format!("write {key} = [\"…\", \"…\"]");
+                    found.wrong_type(
+                        &item.span(),
+                        &what,
+                        "a string or a number",
+                        type_name(other),
+                        help,
+                    );
+                    continue;
+                }
+            };
+            if texts.contains(&text) {
+                found.add(
+                    &item.span(),
+                    format!("{} is there twice", quoted(&text)),
+                    "take one of them out",
+                );
+            } else {
+                texts.push(text);
+            }
+        }
+        texts
+    }
+
+    /// True for a list.
+    pub(super) fn is_list(self) -> bool {
+        matches!(self.value.get_ref(), DeValue::Array(_))
     }
 
     /// True for `[]`.

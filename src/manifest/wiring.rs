@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 use super::findings::Findings;
+use super::labels;
 use super::task::{Draft, Task};
 use crate::diagnostic::quoted;
 use crate::ids::TaskIndex;
@@ -49,8 +50,12 @@ pub(super) fn wire(found: &mut Findings<'_>, mut drafts: Vec<Draft>) -> Vec<Task
     }
     // A name lost to a syntax error would make cycles appear that aren't there.
     if !found.is_damaged() {
-        for cycle in cycles(&drafts) {
+        let cycles = cycles(&drafts);
+        for cycle in &cycles {
             cycle.report(found, &drafts);
+        }
+        if cycles.is_empty() {
+            labels::check(found, &drafts);
         }
     }
     drafts.into_iter().map(|draft| draft.task).collect()

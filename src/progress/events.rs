@@ -14,6 +14,7 @@ use serde::Serialize;
 use crate::attempt::{Outcome, Output, micros};
 use crate::error::Result;
 use crate::ids::StepId;
+use crate::labels::Labels;
 use crate::object::ObjectHash;
 use crate::sys::{clock, proc};
 use crate::text::{path_bytes, printable};
@@ -74,6 +75,15 @@ impl JsonLines {
             Event::Registered(known) => ("planned", planned_fields(known)),
             Event::Grown { name, pending, revived, .. } => {
                 ("grown", Fields::Grown { task: name, pending: *pending, revived: *revived })
+            }
+            Event::Shared(shared) => {
+                let fields = Fields::Shared {
+                    step: shared.step.0,
+                    task: shared.task,
+                    labels: shared.labels,
+                    same_as: shared.same_as.0,
+                };
+                ("step_shared", fields)
             }
             Event::Started(started) => {
                 let fields = Fields::StepStarted {
@@ -223,6 +233,12 @@ enum Fields<'a> {
         pending: u64,
         revived: u64,
     },
+    Shared {
+        step: i64,
+        task: &'a str,
+        labels: &'a Labels,
+        same_as: i64,
+    },
     StepStarted {
         #[serde(flatten)]
         step: StepFields<'a>,
@@ -296,6 +312,7 @@ struct StepFields<'a> {
     input: Cow<'a, str>,
     object: ObjectHash,
     key: ObjectHash,
+    labels: &'a Labels,
     attempt: i64,
 }
 
@@ -370,6 +387,7 @@ fn step_fields<'a>(name: &StepName<'a>) -> StepFields<'a> {
         input: printable(name.input),
         object: *name.object,
         key: name.key(),
+        labels: name.labels,
         attempt: name.attempt,
     }
 }

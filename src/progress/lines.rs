@@ -110,6 +110,11 @@ pub(super) fn text(event: &Event<'_>, loudness: Loudness, paint: Paint) -> Optio
             text.push('\n');
             text
         }
+        Event::Shared(shared) => {
+            let name =
+                crate::text::step(shared.step.0, shared.task, shared.labels.to_string().as_bytes());
+            format!("{name}: {}, same work as step {}\n", paint.good("done"), shared.same_as)
+        }
         Event::Done(ended) => {
             let outputs = ended.completion.outputs.len();
             format!(

@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use crate::attempt::Verdict;
 use crate::db::{Completion, Flow, Plan, step_key};
 use crate::ids::{RunId, StepId, TaskIndex};
+use crate::labels::Labels;
 use crate::object::ObjectHash;
 
 pub use bar::Bar;
@@ -39,6 +40,8 @@ pub enum Event<'a> {
     Registered(&'a Registered<'a>),
     /// A task has gained steps: `pending` have to run, `revived` are live again with the results they had.
     Grown { task: TaskIndex, name: &'a str, pending: u64, revived: u64 },
+    /// A step has the results of another one that did the same work.
+    Shared(&'a StepShared<'a>),
     /// A script was started.
     Started(&'a StepStarted<'a>),
     /// A step is done, and its results are as durable as requested.
@@ -94,6 +97,7 @@ pub struct StepName<'a> {
     pub object: &'a ObjectHash,
     /// The input has the executable bit.
     pub executable: bool,
+    pub labels: &'a Labels,
     pub recipe: &'a ObjectHash,
     /// Counted from 1 over all runs.
     pub attempt: i64,
@@ -102,8 +106,19 @@ pub struct StepName<'a> {
 impl StepName<'_> {
     /// The STEP_KEY.
     pub fn key(&self) -> ObjectHash {
-        step_key(self.recipe, self.object, self.input, self.executable)
+        step_key(self.recipe, self.object, self.input, self.executable, self.labels)
     }
+}
+
+/// A step that did not have to run.
+#[derive(Debug, Clone, Copy)]
+pub struct StepShared<'a> {
+    pub step: StepId,
+    pub index: TaskIndex,
+    pub task: &'a str,
+    /// The step that did the same work.
+    pub same_as: StepId,
+    pub labels: &'a Labels,
 }
 
 /// A script that was started.

@@ -98,6 +98,12 @@ impl Tally {
                     task.is_unplanned = false;
                 }
             }
+            Event::Shared(shared) => {
+                if let Some(task) = self.tasks.get_mut(shared.index.0) {
+                    task.pending = task.pending.saturating_sub(1);
+                    task.reused += 1;
+                }
+            }
             Event::Started(started) => {
                 let running = RunningStep {
                     step: started.name.step,

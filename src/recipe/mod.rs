@@ -22,11 +22,14 @@ pub struct Recipe {
     /// `files`, sorted by path: (path as written, or below the manifest's folder for what a glob or a folder stands
     /// for; hex hash of the content).
     pub files: Vec<(String, String)>,
-    /// One step over all inputs together.
+    /// One step over all inputs together, or over those of each group.
     pub gather: bool,
     /// The task's `params`, sorted by name. Recipes of older builds have none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub params: Vec<(String, String)>,
+    /// The labels that the groups go by.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gather_keys: Vec<String>,
 }
 
 impl Recipe {
@@ -39,6 +42,7 @@ impl Recipe {
             files,
             gather: task.gather,
             params: task.params.clone().into_iter().collect(),
+            gather_keys: task.gather_keys.clone(),
         }
     }
 
@@ -67,6 +71,10 @@ impl Recipe {
             for (name, value) in &self.params {
                 hasher.field("name", name.as_bytes()).field("value", value.as_bytes());
             }
+        }
+        // Recipes are older than this field.
+        for key in &self.gather_keys {
+            hasher.field("gather key", key.as_bytes());
         }
         hasher.finish()
     }
@@ -102,6 +110,8 @@ impl Recipe {
         if self.gather != before.gather {
             let switch = if self.gather { "on" } else { "off" };
             changes.push(format!("gather turned {switch}"));
+        } else if self.gather_keys != before.gather_keys {
+            changes.push("gather goes by other labels".to_owned());
         }
         changes
     }

@@ -3,14 +3,17 @@
 //! and the screen.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap, HashSet, VecDeque};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, BinaryHeap, HashMap, HashSet, VecDeque};
 use std::time::Instant;
 
 use crate::attempt::Verdict;
-use crate::db::{self, Db, Flow, Leaf, Reader};
+use crate::db::{self, Db, Effects, Flow, FlowTask, Group, Leaf, Reader, SharedStep};
 use crate::error::Result;
 use crate::ids::{StepId, TaskIndex};
+use crate::labels::Labels;
 
+use super::groups::Groups;
 use super::message::Job;
 
 /// Leaves read at once.
@@ -65,6 +68,18 @@ pub(super) struct Backlog {
     delayed: BinaryHeap<Reverse<Delayed>>,
     /// Height of the task whose job was handed out last, which is the farthest from the end.
     last_height: usize,
+    /// By task and key of their work: jobs that are with a worker or wait for another try.
+    claims: HashMap<(TaskIndex, i64), Claim>,
+    /// Leaves that were found to be the same work as a step that is done: (task, leaf, step).
+    known: Vec<(TaskIndex, StepId, StepId)>,
+    groups: Groups,
+}
+
+/// A piece of work that somebody is at.
+struct Claim {
+    owner: StepId,
+    /// Leaves that are the same work: they will have its results, or run after it if there are none.
+    others: Vec<Leaf>,
 }
 
 /// A job that waits for another try, and until when.
@@ -110,6 +125,7 @@ impl Backlog {
                 after: StepId::default(),
                 // One that waits is looked at once more when everything upstream is done.
                 gathered: task.gather
+                    && !task.is_grouped()
                     && turns.kept + turns.held == 0
                     && db::has_live_step(reader, task.id)?,
                 open_producers: task.from.len(),
@@ -121,6 +137,8 @@ impl Backlog {
         for (place, index) in flow.order.iter().enumerate() {
             rank[index.0] = place;
         }
+        let is_gathered: Vec<bool> = tasks.iter().map(|task: &TaskState| task.gathered).collect();
+        let groups = Groups::read(reader, flow, &is_gathered)?;
         let mut backlog = Backlog {
             tasks,
             startable,
@@ -130,6 +148,9 @@ impl Backlog {
             in_flight: 0,
             delayed: BinaryHeap::new(),
             last_height: 0,
+            claims: HashMap::new(),
+            known: Vec::new(),
+            groups,
         };
         for n in 0..backlog.tasks.len() {
             backlog.review(n);
@@ -179,12 +200,38 @@ impl Backlog {
                 self.read_leaves(db, flow, n)?;
             }
             if let Some(leaf) = self.tasks[n].ready.pop_front() {
-                return Ok(Some(Job { task: TaskIndex(n), leaf, tried: 0 }));
+                if !flow.tasks[n].shares_work() {
+                    return Ok(Some(Job { task: TaskIndex(n), leaf, tried: 0 }));
+                }
+                match self.claims.entry((TaskIndex(n), leaf.key)) {
+                    Entry::Occupied(mut claim) => claim.get_mut().others.push(leaf),
+                    Entry::Vacant(claim) => {
+                        claim.insert(Claim { owner: leaf.step, others: Vec::new() });
+                        return Ok(Some(Job { task: TaskIndex(n), leaf, tried: 0 }));
+                    }
+                }
+                self.review(n);
+                continue;
             }
             // Its numbers promised a leaf that the database doesn't have: don't ask for ever.
             self.startable.remove(&(height, n));
         }
         Ok(None)
+    }
+
+    /// A job is not with a worker any more, nor will it be tried again by itself: whoever is the same work and has no
+    /// results of it is ready.
+    fn release(&mut self, job: &Job) {
+        let is_owner = |claim: &Claim| claim.owner == job.leaf.step;
+        let work = (job.task, job.leaf.key);
+        if !self.claims.get(&work).is_some_and(is_owner) {
+            return;
+        }
+        let others = self.claims.remove(&work).map(|claim| claim.others);
+        for leaf in others.into_iter().flatten().rev() {
+            self.tasks[job.task.0].ready.push_front(leaf);
+        }
+        self.review(job.task.0);
     }
 
     fn mark_in_flight(&mut self, task: TaskIndex) {
@@ -210,7 +257,8 @@ impl Backlog {
     }
 
     fn read_leaves(&mut self, db: &Db, flow: &Flow, n: usize) -> Result<()> {
-        let id = flow.tasks[n].id;
+        let FlowTask { id, forced, .. } = flow.tasks[n];
+        let takes_known = flow.tasks[n].shares_work() && !forced;
         let task = &mut self.tasks[n];
         loop {
             let from = task.after;
@@ -218,12 +266,17 @@ impl Backlog {
             let was_last = leaves.len() < BATCH;
             for leaf in leaves {
                 task.after = leaf.step;
-                if self.held_steps.insert(leaf.step) {
-                    task.held += 1;
-                    task.ready.push_back(leaf);
+                if !self.held_steps.insert(leaf.step) {
+                    continue;
+                }
+                task.held += 1;
+                match leaf.same_as {
+                    Some(done) if takes_known => self.known.push((TaskIndex(n), leaf.step, done)),
+                    _ => task.ready.push_back(leaf),
                 }
             }
-            if !task.ready.is_empty() || (was_last && from == StepId::default()) {
+            let has_any = !task.ready.is_empty() || !self.known.is_empty();
+            if has_any || (was_last && from == StepId::default()) {
                 return Ok(());
             }
             if was_last {
@@ -242,6 +295,7 @@ impl Backlog {
         if is_again && state.limits.excluded {
             state.held -= 1;
             self.held_steps.remove(&job.leaf.step);
+            self.release(&job);
         } else if is_again {
             let leaf = Leaf { attempt: job.leaf.attempt + 1, ..job.leaf };
             let again = Job { task, leaf, tried: job.tried + 1 };
@@ -249,10 +303,12 @@ impl Backlog {
         } else {
             state.pending -= 1;
             state.held -= 1;
+            state.failed += u64::from(verdict == Verdict::Failed);
             self.held_steps.remove(&job.leaf.step);
-        }
-        if verdict == Verdict::Failed {
-            state.failed += 1;
+            if verdict == Verdict::Done {
+                self.groups.close_one(task, &job.leaf.labels);
+            }
+            self.release(&job);
         }
         self.review(task.0);
         self.close(flow, task);
@@ -286,6 +342,7 @@ impl Backlog {
         state.held -= 1;
         state.after = StepId::default();
         self.held_steps.remove(&job.leaf.step);
+        self.release(job);
         self.review(job.task.0);
     }
 
@@ -299,6 +356,7 @@ impl Backlog {
         for Reverse(Delayed(_, job)) in dropped {
             self.tasks[task.0].held -= 1;
             self.held_steps.remove(&job.leaf.step);
+            self.release(&job);
         }
         self.review(task.0);
         !was_excluded
@@ -315,6 +373,9 @@ impl Backlog {
         for job in jobs.into_iter().rev() {
             let task = job.task.0;
             self.mark_back(job.task);
+            if job.tried == 0 {
+                self.release(&job);
+            }
             match job.tried {
                 _ if self.tasks[task].limits.excluded => {
                     self.tasks[task].held -= 1;
@@ -333,6 +394,79 @@ impl Backlog {
         self.review(task.0);
     }
 
+    /// Takes the leaves that were found to be the same work as a step that is done.
+    pub(super) fn take_known(&mut self) -> Vec<(TaskIndex, StepId, StepId)> {
+        std::mem::take(&mut self.known)
+    }
+
+    /// These leaves were found to be known, but could not be given their results: they are pending as before.
+    pub(super) fn put_known_back(&mut self, known: &[(TaskIndex, StepId, StepId)]) {
+        for &(task, step, _) in known {
+            if self.held_steps.remove(&step) {
+                self.tasks[task.0].held -= 1;
+                self.tasks[task.0].after = StepId::default();
+                self.review(task.0);
+            }
+        }
+    }
+
+    /// Steps that were pending are done: they have the results of others.
+    pub(super) fn shared(&mut self, flow: &Flow, shared: &[SharedStep]) {
+        if shared.is_empty() {
+            return;
+        }
+        let steps: HashSet<StepId> = shared.iter().map(|shared| shared.step).collect();
+        let tasks: HashSet<TaskIndex> = shared.iter().map(|shared| shared.task).collect();
+        for claim in self.claims.values_mut() {
+            claim.others.retain(|leaf| !steps.contains(&leaf.step));
+        }
+        for task in &tasks {
+            self.tasks[task.0].ready.retain(|leaf| !steps.contains(&leaf.step));
+        }
+        for SharedStep { task, step, labels, .. } in shared {
+            let state = &mut self.tasks[task.0];
+            state.pending -= 1;
+            state.held -= u64::from(self.held_steps.remove(step));
+            self.groups.close_one(*task, labels);
+        }
+        for task in tasks {
+            self.review(task.0);
+            self.close(flow, task);
+        }
+    }
+
+    /// Steps with these labels have to run from now on; the numbers of their tasks [grow](Self::grow).
+    pub(super) fn open_groups(&mut self, effects: &Effects) {
+        for (task, labels) in &effects.labelled {
+            self.groups.add_open(*task, labels, 1);
+        }
+    }
+
+    /// The tasks that gather a task's outputs by groups.
+    pub(super) fn gatherers(&self, task: TaskIndex) -> Vec<TaskIndex> {
+        self.groups.gatherers(task)
+    }
+
+    /// A step has made something for a group.
+    pub(super) fn join_group(&mut self, gatherer: TaskIndex, group: &Labels, step: StepId) {
+        self.groups.join(gatherer, group, step);
+    }
+
+    /// True if a gather task or a group may be planned.
+    pub(super) fn has_due_gather(&self) -> bool {
+        !self.due_gathers.is_empty() || self.groups.has_candidates()
+    }
+
+    /// Takes a group to which nothing upstream can add any more.
+    pub(super) fn pop_due_group(&mut self) -> Option<(TaskIndex, Group)> {
+        self.groups.pop()
+    }
+
+    /// The step of a group is made, and what it made possible is counted.
+    pub(super) fn group_made(&mut self, gatherer: TaskIndex, group: &Labels) {
+        self.groups.made(gatherer, group);
+    }
+
     /// Takes a gather task that is not planned yet and has everything upstream done: producers before
     /// their consumers.
     pub(super) fn pop_due_gather(&mut self) -> Option<TaskIndex> {
@@ -342,6 +476,9 @@ impl Backlog {
     /// The step of a gather task is made, and [grown](Self::grow) by it, or there is nothing to gather.
     pub(super) fn gathered(&mut self, flow: &Flow, task: TaskIndex) {
         self.tasks[task.0].gathered = true;
+        if !flow.task(task).is_grouped() {
+            self.groups.close_one(task, &Labels::default());
+        }
         self.close(flow, task);
     }
 

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use crate::db::{self, Completion, Db, Durability, Flow};
 use crate::error::Result;
-use crate::ids::RunId;
+use crate::ids::{RunId, StepId, TaskIndex};
 use crate::progress::Commit;
 use crate::store::{Placed, Store};
 
@@ -153,6 +153,19 @@ impl Committer {
             let woken = self.taken.wait_timeout(queue, PATIENCE);
             queue = woken.unwrap_or_else(PoisonError::into_inner).0;
         }
+    }
+
+    /// Gives leaves the results of steps that have done the same work. What that made possible is told behind everything
+    /// that is committed already: some of these leaves may be too new to be counted yet. Whoever waits for a slot has
+    /// to be told that the lead was taken meanwhile.
+    ///
+    /// # Errors
+    /// If the rows can't be written.
+    pub(super) fn share_known(&self, known: &[(TaskIndex, StepId, StepId)]) -> Result<()> {
+        let _lead = self.lead.lock().unwrap_or_else(PoisonError::into_inner);
+        let effects = self.db.write(|writer| db::share_known(writer, &self.flow, known))?;
+        self.say(Message::Shared(effects));
+        Ok(())
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {

@@ -17,12 +17,14 @@ use std::time::Instant;
 
 use rustix::process::Signal;
 
-use crate::attempt::Verdict;
-use crate::db::{self, Completion, Durability, Effects, Flow};
+use crate::attempt::{NamedObject, Verdict};
+use crate::db::{self, Completion, Durability, Effects, Flow, Group, SharedStep};
 use crate::error::{Error, Result};
 use crate::exec::Site;
-use crate::ids::TaskIndex;
-use crate::progress::{Event, Failure, Progress, StepEnded, StepName, StepStarted, Summary};
+use crate::ids::{StepId, TaskIndex};
+use crate::progress::{
+    Event, Failure, Progress, StepEnded, StepName, StepShared, StepStarted, Summary,
+};
 use crate::stop::Stop;
 use crate::text::{path_bytes, printable};
 
@@ -60,9 +62,15 @@ impl Dispatcher<'_> {
     /// of what was done in spite of it.
     pub(super) fn drive(mut self) -> RunOutcome {
         loop {
+            self.plan_groups();
             self.plan_gathers();
             self.fill();
-            let may_retry = self.backlog.next_due().is_some() && self.engine.stop.may_start();
+            let may_start = self.engine.stop.may_start();
+            if may_start && self.backlog.has_due_gather() {
+                // Leaves that had their results from others were the last thing that was to be gathered.
+                continue;
+            }
+            let may_retry = self.backlog.next_due().is_some() && may_start;
             if self.backlog.in_flight() == 0 && !may_retry {
                 break;
             }
@@ -107,12 +115,34 @@ impl Dispatcher<'_> {
     /// Sends jobs to the pool until the channel is full or nothing can be started.
     fn fill(&mut self) {
         while self.engine.stop.may_start() && !self.jobs.is_full() {
-            match self.backlog.next(&self.engine.db, &self.engine.flow) {
+            let next = self.backlog.next(&self.engine.db, &self.engine.flow);
+            let known = self.backlog.take_known();
+            let is_news = !known.is_empty();
+            if let Err(error) = self.share_known(&known) {
+                self.backlog.put_known_back(&known);
+                self.fail(error);
+            }
+            match next {
                 Ok(Some(job)) => self.send(job),
+                Ok(None) if is_news => {}
                 Ok(None) => return,
                 Err(error) => return self.fail(error),
             }
         }
+    }
+
+    /// Leaves that are the same work as a step that is done have its results.
+    fn share_known(&mut self, known: &[(TaskIndex, StepId, StepId)]) -> Result<()> {
+        if known.is_empty() {
+            return Ok(());
+        }
+        let shared = self.engine.committer.share_known(known);
+        self.engine.slots.wake();
+        shared?;
+        while let Ok(message) = self.messages.try_recv() {
+            self.take(message);
+        }
+        Ok(())
     }
 
     fn send(&mut self, job: Job) {
@@ -167,24 +197,49 @@ impl Dispatcher<'_> {
         while self.engine.stop.may_start()
             && let Some(index) = self.backlog.pop_due_gather()
         {
-            match self.plan_gather(index) {
-                Ok(effects) => {
-                    // First the steps that it makes: without them the task would count as done.
-                    self.take_effects(&effects);
-                    self.backlog.gathered(&self.engine.flow, index);
-                }
+            let planned = match self.engine.flow.task(index).is_grouped() {
+                // Its groups were planned one by one.
+                true => Ok(()),
+                false => self.plan_gather(index, &Group::default()),
+            };
+            match planned {
+                Ok(()) => self.backlog.gathered(&self.engine.flow, index),
                 Err(error) => return self.fail(error),
             }
         }
     }
 
-    fn plan_gather(&self, index: TaskIndex) -> Result<Effects> {
+    /// Plans every group that is complete.
+    fn plan_groups(&mut self) {
+        while self.engine.stop.may_start()
+            && let Some((index, group)) = self.backlog.pop_due_group()
+        {
+            match self.plan_gather(index, &group) {
+                Ok(()) => self.backlog.group_made(index, &group.labels),
+                Err(error) => return self.fail(error),
+            }
+        }
+    }
+
+    /// Makes a step of a gather task, if there is anything to gather.
+    fn plan_gather(&mut self, index: TaskIndex, group: &Group) -> Result<()> {
+        let effects = self.make_gather(index, group)?;
+        // First the steps that it makes: without them the task would count as done.
+        self.take_effects(&effects)
+    }
+
+    fn make_gather(&self, index: TaskIndex, group: &Group) -> Result<Effects> {
         let engine = &self.engine;
         let mut listing = Vec::new();
+        let mut list = |input: NamedObject| db::listing_line(&mut listing, &input);
         engine.db.read(|reader| {
-            db::gather_inputs(reader, &engine.flow, index, &mut |input| {
-                db::listing_line(&mut listing, &input);
-            })
+            if !engine.flow.task(index).is_grouped() {
+                return db::gather_inputs(reader, &engine.flow, index, &mut list);
+            }
+            let Group { labels, producers } = group;
+            let inputs = db::group_inputs(reader, &engine.flow, index, labels, producers)?;
+            inputs.into_iter().for_each(list);
+            Ok(())
         })?;
         if listing.is_empty() && !engine.flow.task(index).gather_empty {
             return Ok(Effects::default());
@@ -193,10 +248,9 @@ impl Dispatcher<'_> {
         if engine.committer.durability == Durability::Batch {
             engine.store.sync(&[&placed])?;
         }
-        let plan = engine.db.write(|writer| {
-            db::plan_gather(writer, &engine.flow, index, placed.hash, placed.size)
-        })?;
-        Ok(plan.effects)
+        engine.db.write(|writer| {
+            db::plan_gather(writer, &engine.flow, index, group, placed.hash, placed.size)
+        })
     }
 
     fn take(&mut self, message: Message) {
@@ -207,9 +261,16 @@ impl Dispatcher<'_> {
             }
             Message::Committed { ended, effects, commit } => {
                 self.progress.tell(&Event::Committed(&commit));
-                self.take_effects(&effects);
+                if let Err(error) = self.take_effects(&effects) {
+                    self.fail(error);
+                }
                 for (report, completion) in ended {
                     self.take_attempt(report, &completion);
+                }
+            }
+            Message::Shared(effects) => {
+                if let Err(error) = self.take_effects(&effects) {
+                    self.fail(error);
                 }
             }
             Message::Spoilt(objects) => {
@@ -248,7 +309,9 @@ impl Dispatcher<'_> {
         self.site.resume();
     }
 
-    fn take_effects(&mut self, effects: &Effects) {
+    /// First what is open from now on, then what is done: a group must not look complete in between.
+    fn take_effects(&mut self, effects: &Effects) -> Result<()> {
+        self.backlog.open_groups(effects);
         for &(task, pending) in &effects.pending {
             self.backlog.grow(task, pending);
             let name = &self.engine.flow.task(task).name;
@@ -259,7 +322,53 @@ impl Dispatcher<'_> {
             let name = &self.engine.flow.task(task).name;
             self.progress.tell(&Event::Grown { task, name, pending: 0, revived });
         }
+        for &(task, step) in &effects.revived_steps {
+            self.join_groups_of(task, step)?;
+        }
+        for SharedStep { task, step, same_as, labels } in &effects.shared {
+            self.outcome.summary.revived += 1;
+            let shared = StepShared {
+                index: *task,
+                task: &self.engine.flow.task(*task).name,
+                step: *step,
+                same_as: *same_as,
+                labels,
+            };
+            self.progress.tell(&Event::Shared(&shared));
+            self.join_groups_of(*task, *step)?;
+        }
+        self.backlog.shared(&self.engine.flow, &effects.shared);
         self.make_way_for(effects);
+        Ok(())
+    }
+
+    /// A step that is live and done again has made something for these groups.
+    fn join_groups_of(&mut self, task: TaskIndex, step: StepId) -> Result<()> {
+        for gatherer in self.backlog.gatherers(task) {
+            let flow = &self.engine.flow;
+            let groups =
+                self.engine.db.read(|reader| db::groups_of_step(reader, flow, gatherer, step))?;
+            for group in &groups {
+                self.backlog.join_group(gatherer, group, step);
+            }
+        }
+        Ok(())
+    }
+
+    /// So has one that just ran.
+    fn join_groups(&mut self, job: &Job, completion: &Completion) {
+        for gatherer in self.backlog.gatherers(job.task) {
+            let task = self.engine.flow.task(gatherer);
+            for output in &completion.outputs {
+                if let Some(group) = task.group_on(
+                    self.engine.flow.task(job.task).id,
+                    &output.name,
+                    &job.leaf.labels,
+                ) {
+                    self.backlog.join_group(gatherer, &group, job.leaf.step);
+                }
+            }
+        }
     }
 
     fn take_attempt(&mut self, report: AttemptReport, completion: &Completion) {
@@ -289,6 +398,7 @@ impl Dispatcher<'_> {
             }
             (_, None) => {}
         }
+        self.join_groups(&job, completion);
         let due = Instant::now() + self.engine.manifest.tasks[job.task.0].retry_delay;
         self.backlog.settle(&self.engine.flow, job, verdict, due);
     }
@@ -339,6 +449,7 @@ fn name<'a>(flow: &'a Flow, job: &'a Job) -> StepName<'a> {
         input: &job.leaf.name,
         object: &job.leaf.object,
         executable: job.leaf.executable,
+        labels: &job.leaf.labels,
         recipe: &task.recipe_hash,
         attempt: job.leaf.attempt,
     }

@@ -37,6 +37,8 @@ pub(super) enum Message {
     Started { job: Job, worker: usize, at: Instant },
     /// One transaction's worth of attempts is durable.
     Committed { ended: Vec<(AttemptReport, Completion)>, effects: Effects, commit: Commit },
+    /// Leaves have the results of other steps.
+    Shared(Effects),
     /// Objects that a script spoilt; set aside already.
     Spoilt(Vec<ObjectHash>),
     /// A job ended without an attempt to record: cancelled, or not begun.

@@ -15,6 +15,7 @@ mod exclusions;
 mod fingerprint;
 mod forecast;
 mod free_space;
+mod groups;
 mod listed;
 mod lock;
 mod message;

@@ -4,11 +4,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use crate::db::{self, Accepts, Before, Db, Flow, FlowTask, Inputs, Plan, Registration, TaskRow};
+use crate::db::{
+    self, Accepts, Before, Db, Flow, FlowTask, Inputs, Labeller, Plan, Registration, TaskRow,
+};
 use crate::error::{Error, Result};
 use crate::graph::Graph;
 use crate::ids::{TaskId, TaskIndex};
-use crate::manifest::{Globs, Manifest, Task};
+use crate::labels::Labels;
+use crate::manifest::{Captures, Globs, Manifest, Task, without_captures};
 use crate::object::{FieldHasher, ObjectHash};
 use crate::progress::{Event, Progress};
 use crate::recipe::Recipe;
@@ -297,6 +300,7 @@ fn flow(
     options: &RunOptions,
 ) -> Result<Flow> {
     let mut tasks = Vec::with_capacity(rows.len());
+    let names: Vec<&str> = manifest.tasks.iter().map(|task| task.name.as_str()).collect();
     for (n, task) in manifest.tasks.iter().enumerate() {
         // What `--step` leaves out isn't asked to run anew: it would only lose its results.
         let may_run = options.only.is_empty() || options.only.contains(&task.name);
@@ -308,17 +312,20 @@ fn flow(
             from: graph.from[n].clone(),
             consumers: graph.consumers[n].clone(),
             accepts: accepts(task, rows)?,
+            labeller: labeller(task, rows)?,
+            variants: task.matrix.len().max(1),
             gather: task.gather,
             gather_empty: task.gather_empty,
+            gather_keys: task.gather_keys.clone(),
             cache: task.cache || !may_run,
             forced: options.always && may_run,
-            names_unique: matches!(sources[n].as_slice(), [_]),
             wiring: ObjectHash::EMPTY,
         };
-        flow.wiring = wiring(task, &flow, rows, &sources[n]);
+        flow.wiring = wiring(task, &flow, &names, rows, &sources[n]);
         tasks.push(flow);
     }
-    Ok(Flow { tasks, order: graph.order.clone() })
+    let has_groups = tasks.iter().any(FlowTask::is_grouped);
+    Ok(Flow { tasks, order: graph.order.clone(), has_groups })
 }
 
 /// For whoever draws the graph without the manifest at hand.
@@ -333,11 +340,21 @@ fn feeds(manifest: &Manifest, task: &Task) -> String {
 }
 
 /// Row ids instead of names stand for the producers, so that renaming one is no new wiring.
-fn wiring(task: &Task, flow: &FlowTask, rows: &[TaskRow], sources: &[Source]) -> ObjectHash {
+fn wiring(
+    task: &Task,
+    flow: &FlowTask,
+    names: &[&str],
+    rows: &[TaskRow],
+    sources: &[Source],
+) -> ObjectHash {
     let mut hasher = FieldHasher::new("task-pipeline wiring 1");
     hasher.field("recipe", flow.recipe_hash.as_bytes());
     for from in &flow.from {
         hasher.field("from", &rows[from.0].id.0.to_le_bytes());
+        // What is gathered of several tasks lies in folders that are called like them.
+        if task.gather && flow.from.len() > 1 {
+            hasher.field("folder", names[from.0].as_bytes());
+        }
     }
     if task.gather_empty {
         hasher.field("gather_empty", &[1]);
@@ -349,6 +366,14 @@ fn wiring(task: &Task, flow: &FlowTask, rows: &[TaskRow], sources: &[Source]) ->
         hasher.field("match of", &rows[from.0].id.0.to_le_bytes());
         for pattern in patterns {
             hasher.field("match", pattern.as_bytes());
+        }
+    }
+    for labels in &task.matrix {
+        hasher.field("matrix", labels.to_json().as_bytes());
+    }
+    if flow.labeller.is_some() {
+        for pattern in &task.inputs {
+            hasher.field("labelled inputs", pattern.as_bytes());
         }
     }
     for source in sources {
@@ -363,9 +388,42 @@ fn wiring(task: &Task, flow: &FlowTask, rows: &[TaskRow], sources: &[Source]) ->
     hasher.finish()
 }
 
+/// The labels that a task adds to those of its inputs.
+fn labeller(task: &Task, rows: &[TaskRow]) -> Result<Option<Labeller>> {
+    let captures = |key: &str, patterns: &[String]| {
+        Captures::of(patterns.iter().map(String::as_str))
+            .map_err(|why| Error::Usage(format!("task `{}`: bad `{key}`: {why}", task.name)))
+    };
+    let all = match task.is_root() {
+        true => captures("inputs", &task.inputs)?,
+        false => captures("match", &task.matches)?,
+    };
+    let mut of = HashMap::new();
+    for (from, patterns) in &task.matches_of {
+        if let Some(captures) = captures("match", patterns)? {
+            of.insert(rows[from.0].id, captures);
+        }
+    }
+    let matrix = task.matrix.clone();
+    if all.is_none() && of.is_empty() && matrix.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(Arc::new(move |producer: TaskId, text: &[u8], inherited: &Labels, variant: usize| {
+        let labels = match of.get(&producer).or(all.as_ref()) {
+            Some(captures) => captures.labels(text, inherited)?,
+            None => inherited.clone(),
+        };
+        match matrix.get(variant) {
+            Some(more) => labels.joined(more),
+            None => Some(labels),
+        }
+    })))
+}
+
 fn accepts(task: &Task, rows: &[TaskRow]) -> Result<Option<Accepts>> {
     let set = |patterns: &[String]| {
-        Globs::new(patterns.iter().map(String::as_str))
+        let globs: Vec<String> = patterns.iter().map(|glob| without_captures(glob)).collect();
+        Globs::new(globs.iter().map(String::as_str))
             .map_err(|why| Error::Usage(format!("task `{}`: bad `match`: {why}", task.name)))
     };
     if !task.matches_of.is_empty() {

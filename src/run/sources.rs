@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::db::{self, Argument, Db};
 use crate::error::{Error, OrIo, Result};
-use crate::manifest::{Manifest, Task};
+use crate::manifest::{Manifest, Task, without_captures};
 use crate::object::ObjectHash;
 use crate::progress::{Event, Progress};
 use crate::sys::proc::descriptor;
@@ -91,7 +91,9 @@ pub(super) fn sources(
             () if !task.is_root() => Vec::new(),
             () if !task.inputs.is_empty() => {
                 let exclusions = task.exclusions.iter().cloned().map(Source::Exclusion);
-                task.inputs.iter().cloned().map(Source::Pattern).chain(exclusions).collect()
+                let patterns =
+                    task.inputs.iter().map(|glob| Source::Pattern(without_captures(glob)));
+                patterns.chain(exclusions).collect()
             }
             () if arguments.is_empty() => vec![Source::Nothing],
             () => arguments.iter().cloned().map(Source::Argument).collect(),

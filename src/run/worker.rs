@@ -230,11 +230,7 @@ impl Engine {
         let task = &self.manifest.tasks[job.task.0];
         let leaf = &job.leaf;
         let input = if task.gather {
-            let mut items = Vec::new();
-            self.db.read(|reader| {
-                db::gather_inputs(reader, &self.flow, job.task, &mut |input| items.push(input))
-            })?;
-            Input::Many(items)
+            Input::Many { name: leaf.name.clone(), items: self.gathered(job)? }
         } else {
             Input::One(NamedObject {
                 name: leaf.name.clone(),
@@ -247,13 +243,29 @@ impl Engine {
             &leaf.object,
             &leaf.name,
             leaf.executable,
+            &leaf.labels,
         );
         Ok(Attempt {
             step: leaf.step,
             number: leaf.attempt,
             key,
             input,
+            labels: leaf.labels.clone(),
             script: Arc::clone(&self.scripts[job.task.0]),
+        })
+    }
+
+    /// The inputs of a gather step.
+    fn gathered(&self, job: &Job) -> Result<Vec<NamedObject>> {
+        let (flow, index) = (&self.flow, job.task);
+        self.db.read(|reader| {
+            if flow.task(index).is_grouped() {
+                let producers = db::linked_steps(reader, job.leaf.step)?;
+                return db::group_inputs(reader, flow, index, &job.leaf.labels, &producers);
+            }
+            let mut items = Vec::new();
+            db::gather_inputs(reader, flow, index, &mut |input| items.push(input))?;
+            Ok(items)
         })
     }
 

@@ -10,6 +10,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use super::script::{Exec, Interpreters, Script};
 use crate::error::{Error, OrIo, Result};
+use crate::labels::Labels;
 use crate::sys::limits;
 use crate::text::printable;
 
@@ -47,6 +48,8 @@ struct Prepared {
     command: Command,
     script: Arc<Script>,
     file: PathBuf,
+    /// Its values may differ.
+    labels: Labels,
 }
 
 impl Launcher for Spawn {
@@ -67,6 +70,9 @@ impl Launcher for Spawn {
                 Some(value) => command.env(name, value),
                 None => command.env_remove(name),
             };
+        }
+        for (key, value) in exec.labels.iter() {
+            command.env(key, value);
         }
         let starting = starting();
         let spawned = command.spawn();
@@ -117,12 +123,18 @@ impl Prepared {
         {
             crate::sys::hand_down(&mut command, &share.fds);
         }
-        Ok(Prepared { command, script: Arc::clone(script), file: file.clone() })
+        let (script, file, labels) = (Arc::clone(script), file.clone(), exec.labels.clone());
+        Ok(Prepared { command, script, file, labels })
     }
 
     /// Whether only values of variables differ.
     fn is_for(&self, exec: &Exec<'_>) -> bool {
-        Arc::ptr_eq(&self.script, exec.script) && self.file == exec.file
+        let keys =
+            |labels: &Labels| labels.iter().map(|(key, _)| key.to_owned()).collect::<Vec<_>>();
+        Arc::ptr_eq(&self.script, exec.script)
+            && self.file == exec.file
+            && self.labels.len() == exec.labels.len()
+            && (self.labels.is_empty() || keys(&self.labels) == keys(exec.labels))
     }
 }
 

@@ -40,6 +40,7 @@ use crate::attempt::{AttemptRecord, NamedObject, Outcome, Output, Usage, var};
 use crate::error::{Error, OrIo, Result};
 use crate::ids::StepId;
 use crate::jobserver::Share;
+use crate::labels::Labels;
 use crate::object::ObjectHash;
 use crate::stop::Stop;
 use crate::store::{Placed, Store};
@@ -67,8 +68,12 @@ pub use survivors::{end_survivors, remove_scratch};
 pub enum Input {
     /// One object.
     One(NamedObject),
-    /// `gather`: all of them, already sorted by (name, hash).
-    Many(Vec<NamedObject>),
+    /// `gather`: all of them, already sorted by name.
+    Many {
+        /// INPUT_NAME; empty unless it is one of several groups.
+        name: Vec<u8>,
+        items: Vec<NamedObject>,
+    },
 }
 
 impl Input {
@@ -76,7 +81,7 @@ impl Input {
     fn name(&self) -> &[u8] {
         match self {
             Input::One(input) => &input.name,
-            Input::Many(_) => b"",
+            Input::Many { name, .. } => name,
         }
     }
 }
@@ -91,6 +96,8 @@ pub struct Attempt {
     /// STEP_KEY.
     pub key: ObjectHash,
     pub input: Input,
+    /// Each is a variable of the script.
+    pub labels: Labels,
     pub script: Arc<Script>,
 }
 
@@ -372,7 +379,8 @@ fn exec<'a>(
         (var::ATTEMPT, text(attempt.number.to_string())),
     ];
     let share = share.filter(|_| script.wants_jobserver);
-    Exec { script, file, log: workspace.log.write_end(), share, vars }
+    let labels = &attempt.labels;
+    Exec { script, file, log: workspace.log.write_end(), share, vars, labels }
 }
 
 fn outcome(end: &Ended, script: &Script) -> Outcome {

@@ -21,40 +21,40 @@ pub(super) fn pid(number: i32) -> Option<Pid> {
 
 /// Whether a process comes from a certain scratch.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Origin {
+pub(super) enum Belonging {
     Here,
     Elsewhere,
     /// It is in the middle of an exec or of its end, when it has no environment.
     NotYetKnown,
 }
 
-impl Origin {
+impl Belonging {
     /// Looks for an OUTPUT_DIR or a TMPDIR in `scratch` in a process's environment.
-    pub(super) fn of(pid: i32, scratch: &Path) -> Origin {
+    pub(super) fn of(pid: i32, scratch: &Path) -> Belonging {
         for _ in 0..2 {
             let environment = match proc::environment(pid) {
                 Ok(environment) => environment,
                 // No memory: it is ending, as new kernels put it; older ones show nothing.
                 Err(err) if err.raw_os_error() == Some(libc::ESRCH) => Vec::new(),
                 // Another user's by now, or gone.
-                Err(_) => return Origin::Elsewhere,
+                Err(_) => return Belonging::Elsewhere,
             };
             if holds_cookie(&environment, scratch) {
-                return Origin::Here;
+                return Belonging::Here;
             }
             if !environment.is_empty() {
-                return Origin::Elsewhere;
+                return Belonging::Elsewhere;
             }
             match Process::read(pid) {
-                Some(now) if now.is_zombie => return Origin::Elsewhere,
-                Some(now) if now.is_between_programs() => return Origin::NotYetKnown,
+                Some(now) if now.is_zombie => return Belonging::Elsewhere,
+                Some(now) if now.is_between_programs() => return Belonging::NotYetKnown,
                 // It is there, and empty; unless it came between the two looks.
                 Some(now) if now.has_empty_environment() => break,
                 Some(_) => {}
-                None => return Origin::Elsewhere,
+                None => return Belonging::Elsewhere,
             }
         }
-        Origin::Elsewhere
+        Belonging::Elsewhere
     }
 }
 

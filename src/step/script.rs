@@ -25,6 +25,7 @@ use super::stamp::Stamp;
 use super::tree;
 use crate::error::{OrIo, Result};
 use crate::jobserver::Share;
+use crate::labels::Labels;
 use crate::text::printable;
 
 /// Addressed to the programs that make runs itself: a script that runs make would believe that it has been
@@ -82,6 +83,8 @@ pub(super) struct Exec<'a> {
     pub(super) share: Option<&'a Share>,
     /// What differs from step to step. `None`: the script must not see such a variable.
     pub(super) vars: [(&'static str, Option<OsString>); 9],
+    /// Variables too.
+    pub(super) labels: &'a Labels,
 }
 
 impl Exec<'_> {

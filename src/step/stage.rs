@@ -62,7 +62,7 @@ pub(super) fn stage(
 ) -> Result<StagedInput> {
     match input {
         Input::One(input) => stage_one(workspace, store, input, may_link, buffer),
-        Input::Many(items) => stage_many(workspace, store, items, may_link, buffer),
+        Input::Many { name, items } => stage_many(workspace, store, name, items, may_link, buffer),
     }
 }
 
@@ -160,6 +160,7 @@ fn reopen_small(workspace: &mut Workspace, base: &[u8]) -> Option<(File, u64)> {
 fn stage_many(
     workspace: &mut Workspace,
     store: &Store,
+    input_name: &[u8],
     items: &[NamedObject],
     may_link: bool,
     buffer: &mut Vec<u8>,
@@ -199,7 +200,12 @@ fn stage_many(
     }
     let file = workspace.path.join(LIST);
     write_list(workspace, &paths).or_io("write", &file)?;
-    Ok(StagedInput { file: file.into_os_string(), name: OsString::new(), has_dir: true, links })
+    Ok(StagedInput {
+        file: file.into_os_string(),
+        name: OsStr::from_bytes(input_name).to_owned(),
+        has_dir: true,
+        links,
+    })
 }
 
 /// The list has one path a line, so a newline in a name would make two paths of it: such a file is called

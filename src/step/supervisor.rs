@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Signal, WaitId, WaitIdOptions};
 
-use super::proc::{Origin, pid, signal_group};
+use super::proc::{Belonging, pid, signal_group};
 use crate::error::{OrIo, Result};
 use crate::stop::{Stop, StopSwitch};
 use crate::sys;
@@ -285,16 +285,16 @@ impl Supervisor {
                     continue;
                 }
                 let origin = match process.group == leader {
-                    true => Origin::Here,
-                    false => Origin::of(pid, scratch),
+                    true => Belonging::Here,
+                    false => Belonging::of(pid, scratch),
                 };
                 match origin {
-                    Origin::Here => {
+                    Belonging::Here => {
                         let Process { group, name, is_busy, .. } = process;
                         orphans.push(Orphan { pid, group, name, is_busy });
                     }
-                    Origin::NotYetKnown => all_known = false,
-                    Origin::Elsewhere => {}
+                    Belonging::NotYetKnown => all_known = false,
+                    Belonging::Elsewhere => {}
                 }
             }
             // The children of what was reaped may be ours by now.

@@ -353,12 +353,12 @@ fn a_failure_upstream_keeps_gather_waiting_until_it_is_cured() {
         .task_with(
             "all",
             "from = [\"good\", \"bad\"]\ngather = true",
-            "cat $INPUT_DIR/* >$OUTPUT_DIR/all",
+            "cat $INPUT_DIR/*/* >$OUTPUT_DIR/all",
         )
         .task("after", COPY);
     p.run_with(["-k"]).fails(1).ran(["good", "bad"]).says("task all waits");
     p.file("cured", "").run().ok().ran(["bad", "all", "after"]);
-    assert_eq!(p.exported("after"), files([("all", "1\n2\n")]));
+    assert_eq!(p.exported("after"), files([("all", "2\n1\n")]));
     // An edit breaks it again: what was gathered is out of date, and says so.
     p.remove("cured").task_with("bad", "from = []", "[ -e cured ]; echo 3 >$OUTPUT_DIR/y");
     p.run_with(["-k"]).fails(1).ran(["bad"]).says("task all waits");

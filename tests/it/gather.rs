@@ -31,34 +31,49 @@ fn inputs_lie_in_input_dir_under_their_names_and_in_order_in_the_list() {
 #[test]
 fn the_second_of_one_name_is_called_name_2() {
     let p = Project::new()
-        .task_with("a", "from = []", "echo a >$OUTPUT_DIR/x")
-        .task_with("b", "from = []", "echo b >$OUTPUT_DIR/x")
-        .task_with("c", "from = []", "echo c >$OUTPUT_DIR/x")
+        .file("in/a", "a\n")
+        .file("in/b", "b\n")
+        .file("in/c", "c\n")
+        .task_with("each", "inputs = [\"in/*\"]", "cp $INPUT_FILE $OUTPUT_DIR/x")
         .task_with(
             "all",
-            "from = [\"a\", \"b\", \"c\"]\ngather = true",
+            "gather = true",
             "cd $INPUT_DIR; ls >$OUTPUT_DIR/names; cat x x~2 x~3 >$OUTPUT_DIR/content; wc -l <$INPUT_FILE >$OUTPUT_DIR/count",
         );
     p.run().ok();
     let got = p.exported("all");
     assert_eq!(got["names"], "x\nx~2\nx~3\n");
     assert_eq!(got["count"].trim(), "3");
-    // By hash: of "a", "b" and "c".
-    let mut by_hash = ["a\n", "b\n", "c\n"];
-    by_hash.sort_by_key(|content| sha256(content.as_bytes()));
-    assert_eq!(got["content"], by_hash.concat());
+    let mut content: Vec<&str> = got["content"].lines().collect();
+    content.sort_unstable();
+    assert_eq!(content, ["a", "b", "c"]);
+    // By where they come from: an edit of one swaps none.
+    p.file("in/b", "other\n").run().ok().ran(["each", "all"]);
+    assert_eq!(p.exported("all")["content"], got["content"].replace("b\n", "other\n"));
+}
+
+#[test]
+fn the_outputs_of_several_tasks_lie_in_a_folder_for_each() {
+    let p = Project::new()
+        .task_with("a", "from = []", "echo a >$OUTPUT_DIR/x")
+        .task_with("b", "from = []", "mkdir $OUTPUT_DIR/d; echo b >$OUTPUT_DIR/d/x")
+        .task_with(
+            "all",
+            "from = [\"b\", \"a\"]\ngather = true",
+            "cat $INPUT_DIR/a/x $INPUT_DIR/b/d/x >$OUTPUT_DIR/content\n\
+             sed \"s,^$INPUT_DIR/,,\" $INPUT_FILE >$OUTPUT_DIR/list",
+        );
+    p.run().ok().ran(["a", "b", "all"]);
+    assert_eq!(p.exported("all"), files([("content", "a\nb\n"), ("list", "a/x\nb/d/x\n")]));
 }
 
 #[test]
 fn equal_content_of_two_producers_is_there_twice() {
     let p = Project::new()
-        .task_with("a", "from = []", "echo same >$OUTPUT_DIR/x")
-        .task_with("b", "from = []", "echo same >$OUTPUT_DIR/x")
-        .task_with(
-            "all",
-            "from = [\"a\", \"b\"]\ngather = true",
-            "ls $INPUT_DIR >$OUTPUT_DIR/names",
-        );
+        .file("in/a", "same\n")
+        .file("in/b", "same\n")
+        .task_with("each", "inputs = [\"in/*\"]", "cp $INPUT_FILE $OUTPUT_DIR/x")
+        .task_with("all", "gather = true", "ls $INPUT_DIR >$OUTPUT_DIR/names");
     p.run().ok();
     assert_eq!(p.exported("all"), files([("names", "x\nx~2\n")]));
 }
@@ -109,7 +124,7 @@ fn gather_may_follow_gather_and_feed_others() {
         .task_with(
             "end",
             "from = [\"sum\", \"lines\"]\ngather = true",
-            "cat $INPUT_DIR/lines $INPUT_DIR/sum >$OUTPUT_DIR/end",
+            "cat $INPUT_DIR/lines/lines $INPUT_DIR/sum/sum >$OUTPUT_DIR/end",
         );
     p.run().ok().ran(["a", "sum", "lines", "end"]);
     assert_eq!(p.exported("end"), files([("end", "2\n1\n2\n")]));

@@ -28,6 +28,7 @@ mod identity;
 mod incremental;
 mod inputs;
 mod jobserver;
+mod labels;
 mod lineage;
 mod listed;
 mod lock;

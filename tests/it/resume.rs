@@ -33,7 +33,7 @@ script = '''echo "$TASK_NAME $STEP_KEY" >>ledger; [ $((ATTEMPT % 2)) = 0 ]; cp "
 name = "all"
 from = ["upper", "last"]
 gather = true
-script = '''echo "$TASK_NAME $STEP_KEY" >>ledger; cd "$INPUT_DIR"; cat * >"$OUTPUT_DIR/all"'''
+script = '''echo "$TASK_NAME $STEP_KEY" >>ledger; cd "$INPUT_DIR"; cat */* >"$OUTPUT_DIR/all"'''
 [[task]]
 name = "end"
 script = '''echo "$TASK_NAME $STEP_KEY" >>ledger; wc -l <"$INPUT_FILE" >"$OUTPUT_DIR/end"'''

@@ -179,6 +179,8 @@ fn an_older_database_gets_its_sums() {
          DROP TRIGGER step_moved; DROP TABLE total; DROP TABLE run_task; DROP INDEX idx_step_retired;
          ALTER TABLE run DROP COLUMN always; ALTER TABLE task DROP COLUMN cache;
          ALTER TABLE task DROP COLUMN feeds; ALTER TABLE argument DROP COLUMN manifest;
+         DROP INDEX idx_step_key; ALTER TABLE step DROP COLUMN origin; ALTER TABLE step DROP COLUMN labels;
+         ALTER TABLE step DROP COLUMN same_as; CREATE INDEX idx_step_key ON step(key);
          PRAGMA user_version = 3;",
     )
     .unwrap();

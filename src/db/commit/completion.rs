@@ -1,7 +1,9 @@
 //! An attempt that is over, as it is handed in, and what its commit made possible.
 
 use crate::attempt::{AttemptRecord, Output, Verdict};
+use crate::db::flow::Flow;
 use crate::ids::{StepId, TaskIndex};
+use crate::labels::Labels;
 use crate::object::ObjectHash;
 
 /// An attempt that is over, ready to be committed.
@@ -33,15 +35,57 @@ pub struct Effects {
     pub pending: Vec<(TaskIndex, u64)>,
     /// Steps that came alive with the results they had, by task.
     pub revived: Vec<(TaskIndex, u64)>,
+    /// Steps that were pending and have the results of another one now.
+    pub shared: Vec<SharedStep>,
+    /// Only where groups are gathered: the labels of each of the `pending`.
+    pub labelled: Vec<(TaskIndex, Labels)>,
+    /// Only where groups are gathered: each of the `revived`.
+    pub revived_steps: Vec<(TaskIndex, StepId)>,
+}
+
+/// A step that did not have to run, since another one had done the same work.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SharedStep {
+    pub task: TaskIndex,
+    pub step: StepId,
+    /// Whose results it has.
+    pub same_as: StepId,
+    pub labels: Labels,
 }
 
 impl Effects {
-    pub(in crate::db) fn note(&mut self, task: TaskIndex, pending: u64, revived: u64) {
-        if pending > 0 {
-            self.pending.push((task, pending));
+    /// A step has to run.
+    pub(in crate::db) fn note_pending(&mut self, flow: &Flow, task: TaskIndex, labels: &Labels) {
+        count(&mut self.pending, task);
+        if flow.has_groups {
+            self.labelled.push((task, labels.clone()));
         }
-        if revived > 0 {
-            self.revived.push((task, revived));
+    }
+
+    /// A step came alive with the results it had.
+    pub(in crate::db) fn note_revived(&mut self, flow: &Flow, task: TaskIndex, step: StepId) {
+        count(&mut self.revived, task);
+        if flow.has_groups {
+            self.revived_steps.push((task, step));
         }
+    }
+
+    /// A step has another one's results.
+    pub(in crate::db) fn note_shared(
+        &mut self,
+        task: TaskIndex,
+        step: StepId,
+        same_as: StepId,
+        labels: &Labels,
+    ) {
+        self.shared.push(SharedStep { task, step, same_as, labels: labels.clone() });
+    }
+}
+
+/// One more of a task: next to those just counted, if they are of the same one.
+fn count(counts: &mut Vec<(TaskIndex, u64)>, task: TaskIndex) {
+    match counts.last_mut() {
+        Some((last, count)) if *last == task => *count += 1,
+        _ => counts.push((task, 1)),
     }
 }

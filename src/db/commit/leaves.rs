@@ -7,9 +7,11 @@ use rusqlite::params;
 
 use crate::error::{OrDb, Result};
 use crate::ids::{StepId, TaskId};
+use crate::labels::Labels;
 use crate::object::ObjectHash;
 
 use crate::db::Reader;
+use crate::db::commit::SAME_WORK;
 use crate::db::types::NameBytes;
 
 /// A step that has to run.
@@ -20,6 +22,11 @@ pub struct Leaf {
     /// Logical name of the input.
     pub name: Vec<u8>,
     pub executable: bool,
+    pub labels: Labels,
+    /// Tells steps that are not the same work from most others: the beginning of STEP_KEY.
+    pub key: i64,
+    /// A step that has done the same work.
+    pub same_as: Option<StepId>,
     /// Number of the attempt to come, from 1.
     pub attempt: i64,
 }
@@ -32,18 +39,19 @@ pub struct Leaf {
 pub fn leaves(reader: &Reader, task: TaskId, after: StepId, limit: usize) -> Result<Vec<Leaf>> {
     let mut statement = reader
         .conn
-        .prepare_cached(
+        .prepare_cached(&format!(
             "SELECT id, object, name, executable,
-               (SELECT coalesce(max(number), 0) + 1 FROM attempt WHERE step = step.id)
-             FROM step WHERE task = ?1 AND state = 0 AND live = 1 AND state <> 1 AND id > ?2
-               AND NOT EXISTS (SELECT 1 FROM temp.turn t WHERE t.step = step.id AND t.turn < 2)
+               (SELECT coalesce(max(number), 0) + 1 FROM attempt WHERE step = s.id), labels, key,
+               (SELECT t.id FROM step t WHERE t.key = s.key AND t.state = 1 AND t.id <> s.id AND {SAME_WORK} LIMIT 1)
+             FROM step s WHERE task = ?1 AND state = 0 AND live = 1 AND state <> 1 AND id > ?2
+               AND NOT EXISTS (SELECT 1 FROM temp.turn t WHERE t.step = s.id AND t.turn < 2)
              UNION ALL
              SELECT s.id, s.object, s.name, s.executable,
-               (SELECT coalesce(max(number), 0) + 1 FROM attempt WHERE step = s.id)
+               (SELECT coalesce(max(number), 0) + 1 FROM attempt WHERE step = s.id), s.labels, s.key, NULL
              FROM temp.turn t CROSS JOIN step s ON s.id = t.step
              WHERE t.task = ?1 AND t.turn = 2 AND t.step > ?2
-             ORDER BY 1 LIMIT ?3",
-        )
+             ORDER BY 1 LIMIT ?3"
+        ))
         .or_db("read leaf steps")?;
     let rows = statement.query_map(params![task, after, limit as i64], |row| {
         Ok(Leaf {
@@ -52,6 +60,9 @@ pub fn leaves(reader: &Reader, task: TaskId, after: StepId, limit: usize) -> Res
             name: row.get::<_, NameBytes>(2)?.0,
             executable: row.get(3)?,
             attempt: row.get(4)?,
+            labels: row.get(5)?,
+            key: row.get(6)?,
+            same_as: row.get(7)?,
         })
     });
     rows.and_then(|rows| rows.collect()).or_db("read leaf steps")
@@ -91,6 +102,27 @@ pub fn todo(reader: &Reader) -> Result<HashMap<TaskId, Todo>> {
         }
     }
     Ok(todo)
+}
+
+/// Live steps that aren't done or run anew, by task and labels; without those that wait for a producer. For the
+/// connection that made the plan of the run.
+///
+/// # Errors
+/// If the database can't be read.
+pub fn todo_by_labels(reader: &Reader) -> Result<Vec<(TaskId, Labels, u64)>> {
+    let mut statement = reader
+        .conn
+        .prepare_cached(
+            "SELECT task, labels, count(*) FROM (
+               SELECT task, labels FROM step s INDEXED BY idx_step_todo WHERE live = 1 AND state <> 1
+                 AND NOT EXISTS (SELECT 1 FROM temp.turn t WHERE t.step = s.id AND t.turn < 2)
+               UNION ALL SELECT s.task, s.labels FROM temp.turn t JOIN step s ON s.id = t.step WHERE t.turn = 2)
+             GROUP BY task, labels",
+        )
+        .or_db("count leaf steps")?;
+    let rows = statement
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get::<_, i64>(2)?.unsigned_abs())));
+    rows.and_then(|rows| rows.collect()).or_db("count leaf steps")
 }
 
 /// True if a task has a live step: for a gather task, that it is planned.

@@ -14,7 +14,9 @@ use rusqlite::{CachedStatement, OptionalExtension, params};
 use crate::attempt::{NamedObject, Output, StepState, Verdict};
 use crate::error::{OrDb, Result};
 use crate::ids::{RunId, StepId, TaskId, TaskIndex};
+use crate::labels::Labels;
 use crate::object::ObjectHash;
+use crate::origin::Origin;
 
 use crate::db::commit::completion::{Completion, Effects};
 use crate::db::commit::runs::unsettle;
@@ -48,6 +50,45 @@ fn statement<'a>(reader: &'a Reader, sql: &str) -> Result<CachedStatement<'a>> {
     reader.conn.prepare_cached(sql).or_db(WHAT)
 }
 
+/// Where a step stands, and what its results were.
+#[derive(Clone)]
+pub(in crate::db) struct StepPlace {
+    pub(in crate::db) origin: Origin,
+    pub(in crate::db) labels: Labels,
+    key: i64,
+    /// It has the results of another step.
+    is_same: bool,
+}
+
+/// A step whose outputs support others.
+pub(in crate::db) struct DoneStep {
+    pub(in crate::db) task: TaskIndex,
+    pub(in crate::db) step: StepId,
+    pub(in crate::db) place: StepPlace,
+    pub(in crate::db) outputs: Vec<NamedObject>,
+}
+
+impl DoneStep {
+    /// Reads one.
+    pub(in crate::db) fn read(reader: &Reader, task: TaskIndex, step: StepId) -> Result<DoneStep> {
+        let outputs = outputs_of(reader, step)?;
+        Ok(DoneStep { task, step, place: place_of(reader, step)?, outputs })
+    }
+}
+
+fn place_of(reader: &Reader, step: StepId) -> Result<StepPlace> {
+    statement(reader, "SELECT origin, labels, key, same_as IS NOT NULL FROM step WHERE id = ?1")?
+        .query_row([step], |row| {
+            Ok(StepPlace {
+                origin: row.get(0)?,
+                labels: row.get(1)?,
+                key: row.get(2)?,
+                is_same: row.get(3)?,
+            })
+        })
+        .or_db(WHAT)
+}
+
 fn record(
     writer: &mut Writer,
     flow: &Flow,
@@ -69,25 +110,45 @@ fn record(
     if is_anew && verdict == Verdict::Failed && flow.task(task).cache {
         return Ok(());
     }
+    let place = place_of(writer, step)?;
     let before = if is_anew { outputs_of(writer, step)? } else { Vec::new() };
-    replace_result(writer, completion)?;
-    let now: Vec<NamedObject> = completion.outputs.iter().map(Output::named).collect();
+    replace_result(writer, completion, &place)?;
+    let key = place.key;
+    let outputs = completion.outputs.iter().map(Output::named).collect();
+    let now = DoneStep { task, step, place, outputs };
     if is_anew {
-        let kept: HashSet<&NamedObject> = now.iter().collect();
-        let lost: Vec<NamedObject> =
-            before.iter().filter(|output| !kept.contains(output)).cloned().collect();
-        if !lost.is_empty() || now.len() != before.len() || verdict == Verdict::Failed {
-            withdraw(writer, flow, task, lost)?;
+        withdraw_lost(writer, flow, &now, before, verdict == Verdict::Failed)?;
+    }
+    if verdict == Verdict::Done {
+        support(writer, flow, now, effects)?;
+        if flow.task(task).shares_work() {
+            share(writer, flow, task, step, key, effects)?;
         }
     }
-    match verdict {
-        Verdict::Done => support(writer, flow, task, step, now, effects),
-        _ => Ok(()),
+    Ok(())
+}
+
+/// A step that ran anew has these outputs `now`, and had those `before`.
+fn withdraw_lost(
+    writer: &mut Writer,
+    flow: &Flow,
+    step: &DoneStep,
+    before: Vec<NamedObject>,
+    has_failed: bool,
+) -> Result<()> {
+    let kept: HashSet<&NamedObject> = step.outputs.iter().collect();
+    let had = before.len();
+    let outputs: Vec<NamedObject> =
+        before.into_iter().filter(|output| !kept.contains(output)).collect();
+    if outputs.is_empty() && step.outputs.len() == had && !has_failed {
+        return Ok(());
     }
+    let DoneStep { task, step, ref place, .. } = *step;
+    withdraw(writer, flow, DoneStep { task, step, place: place.clone(), outputs })
 }
 
 /// The step is done or failed, with the outputs of this attempt and no others.
-fn replace_result(writer: &mut Writer, completion: &Completion) -> Result<()> {
+fn replace_result(writer: &mut Writer, completion: &Completion, place: &StepPlace) -> Result<()> {
     let Completion { step, attempt, verdict, outputs, .. } = completion;
     let state = match verdict {
         Verdict::Done => StepState::Done,
@@ -96,8 +157,12 @@ fn replace_result(writer: &mut Writer, completion: &Completion) -> Result<()> {
     statement(writer, "UPDATE step SET state = ?2 WHERE id = ?1")?
         .execute(params![step, state])
         .or_db(WHAT)?;
-    if attempt.number > 1 {
+    if attempt.number > 1 || place.is_same {
         statement(writer, "DELETE FROM output WHERE step = ?1")?.execute([step]).or_db(WHAT)?;
+    }
+    if place.is_same {
+        let own = "UPDATE step SET same_as = NULL WHERE id = ?1";
+        statement(writer, own)?.execute([step]).or_db(WHAT)?;
     }
     let mut insert = statement(
         writer,
@@ -147,83 +212,86 @@ pub fn known_object(reader: &Reader, hash: &ObjectHash) -> Result<Option<u64>> {
         .or_db("look up an object")
 }
 
-/// A step is live and done: its outputs support the steps of its consumers. One that knows this very
-/// object under this name simply comes alive again, and if it was done, what it made supports others
+/// A step is live and done: its outputs support the steps of its consumers. One that stands on this very
+/// output already simply comes alive again, and if it was done, what it made supports others
 /// in turn: early cut-off.
 pub(in crate::db) fn support(
     writer: &mut Writer,
     flow: &Flow,
-    task: TaskIndex,
-    step: StepId,
-    outputs: Vec<NamedObject>,
+    done: DoneStep,
     effects: &mut Effects,
 ) -> Result<()> {
     // A list, not recursion: a chain of revived steps may be as long as the graph.
-    let mut done = vec![(task, step, outputs)];
-    while let Some((task, producer, outputs)) = done.pop() {
+    let mut waiting = vec![done];
+    while let Some(DoneStep { task, step: producer, place, outputs }) = waiting.pop() {
+        let producing = flow.task(task).id;
         for &index in &flow.task(task).consumers {
             let consumer = flow.task(index);
             if consumer.gather {
                 continue;
             }
-            let (mut pending, mut revived) = (0, 0);
-            let is_taken = |output: &&NamedObject| consumer.takes(flow.task(task).id, &output.name);
+            let is_taken = |output: &&NamedObject| consumer.takes(producing, &output.name);
             for output in outputs.iter().filter(is_taken) {
-                match supported(writer, consumer, producer, output)? {
-                    Supported::WasLive => {}
-                    Supported::Pending => pending += 1,
-                    Supported::Revived(step) => {
-                        revived += 1;
-                        done.push((index, step, outputs_of(writer, step)?));
+                let origin = Origin::output(producing, place.origin, &output.name);
+                for labels in consumer.labels_on(producing, &output.name, &place.labels) {
+                    let (step, supported) = activate(writer, consumer, output, &labels, origin)?;
+                    statement(
+                        writer,
+                        "INSERT OR IGNORE INTO step_link(from_step_id, to_step_id) VALUES (?1, ?2)",
+                    )?
+                    .execute(params![producer, step])
+                    .or_db(WHAT)?;
+                    match supported {
+                        Supported::WasLive => {}
+                        Supported::Pending => effects.note_pending(flow, index, &labels),
+                        Supported::Revived => {
+                            effects.note_revived(flow, index, step);
+                            waiting.push(DoneStep::read(writer, index, step)?);
+                        }
                     }
                 }
             }
-            effects.note(index, pending, revived);
         }
     }
     Ok(())
 }
 
 pub(in crate::db) enum Supported {
-    /// It has another support already; nothing changes but its lineage.
+    /// Nothing changes but its lineage.
     WasLive,
     /// Born, alive again or waiting until now, and still to run.
     Pending,
     /// Alive again or waiting until now, and done.
-    Revived(StepId),
+    Revived,
 }
 
-/// A step of this task has other outputs now, without those that are `lost`: what nothing else supports stops being live, and so
-/// does every gather step further down, whose inputs are no longer known.
-fn withdraw(
-    writer: &mut Writer,
-    flow: &Flow,
-    task: TaskIndex,
-    lost: Vec<NamedObject>,
-) -> Result<()> {
+/// A step of this task and place has other outputs now, without those that are `lost`: what nothing else supports stops
+/// being live, and so does every gather step further down, whose inputs are no longer known.
+fn withdraw(writer: &mut Writer, flow: &Flow, lost: DoneStep) -> Result<()> {
     unsettle(writer)?;
-    let mut open = vec![(task, lost)];
-    for gather in flow.gathers_below(task) {
+    let mut open = Vec::new();
+    for gather in flow.gathers_below(lost.task) {
         for step in live_steps_of(writer, flow.task(gather).id)? {
-            open.push((gather, outputs_of(writer, step)?));
+            open.push(DoneStep::read(writer, gather, step)?);
             retire(writer, step)?;
         }
     }
-    while let Some((task, lost)) = open.pop() {
+    open.push(lost);
+    while let Some(DoneStep { task, place, outputs, .. }) = open.pop() {
+        let producer = flow.task(task).id;
         for &index in &flow.task(task).consumers {
             let consumer = flow.task(index);
             if consumer.gather {
                 continue;
             }
-            let producer = flow.task(task).id;
-            for output in lost.iter().filter(|output| consumer.takes(producer, &output.name)) {
-                let Some(Known { step, live: true, state }) = known(writer, consumer, output)?
-                else {
-                    continue;
-                };
-                if !is_supported(writer, flow, index, step, output)? {
+            for output in outputs.iter().filter(|output| consumer.takes(producer, &output.name)) {
+                let origin = Origin::output(producer, place.origin, &output.name);
+                for labels in consumer.labels_on(producer, &output.name, &place.labels) {
+                    // No other output has this origin, so nothing else supports it.
+                    let known = known(writer, consumer, output, &labels, origin)?;
+                    let Some(Known { step, live: true, state }) = known else { continue };
                     if state == StepState::Done {
-                        open.push((index, outputs_of(writer, step)?));
+                        open.push(DoneStep::read(writer, index, step)?);
                     }
                     retire(writer, step)?;
                 }
@@ -231,29 +299,6 @@ fn withdraw(
         }
     }
     Ok(())
-}
-
-/// True if a live step that is done has made what a step works on.
-fn is_supported(
-    reader: &Reader,
-    flow: &Flow,
-    index: TaskIndex,
-    step: StepId,
-    input: &NamedObject,
-) -> Result<bool> {
-    let sql = format!(
-        "SELECT EXISTS (SELECT 1 FROM step_link l JOIN step p ON p.id = l.from_step_id
-           JOIN output o ON o.step = p.id AND o.name = ?2
-           WHERE l.to_step_id = ?1 AND p.task IN ({}) AND p.live = 1 AND p.state = 1
-           AND o.object = ?3 AND o.executable = ?4 AND accepts({}, p.task, o.name))",
-        flow.ids(&flow.task(index).from),
-        index.0
-    );
-    statement(reader, &sql)?
-        .query_row(params![step, Name(&input.name), input.object, input.executable], |row| {
-            row.get(0)
-        })
-        .or_db(WHAT)
 }
 
 fn live_steps_of(reader: &Reader, task: TaskId) -> Result<Vec<StepId>> {
@@ -268,49 +313,45 @@ fn retire(writer: &mut Writer, step: StepId) -> Result<()> {
     Ok(())
 }
 
-/// What is known of the step of a task on an object.
+/// What is known of the step of a task on an input.
 struct Known {
     step: StepId,
     live: bool,
     state: StepState,
 }
 
-fn known(reader: &Reader, task: &FlowTask, input: &NamedObject) -> Result<Option<Known>> {
-    let key = short_key(&step_key(&task.recipe_hash, &input.object, &input.name, input.executable));
+fn known(
+    reader: &Reader,
+    task: &FlowTask,
+    input: &NamedObject,
+    labels: &Labels,
+    origin: Origin,
+) -> Result<Option<Known>> {
+    let NamedObject { name, object, executable } = input;
+    let key = short_key(&step_key(&task.recipe_hash, object, name, *executable, labels));
     statement(
         reader,
         "SELECT id, live, state FROM step
-         WHERE key = ?1 AND task = ?2 AND recipe = ?3 AND name = ?4 AND object = ?5
-           AND executable = ?6",
+         WHERE key = ?1 AND origin = ?8 AND task = ?2 AND recipe = ?3 AND name = ?4 AND object = ?5
+           AND executable = ?6 AND labels IS ?7",
     )?
     .query_row(
-        params![key, task.id, task.recipe, Name(&input.name), input.object, input.executable],
+        params![key, task.id, task.recipe, Name(name), object, executable, labels, origin],
         |row| Ok(Known { step: row.get(0)?, live: row.get(1)?, state: row.get(2)? }),
     )
     .optional()
     .or_db(WHAT)
 }
 
-fn supported(
-    writer: &mut Writer,
-    consumer: &FlowTask,
-    producer: StepId,
-    output: &NamedObject,
-) -> Result<Supported> {
-    let (step, supported) = activate(writer, consumer, output)?;
-    statement(writer, "INSERT OR IGNORE INTO step_link(from_step_id, to_step_id) VALUES (?1, ?2)")?
-        .execute(params![producer, step])
-        .or_db(WHAT)?;
-    Ok(supported)
-}
-
-/// Finds or makes the step of a task on an object, and makes it live.
+/// Finds or makes the step of a task on an input, and makes it live.
 pub(in crate::db) fn activate(
     writer: &mut Writer,
     task: &FlowTask,
     input: &NamedObject,
+    labels: &Labels,
+    origin: Origin,
 ) -> Result<(StepId, Supported)> {
-    match known(writer, task, input)? {
+    match known(writer, task, input, labels, origin)? {
         Some(Known { step, live: true, state }) => {
             let supported = match turns::of(writer, step)? {
                 None | Some(Turn::Anew | Turn::Over) => Supported::WasLive,
@@ -321,7 +362,7 @@ pub(in crate::db) fn activate(
                 Some(Turn::Waits) => {
                     turns::set(writer, step, None)?;
                     match state {
-                        StepState::Done => Supported::Revived(step),
+                        StepState::Done => Supported::Revived,
                         _ => Supported::Pending,
                     }
                 }
@@ -335,31 +376,124 @@ pub(in crate::db) fn activate(
             statement(writer, "UPDATE step SET live = 1, state = ?2 WHERE id = ?1")?
                 .execute(params![step, state])
                 .or_db(WHAT)?;
-            Ok((step, if is_done { Supported::Revived(step) } else { Supported::Pending }))
+            Ok((step, if is_done { Supported::Revived } else { Supported::Pending }))
         }
         None => {
+            let NamedObject { name, object, executable } = input;
+            let key = short_key(&step_key(&task.recipe_hash, object, name, *executable, labels));
             statement(
                 writer,
-                "INSERT INTO step(object, task, recipe, name, key, executable, live, state)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, 1, 0)",
+                "INSERT INTO step(object, task, recipe, name, key, executable, live, state, labels, origin)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, 1, 0, ?7, ?8)",
             )?
-            .execute(params![
-                input.object,
-                task.id,
-                task.recipe,
-                Name(&input.name),
-                short_key(&step_key(
-                    &task.recipe_hash,
-                    &input.object,
-                    &input.name,
-                    input.executable
-                )),
-                input.executable
-            ])
+            .execute(params![object, task.id, task.recipe, Name(name), key, executable, labels, origin])
             .or_db(WHAT)?;
             Ok((StepId(writer.conn.last_insert_rowid()), Supported::Pending))
         }
     }
+}
+
+/// What makes two steps one piece of work, `t` and `s`; that they have one key is asked first. Not steps of two tasks
+/// that say the same: a script may ask for TASK_NAME.
+pub(in crate::db) const SAME_WORK: &str =
+    "t.task = s.task AND t.recipe = s.recipe AND t.object = s.object AND t.name = s.name
+  AND t.executable = s.executable AND t.labels IS s.labels";
+
+/// A step is done: other live steps that are the same work have its results, without running.
+fn share(
+    writer: &mut Writer,
+    flow: &Flow,
+    task: TaskIndex,
+    step: StepId,
+    key: i64,
+    effects: &mut Effects,
+) -> Result<()> {
+    let mut others: Vec<StepId> = Vec::new();
+    {
+        let mut select = statement(
+            writer,
+            &format!(
+                "SELECT t.id FROM step s JOIN step t ON t.key = s.key LEFT JOIN temp.turn u ON u.step = t.id
+                 WHERE s.id = ?1 AND t.key = ?2 AND t.id <> ?1 AND t.live = 1 AND {SAME_WORK}
+                   AND (CASE u.turn WHEN 2 THEN 1 WHEN 0 THEN 0 WHEN 1 THEN 0 ELSE t.state = 0 END)
+                 ORDER BY t.id"
+            ),
+        )?;
+        for row in select.query_map(params![step, key], |row| row.get(0)).or_db(WHAT)? {
+            others.push(row.or_db(WHAT)?);
+        }
+    }
+    for other in others {
+        take_results(writer, flow, task, other, step, effects)?;
+    }
+    Ok(())
+}
+
+/// Gives pending steps the results of others that were found to have done the same work. Whichever is not pending
+/// any more is left as it is.
+///
+/// # Errors
+/// If the rows can't be written.
+pub fn share_known(
+    writer: &mut Writer,
+    flow: &Flow,
+    steps: &[(TaskIndex, StepId, StepId)],
+) -> Result<Effects> {
+    let mut effects = Effects::default();
+    for &(task, step, with) in steps {
+        take_results(writer, flow, task, step, with, &mut effects)?;
+    }
+    Ok(effects)
+}
+
+/// `step`, which is pending or was to run anew, is done, with the outputs of `with`.
+fn take_results(
+    writer: &mut Writer,
+    flow: &Flow,
+    task: TaskIndex,
+    step: StepId,
+    with: StepId,
+    effects: &mut Effects,
+) -> Result<()> {
+    let is_anew = turns::of(writer, step)? == Some(Turn::Anew);
+    let is_due: bool = statement(
+        writer,
+        "SELECT EXISTS (SELECT 1 FROM step WHERE id = ?1 AND live = 1 AND (state = 0 OR ?3))
+         AND EXISTS (SELECT 1 FROM step WHERE id = ?2 AND state = 1)",
+    )?
+    .query_row(params![step, with, is_anew], |row| row.get(0))
+    .or_db(WHAT)?;
+    if !is_due {
+        return Ok(());
+    }
+    if is_anew {
+        turns::set(writer, step, Some(Turn::Over))?;
+    }
+    let before = if is_anew { outputs_of(writer, step)? } else { Vec::new() };
+    for (sql, has_other) in [
+        ("DELETE FROM output WHERE step = ?1", false),
+        (
+            "INSERT INTO output(step, name, object, executable)
+             SELECT ?1, name, object, executable FROM output WHERE step = ?2",
+            true,
+        ),
+        (
+            "UPDATE step SET state = 1,
+               same_as = coalesce((SELECT same_as FROM step WHERE id = ?2), ?2) WHERE id = ?1",
+            true,
+        ),
+    ] {
+        let mut statement = statement(writer, sql)?;
+        let done =
+            if has_other { statement.execute([step, with]) } else { statement.execute([step]) };
+        done.or_db(WHAT)?;
+    }
+    let done = DoneStep::read(writer, task, step)?;
+    if is_anew {
+        withdraw_lost(writer, flow, &done, before, false)?;
+    }
+    effects.note_shared(task, step, with, &done.place.labels);
+    support(writer, flow, done, effects)
 }
 
 /// The outputs of a step, by name.

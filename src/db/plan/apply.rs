@@ -8,6 +8,7 @@ use crate::object::ObjectHash;
 use crate::db::commit::runs::{RunRow, insert_run, unsettle};
 use crate::db::flow::{Flow, FlowTask};
 use crate::db::inputs::Inputs;
+use crate::db::plan::rules::SAME;
 use crate::db::plan::tasks::{Registration, TaskRow, register};
 use crate::db::{Reader, Writer};
 use crate::ids::RunId;
@@ -51,23 +52,20 @@ pub fn apply(writer: &mut Writer, flow: &Flow, applied: &Applied<'_>) -> Result<
     let is_settled = is_settled(writer, flow, applied)?;
     register(writer, applied.registrations, applied.rows)?;
     Inputs::apply(writer)?;
-    writer.conn.execute_batch(
+    writer.conn.execute_batch(&format!(
         "UPDATE step SET (live, state) = (SELECT c.live, c.state FROM temp.change c WHERE c.step = step.id)
            WHERE id IN (SELECT step FROM temp.change);
          UPDATE step SET state = 0 WHERE live = 1 AND state <> 1 AND state = 2;
-         INSERT INTO step(object, task, recipe, name, key, executable, live, state)
-           SELECT object, task, recipe, name, key, executable, 1, 0
+         INSERT INTO step(object, task, recipe, name, key, executable, live, state, origin, labels)
+           SELECT object, task, recipe, name, key, executable, 1, 0, origin, labels
            FROM temp.fresh ORDER BY id;
          INSERT OR IGNORE INTO step_link(from_step_id, to_step_id)
-           SELECT g.producer, s.id FROM temp.gain g CROSS JOIN step s ON s.key = g.key
-           WHERE g.producer IS NOT NULL AND s.task = g.task AND s.live = 1 AND s.name = g.name
-           AND s.object = g.object AND s.executable = g.executable;
+           SELECT g.producer, s.id FROM temp.gain g CROSS JOIN step s ON {SAME}
+           WHERE g.producer IS NOT NULL AND s.task = g.task AND s.live = 1;
          INSERT INTO temp.turn
-           SELECT s.id, s.task, 0 FROM temp.fresh f CROSS JOIN step s ON s.key = f.key
-           WHERE f.held = 1 AND s.task = f.task AND s.live = 1 AND s.name = f.name
-           AND s.object = f.object AND s.executable = f.executable;
-",
-    )
+           SELECT s.id, s.task, 0 FROM temp.fresh g CROSS JOIN step s ON {SAME}
+           WHERE g.held = 1 AND s.task = g.task AND s.live = 1;",
+    ))
     .or_db(what)?;
     if !is_settled {
         unsettle(writer)?;

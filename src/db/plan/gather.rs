@@ -1,16 +1,18 @@
-//! `gather`: one step over all live outputs of the tasks it consumes. Its object is a listing of them
-//! in the format of `sha256sum`, so it has a hash and a lineage like any other step.
+//! `gather`: one step over all live outputs of the tasks it consumes, or over those of each group of labels. Its object
+//! is a listing of them in the format of `sha256sum`, so it has a hash and a lineage like any other step.
 
 use rusqlite::params;
 
 use crate::attempt::NamedObject;
 use crate::error::{OrDb, Result};
-use crate::ids::{StepId, TaskIndex};
+use crate::ids::{StepId, TaskId, TaskIndex};
+use crate::labels::Labels;
 use crate::object::ObjectHash;
+use crate::origin::Origin;
 
 use crate::db::commit::completion::Effects;
-use crate::db::commit::{Supported, activate, outputs_of, support};
-use crate::db::flow::Flow;
+use crate::db::commit::{DoneStep, Supported, activate, outputs_of, support};
+use crate::db::flow::{Flow, FlowTask};
 use crate::db::types::NameBytes;
 use crate::db::{Reader, Writer};
 
@@ -24,8 +26,18 @@ fn select(flow: &Flow, index: TaskIndex, columns: &str) -> String {
     )
 }
 
-/// Calls `see` with every input of a gather task, by (name, hash). Two producers of one object under
-/// one name are two inputs.
+/// The name under which an output of a task is gathered: with several tasks, each has its own folder.
+fn gathered_name(flow: &Flow, task: &FlowTask, producer: TaskId, name: Vec<u8>) -> Vec<u8> {
+    if task.from.len() < 2 {
+        return name;
+    }
+    let from = task.from.iter().map(|&from| flow.task(from)).find(|from| from.id == producer);
+    let folder = from.map_or("", |from| from.name.as_str());
+    [folder.as_bytes(), b"/", &name].concat()
+}
+
+/// Calls `see` with every input of a gather task that goes by no labels, by (name, origin): editing one must not swap
+/// two others. Two producers of one object under one name are two inputs.
 ///
 /// # Errors
 /// If the database can't be read.
@@ -36,23 +48,146 @@ pub fn gather_inputs(
     see: &mut dyn FnMut(NamedObject),
 ) -> Result<()> {
     let task = flow.task(index);
+    let columns = "o.name, o.object, o.executable, p.task";
     let sql = format!(
-        "{} ORDER BY o.name, o.object",
-        select(flow, index, "o.name, o.object, o.executable, p.task")
+        "{} ORDER BY (SELECT name FROM task t WHERE t.id = p.task AND {}), o.name,
+           output_origin(p.task, p.origin, o.name), o.object",
+        select(flow, index, columns),
+        task.from.len() > 1,
     );
     let mut statement = reader.conn.prepare(&sql).or_db(WHAT)?;
     let mut rows = statement.query([]).or_db(WHAT)?;
     while let Some(row) = rows.next().or_db(WHAT)? {
-        let input = NamedObject {
-            name: row.get::<_, NameBytes>(0).or_db(WHAT)?.0,
-            object: row.get(1).or_db(WHAT)?,
-            executable: row.get(2).or_db(WHAT)?,
-        };
-        if task.takes(row.get(3).or_db(WHAT)?, &input.name) {
-            see(input);
+        let name = row.get::<_, NameBytes>(0).or_db(WHAT)?.0;
+        let producer = row.get(3).or_db(WHAT)?;
+        if task.takes(producer, &name) {
+            see(NamedObject {
+                name: gathered_name(flow, task, producer, name),
+                object: row.get(1).or_db(WHAT)?,
+                executable: row.get(2).or_db(WHAT)?,
+            });
         }
     }
     Ok(())
+}
+
+/// What these steps have made for one group of a gather task, in the order of [`gather_inputs`]. Steps that aren't live
+/// and done any more are passed over.
+///
+/// # Errors
+/// If the database can't be read.
+pub fn group_inputs(
+    reader: &Reader,
+    flow: &Flow,
+    index: TaskIndex,
+    group: &Labels,
+    producers: &[StepId],
+) -> Result<Vec<NamedObject>> {
+    let task = flow.task(index);
+    let mut inputs = Vec::new();
+    for &step in producers {
+        let producer = reader
+            .conn
+            .prepare_cached(
+                "SELECT task, origin, labels FROM step WHERE id = ?1 AND live = 1 AND state = 1",
+            )
+            .and_then(|mut statement| {
+                let read = |row: &rusqlite::Row<'_>| {
+                    Ok((row.get::<_, TaskId>(0)?, row.get(1)?, row.get::<_, Labels>(2)?))
+                };
+                statement.query_map([step], read)?.next().transpose()
+            });
+        let Some((producing, origin, labels)) = producer.or_db(WHAT)? else { continue };
+        if !task.from.iter().any(|&from| flow.task(from).id == producing) {
+            continue;
+        }
+        for output in outputs_of(reader, step)? {
+            if task.group_on(producing, &output.name, &labels).as_ref() == Some(group) {
+                let origin = Origin::output(producing, origin, &output.name);
+                let name = gathered_name(flow, task, producing, output.name);
+                inputs.push((origin, NamedObject { name, ..output }));
+            }
+        }
+    }
+    inputs.sort_by(|(a_origin, a), (b_origin, b)| {
+        (&a.name, a_origin, &a.object).cmp(&(&b.name, b_origin, &b.object))
+    });
+    Ok(inputs.into_iter().map(|(_, input)| input).collect())
+}
+
+/// The steps that a step is linked from.
+///
+/// # Errors
+/// If the database can't be read.
+pub fn linked_steps(reader: &Reader, step: StepId) -> Result<Vec<StepId>> {
+    let mut statement = reader
+        .conn
+        .prepare_cached("SELECT from_step_id FROM step_link WHERE to_step_id = ?1")
+        .or_db(WHAT)?;
+    let rows = statement.query_map([step], |row| row.get(0));
+    rows.and_then(|rows| rows.collect()).or_db(WHAT)
+}
+
+/// Calls `see` with each group of a gather task that a live, done step has made something for, and that step. A pair
+/// may come twice.
+///
+/// # Errors
+/// If the database can't be read.
+pub fn each_group(
+    reader: &Reader,
+    flow: &Flow,
+    index: TaskIndex,
+    see: &mut dyn FnMut(Labels, StepId),
+) -> Result<()> {
+    let task = flow.task(index);
+    let sql = select(flow, index, "p.id, p.labels, o.name, p.task");
+    let mut statement = reader.conn.prepare(&sql).or_db(WHAT)?;
+    let mut rows = statement.query([]).or_db(WHAT)?;
+    while let Some(row) = rows.next().or_db(WHAT)? {
+        let name = row.get::<_, NameBytes>(2).or_db(WHAT)?.0;
+        let producer = row.get(3).or_db(WHAT)?;
+        if let Some(group) = task.group_on(producer, &name, &row.get(1).or_db(WHAT)?) {
+            see(group, row.get(0).or_db(WHAT)?);
+        }
+    }
+    Ok(())
+}
+
+/// The groups of a gather task that one step has made something for.
+///
+/// # Errors
+/// If the database can't be read.
+pub fn groups_of_step(
+    reader: &Reader,
+    flow: &Flow,
+    index: TaskIndex,
+    step: StepId,
+) -> Result<Vec<Labels>> {
+    let (producer, labels): (TaskId, Labels) = reader
+        .conn
+        .prepare_cached("SELECT task, labels FROM step WHERE id = ?1")
+        .and_then(|mut statement| statement.query_row([step], |row| Ok((row.get(0)?, row.get(1)?))))
+        .or_db(WHAT)?;
+    let outputs = outputs_of(reader, step)?;
+    let task = flow.task(index);
+    Ok(outputs.iter().filter_map(|output| task.group_on(producer, &output.name, &labels)).collect())
+}
+
+/// The labels of the live steps of a task, without those that wait for a producer. For the connection that made the
+/// plan of the run.
+///
+/// # Errors
+/// If the database can't be read.
+pub fn live_labels(reader: &Reader, task: TaskId) -> Result<Vec<Labels>> {
+    let mut statement = reader
+        .conn
+        .prepare_cached(
+            "SELECT labels FROM step s WHERE task = ?1 AND live = 1
+             AND NOT EXISTS (SELECT 1 FROM temp.turn t WHERE t.step = s.id AND t.turn < 2)",
+        )
+        .or_db(WHAT)?;
+    let rows = statement.query_map([task], |row| row.get(0));
+    rows.and_then(|rows| rows.collect()).or_db(WHAT)
 }
 
 /// A line of the listing, as `sha256sum` writes it: a name with a backslash or a newline is escaped,
@@ -77,14 +212,24 @@ pub fn listing_line(listing: &mut Vec<u8>, input: &NamedObject) {
     listing.push(b'\n');
 }
 
-/// What planning a gather task made possible.
-#[derive(Debug)]
-pub struct GatherPlan {
-    pub step: StepId,
-    pub effects: Effects,
+/// Which step of a gather task is to be made.
+#[derive(Debug, Clone, Default)]
+pub struct Group {
+    /// Empty: the only one of its task.
+    pub labels: Labels,
+    /// The steps that have made something for it; looked for if it is the only one.
+    pub producers: Vec<StepId>,
 }
 
-/// Makes the step of a gather task live: everything upstream is done, `listing` (durable in the store)
+impl Group {
+    /// INPUT_NAME: the values, in the order in which the manifest names the keys.
+    fn name(&self, task: &FlowTask) -> Vec<u8> {
+        let values = task.gather_keys.iter().filter_map(|key| self.labels.get(key));
+        values.collect::<Vec<_>>().join("/").into_bytes()
+    }
+}
+
+/// Makes a step of a gather task live: everything upstream of it is done, `listing` (durable in the store)
 /// is what it works on.
 ///
 /// # Errors
@@ -93,32 +238,44 @@ pub fn plan_gather(
     writer: &mut Writer,
     flow: &Flow,
     index: TaskIndex,
+    group: &Group,
     listing: ObjectHash,
     size: u64,
-) -> Result<GatherPlan> {
+) -> Result<Effects> {
     let task = flow.task(index);
     crate::db::commit::insert_objects(writer, [(listing, size)])?;
-    let input = NamedObject { name: Vec::new(), object: listing, executable: false };
-    let (step, supported) = activate(writer, task, &input)?;
-    let mut statement = writer
-        .conn
-        .prepare(&format!(
-            "INSERT OR IGNORE INTO step_link(from_step_id, to_step_id) {} AND accepts({}, p.task, o.name)",
-            select(flow, index, "DISTINCT p.id, ?1"),
-            index.0
-        ))
-        .or_db(WHAT)?;
-    statement.execute(params![step]).or_db(WHAT)?;
-    drop(statement);
+    let input = NamedObject { name: group.name(task), object: listing, executable: false };
+    let labels = &group.labels;
+    let (step, supported) = activate(writer, task, &input, labels, Origin::group(labels))?;
+    if task.is_grouped() {
+        for producer in &group.producers {
+            writer
+                .conn
+                .prepare_cached(
+                    "INSERT OR IGNORE INTO step_link(from_step_id, to_step_id) VALUES (?1, ?2)",
+                )
+                .and_then(|mut insert| insert.execute(params![producer, step]))
+                .or_db(WHAT)?;
+        }
+    } else {
+        let from = select(flow, index, "DISTINCT p.id, ?1");
+        let mut statement = writer
+            .conn
+            .prepare(&format!(
+                "INSERT OR IGNORE INTO step_link(from_step_id, to_step_id) {from} AND accepts({}, p.task, o.name)",
+                index.0
+            ))
+            .or_db(WHAT)?;
+        statement.execute(params![step]).or_db(WHAT)?;
+    }
     let mut effects = Effects::default();
     match supported {
         Supported::WasLive => {}
-        Supported::Pending => effects.note(index, 1, 0),
-        Supported::Revived(step) => {
-            effects.note(index, 0, 1);
-            let outputs = outputs_of(writer, step)?;
-            support(writer, flow, index, step, outputs, &mut effects)?;
+        Supported::Pending => effects.note_pending(flow, index, labels),
+        Supported::Revived => {
+            effects.note_revived(flow, index, step);
+            support(writer, flow, DoneStep::read(writer, index, step)?, &mut effects)?;
         }
     }
-    Ok(GatherPlan { step, effects })
+    Ok(effects)
 }

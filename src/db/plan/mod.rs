@@ -70,10 +70,13 @@ pub struct Before {
 /// If the database can't be read.
 pub fn plan(reader: &Reader, flow: &Flow, before: &[Before], removed: &[TaskId]) -> Result<Plan> {
     prepare(reader)?;
-    functions::register_accepts(
-        &reader.conn,
-        flow.tasks.iter().map(|t| t.accepts.clone()).collect(),
-    )?;
+    functions::register_flow(&reader.conn, flow)?;
+    let variants = flow.tasks.iter().map(|task| task.variants).max().unwrap_or(1);
+    for n in 0..variants {
+        let mut insert =
+            reader.conn.prepare_cached("INSERT INTO variant VALUES (?1)").or_db(WHAT)?;
+        insert.execute([n as i64]).or_db(WHAT)?;
+    }
     let planner = Planner { reader, flow };
     for &task in removed {
         planner.run(
@@ -90,7 +93,7 @@ pub fn plan(reader: &Reader, flow: &Flow, before: &[Before], removed: &[TaskId])
         let task = flow.task(index);
         let whole = before[index.0].wiring != Some(task.wiring);
         match () {
-            () if task.gather => planner.gather(task, whole || upstream_unsettled[index.0])?,
+            () if task.gather => planner.gather(index, task, whole, upstream_unsettled[index.0])?,
             () if whole || task.forced => planner.whole(index, task)?,
             () => planner.difference(index, task)?,
         }
@@ -125,7 +128,7 @@ fn prepare(reader: &Reader) -> Result<()> {
         .conn
         .execute_batch(&format!(
             "{TURNS}
-         DROP TABLE IF EXISTS temp.change; DROP TABLE IF EXISTS temp.gain;
+         DROP TABLE IF EXISTS temp.variant; DROP TABLE IF EXISTS temp.change; DROP TABLE IF EXISTS temp.gain;
          DROP TABLE IF EXISTS temp.fresh; DROP TABLE IF EXISTS temp.wanted;
          CREATE TEMP TABLE change(
            step INTEGER PRIMARY KEY, task INTEGER, live INTEGER, state INTEGER,
@@ -134,16 +137,17 @@ fn prepare(reader: &Reader) -> Result<()> {
          CREATE INDEX temp.change_task ON change(task);
          CREATE TEMP TABLE gain(
            id INTEGER PRIMARY KEY, task INTEGER, key INTEGER, object BLOB, name ANY,
-           executable INTEGER, producer INTEGER
+           executable INTEGER, labels TEXT, origin INTEGER, producer INTEGER
          ) STRICT;
          CREATE INDEX temp.gain_task ON gain(task);
          CREATE TEMP TABLE fresh(
            id INTEGER PRIMARY KEY, task INTEGER, recipe INTEGER, key INTEGER, object BLOB, name ANY,
-           executable INTEGER,
+           executable INTEGER, labels TEXT, origin INTEGER,
            held INTEGER NOT NULL DEFAULT 0,        -- only what runs anew, or may change by it, supports it
-           UNIQUE(task, key, name)
+           UNIQUE(task, key, origin)
          ) STRICT;
-         CREATE TEMP TABLE wanted(key INTEGER PRIMARY KEY);"
+         CREATE TEMP TABLE wanted(key INTEGER, origin INTEGER, PRIMARY KEY(key, origin)) WITHOUT ROWID;
+         CREATE TEMP TABLE variant(n INTEGER PRIMARY KEY);"
         ))
         .or_db(WHAT)
 }

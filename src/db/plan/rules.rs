@@ -14,6 +14,10 @@ pub(in crate::db) const WHAT: &str = "plan";
 /// `p` is live and done after all changes so far; `c` is its row of `change`, if any.
 const SUPPORTS: &str = "coalesce(c.live, p.live) = 1 AND coalesce(c.state, p.state) = 1";
 
+/// `s` is the step that the support `g` is for, if task and recipe are the same too.
+pub(in crate::db) const SAME: &str = "s.key = g.key AND s.origin = g.origin AND s.name = g.name
+  AND s.object = g.object AND s.executable = g.executable AND s.labels IS g.labels";
+
 pub(in crate::db) struct Planner<'a> {
     pub(in crate::db) reader: &'a Reader,
     pub(in crate::db) flow: &'a Flow,
@@ -33,41 +37,88 @@ impl Planner<'_> {
             .or_db(WHAT)
     }
 
-    /// A query for all that supports a task: (object, name, executable, producer).
-    fn supports(&self, index: TaskIndex, task: &FlowTask) -> String {
-        let id = task.id;
-        if task.is_root() {
-            return format!(
-                "SELECT object, name, executable, NULL AS producer FROM input_file f WHERE task = {id}
-                 AND NOT EXISTS (SELECT 1 FROM gone g WHERE g.task = {id} AND g.path = f.path)
-                 UNION ALL SELECT object, name, executable, NULL FROM scan WHERE task = {id}"
-            );
+    /// How a statement says what steps an input makes: (a join, a condition, the labels). `producer`, `name` and
+    /// `labels` are those of the input.
+    fn labelled(
+        index: TaskIndex,
+        task: &FlowTask,
+        producer: &str,
+        name: &str,
+        labels: &str,
+    ) -> (String, String, String) {
+        if task.labeller.is_none() {
+            return (String::new(), String::new(), labels.to_owned());
         }
+        let place = index.0;
+        (
+            format!("JOIN variant v ON v.n < {}", task.variants),
+            format!("AND has_step({place}, {producer}, {name}, {labels}, v.n)"),
+            format!("labels({place}, {producer}, {name}, {labels}, v.n)"),
+        )
+    }
+
+    /// A query for what a task's files support, as those of [`Self::supports`]: all of one table.
+    fn files(index: TaskIndex, task: &FlowTask, table: &str, condition: &str) -> String {
+        let (join, fits, labels) = Planner::labelled(index, task, "0", "f.path", "NULL");
         format!(
-            "SELECT o.object, o.name, o.executable, p.id AS producer
-             FROM step p LEFT JOIN change c ON c.step = p.id JOIN output o ON o.step = p.id
-             WHERE p.task IN ({from}) AND {SUPPORTS} AND accepts({place}, p.task, o.name)",
-            from = self.flow.ids(&task.from),
+            "SELECT f.object, f.name, f.executable, {labels} AS labels, file_origin(f.path) AS origin,
+               NULL AS producer FROM {table} f {join} WHERE f.task = {id} {condition} {fits}",
+            id = task.id
+        )
+    }
+
+    /// A query for what the outputs of steps support, as those of [`Self::supports`]. `p` is the step.
+    fn outputs(index: TaskIndex, task: &FlowTask, from: &str, condition: &str) -> String {
+        let (join, fits, labels) = Planner::labelled(index, task, "p.task", "o.name", "p.labels");
+        format!(
+            "SELECT o.object, o.name, o.executable, {labels} AS labels,
+               output_origin(p.task, p.origin, o.name) AS origin, p.id AS producer
+             FROM {from} JOIN output o ON o.step = p.id {join}
+             WHERE {condition} AND accepts({place}, p.task, o.name) {fits}",
             place = index.0,
+        )
+    }
+
+    /// A query for all that supports a task: (object, name, executable, labels, origin, producer).
+    fn supports(&self, index: TaskIndex, task: &FlowTask) -> String {
+        if task.is_root() {
+            let condition =
+                "AND NOT EXISTS (SELECT 1 FROM gone g WHERE g.task = f.task AND g.path = f.path)";
+            let known = Planner::files(index, task, "input_file", condition);
+            return format!("{known} UNION ALL {}", Planner::files(index, task, "scan", ""));
+        }
+        let from = self.flow.ids(&task.from);
+        Planner::outputs(
+            index,
+            task,
+            "step p LEFT JOIN change c ON c.step = p.id",
+            &format!("p.task IN ({from}) AND {SUPPORTS}"),
         )
     }
 
     /// Looks at every step of a task.
     pub(in crate::db) fn whole(&self, index: TaskIndex, task: &FlowTask) -> Result<()> {
         let supports = self.supports(index, task);
-        self.run("DELETE FROM wanted", [])?;
+        self.want(task, &supports)?;
         self.run(
-            &format!(
-                "INSERT OR IGNORE INTO wanted SELECT step_key(?1, object, name, executable) FROM ({supports})"
-            ),
-            params![task.recipe_hash],
-        )?;
-        self.run(
-            "INSERT OR REPLACE INTO change SELECT id, task, 0, state, state = 1 FROM step
-             WHERE task = ?1 AND live = 1 AND (recipe <> ?2 OR key NOT IN wanted)",
+            "INSERT OR REPLACE INTO change SELECT id, task, 0, state, state = 1 FROM step s
+             WHERE task = ?1 AND live = 1 AND (recipe <> ?2 OR NOT EXISTS (
+               SELECT 1 FROM wanted w WHERE w.key = s.key AND w.origin = s.origin))",
             params![task.id, task.recipe],
         )?;
         self.gain(task, &supports)
+    }
+
+    /// Notes which steps these supports are for.
+    fn want(&self, task: &FlowTask, supports: &str) -> Result<usize> {
+        self.run("DELETE FROM wanted", [])?;
+        self.run(
+            &format!(
+                "INSERT OR IGNORE INTO wanted
+                 SELECT step_key(?1, object, name, executable, labels), origin FROM ({supports})"
+            ),
+            params![task.recipe_hash],
+        )
     }
 
     /// Looks at the steps whose support changed.
@@ -88,75 +139,66 @@ impl Planner<'_> {
         if !touched {
             return Ok(());
         }
-        // Steps that lost a support and have no other one.
+        // Steps that lost their support. A link may be older than the origin; and a step of another recipe may have
+        // made the same output of the same origin, which supports it just as well.
         self.run(
             &format!(
                 "INSERT OR REPLACE INTO change
                  SELECT s.id, s.task, 0, s.state, s.state = 1
                  FROM change lost JOIN step_link l ON l.from_step_id = lost.step
-                 JOIN step s ON s.id = l.to_step_id
+                 JOIN step s ON s.id = l.to_step_id JOIN step q ON q.id = lost.step
                  WHERE lost.task IN ({from}) AND lost.was = 1 AND NOT (lost.live = 1 AND lost.state = 1)
-                 AND s.task = ?1 AND s.live = 1 AND NOT EXISTS (
+                 AND s.task = ?1 AND s.live = 1 AND s.origin = output_origin(q.task, q.origin, s.name)
+                 AND NOT EXISTS (
                    SELECT 1 FROM step_link o2 JOIN step p ON p.id = o2.from_step_id
                    LEFT JOIN change c ON c.step = p.id
                    JOIN output o ON o.step = p.id AND o.name = s.name
-                   WHERE o2.to_step_id = s.id AND p.task IN ({from}) AND {SUPPORTS}
+                   WHERE o2.to_step_id = s.id AND p.task = q.task AND p.origin = q.origin
+                   AND p.labels IS q.labels AND {SUPPORTS}
                    AND o.object = s.object AND o.executable = s.executable)"
             ),
             params![task.id],
         )?;
-        self.gain(
+        let gained = Planner::outputs(
+            index,
             task,
-            &format!(
-                "SELECT o.object, o.name, o.executable, won.step AS producer
-                 FROM change won JOIN output o ON o.step = won.step
-                 WHERE won.task IN ({from}) AND won.was = 0 AND won.live = 1 AND won.state = 1
-                 AND accepts({place}, won.task, o.name)",
-                place = index.0
-            ),
-        )
+            "change won JOIN step p ON p.id = won.step",
+            &format!("won.task IN ({from}) AND won.was = 0 AND won.live = 1 AND won.state = 1"),
+        );
+        self.gain(task, &gained)
     }
 
     fn difference_of_files(&self, index: TaskIndex, task: &FlowTask) -> Result<()> {
-        self.run("DELETE FROM wanted", [])?;
-        // `wanted` holds the contrary here: keys whose file went, less those that another file supports.
-        let lost = self.run(
-            "INSERT OR IGNORE INTO wanted SELECT step_key(?1, f.object, f.name, f.executable)
-             FROM gone g JOIN input_file f ON f.task = g.task AND f.path = g.path WHERE g.task = ?2",
-            params![task.recipe_hash, task.id],
-        )?;
+        // `wanted` holds the contrary here: steps whose file went, less those whose file is as it was.
+        let gone = "gone g JOIN input_file";
+        let was = Planner::files(index, task, gone, "AND g.task = f.task AND g.path = f.path");
+        let lost = self.want(task, &was)?;
+        let found = Planner::files(index, task, "scan", "");
         if lost > 0 {
-            let others = if task.names_unique {
-                format!("SELECT object, name, executable FROM scan WHERE task = {}", task.id)
-            } else {
-                self.supports(index, task)
-            };
             self.run(
-                &format!("DELETE FROM wanted WHERE key IN (SELECT step_key(?1, object, name, executable) FROM ({others}))"),
+                &format!(
+                    "DELETE FROM wanted WHERE (key, origin) IN (
+                       SELECT step_key(?1, object, name, executable, labels), origin FROM ({found}))"
+                ),
                 params![task.recipe_hash],
             )?;
             self.run(
                 "INSERT OR REPLACE INTO change SELECT s.id, s.task, 0, s.state, s.state = 1
-                 FROM wanted w JOIN step s ON s.key = w.key
+                 FROM wanted w JOIN step s ON s.key = w.key AND s.origin = w.origin
                  WHERE s.task = ?1 AND s.recipe = ?2 AND s.live = 1",
                 params![task.id, task.recipe],
             )?;
         }
-        self.gain(
-            task,
-            &format!(
-                "SELECT object, name, executable, NULL AS producer FROM scan WHERE task = {}",
-                task.id
-            ),
-        )
+        self.gain(task, &found)
     }
 
     /// Steps that have a support: those known come alive again, the others are born.
     fn gain(&self, task: &FlowTask, supports: &str) -> Result<()> {
         let gained = self.run(
             &format!(
-                "INSERT INTO gain(task, key, object, name, executable, producer)
-                 SELECT {id}, step_key(?1, object, name, executable), object, name, executable, producer
+                "INSERT INTO gain(task, key, object, name, executable, labels, origin, producer)
+                 SELECT {id}, step_key(?1, object, name, executable, labels), object, name, executable, labels,
+                   origin, producer
                  FROM ({supports}) ORDER BY producer, name",
                 id = task.id
             ),
@@ -166,37 +208,82 @@ impl Planner<'_> {
             return Ok(());
         }
         self.run(
-            "INSERT OR REPLACE INTO change
-             SELECT s.id, s.task, 1, CASE s.state WHEN 2 THEN 0 ELSE s.state END, s.live = 1 AND s.state = 1
-             FROM gain g CROSS JOIN step s ON s.key = g.key
-             WHERE g.task = ?1 AND s.task = ?1 AND s.recipe = ?2 AND s.name = g.name
-             AND s.object = g.object AND s.executable = g.executable
-             AND (s.live = 0 OR EXISTS (SELECT 1 FROM change c WHERE c.step = s.id AND c.live = 0))",
+            &format!(
+                "INSERT OR REPLACE INTO change
+                 SELECT s.id, s.task, 1, CASE s.state WHEN 2 THEN 0 ELSE s.state END, s.live = 1 AND s.state = 1
+                 FROM gain g CROSS JOIN step s ON {SAME}
+                 WHERE g.task = ?1 AND s.task = ?1 AND s.recipe = ?2
+                 AND (s.live = 0 OR EXISTS (SELECT 1 FROM change c WHERE c.step = s.id AND c.live = 0))"
+            ),
             params![task.id, task.recipe],
         )?;
         self.run(
-            "INSERT OR IGNORE INTO fresh(task, recipe, key, object, name, executable)
-             SELECT g.task, ?2, g.key, g.object, g.name, g.executable FROM gain g
-             WHERE g.task = ?1 AND NOT EXISTS (
-               SELECT 1 FROM step s WHERE s.key = g.key AND s.task = ?1 AND s.recipe = ?2
-               AND s.name = g.name AND s.object = g.object AND s.executable = g.executable)
-             ORDER BY g.id",
+            &format!(
+                "INSERT OR IGNORE INTO fresh(task, recipe, key, object, name, executable, labels, origin)
+                 SELECT g.task, ?2, g.key, g.object, g.name, g.executable, g.labels, g.origin FROM gain g
+                 WHERE g.task = ?1 AND NOT EXISTS (
+                   SELECT 1 FROM step s WHERE {SAME} AND s.task = ?1 AND s.recipe = ?2)
+                 ORDER BY g.id"
+            ),
             params![task.id, task.recipe],
         )?;
         Ok(())
     }
 
     /// The step of a gather task stands for all that is upstream: if anything there is to change, it
-    /// is no longer known, and the dispatcher plans it when everything upstream is done.
-    pub(in crate::db) fn gather(&self, task: &FlowTask, unsettled: bool) -> Result<()> {
-        if unsettled {
-            self.run(
-                "INSERT OR REPLACE INTO change SELECT id, task, 0, state, state = 1 FROM step
-                 WHERE task = ?1 AND live = 1",
-                params![task.id],
-            )?;
+    /// is no longer known, and the dispatcher plans it when everything upstream is done. One of several stands for
+    /// what has its labels, or none yet.
+    pub(in crate::db) fn gather(
+        &self,
+        index: TaskIndex,
+        task: &FlowTask,
+        whole: bool,
+        unsettled: bool,
+    ) -> Result<()> {
+        let mut doubt = "1";
+        if !whole && !unsettled {
+            return Ok(());
         }
+        if !whole && task.is_grouped() {
+            self.find_unsettled_groups(index)?;
+            doubt = "EXISTS (SELECT 1 FROM unsettled u WHERE u.labels IS s.labels)
+               OR EXISTS (SELECT 1 FROM unsettled u WHERE u.is_part AND agree(u.labels, s.labels))";
+        }
+        self.run(
+            &format!(
+                "INSERT OR REPLACE INTO change SELECT id, task, 0, state, state = 1 FROM step s
+                 WHERE task = ?1 AND live = 1 AND ({doubt})"
+            ),
+            params![task.id],
+        )?;
         Ok(())
+    }
+
+    /// Leaves in a table the labels of the groups to which something upstream may still add, in whole or in part.
+    fn find_unsettled_groups(&self, index: TaskIndex) -> Result<()> {
+        let keys = self.flow.task(index).gather_keys.len();
+        self.reader
+            .conn
+            .execute_batch(
+                "DROP TABLE IF EXISTS temp.unsettled;
+                 CREATE TEMP TABLE unsettled(labels TEXT UNIQUE, is_part INTEGER) STRICT;",
+            )
+            .or_db(WHAT)?;
+        let upstream = self.flow.upstream(index);
+        let ids = (0..upstream.len()).filter(|&n| upstream[n]).map(TaskIndex);
+        let ids = self.flow.ids(&ids.collect::<Vec<_>>());
+        let place = index.0;
+        self.reader
+            .conn
+            .execute_batch(&format!(
+                "INSERT OR IGNORE INTO unsettled SELECT l, (SELECT count(*) FROM json_each(l)) < {keys} FROM (
+                   SELECT group_of({place}, s.labels) AS l FROM change c JOIN step s ON s.id = c.step
+                     WHERE c.task IN ({ids})
+                   UNION SELECT group_of({place}, labels) FROM fresh WHERE task IN ({ids})
+                   UNION SELECT group_of({place}, labels) FROM step INDEXED BY idx_step_todo
+                     WHERE live = 1 AND state <> 1 AND task IN ({ids}));"
+            ))
+            .or_db(WHAT)
     }
 
     /// True if a step of a task is to change, to be made or to run.
@@ -249,16 +336,17 @@ impl Planner<'_> {
                 let supports = self.supports(index, task);
                 self.run(
                     &format!(
-                        "INSERT OR IGNORE INTO wanted SELECT step_key(?1, object, name, executable)
+                        "INSERT OR IGNORE INTO wanted
+                         SELECT step_key(?1, object, name, executable, labels), origin
                          FROM ({supports}) WHERE producer NOT IN (SELECT step FROM turn)"
                     ),
                     params![task.recipe_hash],
                 )?;
                 self.run(
-                    "UPDATE fresh SET held = 1 WHERE task = ?1 AND key NOT IN wanted",
+                    "UPDATE fresh SET held = 1 WHERE task = ?1 AND (key, origin) NOT IN wanted",
                     params![task.id],
                 )?;
-                "s.key NOT IN wanted"
+                "(s.key, s.origin) NOT IN wanted"
             }
         };
         let noted = self.run(

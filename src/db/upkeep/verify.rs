@@ -5,6 +5,7 @@ use rusqlite::OptionalExtension;
 use crate::attempt::NamedObject;
 use crate::error::{OrDb, Result};
 use crate::ids::StepId;
+use crate::labels::Labels;
 use crate::object::ObjectHash;
 
 use crate::db::commit::outputs_of;
@@ -104,6 +105,7 @@ pub struct Producer {
     pub name: Vec<u8>,
     pub object: ObjectHash,
     pub executable: bool,
+    pub labels: Labels,
     pub gather: bool,
     pub recipe_hash: ObjectHash,
     /// The recipe's fields as JSON.
@@ -123,8 +125,8 @@ pub fn producers(reader: &Reader, object: &ObjectHash) -> Result<Vec<Producer>> 
     let mut statement = reader.conn
         .prepare_cached(
             "SELECT DISTINCT s.id, t.name, s.name, s.object, s.executable, t.gather, r.hash, r.fields,
-               (SELECT run.dir FROM attempt a JOIN run ON run.id = a.run WHERE a.step = s.id
-                ORDER BY a.number DESC LIMIT 1)
+               (SELECT run.dir FROM attempt a JOIN run ON run.id = a.run WHERE a.step = coalesce(s.same_as, s.id)
+                ORDER BY a.number DESC LIMIT 1), s.labels
              FROM output o JOIN step s ON s.id = o.step JOIN task t ON t.id = s.task
              JOIN recipe r ON r.id = s.recipe
              WHERE o.object = ?1 AND s.state <> 2 ORDER BY s.live DESC, s.id DESC",
@@ -141,6 +143,7 @@ pub fn producers(reader: &Reader, object: &ObjectHash) -> Result<Vec<Producer>> 
             recipe_hash: row.get(6)?,
             recipe_json: row.get(7)?,
             dir: row.get::<_, Option<NameBytes>>(8)?.map(|dir| dir.0).unwrap_or_default(),
+            labels: row.get(9)?,
             outputs: Vec::new(),
         })
     });

@@ -10,6 +10,7 @@ use tempfile::TempDir;
 use crate::attempt::{NamedObject, Outcome};
 use crate::error::Result;
 use crate::ids::StepId;
+use crate::labels::Labels;
 use crate::object::ObjectHash;
 use crate::proof::{Proof, Rows};
 use crate::step::{Attempt, Input, Report, Scratch, Script, Supervisor, execute};
@@ -87,7 +88,7 @@ impl World {
             object: self.object(bytes),
             executable: false,
         };
-        self.input = Input::Many(inputs.iter().map(item).collect());
+        self.input = Input::Many { name: Vec::new(), items: inputs.iter().map(item).collect() };
         self
     }
 
@@ -107,6 +108,7 @@ impl World {
             number: 1,
             key: ObjectHash::EMPTY,
             input: self.input.clone(),
+            labels: Labels::default(),
             script: Arc::new(script),
         }
     }

@@ -19,6 +19,8 @@ const ORDER: &[&str] = &[
     "duration",
     "suggest",
     "text",
+    "labels",
+    "origin",
     "sys",
     "attempt",
     "stop",

@@ -1,0 +1,111 @@
+//! Which labels the steps of each task have, as far as that is known without running: what a `gather` can go by, and
+//! what an `env` would hide.
+
+use std::collections::BTreeSet;
+
+use super::capture;
+use super::findings::Findings;
+use super::task::Draft;
+use crate::diagnostic::quoted;
+use crate::ids::TaskIndex;
+
+type Keys = BTreeSet<String>;
+
+/// The labels that the outputs of a task have.
+#[derive(Clone, Default)]
+struct Known {
+    /// All of them have these.
+    always: Keys,
+    /// Some may have these.
+    sometimes: Keys,
+}
+
+/// Checks `gather` and `env` against the labels that the steps have. Expects `from` to be resolved and free of cycles.
+pub(super) fn check(found: &mut Findings<'_>, drafts: &[Draft]) {
+    let mut known: Vec<Option<Known>> = vec![None; drafts.len()];
+    for n in 0..drafts.len() {
+        // A list, not recursion: a chain may have 10,000 tasks.
+        let mut waiting = vec![n];
+        while let Some(&task) = waiting.last() {
+            let from = &drafts[task].task.from;
+            let missing = from.iter().filter(|from| known[from.0].is_none()).map(|from| from.0);
+            let before = waiting.len();
+            waiting.extend(missing.collect::<Vec<_>>());
+            if waiting.len() == before {
+                waiting.pop();
+                if known[task].is_none() {
+                    let own = check_task(found, drafts, task, &known);
+                    known[task] = Some(own);
+                }
+            }
+        }
+    }
+}
+
+fn check_task(
+    found: &mut Findings<'_>,
+    drafts: &[Draft],
+    n: usize,
+    known: &[Option<Known>],
+) -> Known {
+    let draft = &drafts[n];
+    let task = &draft.task;
+    // What a task's own patterns add to the outputs of a producer; for a root, to its files.
+    let patterns = |from: Option<&TaskIndex>| match from {
+        None => &task.inputs,
+        Some(from) => {
+            let own = task.matches_of.iter().find(|(of, _)| of == from);
+            own.map_or(&task.matches, |(_, patterns)| patterns)
+        }
+    };
+    let mut own = Known::default();
+    if task.is_root() {
+        own.always = capture::common_keys(patterns(None));
+        own.sometimes = capture::all_keys(patterns(None));
+    }
+    let mut inherited: Option<Keys> = None;
+    for from in &task.from {
+        let Some(theirs) = &known[from.0] else { continue };
+        own.sometimes.extend(theirs.sometimes.iter().cloned());
+        own.sometimes.extend(capture::all_keys(patterns(Some(from))));
+        let captured = capture::common_keys(patterns(Some(from)));
+        let all: Keys = theirs.always.union(&captured).cloned().collect();
+        for (key, place) in draft.gather_places.iter().filter(|(key, _)| !all.contains(key)) {
+            let producer = &drafts[from.0].task;
+            let message = format!(
+                "the outputs of {} have no label {} to gather by",
+                quoted(&producer.name),
+                quoted(key)
+            );
+            let labels: Vec<&str> = all.iter().map(String::as_str).collect();
+            let help = if labels.is_empty() {
+                format!(
+                    "give them one, as in inputs = [\"…/{{{key}}}.txt\"] or match = [\"{{{key}}}.*\"]"
+                )
+            } else {
+                format!("every one of them has {}", labels.join(", "))
+            };
+            found.add(place, message, help);
+        }
+        inherited = Some(match inherited {
+            None => all,
+            Some(common) => common.intersection(&all).cloned().collect(),
+        });
+    }
+    own.always.extend(inherited.unwrap_or_default());
+    for labels in task.matrix.iter().take(1) {
+        own.always.extend(labels.iter().map(|(key, _)| key.to_owned()));
+    }
+    if task.gather {
+        own.always = task.gather_keys.iter().cloned().collect();
+        own.sometimes.clear();
+    }
+    own.sometimes.extend(own.always.iter().cloned());
+    if let Some(place) = draft.place("env") {
+        for key in own.sometimes.iter().filter(|key| task.env.contains_key(*key)) {
+            let message = format!("`env` sets {key}, which is a label of its steps");
+            found.add(place, message, "give one of the two another name");
+        }
+    }
+    own
+}

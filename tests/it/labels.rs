@@ -1,0 +1,295 @@
+//! Section 12: labels, from captures and a matrix; groups that fire as soon as they are complete.
+
+use std::fs;
+
+use crate::harness::{Project, files, wait_for};
+
+const COPY: &str = "cp \"$INPUT_FILE\" \"$OUTPUT_DIR/$INPUT_NAME\"";
+
+/// Four files of two samples and two lanes.
+fn reads() -> Project {
+    let p = Project::new();
+    for name in ["A_1", "A_2", "B_1", "B_2"] {
+        p.file(format!("reads/{name}.fastq"), format!("{name}\n"));
+    }
+    p
+}
+
+const READS: &str = "inputs = [\"reads/{sample}_{lane}.fastq\"]";
+
+#[test]
+fn a_capture_in_inputs_is_a_label_and_a_variable_of_the_script() {
+    let p = reads().task_with("a", READS, "echo $sample-$lane >$OUTPUT_DIR/$sample.$lane");
+    p.run().ok().ran(["a", "a", "a", "a"]);
+    let expected = [("A.1", "A-1\n"), ("A.2", "A-2\n"), ("B.1", "B-1\n"), ("B.2", "B-2\n")];
+    assert_eq!(p.exported("a"), files(expected));
+    assert_eq!(
+        p.sql("SELECT labels FROM step ORDER BY name LIMIT 1"),
+        ["{\"lane\":\"1\",\"sample\":\"A\"}"]
+    );
+    p.run().ok().ran([]).says("nothing to do");
+}
+
+#[test]
+fn a_label_never_hides_a_variable_of_the_caller_from_a_step_without_it() {
+    let p = Project::new().file("in/x.txt", "").file("in/x_1.csv", "");
+    p.task_with(
+        "a",
+        "inputs = [\"in/*.txt\", \"in/{sample}_{lane}.csv\"]",
+        "echo \"${sample-none}\" >$OUTPUT_DIR/$INPUT_NAME",
+    );
+    p.run_cmd(["-j1"]).env("sample", "mine").go().ok();
+    assert_eq!(p.exported("a"), files([("x.txt", "mine\n"), ("x_1.csv", "x\n")]));
+}
+
+#[test]
+fn an_output_has_the_labels_of_the_step_that_left_it() {
+    let p = reads().task_with("a", READS, COPY).task("b", "echo $sample >$OUTPUT_DIR/$INPUT_NAME");
+    p.task("c", "echo $lane >$OUTPUT_DIR/$INPUT_NAME");
+    p.run().ok();
+    assert_eq!(p.exported("c")["A_2.fastq"], "2\n");
+}
+
+#[test]
+fn a_capture_in_match_adds_a_label_or_is_a_join_on_one_that_is_there() {
+    let p = reads().task_with(
+        "a",
+        READS,
+        "echo 1 >$OUTPUT_DIR/A.bam; echo 2 >$OUTPUT_DIR/B.bam; echo 3 >$OUTPUT_DIR/$sample.k.idx",
+    );
+    p.task_with("own", "match = [\"{sample}.bam\"]", "echo $sample >$OUTPUT_DIR/$sample.$lane");
+    p.task_with(
+        "kind",
+        "from = [\"a\"]\nmatch = [\"*.{kind}.idx\"]",
+        "echo $kind >$OUTPUT_DIR/$sample.$lane",
+    );
+    p.run().ok();
+    // Each step takes only what is called like its own sample.
+    let own = p.exported("own");
+    assert_eq!(own.keys().collect::<Vec<_>>(), ["A.1", "A.2", "B.1", "B.2"]);
+    assert_eq!(p.exported("kind")["B.2"], "k\n");
+}
+
+#[test]
+fn a_matrix_makes_one_step_per_input_and_combination() {
+    let p = Project::new().file("in/x", "x\n").file("in/y", "y\n").task_with(
+        "fit",
+        "inputs = [\"in/*\"]\nmatrix = { lr = [\"0.1\", 0.01], depth = [3, 5] }",
+        "echo $lr $depth >\"$OUTPUT_DIR/$INPUT_NAME-$lr-$depth\"",
+    );
+    p.run().ok();
+    let got = p.exported("fit");
+    assert_eq!(got.len(), 8);
+    assert_eq!(got["y-0.01-5"], "0.01 5\n");
+    // One more value runs what is new, one less runs nothing, and back again neither.
+    let with = |values: &str| {
+        let keys = format!("inputs = [\"in/*\"]\nmatrix = {{ lr = [{values}], depth = [3, 5] }}");
+        p.task_with("fit", &keys, "echo $lr $depth >\"$OUTPUT_DIR/$INPUT_NAME-$lr-$depth\"");
+        p.run().ok()
+    };
+    with("\"0.1\", 0.01, 1").ran(["fit"; 4]);
+    with("1").ran([]);
+    assert_eq!(p.exported("fit").len(), 4);
+    with("\"0.1\", 0.01, 1").ran([]);
+    assert_eq!(p.exported("fit").len(), 12);
+}
+
+#[test]
+fn labels_are_part_of_step_key_and_a_step_without_any_keeps_the_key_it_had() {
+    let p = Project::new().file("in/x", "x\n").task_with("a", "inputs = [\"in/*\"]", COPY);
+    p.run().ok();
+    let key = || p.sql("SELECT key FROM step WHERE live = 1");
+    let without = key();
+    p.task_with("a", "inputs = [\"in/{name}\"]", COPY).run().ok().ran(["a"]);
+    assert_ne!(key(), without);
+    p.task_with("a", "inputs = [\"in/?\"]", COPY).run().ok().ran([]);
+    assert_eq!(key(), without);
+}
+
+#[test]
+fn gather_by_a_label_makes_one_step_of_each_value() {
+    let p = reads().task_with("a", READS, COPY).task_with(
+        "merge",
+        "gather = [\"sample\"]",
+        "cat \"$INPUT_DIR\"/* >$OUTPUT_DIR/$sample.txt; echo \"$INPUT_NAME ${lane-}\" >$OUTPUT_DIR/$sample.name",
+    );
+    p.task_with("all", "gather = true\nmatch = [\"*.txt\"]", "cat $INPUT_DIR/* >$OUTPUT_DIR/all");
+    p.run().ok().ran(["a", "a", "a", "a", "merge", "merge", "all"]);
+    assert_eq!(p.exported("merge")["B.txt"], "B_1\nB_2\n");
+    assert_eq!(p.exported("merge")["B.name"], "B \n");
+    assert_eq!(p.exported("all"), files([("all", "A_1\nA_2\nB_1\nB_2\n")]));
+    p.run().ok().ran([]).says("nothing to do");
+    // Only the group of what changed runs again.
+    p.file("reads/B_2.fastq", "new\n").run().ok().ran(["a", "merge", "all"]);
+    assert_eq!(p.exported("all"), files([("all", "A_1\nA_2\nB_1\nnew\n")]));
+    // A group without members is gone; one that is new is made.
+    p.remove("reads/B_1.fastq").remove("reads/B_2.fastq").file("reads/C_1.fastq", "C\n");
+    p.run().ok().ran(["a", "merge", "all"]);
+    assert_eq!(p.exported("all"), files([("all", "A_1\nA_2\nC\n")]));
+}
+
+#[test]
+fn gather_by_several_labels_names_its_steps_by_their_values() {
+    let p = reads().file("reads/A_1.more", "more\n");
+    p.task_with("a", "inputs = [\"reads/{sample}_{lane}.*\"]", COPY);
+    p.task_with(
+        "g",
+        "gather = [\"lane\", \"sample\"]",
+        "cat $INPUT_DIR/* >$OUTPUT_DIR/$INPUT_NAME",
+    );
+    p.run().ok();
+    let got = p.exported("g");
+    assert_eq!(got.keys().collect::<Vec<_>>(), ["1/A", "1/B", "2/A", "2/B"]);
+    assert_eq!(got["1/A"], "A_1\nmore\n");
+}
+
+#[test]
+fn a_join_of_two_tasks_brings_together_what_has_one_value() {
+    let p = Project::new();
+    for name in ["tumor/1", "tumor/2", "normal/1", "normal/2"] {
+        p.file(format!("{name}.bam"), format!("{name}\n"));
+    }
+    p.task_with("tumor", "inputs = [\"tumor/{patient}.bam\"]", COPY);
+    p.task_with("normal", "inputs = [\"normal/{patient}.bam\"]", COPY);
+    p.task_with(
+        "call",
+        "from = [\"tumor\", \"normal\"]\ngather = [\"patient\"]",
+        "cat $INPUT_DIR/tumor/$patient.bam $INPUT_DIR/normal/$patient.bam >$OUTPUT_DIR/$patient",
+    );
+    p.run().ok();
+    let expected = [("1", "tumor/1\nnormal/1\n"), ("2", "tumor/2\nnormal/2\n")];
+    assert_eq!(p.exported("call"), files(expected));
+}
+
+#[test]
+fn a_group_runs_while_steps_of_other_groups_are_pending() {
+    let p = reads().task_with(
+        "a",
+        READS,
+        "[ $sample = A ] || while ! [ -e go ]; do sleep 0.01; done\ncp $INPUT_FILE $OUTPUT_DIR/",
+    );
+    p.task_with(
+        "merge",
+        "gather = [\"sample\"]",
+        "cat $INPUT_DIR/* >$OUTPUT_DIR/$sample; echo $sample >>merged",
+    );
+    let run = p.run_cmd(["-j3"]).start();
+    wait_for("the first group", || p.path("merged").exists());
+    assert_eq!(fs::read_to_string(p.path("merged")).unwrap(), "A\n");
+    p.file("go", "");
+    run.end().ok();
+    assert_eq!(p.exported("merge").len(), 2);
+}
+
+#[test]
+fn a_failed_step_holds_only_its_own_group_and_one_without_a_value_holds_all() {
+    let p = reads().task_with(
+        "a",
+        READS,
+        "[ $sample = A ] || [ -e cured ]; cp $INPUT_FILE $OUTPUT_DIR/",
+    );
+    p.task_with("merge", "gather = [\"sample\"]", "cat $INPUT_DIR/* >$OUTPUT_DIR/$sample");
+    p.run_with(["-k"]).fails(1).ran(["a", "a", "a", "a", "merge"]).says("task merge waits");
+    p.file("cured", "").run().ok().ran(["a", "a", "merge"]);
+    // The second task learns the value only from its outputs.
+    let p = Project::new().file("in/1", "").file("in/2", "");
+    p.task_with(
+        "a",
+        "inputs = [\"in/*\"]",
+        "[ $INPUT_NAME = 1 ] || [ -e cured ]; echo $INPUT_NAME >$OUTPUT_DIR/s.$INPUT_NAME",
+    );
+    p.task_with(
+        "merge",
+        "match = [\"s.{sample}\"]\ngather = [\"sample\"]",
+        "cat $INPUT_DIR/* >$OUTPUT_DIR/$sample",
+    );
+    p.run_with(["-k"]).fails(1).ran(["a", "a"]).says("task merge waits");
+    p.file("cured", "").run().ok().ran(["a", "merge", "merge"]);
+}
+
+#[test]
+fn a_group_may_follow_a_group() {
+    let p = reads().task_with("a", READS, COPY);
+    p.task_with("pair", "gather = [\"sample\", \"lane\"]", "cat $INPUT_DIR/* >$OUTPUT_DIR/$lane");
+    p.task_with("sample", "gather = [\"sample\"]", "cat $INPUT_DIR/* >$OUTPUT_DIR/$sample");
+    p.task("end", COPY);
+    p.run().ok();
+    assert_eq!(p.exported("end"), files([("A", "A_1\nA_2\n"), ("B", "B_1\nB_2\n")]));
+    p.file("reads/A_1.fastq", "new\n").run().ok().ran(["a", "pair", "sample", "end"]);
+    assert_eq!(p.exported("end")["A"], "new\nA_2\n");
+}
+
+#[test]
+fn a_key_that_some_path_to_a_gather_cannot_define_is_a_mistake_found_without_running() {
+    let p = Project::new().task_with("a", "inputs = [\"in/{sample}.x\"]", COPY);
+    p.task_with("b", "inputs = [\"other/*\"]", COPY);
+    p.task_with("g", "from = [\"a\", \"b\"]\ngather = [\"sample\"]", "true");
+    p.run()
+        .fails(2)
+        .says("the outputs of `b` have no label `sample` to gather by")
+        .says("pipeline.toml:");
+    p.task_with("g", "from = [\"a\"]\ngather = [\"simple\"]", "true");
+    p.run().fails(2).says("no label `simple`").says("every one of them has sample");
+    assert!(!p.path("db").exists());
+}
+
+#[test]
+fn mistakes_with_labels_are_told_with_place_and_cure() {
+    for (keys, told) in [
+        ("inputs = [\"{Sample}.x\"]", "it has to begin with a lower-case letter"),
+        ("inputs = [\"{a,{b}}.x\"]", "is one of several alternatives"),
+        ("matrix = { PATH = [\"/\"] }", "can't be a label"),
+        ("matrix = {}", "`matrix` is empty"),
+        ("matrix = { lr = [] }", "has no value"),
+        ("matrix = { lr = [1, 1] }", "is there twice"),
+        ("matrix = { lr = \"1\" }", "a list of values"),
+        ("gather = []", "`gather` names no label"),
+        ("gather = [\"X\"]", "can't be a label"),
+        ("matrix = { lr = [1] }\nenv = { lr = \"2\" }", "`env` sets lr"),
+        ("gather = true\nmatrix = { lr = [1] }", "`matrix` can't go together with `gather`"),
+        ("groupby = [\"x\"]", "did you mean `gather`?"),
+    ] {
+        let p = Project::new().task_with("r", "from = []", "true");
+        let from = if keys.starts_with("inputs") { "" } else { "from = [\"r\"]\n" };
+        p.task_with("a", &format!("{from}{keys}"), "true");
+        p.run().fails(2).says(told).says("pipeline.toml:");
+    }
+}
+
+#[test]
+fn equal_work_runs_once_and_each_step_has_its_own_lineage_and_count() {
+    let p = Project::new().file("in/1", "aaa").file("in/2", "bbb").file("in/3", "cc");
+    p.task_with("count", "inputs = [\"in/*\"]", "wc -c <$INPUT_FILE >$OUTPUT_DIR/n");
+    p.task("double", "echo $(($(cat $INPUT_FILE) * 2)) >$OUTPUT_DIR/n");
+    p.task_with("sum", "gather = true", "cat $INPUT_DIR/* | paste -sd+ | bc >$OUTPUT_DIR/sum 2>/dev/null || cat $INPUT_DIR/* | awk '{ n += $1 } END { print n }' >$OUTPUT_DIR/sum");
+    p.run()
+        .ok()
+        .ran(["count", "count", "count", "double", "double", "sum"])
+        .says("same work as step");
+    assert_eq!(p.exported("sum"), files([("sum", "16\n")]));
+    // One of the two goes: the other one's results stay.
+    p.file("in/2", "bbbb").run().ok().ran(["count", "double", "sum"]);
+    assert_eq!(p.exported("sum"), files([("sum", "18\n")]));
+    // Also if the one that ran is retired.
+    p.file("in/1", "dddd").run().ok().ran(["count", "sum"]).says("same work as step");
+    assert_eq!(p.exported("sum"), files([("sum", "20\n")]));
+    p.call(["verify"]).ok();
+}
+
+#[test]
+fn the_second_of_two_equal_steps_waits_for_the_first_and_runs_if_that_fails() {
+    let p = Project::new().file("a/f", "same").file("b/f", "same");
+    p.task("t", "echo x >>tries; [ $(wc -l <tries) -gt 1 ]; cp $INPUT_FILE $OUTPUT_DIR/");
+    p.run_with(["-k", "-j2", "a/f", "b/f"]).fails(1).ran(["t", "t"]);
+    assert_eq!(p.sql("SELECT state, count(*) FROM step GROUP BY 1 ORDER BY 1"), ["1|1", "2|1"]);
+    p.run().ok().ran([]).says("same work as step");
+    assert_eq!(p.exported("t").len(), 2);
+}
+
+#[test]
+fn a_task_that_is_not_cached_shares_no_work() {
+    let p = Project::new().file("a/f", "same").file("b/f", "same");
+    p.task_with("t", "cache = false", COPY);
+    p.run_with(["a/f", "b/f"]).ok().ran(["t", "t"]);
+    p.run().ok().ran(["t", "t"]);
+}

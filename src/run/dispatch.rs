@@ -82,14 +82,17 @@ impl Dispatcher<'_> {
     fn finish(mut self) -> RunOutcome {
         let waiting = self.backlog.waiting(&self.engine.flow);
         let asked = self.engine.db.read(|reader| {
+            let turns = db::turns(reader)?;
             let mut without_step = Vec::new();
             for &index in &waiting {
                 let task = self.engine.flow.task(index);
-                if !db::has_live_step(reader, task.id)? {
+                // Of several groups, some may be there and others not.
+                let lacks_groups = task.is_grouped() && !turns.contains_key(&task.id);
+                if lacks_groups || !db::has_live_step(reader, task.id)? {
                     without_step.push(task.name.clone());
                 }
             }
-            Ok((db::turns(reader)?, without_step))
+            Ok((turns, without_step))
         });
         let (turns, without_step) = asked.unwrap_or_else(|error| {
             self.fail(error);

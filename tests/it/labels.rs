@@ -293,3 +293,24 @@ fn a_task_that_is_not_cached_shares_no_work() {
     p.run_with(["a/f", "b/f"]).ok().ran(["t", "t"]);
     p.run().ok().ran(["t", "t"]);
 }
+
+#[test]
+fn a_forced_run_shares_work_and_groups_as_the_first_one() {
+    let p = reads().file("more/A_1.fastq", "A_1\n").task_with(
+        "a",
+        "inputs = [\"reads/{sample}_{lane}.fastq\", \"more/{sample}_{lane}.fastq\"]",
+        "[ ! -e broken ] || [ $sample = A ]; cp $INPUT_FILE $OUTPUT_DIR/$sample$lane",
+    );
+    p.task_with("merge", "gather = [\"sample\"]", "cat $INPUT_DIR/* >$OUTPUT_DIR/$sample");
+    let all = ["a", "a", "a", "a", "merge", "merge"];
+    p.run().ok().ran(all).says("same work as step");
+    let merged = p.exported("merge");
+    assert_eq!(merged["A"], "A_1\nA_1\nA_2\n");
+    p.run_with(["-B"]).ok().ran(all).says("same work as step");
+    assert_eq!(p.exported("merge"), merged);
+    // What fails in a forced run leaves its group as it was, and the other one is made anew.
+    p.file("broken", "");
+    p.run_with(["-B", "-k"]).fails(1).ran(["a", "a", "a", "a", "merge"]);
+    assert_eq!(p.exported("merge"), merged);
+    p.run().ok().ran([]).says("nothing to do");
+}

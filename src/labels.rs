@@ -8,7 +8,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::text::printable;
+use crate::text::{self, printable};
 
 /// Longest key, in bytes.
 pub const LONGEST_KEY: usize = 64;
@@ -75,6 +75,18 @@ impl Labels {
         serde_json::to_string(&self.0).unwrap_or_default()
     }
 
+    /// Reads `sample=A,lr=0.1`. A value may have anything but a comma in it. `None` for anything else.
+    pub fn from_words(words: &str) -> Option<Labels> {
+        let mut labels = Labels::default();
+        for word in words.split(',') {
+            let (key, value) = word.split_once('=')?;
+            if key_mistake(key).is_some() || !labels.add(key, value) {
+                return None;
+            }
+        }
+        Some(labels)
+    }
+
     /// The other way round. `None` for a text that is no such object.
     pub fn from_json(text: &str) -> Option<Labels> {
         serde_json::from_str(text).ok()
@@ -96,6 +108,12 @@ impl fmt::Display for Labels {
         }
         Ok(())
     }
+}
+
+/// A step as users are told of it: `step 3 fit (x) [lr=0.1]`.
+pub fn step_text(id: i64, task: &str, input: &[u8], labels: &Labels) -> String {
+    let step = text::step(id, task, input);
+    if labels.is_empty() { step } else { format!("{step} [{labels}]") }
 }
 
 /// Why a text can't be the key of a label; `None` if it can: `[a-z][a-z0-9_]*`, at most [`LONGEST_KEY`] bytes. Lower

@@ -454,7 +454,7 @@ enum Row {
 }
 
 fn title(Node { row, outputs: (_, count), .. }: &Node) -> String {
-    let name = text::step(row.id.0, &row.task, &row.name);
+    let name = row.text();
     let history = if row.live { "" } else { ", history" };
     let made = match (row.state, count) {
         (StepState::Done, 1) => ", 1 output".to_owned(),

@@ -116,7 +116,13 @@ impl Command for LogArgs {
                     return Err(Error::Usage(why));
                 }
                 None if self.json => {}
-                None => complain(&format!("step {} has not run yet", step.id)),
+                None => complain(&match step.same_as {
+                    Some(other) => format!(
+                        "step {} did not run: it is the same work as step {other}; see the log of that one",
+                        step.id
+                    ),
+                    None => format!("step {} has not run yet", step.id),
+                }),
             }
         }
         if self.json {
@@ -195,18 +201,21 @@ impl StepLog {
                 system_us: micros(usage.system),
                 peak_kib: usage.peak_memory,
             });
-        let StepRow { id, task, name, object, live, state } = step;
+        let StepRow { id, task, name, object, live, state, .. } = step;
         Ok(StepLog { step: id, task, name, object, live, state, attempt, log })
     }
 }
 
 fn head(step: &StepRow, attempt: Option<&AttemptRecord>) -> String {
-    let name = crate::text::step(step.id.0, &step.task, &step.name);
+    let name = step.text();
     match attempt {
         Some(attempt) => {
             format!("== {name}: attempt {}, {}", attempt.number, words(&attempt.outcome))
         }
-        None => format!("== {name}: not run yet"),
+        None => match step.same_as {
+            Some(other) => format!("== {name}: not run, same work as step {other}"),
+            None => format!("== {name}: not run yet"),
+        },
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::io::Write;
 
+use crate::labels::step_text;
 use crate::text::{plural, printable, printable_line, span};
 
 use super::{Event, Failure, Progress, StepName, Summary};
@@ -111,15 +112,14 @@ pub(super) fn text(event: &Event<'_>, loudness: Loudness, paint: Paint) -> Optio
             text
         }
         Event::Shared(shared) => {
-            let name =
-                crate::text::step(shared.step.0, shared.task, shared.labels.to_string().as_bytes());
+            let name = step_text(shared.step.0, shared.task, b"", shared.labels);
             format!("{name}: {}, same work as step {}\n", paint.good("done"), shared.same_as)
         }
         Event::Done(ended) => {
             let outputs = ended.completion.outputs.len();
             format!(
                 "{}: {}, {outputs} output{}, {}\n",
-                step_text(&ended.name),
+                named(&ended.name),
                 paint.good("done"),
                 plural(outputs as u64),
                 span(ended.wall())
@@ -134,12 +134,12 @@ pub(super) fn text(event: &Event<'_>, loudness: Loudness, paint: Paint) -> Optio
     })
 }
 
-fn step_text(name: &StepName<'_>) -> String {
-    crate::text::step(name.step.0, name.task, name.input)
+fn named(name: &StepName<'_>) -> String {
+    step_text(name.step.0, name.task, name.input, name.labels)
 }
 
 fn failed_step(failure: &Failure) -> String {
-    crate::text::step(failure.step.0, &failure.task, &failure.input)
+    step_text(failure.step.0, &failure.task, &failure.input, &failure.labels)
 }
 
 fn failure_text(failure: &Failure, is_retried: bool, paint: Paint) -> String {
@@ -156,7 +156,7 @@ fn failure_text(failure: &Failure, is_retried: bool, paint: Paint) -> String {
 
 fn log_text(step: &StepName<'_>, log: &[u8], paint: Paint) -> String {
     let mut text = String::with_capacity(log.len() + 64);
-    let prefix = paint.faint(format!("{}| ", step_text(step)));
+    let prefix = paint.faint(format!("{}| ", named(step)));
     for line in log.strip_suffix(b"\n").unwrap_or(log).split(|&byte| byte == b'\n') {
         text.push_str(&prefix);
         text.push_str(&printable_line(line));

@@ -167,6 +167,7 @@ pub struct Failure {
     pub step: StepId,
     pub task: String,
     pub input: Vec<u8>,
+    pub labels: Labels,
     /// "exit code 3", "killed by signal 9 (SIGKILL), maybe out of memory", "timed out after 30 s" …
     pub why: String,
     /// The last lines, without line ends.

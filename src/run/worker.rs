@@ -314,6 +314,7 @@ impl Engine {
             step: job.leaf.step,
             task: self.manifest.tasks[job.task.0].name.clone(),
             input: job.leaf.name.clone(),
+            labels: job.leaf.labels.clone(),
             why: outcome.to_string(),
             log_tail,
             log,

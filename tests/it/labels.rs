@@ -314,3 +314,33 @@ fn a_forced_run_shares_work_and_groups_as_the_first_one() {
     assert_eq!(p.exported("merge"), merged);
     p.run().ok().ran([]).says("nothing to do");
 }
+
+#[test]
+fn steps_are_told_with_their_labels_and_found_by_them() {
+    let p = reads().task_with("a", READS, "echo log of $sample$lane; cp $INPUT_FILE $OUTPUT_DIR/");
+    p.task_with("merge", "gather = [\"sample\"]", "cat $INPUT_DIR/* >$OUTPUT_DIR/$sample");
+    p.run().ok().says("a (A_1.fastq) [lane=1,sample=A]: done").says("merge (B) [sample=B]: done");
+    p.call(["log", "a[sample=B,lane=2]"]).ok().answers("log of B2");
+    p.call(["explain", "merge[sample=A]"]).ok().answers("merge (A) [sample=A]");
+    p.call(["lineage", "merge[sample=A]"]).ok().answers("a (A_2.fastq) [lane=2,sample=A]");
+    p.call(["log", "a[sample=C]"]).fails(2).says("`a[sample=C]` has no steps");
+    p.call(["log", "a[sample]"])
+        .fails(2)
+        .says("names no labels; write them as in TASK[sample=A,lr=0.1]");
+}
+
+#[test]
+fn a_step_that_has_the_results_of_another_one_says_so() {
+    let p = Project::new().file("a/f", "same").file("b/f", "same").task("t", COPY);
+    p.run_with(["-j1", "a/f", "b/f"]).ok().ran(["t"]);
+    let shared = p.sql("SELECT id, same_as FROM step WHERE same_as NOT NULL").remove(0);
+    let (step, other) = shared.split_once('|').unwrap();
+    let same = format!("same work as step {other}");
+    p.call(["explain", step]).ok().answers("did not run in run 1").answers(&same);
+    p.call(["log", step]).ok().says(&same);
+    // It can be made again all the same.
+    let object = p.sql("SELECT lower(hex(object)) FROM output").remove(0);
+    fs::remove_file(p.object(&object)).unwrap();
+    p.call(["repair"]).ok();
+    p.call(["verify", "--data"]).ok();
+}

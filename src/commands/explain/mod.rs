@@ -17,7 +17,7 @@ use crate::error::{Result, exit};
 use crate::ids::{RecipeId, RunId, StepId};
 use crate::manifest::ParamOverrides;
 use crate::recipe::Recipe;
-use crate::text::{self, printable, printable_line, size};
+use crate::text::{printable, printable_line, size};
 
 use super::answer::SizedObject;
 use super::{Command, answer};
@@ -81,7 +81,9 @@ impl Command for ExplainArgs {
                 Meant::Task(_, name) => of_task(reader, &name)?,
                 Meant::Step(step) => of_step(reader, *step)?,
                 // Of several steps of one name the live one comes first, then the newest.
-                Meant::Input(..) => of_step(reader, db::find_steps(reader, word)?.swap_remove(0))?,
+                Meant::Input(..) | Meant::Labelled(..) => {
+                    of_step(reader, db::find_steps(reader, word)?.swap_remove(0))?
+                }
             };
             if let Some(manifest) = &self.manifest {
                 let recorded = explanation.recorded(reader)?;
@@ -185,7 +187,7 @@ impl Explanation {
 
     fn text(&self, out: &mut dyn Write) -> std::io::Result<()> {
         let name = match &self.step {
-            Some(OfStep { row, .. }) => text::step(row.id.0, &row.task, &row.name),
+            Some(OfStep { row, .. }) => row.text(),
             None => format!("task {}", self.task),
         };
         writeln!(out, "{name} {}", self.sentence())?;
@@ -476,6 +478,12 @@ fn judge(
         };
         return (Verdict::IsHistory, vec![why.to_owned()]);
     }
+    if row.state == StepState::Done
+        && let Some(other) = row.same_as
+    {
+        let why = format!("it is the same work as step {other}, whose results it has");
+        return (Verdict::DidNotRun(last), vec![why]);
+    }
     let Some((attempt, earlier)) = attempts.split_last() else {
         return (Verdict::WillRun, born());
     };
@@ -562,7 +570,7 @@ fn write_step(step: &OfStep, out: &mut dyn Write) -> std::io::Result<()> {
         format!("{} ({size})", input.object)
     };
     if let Some(before) = &step.before {
-        writeln!(out, "before: {}", text::step(before.id.0, &before.task, &before.name))?;
+        writeln!(out, "before: {}", before.text())?;
     }
     match &step.was {
         Some(was) if was.object != step.now.object => {
@@ -571,7 +579,7 @@ fn write_step(step: &OfStep, out: &mut dyn Write) -> std::io::Result<()> {
         _ => writeln!(out, "input: {}", shown(&step.now))?,
     }
     for maker in &step.makers {
-        writeln!(out, "made by {}", text::step(maker.id.0, &maker.task, &maker.name))?;
+        writeln!(out, "made by {}", maker.text())?;
     }
     if step.more_makers > 0 {
         writeln!(out, "and by {} more", step.more_makers)?;

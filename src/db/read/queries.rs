@@ -7,6 +7,7 @@ use rusqlite::{OptionalExtension, Row, params};
 use crate::attempt::{NamedObject, StepState};
 use crate::error::{Error, OrDb, Result};
 use crate::ids::{StepId, TaskId};
+use crate::labels::{Labels, step_text};
 use crate::object::ObjectHash;
 use crate::text::{printable, unescaped};
 
@@ -61,9 +62,20 @@ pub struct StepRow {
     pub object: ObjectHash,
     pub live: bool,
     pub state: StepState,
+    pub labels: Labels,
+    /// The step that did the same work, whose results it has.
+    pub same_as: Option<StepId>,
 }
 
-pub(in crate::db) const STEP: &str = "SELECT s.id, t.name, s.name, s.object, s.live, s.state
+impl StepRow {
+    /// As users are told of it.
+    pub fn text(&self) -> String {
+        step_text(self.id.0, &self.task, &self.name, &self.labels)
+    }
+}
+
+pub(in crate::db) const STEP: &str =
+    "SELECT s.id, t.name, s.name, s.object, s.live, s.state, s.labels, s.same_as
                     FROM step s JOIN task t ON t.id = s.task";
 
 pub(in crate::db) fn step_row(row: &Row<'_>) -> rusqlite::Result<StepRow> {
@@ -74,6 +86,8 @@ pub(in crate::db) fn step_row(row: &Row<'_>) -> rusqlite::Result<StepRow> {
         object: row.get(3)?,
         live: row.get(4)?,
         state: row.get(5)?,
+        labels: row.get(6)?,
+        same_as: row.get(7)?,
     })
 }
 
@@ -86,13 +100,15 @@ pub enum Meant {
     Task(TaskId, String),
     /// The steps of a task that have an input of this name.
     Input(TaskId, Vec<u8>),
+    /// The steps of a task that have these labels, and maybe others.
+    Labelled(TaskId, Labels),
 }
 
 /// Makes the id of a step, or the name of a task, unmistakable. No name of a task has a colon.
 const STEP_PREFIX: &str = "step:";
 const TASK_PREFIX: &str = "task:";
 
-/// What a word of the command line names: the id of a step, `TASK` or `TASK/INPUT_NAME`. A task may be called like an id;
+/// What a word of the command line names: the id of a step, `TASK`, `TASK/INPUT_NAME` or `TASK[sample=A,lr=0.1]`. A task may be called like an id;
 /// then the word alone means neither, and `step:ID` and `task:TASK` tell them apart.
 ///
 /// # Errors
@@ -115,12 +131,26 @@ pub fn meaning(reader: &Reader, word: &[u8]) -> Result<Meant> {
             (false, None) => return Err(no_step(StepId(id))),
             (true, None) => {}
             (true, Some(step)) => {
-                let name = crate::text::step(id, &step.task, &step.name);
+                let name = step.text();
                 return Err(Error::Usage(format!(
                     "`{text}` is a task and the id of a step ({name}): write {TASK_PREFIX}{text} or {STEP_PREFIX}{id}"
                 )));
             }
         }
+    }
+    if let Some(open) = word.iter().position(|&byte| byte == b'[')
+        && let Some(words) = word[open + 1..].strip_suffix(b"]")
+        && !word[..open].contains(&b'/')
+    {
+        let task = find_task(reader, &String::from_utf8_lossy(&word[..open]))?;
+        let labels = std::str::from_utf8(words).ok().and_then(Labels::from_words);
+        let labels = labels.ok_or_else(|| {
+            Error::Usage(format!(
+                "`{}` names no labels; write them as in TASK[sample=A,lr=0.1]",
+                printable(word)
+            ))
+        })?;
+        return Ok(Meant::Labelled(task, labels));
     }
     let (task, name) = match word.iter().position(|&byte| byte == b'/') {
         Some(slash) => (&word[..slash], Some(&word[slash + 1..])),
@@ -161,6 +191,14 @@ pub fn find_steps(reader: &Reader, word: &[u8]) -> Result<Vec<StepRow>> {
         Meant::Step(step) => return Ok(vec![*step]),
         Meant::Task(task, _) => {
             steps_where(reader, "s.task = ?1 AND s.live = 1 ORDER BY s.id", params![task])
+        }
+        Meant::Labelled(task, labels) => {
+            let all =
+                steps_where(reader, "s.task = ?1 ORDER BY s.live DESC, s.id DESC", params![task])?;
+            let has = |step: &StepRow| {
+                labels.iter().all(|(key, value)| step.labels.get(key) == Some(value))
+            };
+            Ok(all.into_iter().filter(has).collect())
         }
         Meant::Input(task, name) => steps_where(
             reader,

@@ -215,6 +215,7 @@ def graces(sabotage=None):
             sweep(box, *options)
             if wrong := differences(state, box.canonical()):
                 faults.append(f"gc {' '.join(options)} removed what is a minute old at most: {wrong}")
+                return faults
         garbage = sorted(before.keys() - {name for (name,) in box.query(f"SELECT lower(hex(object)) FROM ({NEEDED_OBJECTS})")})
         until(lambda: time.time() > max(before.values()) + GRACE, "everything to be older than the grace")
         # Every second one is as new as can be. The strays come first, so some of each kind are new.

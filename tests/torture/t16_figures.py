@@ -29,7 +29,7 @@ CUT = (
     "done < \"$INPUT_FILE\"@REST@\n"
 )
 LOUD = 'mkdir "$OUTPUT_DIR/loud"; tr a-z A-Z < "$INPUT_FILE" > "$OUTPUT_DIR/loud/$INPUT_NAME"\n'
-FIRST = 'head -c 5 "$INPUT_FILE" > "$OUTPUT_DIR/$INPUT_NAME"\n'
+FIRST = 'head -c @BYTES@ "$INPUT_FILE" > "$OUTPUT_DIR/$INPUT_NAME"\n'
 JOIN = 'wc -c < "$INPUT_FILE" > "$OUTPUT_DIR/$INPUT_NAME"; chmod +x "$OUTPUT_DIR/$INPUT_NAME"\n'
 TOTAL = 'tr \'\\n\' \'\\0\' < "$INPUT_FILE" | xargs -0 cat > "$OUTPUT_DIR/total"\n'
 LAST = 'cat "$INPUT_FILE" "$INPUT_FILE" > "$OUTPUT_DIR/last"\n'
@@ -60,6 +60,7 @@ class Pipeline:
         self.cut = 0
         self.loud = "loud"
         self.has_first = True
+        self.bytes = 5  # that `first` keeps
 
     def write(self, box):
         for old in (box.path / "in").iterdir():
@@ -72,14 +73,14 @@ class Pipeline:
         note = lambda id, script: NOTE.replace("@ID@", id) + script
         text = task("cut", note(f"cut{self.cut}", CUT.replace("@WORD@", word).replace("@REST@", rest)), inputs=["in/*.txt"])
         text += task(self.loud, note("loud", LOUD))
-        text += task("first", note("first", FIRST), **{"from": ["cut"], "match": ["*.1"]}) if self.has_first else ""
+        text += task("first", note(f"first{self.bytes}", FIRST.replace("@BYTES@", str(self.bytes))), **{"from": ["cut"], "match": ["*.1"]}) if self.has_first else ""
         text += task("join", note("join", JOIN), **{"from": [self.loud, *(["first"] if self.has_first else [])]})
         text += task("total", note("total", TOTAL), gather=True) + task("last", note("last", LAST))
         (box.path / "pipeline.toml").write_text(text)
 
     def edit(self, dice):
         """Changes one thing by chance; says what."""
-        what = dice.choice(["text", "text", "text", "file", "cut", "cut", "name", "first"])
+        what = dice.choice(["text", "text", "text", "file", "cut", "cut", "bytes", "name", "first"])
         name = dice.choice(FILES)
         if what == "text":
             words = dice.sample(WORDS, dice.randrange(4))
@@ -90,6 +91,8 @@ class Pipeline:
             self.texts[name] = f"{name} apple\n{name} berry\n"
         elif what == "cut":
             self.cut = dice.randrange(len(CUTS))
+        elif what == "bytes":
+            self.bytes = dice.randrange(3, 6)
         elif what == "name":
             self.loud = "noisy" if self.loud == "loud" else "loud"
         else:
@@ -113,7 +116,7 @@ class Pipeline:
             for piece, file in cut.outputs.items():
                 makers = [add(self.loud, "loud", piece, file, {f"loud/{piece}": (file.data.upper(), False)}, cut)]
                 if self.has_first and piece.endswith(".1"):
-                    makers.append(add("first", "first", piece, file, {piece: (file.data[:5], False)}, cut))
+                    makers.append(add("first", f"first{self.bytes}", piece, file, {piece: (file.data[: self.bytes], False)}, cut))
                 for maker in makers:
                     ((out, made),) = maker.outputs.items()
                     add("join", "join", out, made, {out: (b"%d\n" % len(made.data), True)}, maker)
@@ -237,6 +240,9 @@ def there_and_back(pipeline):
     yield "a new script for the old files", lambda: setattr(pipeline, "cut", 2)
     yield "a task gone", lambda: setattr(pipeline, "has_first", False)
     yield "the task back", lambda: setattr(pipeline, "has_first", True)
+    # The steps of its new script are planned while all that they work on is there.
+    yield "a script further down", lambda: setattr(pipeline, "bytes", 4)
+    yield "that script back", lambda: setattr(pipeline, "bytes", 5)
     yield "a file gone", lambda: pipeline.texts.pop("b.txt")
     yield "the file back", lambda: pipeline.texts.update({"b.txt": "b.txt apple\nb.txt berry\n"})
     yield "a name", lambda: setattr(pipeline, "loud", "noisy")
@@ -313,7 +319,7 @@ def controls(family):
 
 def main():
     family = Family("T16")
-    rounds, edits = family.count("rounds", 2, 40), family.count("edits", 8, 20)
+    rounds, edits = family.count("rounds", 2, 20), family.count("edits", 8, 20)
     states = kills = sweeps = 0
     for _ in range(rounds):
         world, faults = round_of(family, edits)

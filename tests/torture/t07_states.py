@@ -121,6 +121,9 @@ class States:
         """The disk after the first `cut` records; with a seed, of those since the last flush only some."""
         last = next((n for n in reversed(self.flushes) if n < cut), 0)
         self.advance(last if seed else cut)
+        # A file of its own each time: `mount -o loop` uses a loop device that still has the old one once more, with
+        # what it remembers of it.
+        self.target.unlink(missing_ok=True)
         clone(self.whole, self.target)
         if not seed:
             return
@@ -166,6 +169,7 @@ class System:
         self.tried = self.restarted = self.all_records = 0
         self.kinds = collections.Counter()
         self.examples = []
+        self.kept = None  # the first bad state, for whoever wants to look into it
 
     def bad(self, kind, cut, seed, what):
         self.kinds[kind] += 1
@@ -188,6 +192,12 @@ class System:
             self.all_records = len(states.records)
             for n, (cut, seed) in enumerate(chosen):
                 self.look(box, states, cut, seed, self.restart and n % self.restart == 0)
+                # The controls, which are never run on, are meant to be bad.
+                if self.examples and self.restart and not self.kept:
+                    states.build(cut, seed)
+                    self.kept = box.path.parent / f"{box.path.name}-{cut}-{seed}.disk"
+                    copy_sparse(states.target, self.kept)
+                    self.examples[-1] += f" [{self.kept}]"
                 if enough and self.kinds["object"] >= enough:
                     break
         return self

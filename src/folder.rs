@@ -132,14 +132,15 @@ fn first_stranger(dir: &Path) -> Result<Option<PathBuf>> {
     for entry in entries {
         let entry = entry.or_io("look into the database folder", dir)?;
         let (name, path) = (entry.file_name(), entry.path());
-        let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
+        let kind = entry.file_type().or_io("look at", &path)?;
+        let (is_file, is_dir) = (kind.is_file(), kind.is_dir());
         let is_ours = match name.as_bytes() {
             // Empty, or `read_format` had found something.
             b"format" => true,
             b"format~" => is_file,
-            b"lock" => is_file && is_lock(&path),
+            b"lock" => is_file && is_lock(&path).or_io("read", &path)?,
             b"db" => is_file && entry.metadata().is_ok_and(|found| found.len() == 0),
-            b"objects" => is_empty_store(&path),
+            b"objects" => is_dir && is_empty_store(&path).or_io("look into", &path)?,
             name => HARMLESS.iter().any(|harmless| harmless.as_bytes() == name),
         };
         if !is_ours {
@@ -150,20 +151,20 @@ fn first_stranger(dir: &Path) -> Result<Option<PathBuf>> {
 }
 
 /// Whether a file is a lock of ours: empty, or signed by a run.
-fn is_lock(path: &Path) -> bool {
+fn is_lock(path: &Path) -> io::Result<bool> {
     let mut beginning = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(4).read_to_end(&mut beginning));
-    read.is_ok() && (beginning.is_empty() || beginning == b"pid ")
+    File::open(path)?.take(4).read_to_end(&mut beginning)?;
+    Ok(beginning.is_empty() || beginning == b"pid ")
 }
 
 /// Whether a folder is an object store into which nothing was put.
-fn is_empty_store(path: &Path) -> bool {
+fn is_empty_store(path: &Path) -> io::Result<bool> {
     let names = |path: &Path| -> io::Result<Vec<_>> {
         fs::read_dir(path)?.map(|entry| Ok(entry?.file_name())).collect()
     };
-    let is_empty = |path: &Path| names(path).is_ok_and(|names| names.is_empty());
-    names(path)
-        .is_ok_and(|names| names.iter().all(|name| name == ".tmp" && is_empty(&path.join(".tmp"))))
+    let found = names(path)?;
+    let is_draft = |name: &std::ffi::OsString| name == ".tmp" && path.join(".tmp").is_dir();
+    Ok(found.iter().all(is_draft) && (found.is_empty() || names(&path.join(".tmp"))?.is_empty()))
 }
 
 /// Whether a file begins like a SQLite database of ours. Asked only where `format` is lost: SQLite must not have the

@@ -37,32 +37,52 @@ pub struct Leaf {
 /// # Errors
 /// If the database can't be read.
 pub fn leaves(reader: &Reader, task: TaskId, after: StepId, limit: usize) -> Result<Vec<Leaf>> {
-    let mut statement = reader
-        .conn
-        .prepare_cached(&format!(
+    // Two statements, each in the order of its index: one for both would sort all that is left at each poll.
+    let pending = read_leaves(
+        reader,
+        &format!(
             "SELECT id, object, name, executable,
                (SELECT coalesce(max(number), 0) + 1 FROM attempt WHERE step = s.id), labels, key,
                (SELECT t.id FROM step t WHERE t.key = s.key AND t.state = 1 AND t.id <> s.id AND {SAME_WORK} LIMIT 1)
              FROM step s WHERE task = ?1 AND state = 0 AND live = 1 AND state <> 1 AND id > ?2
                AND NOT EXISTS (SELECT 1 FROM temp.turn t WHERE t.step = s.id AND t.turn < 2)
-             UNION ALL
-             SELECT s.id, s.object, s.name, s.executable,
-               (SELECT coalesce(max(number), 0) + 1 FROM attempt WHERE step = s.id), s.labels, s.key, NULL
-             FROM temp.turn t CROSS JOIN step s ON s.id = t.step
-             WHERE t.task = ?1 AND t.turn = 2 AND t.step > ?2
-             ORDER BY 1 LIMIT ?3"
-        ))
-        .or_db("read leaf steps")?;
+             ORDER BY id LIMIT ?3"
+        ),
+        (task, after, limit),
+    )?;
+    let anew = read_leaves(
+        reader,
+        "SELECT s.id, s.object, s.name, s.executable,
+           (SELECT coalesce(max(number), 0) + 1 FROM attempt WHERE step = s.id), s.labels, s.key, NULL
+         FROM temp.turn t CROSS JOIN step s ON s.id = t.step
+         WHERE t.task = ?1 AND t.turn = 2 AND t.step > ?2 ORDER BY t.step LIMIT ?3",
+        (task, after, limit),
+    )?;
+    let mut leaves = pending;
+    if !anew.is_empty() {
+        leaves.extend(anew);
+        leaves.sort_by_key(|leaf| leaf.step);
+        leaves.truncate(limit);
+    }
+    Ok(leaves)
+}
+
+fn read_leaves(
+    reader: &Reader,
+    sql: &str,
+    (task, after, limit): (TaskId, StepId, usize),
+) -> Result<Vec<Leaf>> {
+    let mut statement = reader.conn.prepare_cached(sql).or_db("read leaf steps")?;
     let rows = statement.query_map(params![task, after, limit as i64], |row| {
         Ok(Leaf {
             step: row.get(0)?,
             object: row.get(1)?,
             name: row.get::<_, NameBytes>(2)?.0,
             executable: row.get(3)?,
-            attempt: row.get(4)?,
             labels: row.get(5)?,
             key: row.get(6)?,
             same_as: row.get(7)?,
+            attempt: row.get(4)?,
         })
     });
     rows.and_then(|rows| rows.collect()).or_db("read leaf steps")

@@ -556,7 +556,7 @@ fn connect(path: &Path, flags: OpenFlags) -> Result<Connection> {
     }
     let conn = Connection::open_with_flags(path, flags).or_db("open the database")?;
     conn.busy_timeout(BUSY_TIMEOUT).or_db("set a timeout")?;
-    conn.set_prepared_statement_cache_capacity(64);
+    conn.set_prepared_statement_cache_capacity(128);
     conn.execute_batch(
         "PRAGMA mmap_size = 0; PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON;",
     )

@@ -43,7 +43,7 @@ pub fn leaves(reader: &Reader, task: TaskId, after: StepId, limit: usize) -> Res
         &format!(
             "SELECT id, object, name, executable,
                (SELECT coalesce(max(number), 0) + 1 FROM attempt WHERE step = s.id), labels, key,
-               (SELECT t.id FROM step t WHERE t.key = s.key AND t.state = 1 AND t.id <> s.id AND {SAME_WORK} LIMIT 1)
+               (SELECT t.id FROM step t INDEXED BY idx_step_key WHERE t.key = s.key AND t.state = 1 AND t.id <> s.id AND {SAME_WORK} LIMIT 1)
              FROM step s WHERE task = ?1 AND state = 0 AND live = 1 AND state <> 1 AND id > ?2
                AND NOT EXISTS (SELECT 1 FROM temp.turn t WHERE t.step = s.id AND t.turn < 2)
              ORDER BY id LIMIT ?3"

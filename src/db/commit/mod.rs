@@ -410,10 +410,11 @@ fn share(
 ) -> Result<()> {
     let mut others: Vec<StepId> = Vec::new();
     {
+        // Of its own accord SQLite would look through all steps of the task.
         let mut select = statement(
             writer,
             &format!(
-                "SELECT t.id FROM step s JOIN step t ON t.key = s.key LEFT JOIN temp.turn u ON u.step = t.id
+                "SELECT t.id FROM step s JOIN step t INDEXED BY idx_step_key ON t.key = s.key LEFT JOIN temp.turn u ON u.step = t.id
                  WHERE s.id = ?1 AND t.key = ?2 AND t.id <> ?1 AND t.live = 1 AND {SAME_WORK}
                    AND (CASE u.turn WHEN 2 THEN 1 WHEN 0 THEN 0 WHEN 1 THEN 0 ELSE t.state = 0 END)
                  ORDER BY t.id"

@@ -184,7 +184,7 @@ impl Planner<'_> {
             )?;
             self.run(
                 "INSERT OR REPLACE INTO change SELECT s.id, s.task, 0, s.state, s.state = 1
-                 FROM wanted w JOIN step s ON s.key = w.key AND s.origin = w.origin
+                 FROM wanted w CROSS JOIN step s ON s.key = w.key AND s.origin = w.origin
                  WHERE s.task = ?1 AND s.recipe = ?2 AND s.live = 1",
                 params![task.id, task.recipe],
             )?;

@@ -408,24 +408,28 @@ fn share(
     key: i64,
     effects: &mut Effects,
 ) -> Result<()> {
-    let mut others: Vec<StepId> = Vec::new();
-    {
-        // Of its own accord SQLite would look through all steps of the task.
-        let mut select = statement(
-            writer,
-            &format!(
-                "SELECT t.id FROM step s JOIN step t INDEXED BY idx_step_key ON t.key = s.key LEFT JOIN temp.turn u ON u.step = t.id
-                 WHERE s.id = ?1 AND t.key = ?2 AND t.id <> ?1 AND t.live = 1 AND {SAME_WORK}
-                   AND (CASE u.turn WHEN 2 THEN 1 WHEN 0 THEN 0 WHEN 1 THEN 0 ELSE t.state = 0 END)
-                 ORDER BY t.id"
-            ),
-        )?;
-        for row in select.query_map(params![step, key], |row| row.get(0)).or_db(WHAT)? {
-            others.push(row.or_db(WHAT)?);
-        }
+    // Mostly there are none, which has to be found out at little cost.
+    let others: Vec<StepId> = {
+        let sql =
+            "SELECT id FROM step INDEXED BY idx_step_key WHERE key = ?1 AND id <> ?2 ORDER BY id";
+        let mut select = statement(writer, sql)?;
+        let rows = select.query_map(params![key, step], |row| row.get(0));
+        rows.and_then(|rows| rows.collect()).or_db(WHAT)?
+    };
+    if others.is_empty() {
+        return Ok(());
     }
+    let is_due = format!(
+        "SELECT EXISTS (SELECT 1 FROM step s JOIN step t LEFT JOIN temp.turn u ON u.step = t.id
+         WHERE s.id = ?1 AND t.id = ?2 AND t.live = 1 AND {SAME_WORK}
+           AND (CASE u.turn WHEN 2 THEN 1 WHEN 0 THEN 0 WHEN 1 THEN 0 ELSE t.state = 0 END))"
+    );
     for other in others {
-        take_results(writer, flow, task, other, step, effects)?;
+        let is_due: bool =
+            statement(writer, &is_due)?.query_row([step, other], |row| row.get(0)).or_db(WHAT)?;
+        if is_due {
+            take_results(writer, flow, task, other, step, effects)?;
+        }
     }
     Ok(())
 }

@@ -235,12 +235,7 @@ pub(in crate::db) fn support(
                 let origin = Origin::output(producing, place.origin, &output.name);
                 for labels in consumer.labels_on(producing, &output.name, &place.labels) {
                     let (step, supported) = activate(writer, consumer, output, &labels, origin)?;
-                    statement(
-                        writer,
-                        "INSERT OR IGNORE INTO step_link(from_step_id, to_step_id) VALUES (?1, ?2)",
-                    )?
-                    .execute(params![producer, step])
-                    .or_db(WHAT)?;
+                    link(writer, producer, step)?;
                     match supported {
                         Supported::WasLive => {}
                         Supported::Pending => effects.note_pending(flow, index, &labels),
@@ -253,6 +248,13 @@ pub(in crate::db) fn support(
             }
         }
     }
+    Ok(())
+}
+
+/// Notes that a step consumes what another one made.
+pub(in crate::db) fn link(writer: &mut Writer, from: StepId, to: StepId) -> Result<()> {
+    let sql = "INSERT OR IGNORE INTO step_link(from_step_id, to_step_id) VALUES (?1, ?2)";
+    statement(writer, sql)?.execute([from, to]).or_db(WHAT)?;
     Ok(())
 }
 
@@ -288,7 +290,8 @@ fn withdraw(writer: &mut Writer, flow: &Flow, lost: DoneStep) -> Result<()> {
                 let origin = Origin::output(producer, place.origin, &output.name);
                 for labels in consumer.labels_on(producer, &output.name, &place.labels) {
                     // No other output has this origin, so nothing else supports it.
-                    let known = known(writer, consumer, output, &labels, origin)?;
+                    let key = key_on(consumer, output, &labels);
+                    let known = known(writer, consumer, output, &labels, origin, key)?;
                     let Some(Known { step, live: true, state }) = known else { continue };
                     if state == StepState::Done {
                         open.push(DoneStep::read(writer, index, step)?);
@@ -313,6 +316,12 @@ fn retire(writer: &mut Writer, step: StepId) -> Result<()> {
     Ok(())
 }
 
+/// The column `key` of the step of a task on an input.
+fn key_on(task: &FlowTask, input: &NamedObject, labels: &Labels) -> i64 {
+    let NamedObject { name, object, executable } = input;
+    short_key(&step_key(&task.recipe_hash, object, name, *executable, labels))
+}
+
 /// What is known of the step of a task on an input.
 struct Known {
     step: StepId,
@@ -326,9 +335,9 @@ fn known(
     input: &NamedObject,
     labels: &Labels,
     origin: Origin,
+    key: i64,
 ) -> Result<Option<Known>> {
     let NamedObject { name, object, executable } = input;
-    let key = short_key(&step_key(&task.recipe_hash, object, name, *executable, labels));
     statement(
         reader,
         "SELECT id, live, state FROM step
@@ -351,7 +360,8 @@ pub(in crate::db) fn activate(
     labels: &Labels,
     origin: Origin,
 ) -> Result<(StepId, Supported)> {
-    match known(writer, task, input, labels, origin)? {
+    let key = key_on(task, input, labels);
+    match known(writer, task, input, labels, origin, key)? {
         Some(Known { step, live: true, state }) => {
             let supported = match turns::of(writer, step)? {
                 None | Some(Turn::Anew | Turn::Over) => Supported::WasLive,
@@ -380,7 +390,6 @@ pub(in crate::db) fn activate(
         }
         None => {
             let NamedObject { name, object, executable } = input;
-            let key = short_key(&step_key(&task.recipe_hash, object, name, *executable, labels));
             statement(
                 writer,
                 "INSERT INTO step(object, task, recipe, name, key, executable, live, state, labels, origin)
@@ -475,23 +484,14 @@ fn take_results(
         turns::set(writer, step, Some(Turn::Over))?;
     }
     let before = if is_anew { outputs_of(writer, step)? } else { Vec::new() };
-    for (sql, has_other) in [
-        ("DELETE FROM output WHERE step = ?1", false),
-        (
-            "INSERT INTO output(step, name, object, executable)
-             SELECT ?1, name, object, executable FROM output WHERE step = ?2",
-            true,
-        ),
-        (
-            "UPDATE step SET state = 1,
-               same_as = coalesce((SELECT same_as FROM step WHERE id = ?2), ?2) WHERE id = ?1",
-            true,
-        ),
+    statement(writer, "DELETE FROM output WHERE step = ?1")?.execute([step]).or_db(WHAT)?;
+    for sql in [
+        "INSERT INTO output(step, name, object, executable)
+         SELECT ?1, name, object, executable FROM output WHERE step = ?2",
+        "UPDATE step SET state = 1,
+           same_as = coalesce((SELECT same_as FROM step WHERE id = ?2), ?2) WHERE id = ?1",
     ] {
-        let mut statement = statement(writer, sql)?;
-        let done =
-            if has_other { statement.execute([step, with]) } else { statement.execute([step]) };
-        done.or_db(WHAT)?;
+        statement(writer, sql)?.execute([step, with]).or_db(WHAT)?;
     }
     let done = DoneStep::read(writer, task, step)?;
     if is_anew {

@@ -11,7 +11,7 @@ use crate::object::ObjectHash;
 use crate::origin::Origin;
 
 use crate::db::commit::completion::Effects;
-use crate::db::commit::{DoneStep, Supported, activate, outputs_of, support};
+use crate::db::commit::{DoneStep, Supported, activate, link, outputs_of, support};
 use crate::db::flow::{Flow, FlowTask};
 use crate::db::types::NameBytes;
 use crate::db::{Reader, Writer};
@@ -249,13 +249,7 @@ pub fn plan_gather(
     let (step, supported) = activate(writer, task, &input, labels, Origin::group(labels))?;
     if task.is_grouped() {
         for producer in &group.producers {
-            writer
-                .conn
-                .prepare_cached(
-                    "INSERT OR IGNORE INTO step_link(from_step_id, to_step_id) VALUES (?1, ?2)",
-                )
-                .and_then(|mut insert| insert.execute(params![producer, step]))
-                .or_db(WHAT)?;
+            link(writer, *producer, step)?;
         }
     } else {
         let from = select(flow, index, "DISTINCT p.id, ?1");

@@ -316,7 +316,7 @@ pub fn each_live_output(
         .conn
         .prepare(
             "SELECT o.name, o.object, o.executable FROM step s JOIN output o ON o.step = s.id
-             WHERE s.task = ?1 AND s.live = 1 AND s.state = 1 
+             WHERE s.task = ?1 AND s.live = 1 AND s.state = 1
              ORDER BY o.name, output_origin(s.task, s.origin, o.name), o.object",
         )
         .or_db(WHAT)?;

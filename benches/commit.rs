@@ -113,7 +113,7 @@ impl Bench {
         let effects =
             self.db.write(|writer| db::commit(writer, &self.flow, self.run, completions)).unwrap();
         let took = start.elapsed();
-        assert_eq!(effects.pending, vec![(TaskIndex(1), 1); completions.len()]);
+        assert_eq!(effects.pending, [(TaskIndex(1), completions.len() as u64)]);
         took
     }
 }

@@ -50,6 +50,11 @@ impl FlowTask {
         self.from.is_empty()
     }
 
+    /// True if it gathers files: its steps are known when the run is planned.
+    pub fn gathers_files(&self) -> bool {
+        self.gather && self.is_root()
+    }
+
     /// True if its steps run although they are done.
     pub(in crate::db) fn runs_anew(&self) -> bool {
         self.forced || !self.cache

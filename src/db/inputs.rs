@@ -5,7 +5,9 @@ use rusqlite::{OptionalExtension, Row, params};
 
 use crate::error::{OrDb, Result};
 use crate::ids::TaskId;
+use crate::labels::Labels;
 use crate::object::ObjectHash;
+use crate::origin::Origin;
 
 use crate::db::types::{Name, NameBytes};
 use crate::db::{Reader, Writer};
@@ -52,6 +54,7 @@ impl Inputs {
             .conn
             .execute_batch(
                 "DROP TABLE IF EXISTS temp.scan; DROP TABLE IF EXISTS temp.gone;
+             DROP TABLE IF EXISTS temp.listing;
              CREATE TEMP TABLE scan(
                task INTEGER NOT NULL, path ANY NOT NULL, name ANY NOT NULL, size INTEGER NOT NULL,
                mtime_ns INTEGER NOT NULL, ctime_ns INTEGER NOT NULL, inode INTEGER NOT NULL,
@@ -59,7 +62,12 @@ impl Inputs {
              ) STRICT, WITHOUT ROWID;
              CREATE TEMP TABLE gone(
                task INTEGER NOT NULL, path ANY NOT NULL, PRIMARY KEY(task, path)
-             ) STRICT, WITHOUT ROWID;",
+             ) STRICT, WITHOUT ROWID;
+             CREATE TEMP TABLE listing(
+               task INTEGER NOT NULL, name ANY NOT NULL, object BLOB NOT NULL, labels TEXT,
+               origin INTEGER NOT NULL
+             ) STRICT;
+             CREATE INDEX temp.listing_task ON listing(task);",
             )
             .or_db("prepare the scan")
     }
@@ -116,6 +124,26 @@ impl Inputs {
             .prepare_cached("INSERT OR IGNORE INTO temp.gone VALUES (?1, ?2)")
             .and_then(|mut s| s.execute(params![task, Name(path)]))
             .or_db("note an input file")?;
+        Ok(())
+    }
+
+    /// Notes what a step of a root that gathers its files works on.
+    ///
+    /// # Errors
+    /// If the database can't be read.
+    pub fn listed(
+        reader: &Reader,
+        task: TaskId,
+        name: &[u8],
+        labels: &Labels,
+        listing: &ObjectHash,
+    ) -> Result<()> {
+        let origin = Origin::group(labels);
+        reader
+            .conn
+            .prepare_cached("INSERT INTO temp.listing VALUES (?1, ?2, ?3, ?4, ?5)")
+            .and_then(|mut s| s.execute(params![task, Name(name), listing, labels, origin]))
+            .or_db("note what is gathered")?;
         Ok(())
     }
 

@@ -133,7 +133,9 @@ pub fn around_object(
     let makers: Vec<StepRow> = makers.or_db(WHAT)?;
     // What was made is consumed over links; only for an input file all steps are looked through.
     let condition = match makers.is_empty() {
-        true => "s.object = ?1".to_owned(),
+        true => "s.object = ?1 OR s.live = 1 AND s.task IN (
+               SELECT t.id FROM task t JOIN input_file f ON f.task = t.id WHERE t.gather = 1 AND f.object = ?1)"
+            .to_owned(),
         false => {
             let ids: Vec<String> = makers.iter().map(|maker| maker.id.to_string()).collect();
             format!(
@@ -274,7 +276,8 @@ pub fn files_of(reader: &Reader, task: TaskId, object: &ObjectHash) -> Result<Ve
     let mut statement = reader
         .conn
         .prepare_cached(
-            "SELECT path FROM input_file WHERE task = ?1 AND object = ?2 AND path <> '' LIMIT 10",
+            "SELECT path FROM input_file WHERE task = ?1 AND path <> ''
+             AND (object = ?2 OR EXISTS (SELECT 1 FROM task WHERE id = ?1 AND gather = 1)) LIMIT 10",
         )
         .or_db(STEP_WHAT)?;
     let rows = statement.query_map(params![task, object], |row| Ok(row.get::<_, NameBytes>(0)?.0));

@@ -482,7 +482,8 @@ impl Rebuilder<'_> {
         let mut items: Vec<NamedObject> =
             bytes.split(|&byte| byte == b'\n').filter_map(listed_item).collect();
         for item in &mut items {
-            item.executable = executable.contains(&(item.name.as_slice(), &item.object));
+            // Listings of older builds don't say it.
+            item.executable |= executable.contains(&(item.name.as_slice(), &item.object));
         }
         Ok(items)
     }

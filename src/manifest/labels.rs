@@ -42,6 +42,22 @@ pub(super) fn check(found: &mut Findings<'_>, drafts: &[Draft]) {
     }
 }
 
+/// Everything that a task gathers has the labels that it gathers by. `which` says what that is.
+fn check_gathered(found: &mut Findings<'_>, draft: &Draft, always: &Keys, which: &str) {
+    for (key, place) in draft.gather_places.iter().filter(|(key, _)| !always.contains(key)) {
+        let message = format!("{which} have no label {} to gather by", quoted(key));
+        let labels: Vec<&str> = always.iter().map(String::as_str).collect();
+        let help = if labels.is_empty() {
+            format!(
+                "give them one, as in inputs = [\"…/{{{key}}}.txt\"] or match = [\"{{{key}}}.*\"]"
+            )
+        } else {
+            format!("every one of them has {}", labels.join(", "))
+        };
+        found.add(place, message, help);
+    }
+}
+
 fn check_task(
     found: &mut Findings<'_>,
     drafts: &[Draft],
@@ -62,6 +78,7 @@ fn check_task(
     if task.is_root() {
         own.always = capture::common_keys(patterns(None));
         own.sometimes = capture::all_keys(patterns(None));
+        check_gathered(found, draft, &own.always, "the `inputs`");
     }
     let mut inherited: Option<Keys> = None;
     for from in &task.from {
@@ -70,23 +87,8 @@ fn check_task(
         own.sometimes.extend(capture::all_keys(patterns(Some(from))));
         let captured = capture::common_keys(patterns(Some(from)));
         let all: Keys = theirs.always.union(&captured).cloned().collect();
-        for (key, place) in draft.gather_places.iter().filter(|(key, _)| !all.contains(key)) {
-            let producer = &drafts[from.0].task;
-            let message = format!(
-                "the outputs of {} have no label {} to gather by",
-                quoted(&producer.name),
-                quoted(key)
-            );
-            let labels: Vec<&str> = all.iter().map(String::as_str).collect();
-            let help = if labels.is_empty() {
-                format!(
-                    "give them one, as in inputs = [\"…/{{{key}}}.txt\"] or match = [\"{{{key}}}.*\"]"
-                )
-            } else {
-                format!("every one of them has {}", labels.join(", "))
-            };
-            found.add(place, message, help);
-        }
+        let producer = quoted(&drafts[from.0].task.name);
+        check_gathered(found, draft, &all, &format!("the outputs of {producer}"));
         inherited = Some(match inherited {
             None => all,
             Some(common) => common.intersection(&all).cloned().collect(),

@@ -155,7 +155,8 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         name: "inputs",
-        about: "Files on disk, as paths or globs relative to the manifest: one step per file. Those after a ! are left out.",
+        about: "Files on disk, as paths or globs relative to the manifest: one step per file, or, with gather, one \
+                over all. Those after a ! are left out.",
         aliases: &[],
         read: inputs,
     },
@@ -235,7 +236,8 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         name: "gather",
-        about: "true: one step over all inputs together. [\"sample\"]: one for each value of this label.",
+        about: "true: one step over all outputs that it consumes, or over all its inputs, together. [\"sample\"]: one for \
+                each value of this label.",
         aliases: &["group_by", "groupby", "group"],
         read: gather,
     },
@@ -328,15 +330,11 @@ impl Draft {
 
     /// Keys that are fine by themselves but not beside each other.
     fn check_together(&self, found: &mut Findings<'_>) {
-        if let Some(place) = self.place("inputs") {
-            if self.from.as_ref().is_some_and(|from| !from.is_empty()) {
-                let help = "drop one of the two: a task works on files or on other tasks' outputs";
-                found.add(place, "`inputs` can't go together with `from`", help);
-            }
-            if self.task.gather {
-                let help = "gather the outputs of another task that has the `inputs`";
-                found.add(place, "`inputs` can't go together with `gather`", help);
-            }
+        if let Some(place) = self.place("inputs")
+            && self.from.as_ref().is_some_and(|from| !from.is_empty())
+        {
+            let help = "drop one of the two: a task works on files or on other tasks' outputs";
+            found.add(place, "`inputs` can't go together with `from`", help);
         }
         if let Some(place) = self.place("gather_empty")
             && !self.task.gather

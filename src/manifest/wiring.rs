@@ -138,12 +138,12 @@ fn matches(
 }
 
 fn check_root(found: &mut Findings<'_>, draft: &Draft) {
-    // That `gather` and `inputs` exclude each other has been reported already.
     if let Some(place) = draft.place("gather")
         && draft.task.gather
         && draft.place("inputs").is_none()
     {
-        let help = "a root has no tasks to gather from: drop `gather`, or add from = [\"…\"]";
+        let help =
+            "there is nothing to gather: add from = [\"…\"] or inputs = [\"…\"], or drop `gather`";
         found.add(place, "`gather` on a root", help);
     }
     if let Some(place) = draft.place("match") {

@@ -123,11 +123,13 @@ impl Backlog {
                 failed: left.failed,
                 ready: VecDeque::new(),
                 after: StepId::default(),
-                // One that waits is looked at once more when everything upstream is done.
-                gathered: task.gather
-                    && !task.is_grouped()
-                    && turns.kept + turns.held == 0
-                    && db::has_live_step(reader, task.id)?,
+                // One that waits is looked at once more when everything upstream is done. The steps of a root that
+                // gathers its files are known to the plan.
+                gathered: task.gathers_files()
+                    || task.gather
+                        && !task.is_grouped()
+                        && turns.kept + turns.held == 0
+                        && db::has_live_step(reader, task.id)?,
                 open_producers: task.from.len(),
                 is_closed: false,
             });

@@ -41,7 +41,10 @@ impl Groups {
         if !flow.has_groups {
             return Ok(groups);
         }
-        for (n, task) in flow.tasks.iter().enumerate().filter(|(_, task)| task.is_grouped()) {
+        for (n, task) in flow.tasks.iter().enumerate() {
+            if !task.is_grouped() || task.gathers_files() {
+                continue;
+            }
             let mut from = vec![false; flow.tasks.len()];
             task.from.iter().for_each(|from_task| from[from_task.0] = true);
             let (keys, upstream) = (task.gather_keys.clone(), flow.upstream(TaskIndex(n)));

@@ -9,7 +9,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::db::{self, Argument, Db, Durability, InputRow, Inputs, Stat};
+use crate::db::{self, Argument, Db, Durability, FlowTask, InputRow, Inputs, Stat};
 use crate::error::{Error, OrIo, Result};
 use crate::ids::TaskId;
 use crate::manifest::is_plain;
@@ -348,6 +348,32 @@ impl Scanner<'_> {
             store.note_committed(&placed.hash);
         }
         Ok(())
+    }
+
+    /// Notes the steps of a root that gathers its files. Their listings are objects: they must be there before the steps.
+    pub(super) fn list(&self, task: &FlowTask) -> Result<()> {
+        let mut listings = Vec::new();
+        self.db.read(|reader| {
+            db::each_listing(reader, task, &mut |group, listing| {
+                listings.push((group.clone(), listing));
+                Ok(())
+            })
+        })?;
+        let mut placed = Vec::with_capacity(listings.len());
+        for (group, listing) in &listings {
+            let object = match self.store {
+                Some(store) => {
+                    placed.push(store.put(listing)?);
+                    placed.last().map(|placed| placed.hash)
+                }
+                None => None,
+            };
+            let object = object.unwrap_or_else(|| ObjectHash::of(listing));
+            self.db.read(|reader| {
+                Inputs::listed(reader, task.id, &group.name(task), &group.labels, &object)
+            })?;
+        }
+        self.keep(&placed)
     }
 
     /// Hashes and stores changed, several at a time, and meanwhile commits those of the call before:

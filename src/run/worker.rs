@@ -259,7 +259,11 @@ impl Engine {
     fn gathered(&self, job: &Job) -> Result<Vec<NamedObject>> {
         let (flow, index) = (&self.flow, job.task);
         self.db.read(|reader| {
-            if flow.task(index).is_grouped() {
+            let task = flow.task(index);
+            if task.gathers_files() {
+                return db::file_inputs(reader, task, &job.leaf.labels);
+            }
+            if task.is_grouped() {
                 let producers = db::linked_steps(reader, job.leaf.step)?;
                 return db::group_inputs(reader, flow, index, &job.leaf.labels, &producers);
             }

@@ -214,3 +214,158 @@ fn what_gathers_nothing_is_made_again_by_repair() {
     p.call(["repair"]).ok().answers("made again by step");
     p.run().ok().ran([]);
 }
+
+const LINK: &str = "for f in $INPUT_DIR/*; do echo $(basename $f) $(cat $f); done >$OUTPUT_DIR/all";
+
+/// A task that gathers files on disk.
+fn linked(keys: &str) -> Project {
+    let p = Project::new().file("src/a.o", "1").file("src/b.o", "2").file("src/c.tmp", "3");
+    p.task_with("link", &format!("gather = true\n{keys}"), LINK)
+}
+
+#[test]
+fn files_on_disk_can_be_gathered_too() {
+    let p = linked("inputs = [\"src/*\", \"!src/*.tmp\"]");
+    p.call(["plan"]).ok().answers("1 steps to run").answers("1 new");
+    p.run().ok().ran_on(["link"]);
+    assert_eq!(p.call(["cat", "link"]).ok().stdout, "a.o 1\nb.o 2\n");
+    p.run().ok().says("nothing to do");
+    let listing = format!("{}  a.o\n{}  b.o\n", sha256(b"1"), sha256(b"2"));
+    assert_eq!(p.sql("SELECT object_hash FROM step WHERE live"), [sha256(listing.as_bytes())]);
+    // Whatever changes about them, there is one step, and an undone change costs nothing.
+    p.file("src/a.o", "one").run().ok().ran(["link"]);
+    p.file("src/a.o", "1").file("src/d.o", "4");
+    p.call(["plan"]).ok().answers("1 steps to run").answers("1 input changed");
+    p.run().ok().ran(["link"]);
+    assert_eq!(p.call(["cat", "link"]).ok().stdout, "a.o 1\nb.o 2\nd.o 4\n");
+    p.remove("src/d.o");
+    p.call(["plan"]).ok().answers("0 steps to run");
+    p.run().ok().ran([]);
+    p.file("src/c.tmp", "new").run().ok().says("nothing to do");
+    assert_eq!(p.sql("SELECT count(*) FROM step WHERE live"), ["1"]);
+    p.run_with(["-B"]).ok().ran(["link"]);
+}
+
+#[test]
+fn what_comes_of_gathered_files_feeds_others_like_any_output() {
+    let p = linked("inputs = [\"src/*.o\"]").file("in/x", "x");
+    p.task("sort", "sort -r $INPUT_FILE >$OUTPUT_DIR/sorted");
+    p.task_with("other", "inputs = [\"in/*\"]", "cp $INPUT_FILE $OUTPUT_DIR/x");
+    p.task_with(
+        "end",
+        "from = [\"sort\", \"other\"]\ngather = true",
+        "find $INPUT_DIR -type f | sort -r | xargs cat >$OUTPUT_DIR/end",
+    );
+    p.run().ok().ran(["link", "sort", "other", "end"]);
+    assert_eq!(p.call(["cat", "end"]).ok().stdout, "b.o 2\na.o 1\nx");
+    p.file("src/b.o", "9").run().ok().ran(["link", "sort", "end"]);
+    assert_eq!(p.call(["cat", "end"]).ok().stdout, "b.o 9\na.o 1\nx");
+    // None left, and some again: what gathers the rest notices both.
+    std::fs::remove_dir_all(p.path("src")).unwrap();
+    p.run().ok().ran(["end"]);
+    assert_eq!(p.call(["cat", "end"]).ok().stdout, "x");
+    p.file("src/a.o", "1").file("src/b.o", "9").run().ok().ran([]);
+    assert_eq!(p.call(["cat", "end"]).ok().stdout, "b.o 9\na.o 1\nx");
+}
+
+#[test]
+fn no_files_are_gathered_only_with_gather_empty() {
+    let p = Project::new().task_with(
+        "link",
+        "gather = true\ninputs = [\"none/*\"]",
+        "ls $INPUT_DIR >$OUTPUT_DIR/x",
+    );
+    p.run().ok().ran([]).says("matched no file");
+    p.task_with(
+        "link",
+        "gather = true\ngather_empty = true\ninputs = [\"none/*\"]",
+        "ls $INPUT_DIR >$OUTPUT_DIR/x",
+    );
+    p.run().ok().ran(["link"]);
+    assert_eq!(p.call(["cat", "link"]).ok().stdout, "");
+    p.file("none/a", "").run().ok().ran(["link"]);
+    assert_eq!(p.call(["cat", "link"]).ok().stdout, "a\n");
+}
+
+#[test]
+fn explain_and_lineage_name_the_files_that_were_gathered() {
+    let p = linked("inputs = [\"src/*.o\"]");
+    p.run().ok();
+    p.call(["explain", "link/"])
+        .ok()
+        .answers("from the file src/a.o")
+        .answers("from the file src/b.o");
+    p.call(["lineage", "link/"]).ok().answers("file src/a.o").answers("file src/b.o");
+    p.call(["lineage", &sha256(b"1")]).ok().answers("link");
+    p.call(["graph"]).ok().answers("<- gathers src/*.o");
+    p.file("src/a.o", "one").run().ok();
+    p.call(["explain", "link/"]).ok().answers("because its input changed");
+}
+
+#[test]
+fn damage_of_gathered_files_is_found_and_repaired() {
+    let p = linked("inputs = [\"src/*.o\"]");
+    super::harness::chmod(&p.path("src/b.o"), 0o755);
+    p.task_with(
+        "link",
+        "gather = true\ninputs = [\"src/*.o\"]",
+        &format!("{LINK}; ls -l $INPUT_DIR | grep -c x.*b.o >$OUTPUT_DIR/x"),
+    );
+    p.run().ok();
+    p.call(["gc", "--grace", "0s"]).ok();
+    let object = |hash: &str| p.object(hash);
+    // One of the files, which is read again from its place.
+    std::fs::remove_file(object(&sha256(b"1"))).unwrap();
+    p.call(["verify"]).fails(65).answers(&sha256(b"1"));
+    p.call(["repair"]).ok().answers("read again from src/a.o");
+    // The output, for which the script runs again on what the listing says.
+    let output = p.sql("SELECT lower(hex(object)) FROM output WHERE name = 'x'").remove(0);
+    std::fs::remove_file(object(&output)).unwrap();
+    p.call(["repair"]).ok().answers("made again by step");
+    // The listing itself.
+    let listing = p.sql("SELECT object_hash FROM step WHERE live").remove(0);
+    std::fs::remove_file(object(&listing)).unwrap();
+    p.call(["repair"]).ok().answers("the next run makes it again");
+    p.run().ok();
+    p.call(["verify", "--data"]).ok();
+    assert_eq!(p.sql("SELECT count(*) FROM step WHERE live AND state = 1"), ["1"]);
+    p.run().ok().says("nothing to do");
+}
+
+#[test]
+fn a_gather_over_files_of_which_one_cannot_be_read_does_not_run() {
+    let p = linked("inputs = [\"src/*.o\"]").file("in/x", "x");
+    p.task_with("other", "inputs = [\"in/*\"]", "true");
+    std::os::unix::fs::symlink("nowhere", p.path("src/c.o")).unwrap();
+    p.run().fails(1).ran([]).says("c.o` can't be read");
+    p.run_with(["-k"]).fails(1).ran(["other"]).says("c.o` can't be read");
+    p.remove("src/c.o").run().ok().ran(["link"]);
+}
+
+#[test]
+fn files_on_disk_are_gathered_by_the_labels_that_their_names_give() {
+    let p = Project::new();
+    for name in ["A_1", "A_2", "B_1"] {
+        p.file(format!("reads/{name}.fq"), format!("{name}\n"));
+    }
+    p.task_with(
+        "merge",
+        "inputs = [\"reads/{sample}_{lane}.fq\"]\ngather = [\"sample\"]",
+        "echo $sample $INPUT_NAME $(cat $INPUT_DIR/*) >$OUTPUT_DIR/$sample",
+    );
+    p.call(["plan"]).ok().answers("2 steps to run");
+    p.run().ok().ran(["merge", "merge"]);
+    p.call(["export", "merge", "--to", "out"]).ok();
+    assert_eq!(p.read("out/A"), "A A A_1 A_2\n");
+    assert_eq!(p.read("out/B"), "B B B_1\n");
+    // A file belongs to one group, and only that one is made again.
+    p.file("reads/B_2.fq", "B_2\n").run().ok().ran(["merge"]);
+    p.call(["export", "merge", "--to", "out"]).ok();
+    assert_eq!(p.read("out/B"), "B B B_1 B_2\n");
+    p.remove("reads/A_1.fq");
+    p.remove("reads/A_2.fq");
+    p.run().ok().ran([]);
+    assert_eq!(p.sql("SELECT labels FROM step WHERE live"), ["{\"sample\":\"B\"}"]);
+    p.task_with("merge", "inputs = [\"reads/{sample}_*.fq\"]\ngather = [\"lane\"]", "true");
+    p.run().fails(2).says("the `inputs` have no label `lane` to gather by");
+}

@@ -86,7 +86,6 @@ fn a_circle_is_printed() {
 fn each_value_that_makes_no_sense_is_refused_with_its_place() {
     let long = format!("name = \"{}\"", "x".repeat(65));
     for (keys, told) in [
-        ("inputs = [\"x\"]\ngather = true", "`gather`"),
         ("inputs = [\"x\"]\nfrom = [\"a\"]", "`inputs`"),
         ("gather = true", "`gather` on a root"),
         ("match = [\"*\"]", "`match` on a root"),

@@ -12,7 +12,12 @@ struct Task {
     variant: u64,
     from: Vec<usize>,
     matches: u64,
+    /// For a root: what it leaves out.
+    exclusion: u64,
     gather: bool,
+    gather_empty: bool,
+    has_seed: bool,
+    has_files: bool,
     is_present: bool,
 }
 
@@ -21,10 +26,24 @@ struct World {
     dice: Dice,
     tasks: Vec<Task>,
     names: u64,
+    /// Of `[params]`.
+    seed: u64,
 }
 
 const CONTENTS: [&str; 6] = ["apple", "avocado", "banana", "blueberry", "cherry", ""];
-const MATCHES: [&str; 3] = ["", "match = [\"*\"]", "match = [\"f[0-3]\", \"d/*\"]"];
+const EXCLUSIONS: [&str; 4] = ["", ", \"!in/f1\"", ", \"!in/d/\"", ", \"!**/f[1-3]\""];
+
+/// What a task takes of these producers.
+fn matches(choice: u64, from: &[&str]) -> String {
+    let (first, last) = (from[0], from[from.len() - 1]);
+    match choice {
+        0 => String::new(),
+        1 => "match = [\"*\"]".to_owned(),
+        2 => "match = [\"f[0-3]\", \"d/*\"]".to_owned(),
+        3 => format!("match = {{ \"{first}\" = [\"f[12]\"] }}"),
+        _ => format!("match = {{ \"{last}\" = [\"f[0-3]\", \"f9\"] }}"),
+    }
+}
 
 impl World {
     fn new(seed: u64) -> World {
@@ -34,22 +53,29 @@ impl World {
             variant: 0,
             from: from.to_vec(),
             matches: 0,
+            exclusion: 0,
             gather,
+            gather_empty: false,
+            has_seed: false,
+            has_files: false,
             is_present: true,
         };
         let tasks = vec![
             task(0, &[], false),
-            task(1, &[0], false),
-            task(2, &[0, 1], false),
-            task(3, &[1], true),
-            task(4, &[2, 3], false),
-            task(5, &[2], true),
-            task(6, &[4, 5], false),
+            task(1, &[], true),
+            task(2, &[0], false),
+            task(3, &[0, 2], false),
+            task(4, &[2], true),
+            task(5, &[1, 3, 4], false),
+            task(6, &[3], true),
+            task(7, &[5, 6], false),
         ];
-        let mut world = World { p: Project::new(), dice: Dice::new(seed), tasks, names: 0 };
+        let mut world =
+            World { p: Project::new(), dice: Dice::new(seed), tasks, names: 0, seed: 0 };
         for _ in 0..4 {
             world.edit_an_input();
         }
+        world.p.file("ref/a", "a");
         world.write();
         world
     }
@@ -69,19 +95,32 @@ impl World {
     /// Changes one thing. A task that is given both another script and another name in one go is
     /// another task, so each of `touched` is left alone.
     fn edit(&mut self, touched: &mut BTreeSet<usize>) {
-        let choice = self.dice.below(10);
+        let choice = self.dice.below(13);
+        if choice > 10 {
+            // It may be another script for many tasks.
+            if touched.is_empty() {
+                touched.extend(0..self.tasks.len());
+                return self.edit_what_tasks_share(choice == 11);
+            }
+            return self.edit_an_input();
+        }
         let n = self.dice.below(self.tasks.len() as u64) as usize;
         if choice < 4 || !touched.insert(n) {
             return self.edit_an_input();
         }
         let is_consumed = self.tasks.iter().any(|task| task.is_present && task.from.contains(&n));
         match choice {
-            4 | 5 => self.tasks[n].variant = self.dice.below(3),
+            4 => self.tasks[n].variant = self.dice.below(3),
+            5 => match self.dice.below(2) {
+                0 => self.tasks[n].has_seed ^= true,
+                _ => self.tasks[n].has_files ^= true,
+            },
             6 => {
                 self.names += 1;
                 self.tasks[n].name = format!("renamed-{}", self.names);
             }
-            7 if n > 0 => self.tasks[n].matches = self.dice.below(3),
+            7 if self.tasks[n].from.is_empty() => self.tasks[n].exclusion = self.dice.below(4),
+            7 => self.tasks[n].matches = self.dice.below(5),
             8 if n > 1 => {
                 let mut from: Vec<usize> = (0..n).filter(|&up| self.tasks[up].is_present).collect();
                 while from.len() > 2 {
@@ -94,19 +133,43 @@ impl World {
                 let is_possible = self.tasks[n].from.iter().all(|&up| self.tasks[up].is_present);
                 self.tasks[n].is_present = comes && is_possible;
             }
+            10 if self.tasks[n].gather => self.tasks[n].gather_empty ^= true,
             _ => self.edit_an_input(),
         }
     }
 
+    /// The seed, or a file below a folder that some tasks read.
+    fn edit_what_tasks_share(&mut self, is_seed: bool) {
+        if is_seed {
+            self.seed = self.dice.below(3);
+            return;
+        }
+        let name = ["ref/a", "ref/.b", "ref/d/c"][self.dice.below(3) as usize];
+        if self.dice.below(3) == 0 && self.p.path(name).exists() {
+            self.p.remove(name);
+        } else {
+            self.p.file(name, CONTENTS[self.dice.below(6) as usize]);
+        }
+    }
+
     fn write(&self) {
-        let mut text = String::new();
+        let mut text = format!("[params]\nseed = {}\n", self.seed);
         for task in self.tasks.iter().filter(|task| task.is_present) {
-            let Task { id, name, variant, from, matches, gather, .. } = task;
+            let Task { id, name, variant, from, gather, .. } = task;
             let from: Vec<&str> = from.iter().map(|&up| self.tasks[up].name.as_str()).collect();
             let wiring = match from.as_slice() {
-                [] => "inputs = [\"in/*\", \"in/d/*\"]".to_owned(),
-                from => format!("from = {from:?}\n{}", MATCHES[*matches as usize]),
+                [] => {
+                    let exclusion = EXCLUSIONS[task.exclusion as usize];
+                    format!("inputs = [\"in/*\", \"in/d/*\"{exclusion}]")
+                }
+                from => format!("from = {from:?}\n{}", matches(task.matches, from)),
             };
+            let more = [
+                (task.gather_empty, "gather_empty = true\n"),
+                (task.has_seed, "params = [\"seed\"]\n"),
+                (task.has_files, "files = [\"ref/\"]\n"),
+            ];
+            let more: String = more.iter().filter(|(has, _)| *has).map(|(_, key)| *key).collect();
             let script = match (gather, variant) {
                 (false, 0) => "cp \"$INPUT_FILE\" \"$OUTPUT_DIR/$INPUT_NAME\"",
                 (false, 1) => "head -c1 \"$INPUT_FILE\" >\"$OUTPUT_DIR/$INPUT_NAME\"",
@@ -119,7 +182,7 @@ impl World {
             };
             // The number keeps two tasks that do the same apart.
             text += &format!(
-                "[[task]]\nname = {name:?}\ngather = {gather}\n{wiring}\nscript = '''echo \"$STEP_KEY $TASK_NAME $INPUT_NAME\" >>\"$LEDGER\" # {id}\n{script}'''\n"
+                "[[task]]\nname = {name:?}\ngather = {gather}\n{wiring}\n{more}script = '''echo \"$STEP_KEY $TASK_NAME $INPUT_NAME\" >>\"$LEDGER\" # {id}\n{script}'''\n"
             );
         }
         self.p.manifest(&text);

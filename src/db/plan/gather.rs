@@ -1,5 +1,10 @@
 //! `gather`: one step over all live outputs of the tasks it consumes, or over those of each group of labels. Its object
 //! is a listing of them in the format of `sha256sum`, so it has a hash and a lineage like any other step.
+//!
+//! A root may gather its input files. What it works on is known when the run is planned: its listings are made before the
+//! plan, and support its steps as files support those of any other root.
+
+use std::collections::BTreeMap;
 
 use rusqlite::params;
 
@@ -13,10 +18,75 @@ use crate::origin::Origin;
 use crate::db::commit::completion::Effects;
 use crate::db::commit::{DoneStep, Supported, activate, link, outputs_of, support};
 use crate::db::flow::{Flow, FlowTask};
+use crate::db::inputs::FILES;
+use crate::db::plan::rules::PRESENT_FILES;
 use crate::db::types::NameBytes;
 use crate::db::{Reader, Writer};
 
 const WHAT: &str = "plan a gather step";
+
+/// Calls `see` with the listing of each group of files that a root gathers, as the scan of this plan has found them.
+///
+/// # Errors
+/// If the database can't be read, and those of `see`.
+pub fn each_listing(
+    reader: &Reader,
+    task: &FlowTask,
+    see: &mut dyn FnMut(&Group, Vec<u8>) -> Result<()>,
+) -> Result<()> {
+    let mut listings: BTreeMap<Labels, Vec<u8>> = BTreeMap::new();
+    if task.gather_empty && !task.is_grouped() {
+        listings.insert(Labels::default(), Vec::new());
+    }
+    each_file(reader, task, PRESENT_FILES, &mut |group, input| {
+        listing_line(listings.entry(group).or_default(), &input);
+    })?;
+    for (labels, listing) in listings {
+        see(&Group { labels, producers: Vec::new() }, listing)?;
+    }
+    Ok(())
+}
+
+/// The files that a root gathers for one of its groups, in the order of its listing, as of the last plan that was
+/// applied.
+///
+/// # Errors
+/// If the database can't be read.
+pub fn file_inputs(reader: &Reader, task: &FlowTask, labels: &Labels) -> Result<Vec<NamedObject>> {
+    let mut inputs = Vec::new();
+    let known = "SELECT path, name, object, executable FROM input_file WHERE task = ?1";
+    each_file(reader, task, known, &mut |group, input| {
+        if group == *labels {
+            inputs.push(input);
+        }
+    })?;
+    Ok(inputs)
+}
+
+/// Calls `see` with each file that a query gives, by name, and its group. Files of one name are told apart by their
+/// paths.
+fn each_file(
+    reader: &Reader,
+    task: &FlowTask,
+    query: &str,
+    see: &mut dyn FnMut(Labels, NamedObject),
+) -> Result<()> {
+    let sql = format!("SELECT name, object, executable, path FROM ({query}) ORDER BY name, path");
+    let mut statement = reader.conn.prepare(&sql).or_db(WHAT)?;
+    let mut rows = statement.query([task.id]).or_db(WHAT)?;
+    while let Some(row) = rows.next().or_db(WHAT)? {
+        let path = row.get::<_, NameBytes>(3).or_db(WHAT)?.0;
+        if let Some(group) = task.group_on(FILES, &path, &Labels::default()) {
+            let input = NamedObject {
+                name: row.get::<_, NameBytes>(0).or_db(WHAT)?.0,
+                object: row.get(1).or_db(WHAT)?,
+                executable: row.get(2).or_db(WHAT)?,
+            };
+            see(group, input);
+        }
+    }
+    Ok(())
+}
 
 fn select(flow: &Flow, index: TaskIndex, columns: &str) -> String {
     format!(
@@ -223,7 +293,7 @@ pub struct Group {
 
 impl Group {
     /// INPUT_NAME: the values, in the order in which the manifest names the keys.
-    fn name(&self, task: &FlowTask) -> Vec<u8> {
+    pub fn name(&self, task: &FlowTask) -> Vec<u8> {
         let values = task.gather_keys.iter().filter_map(|key| self.labels.get(key));
         values.collect::<Vec<_>>().join("/").into_bytes()
     }

@@ -93,6 +93,7 @@ pub fn plan(reader: &Reader, flow: &Flow, before: &[Before], removed: &[TaskId])
         let task = flow.task(index);
         let whole = before[index.0].wiring != Some(task.wiring);
         match () {
+            () if task.gathers_files() => planner.whole(index, task)?,
             () if task.gather => planner.gather(index, task, whole, upstream_unsettled[index.0])?,
             () if whole || task.forced => planner.whole(index, task)?,
             () => planner.difference(index, task)?,

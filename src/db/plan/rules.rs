@@ -18,6 +18,12 @@ const SUPPORTS: &str = "coalesce(c.live, p.live) = 1 AND coalesce(c.state, p.sta
 pub(in crate::db) const SAME: &str = "s.key = g.key AND s.origin = g.origin AND s.name = g.name
   AND s.object = g.object AND s.executable = g.executable AND s.labels IS g.labels";
 
+/// The files of a root as the scan found them: (path, name, object, executable).
+pub(in crate::db) const PRESENT_FILES: &str = "
+    SELECT path, name, object, executable FROM input_file f WHERE task = ?1
+      AND NOT EXISTS (SELECT 1 FROM gone g WHERE g.task = f.task AND g.path = f.path)
+    UNION ALL SELECT path, name, object, executable FROM scan WHERE task = ?1";
+
 pub(in crate::db) struct Planner<'a> {
     pub(in crate::db) reader: &'a Reader,
     pub(in crate::db) flow: &'a Flow,
@@ -81,6 +87,12 @@ impl Planner<'_> {
 
     /// A query for all that supports a task: (object, name, executable, labels, origin, producer).
     fn supports(&self, index: TaskIndex, task: &FlowTask) -> String {
+        if task.gathers_files() {
+            return format!(
+                "SELECT object, name, 0 AS executable, labels, origin, NULL AS producer FROM listing WHERE task = {}",
+                task.id
+            );
+        }
         if task.is_root() {
             let condition =
                 "AND NOT EXISTS (SELECT 1 FROM gone g WHERE g.task = f.task AND g.path = f.path)";
@@ -331,7 +343,7 @@ impl Planner<'_> {
         let is_waiting = match () {
             () if !upstream_anew => "0",
             // Which step it is can't be known before everything upstream is through.
-            () if task.gather => "1",
+            () if task.gather && !task.gathers_files() => "1",
             () => {
                 let supports = self.supports(index, task);
                 self.run(
@@ -404,7 +416,7 @@ impl Planner<'_> {
             again: todo + anew - waiting("<>")?,
             reused: live - todo - anew - waiting("=")?,
             retired,
-            waits_for_inputs: task.gather && live == 0,
+            waits_for_inputs: task.gather && !task.gathers_files() && live == 0,
         })
     }
 }

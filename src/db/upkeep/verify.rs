@@ -90,12 +90,14 @@ pub fn unproven_objects(reader: &Reader) -> Result<Vec<ObjectHash>> {
     rows.and_then(|rows| rows.collect()).or_db(WHAT)
 }
 
-/// Everything that a live step works on, made or printed.
+/// Everything that a live step works on, made or printed; for what gathers files, the files too.
 pub(in crate::db) const LIVE_OBJECTS: &str = "
     SELECT object FROM step WHERE live = 1
     UNION ALL SELECT o.object FROM step s JOIN output o ON o.step = s.id WHERE s.live = 1 AND s.state = 1
     UNION ALL SELECT a.log FROM step s JOIN attempt a ON a.step = s.id WHERE s.live = 1
-      AND a.number = (SELECT max(number) FROM attempt WHERE step = s.id)";
+      AND a.number = (SELECT max(number) FROM attempt WHERE step = s.id)
+    UNION ALL SELECT f.object FROM task t JOIN input_file f ON f.task = t.id
+      WHERE t.gather = 1 AND t.position IS NOT NULL";
 
 /// A step that made an object, with what is needed to make it again.
 #[derive(Debug, Clone)]
@@ -188,7 +190,9 @@ pub fn redo_consumers(writer: &mut Writer, object: &ObjectHash) -> Result<usize>
             "UPDATE step SET state = 0 WHERE state = 1 AND (object = ?1 OR id IN (
                SELECT l.to_step_id FROM output o JOIN step_link l ON l.from_step_id = o.step
                JOIN step s ON s.id = l.to_step_id JOIN task t ON t.id = s.task
-               WHERE o.object = ?1 AND t.gather = 1))",
+               WHERE o.object = ?1 AND t.gather = 1
+               UNION SELECT s.id FROM input_file f JOIN task t ON t.id = f.task JOIN step s ON s.task = t.id
+               WHERE f.object = ?1 AND t.gather = 1 AND s.live = 1))",
             [object],
         )
         .or_db(WHAT)?;

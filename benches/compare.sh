@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Whole programs side by side on the same work, in turn, in fresh folders; medians and ratios.
 #   benches/compare.sh [ROUNDS]      default 5; wants: apt-get install ninja-build parallel (snakemake)
+# TASK_PIPELINE_BEFORE=FILE: another build of it, which takes part: a change is measured in one run with what was before.
 # WORKS="builtin tr chain big" chooses; N, CHAIN, SLOW and BIG_MIB set the sizes. 5 rounds need 10 GB.
 #
 # How it is kept fair:
@@ -24,6 +25,7 @@ SLOW=${SLOW:-500}       # inputs of Snakemake, which needs 25 ms for each
 BIG_MIB=${BIG_MIB:-1024}
 here=$(cd "$(dirname "$0")/.." && pwd)
 ours=${TASK_PIPELINE_BIN:-$here/target/release/task-pipeline}
+before=${TASK_PIPELINE_BEFORE:-}
 [ -x "$ours" ] || { echo "build it first: cargo build --release" >&2; exit 2; }
 missing=()
 for tool in ninja:ninja-build make:make parallel:parallel snakemake:snakemake; do
@@ -81,11 +83,15 @@ in_turn() { # ROUND PROGRAM...
     for program in "$@"; do
         case $program in
             ninja | make | parallel | snakemake) command -v "$program" > /dev/null || continue ;;
+            before-*) [ -n "$before" ] || continue ;;
         esac
         if ((round % 2)); then list+=("$program"); else list=("$program" "${list[@]}"); fi
     done
     echo "${list[@]}"
 }
+
+# Which build of ours a program is.
+build() { case $1 in before-*) echo "$before" ;; *) echo "$ours" ;; esac }
 
 map() { # ROUND WORK SCRIPT
     local round=$1 work=$2 script=$3 dir=$root/$2-$1 program n
@@ -104,10 +110,11 @@ map() { # ROUND WORK SCRIPT
         printf 'rule r:\n  input: "%s/{f}"\n  output: "out/{f}"\n' "$root/slow-in"
         printf '  shell: """%s"""\n' "$(plain "$work" '$' '{input}' '{output}')"
     } > "$dir/snakemake/Snakefile"
-    for program in $(in_turn "$round" ours-off ninja ours-batch xargs make parallel snakemake); do
+    for program in $(in_turn "$round" ours-off before-off ninja ours-batch before-batch xargs make parallel \
+        snakemake); do
         case $program in
-            ours-*)
-                timed "$round" "$work" "$program" "$N" "$ours" -q --durability "${program#ours-}" -j2 \
+            ours-* | before-*)
+                timed "$round" "$work" "$program" "$N" "$(build "$program")" -q --durability "${program#*-}" -j2 \
                     -manifest "$dir/p.toml" -db "$dir/$program" ;;
             ninja) timed "$round" "$work" ninja "$N" ninja -C "$dir/ninja" -j2 --quiet ;;
             make) timed "$round" "$work" make "$N" make -s -j2 -C "$dir/make" ;;
@@ -154,10 +161,10 @@ chain() { # ROUND
             printf '%d/%%: %s/%%\n\t@%s\n' "$t" "$from" "$(plain builtin '$$' '$<' '$@')"
         done
     } > "$dir/make/Makefile"
-    for program in $(in_turn "$round" ours-off ninja ours-batch make); do
+    for program in $(in_turn "$round" ours-off before-off ninja ours-batch before-batch make); do
         case $program in
-            ours-*)
-                timed "$round" chain "$program" $((4 * CHAIN)) "$ours" -q --durability "${program#ours-}" \
+            ours-* | before-*)
+                timed "$round" chain "$program" $((4 * CHAIN)) "$(build "$program")" -q --durability "${program#*-}" \
                     -j2 -manifest "$dir/p.toml" -db "$dir/$program" ;;
             ninja) timed "$round" chain ninja $((4 * CHAIN)) ninja -C "$dir/ninja" -j2 --quiet ;;
             make) timed "$round" chain make $((4 * CHAIN)) make -s -j2 -C "$dir/make" ;;
@@ -170,10 +177,10 @@ big() { # ROUND
     local round=$1 dir=$root/big-$1 cat='cat "$INPUT_FILE" > "$OUTPUT_DIR/$INPUT_NAME"' program
     mkdir "$dir"
     manifest "$dir/p.toml" "$root/big-in" "$cat" "$cat" "$cat"
-    for program in $(in_turn "$round" ours-off cat+sha256sum ours-batch); do
+    for program in $(in_turn "$round" ours-off before-off cat+sha256sum ours-batch before-batch); do
         case $program in
-            ours-*)
-                timed "$round" big "$program" 3 "$ours" -q --durability "${program#ours-}" -j2 \
+            ours-* | before-*)
+                timed "$round" big "$program" 3 "$(build "$program")" -q --durability "${program#*-}" -j2 \
                     -manifest "$dir/p.toml" -db "$dir/$program" ;;
             *)
                 timed "$round" big "$program" 3 sh -c 'cd "$1" && cat "$2" > 1 && sha256sum 1 &&
@@ -246,6 +253,12 @@ awk '
             printf "%-14s %-14s %9.3f %9.3f   %-18s %s\n", part[1], part[2], time,
                 1000 * time / steps[order[k]], against(part[1], part[2], "ninja"),
                 against(part[1], part[2], rival)
+        }
+        for (k = 1; k <= keys; k++) {
+            split(order[k], part, " ")
+            was = part[2]
+            if (sub(/^ours-/, "before-", was) && (part[1] " " was in times))
+                printf "%-14s %-14s of %s: %s\n", part[1], part[2], was, against(part[1], part[2], was)
         }
     }' "$results"
 echo "what was made is in $root" >&2

@@ -419,10 +419,9 @@ fn share(
 ) -> Result<()> {
     // Mostly there are none, which has to be found out at little cost.
     let others: Vec<StepId> = {
-        let sql =
-            "SELECT id FROM step INDEXED BY idx_step_key WHERE key = ?1 AND id <> ?2 ORDER BY id";
+        let sql = "SELECT id FROM step INDEXED BY idx_step_key WHERE key = ?1 AND task = ?2 AND id <> ?3 ORDER BY id";
         let mut select = statement(writer, sql)?;
-        let rows = select.query_map(params![key, step], |row| row.get(0));
+        let rows = select.query_map(params![key, flow.task(task).id, step], |row| row.get(0));
         rows.and_then(|rows| rows.collect()).or_db(WHAT)?
     };
     if others.is_empty() {

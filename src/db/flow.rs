@@ -56,7 +56,7 @@ impl FlowTask {
     }
 
     /// True if its steps run although they are done.
-    pub(in crate::db) fn runs_anew(&self) -> bool {
+    pub fn runs_anew(&self) -> bool {
         self.forced || !self.cache
     }
 

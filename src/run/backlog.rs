@@ -39,6 +39,8 @@ struct TaskState {
     /// Of these, with a worker.
     in_flight: usize,
     failed: u64,
+    /// Inputs of it can't be read: steps are missing.
+    lacks_inputs: bool,
     ready: VecDeque<Leaf>,
     /// Leaves up to here were read.
     after: StepId,
@@ -46,7 +48,7 @@ struct TaskState {
     gathered: bool,
     /// Producers that are not closed.
     open_producers: usize,
-    /// Nothing of it has to run or has failed, and its producers are closed: it can't get another
+    /// Nothing of it has to run, has failed or is missing, and its producers are closed: it can't get another
     /// output in this run.
     is_closed: bool,
 }
@@ -104,15 +106,26 @@ impl Eq for Delayed {}
 
 impl Backlog {
     /// Reads what is left to do: costs as much as there is.
-    pub(super) fn read(db: &Db, flow: &Flow, limits: Vec<TaskLimits>) -> Result<Backlog> {
-        db.read(|reader| Backlog::read_in(reader, flow, limits))
+    /// `unread`, by place: the labels of steps that are not there because their inputs can't be read.
+    pub(super) fn read(
+        db: &Db,
+        flow: &Flow,
+        limits: Vec<TaskLimits>,
+        unread: &[Vec<Labels>],
+    ) -> Result<Backlog> {
+        db.read(|reader| Backlog::read_in(reader, flow, limits, unread))
     }
 
-    fn read_in(reader: &Reader, flow: &Flow, limits: Vec<TaskLimits>) -> Result<Backlog> {
+    fn read_in(
+        reader: &Reader,
+        flow: &Flow,
+        limits: Vec<TaskLimits>,
+        unread: &[Vec<Labels>],
+    ) -> Result<Backlog> {
         let todo = db::todo(reader)?;
         let turns = db::turns(reader)?;
         let mut tasks = Vec::with_capacity(limits.len());
-        for (task, limits) in flow.tasks.iter().zip(limits) {
+        for ((task, limits), unread) in flow.tasks.iter().zip(limits).zip(unread) {
             let left = todo.get(&task.id).copied().unwrap_or_default();
             let turns = turns.get(&task.id).copied().unwrap_or_default();
             tasks.push(TaskState {
@@ -121,6 +134,7 @@ impl Backlog {
                 held: 0,
                 in_flight: 0,
                 failed: left.failed,
+                lacks_inputs: !unread.is_empty(),
                 ready: VecDeque::new(),
                 after: StepId::default(),
                 // One that waits is looked at once more when everything upstream is done. The steps of a root that
@@ -140,7 +154,11 @@ impl Backlog {
             rank[index.0] = place;
         }
         let is_gathered: Vec<bool> = tasks.iter().map(|task: &TaskState| task.gathered).collect();
-        let groups = Groups::read(reader, flow, &is_gathered)?;
+        let mut groups = Groups::read(reader, flow, &is_gathered)?;
+        // They hold what gathers, as failed steps do.
+        for (n, unread) in unread.iter().enumerate() {
+            unread.iter().for_each(|labels| groups.add_open(TaskIndex(n), labels, 1));
+        }
         let mut backlog = Backlog {
             tasks,
             startable,
@@ -327,7 +345,7 @@ impl Backlog {
             }
             if is_gather && !state.gathered {
                 self.due_gathers.insert((self.rank[task.0], task));
-            } else if state.pending == 0 && state.failed == 0 {
+            } else if state.pending == 0 && state.failed == 0 && !state.lacks_inputs {
                 state.is_closed = true;
                 for consumer in &flow.task(task).consumers {
                     self.tasks[consumer.0].open_producers -= 1;

@@ -18,7 +18,7 @@ use std::time::Instant;
 use rustix::process::Signal;
 
 use crate::attempt::{NamedObject, Verdict};
-use crate::db::{self, Completion, Durability, Effects, Flow, Group, SharedStep};
+use crate::db::{self, Completion, Durability, Effects, Flow, FlowTask, Group, SharedStep};
 use crate::error::{Error, Result};
 use crate::exec::Site;
 use crate::ids::{StepId, TaskIndex};
@@ -205,11 +205,20 @@ impl Dispatcher<'_> {
                 true => Ok(()),
                 false => self.plan_gather(index, &Group::default()),
             };
-            match planned {
+            match planned.and_then(|()| self.end_gather(index)) {
                 Ok(()) => self.backlog.gathered(&self.engine.flow, index),
                 Err(error) => return self.fail(error),
             }
         }
+    }
+
+    /// Lets go of what a gather task made of results that are no more. Only where steps run anew may there be any.
+    fn end_gather(&self, index: TaskIndex) -> Result<()> {
+        let engine = &self.engine;
+        if !engine.flow.tasks.iter().any(FlowTask::runs_anew) {
+            return Ok(());
+        }
+        engine.db.write(|writer| db::end_gather(writer, &engine.flow, index))
     }
 
     /// Plans every group that is complete.

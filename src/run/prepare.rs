@@ -173,6 +173,24 @@ impl Prepared {
         sentences
     }
 
+    /// By place: the labels of the steps that inputs which can't be read would make. What a folder holds may have any.
+    pub(super) fn unread(&self) -> Vec<Vec<Labels>> {
+        let labels = |(task, refused): (&FlowTask, &Refused)| {
+            let of_path = |path: &PathBuf| {
+                let path = path.strip_prefix(&self.manifest.dir).unwrap_or(path);
+                let no_labels = Labels::default();
+                let mut all: Vec<Labels> =
+                    task.labels_on(db::FILES, path_bytes(path), &no_labels).collect();
+                if all.is_empty() {
+                    all.push(no_labels);
+                }
+                all
+            };
+            refused.0.keys().flat_map(of_path).collect()
+        };
+        self.flow.tasks.iter().zip(&self.refused).map(labels).collect()
+    }
+
     /// By place in the manifest: at most this many steps at once.
     pub(super) fn limits(&self) -> Vec<usize> {
         let limit = |task: &Task| task.parallel.map_or(usize::MAX, std::num::NonZeroUsize::get);

@@ -110,7 +110,7 @@ impl Session<'_> {
         }
         let dispatcher = Dispatcher {
             site: &*site,
-            backlog: Backlog::read(db, &engine.flow, self.limits())?,
+            backlog: Backlog::read(db, &engine.flow, self.limits(), &self.prepared.unread())?,
             engine: Arc::clone(&engine),
             jobs: send_job,
             taken_back: take_job,

@@ -228,15 +228,79 @@ fn a_forced_step_with_another_result_replaces_what_followed_from_the_old_one() {
         "cat $INPUT_DIR/* >$OUTPUT_DIR/all",
     );
     p.task("end", COPY).run().ok();
-    // What works on the new result has none of its own to keep.
+    // What works on the new result has none of its own to keep; what gathers has no other yet.
     p.file("n", "2\n").file("broken", "").run_with(["-B"]).fails(1).ran(["a", "b"]);
-    assert_eq!(states(&p), ["0|1|3", "1|1|1", "1|2|1"]);
-    assert_eq!(p.exported_partially("end"), files([]));
+    assert_eq!(states(&p), ["0|1|1", "1|1|3", "1|2|1"]);
+    p.call(["export", "end", "--to", "out"]).fails(1).says("--partial");
+    assert_eq!(p.exported_partially("end"), files([("all", "1\n")]));
     p.remove("broken").run().ok().ran(["b", "all", "end"]);
+    assert_eq!(p.exported("end"), files([("all", "2\n")]));
     // And back: the old results come alive where they are not to be made anew.
     p.file("n", "1\n").run_with(["-B", "--step", "a"]).ok().ran(["a"]);
     assert_eq!(p.exported("end"), files([("all", "1\n")]));
     p.run().ok().ran([]);
+}
+
+/// Three steps whose outputs are new whenever they run, gathered; each fails while a file says so.
+fn moody(keys: &str) -> Project {
+    let p = Project::new().file("in/a_1", "").file("in/a_2", "").file("in/b_1", "");
+    p.task_with(
+        "r",
+        "inputs = [\"in/{k}_{n}\"]",
+        "[ ! -e fail-$INPUT_NAME ]; { echo $INPUT_NAME; cat round; } >$OUTPUT_DIR/$INPUT_NAME",
+    )
+    .task_with("g", keys, "cat $INPUT_DIR/* >$OUTPUT_DIR/all")
+    .task("end", COPY)
+    .file("round", "1\n");
+    p.run().ok();
+    p
+}
+
+#[test]
+fn what_gathers_keeps_its_result_until_all_that_is_forced_upstream_has_come_out_new() {
+    let p = moody("gather = true");
+    let before = "a_1\n1\na_2\n1\nb_1\n1\n";
+    p.file("round", "2\n").file("fail-a_2", "");
+    p.run_with(["-B", "-j1"]).fails(1).ran_on(["r a_1", "r a_2"]).says_nothing_of("g waits");
+    assert_eq!(p.call(["cat", "g"]).ok().stdout, before);
+    assert_eq!(p.exported_partially("end"), files([("all", before)]));
+    // It is out of date: one of the results that it gathers is another one.
+    p.call(["plan"]).ok().says_nothing_of("nothing to do");
+    p.run().ok().ran(["g", "end"]);
+    let mixed = "a_1\n2\na_2\n1\nb_1\n1\n";
+    assert_eq!(p.exported("end"), files([("all", mixed)]));
+    p.run().ok().says("nothing to do");
+    p.remove("fail-a_2")
+        .file("round", "3\n")
+        .run_with(["-B"])
+        .ok()
+        .ran_on(["r a_1", "r a_2", "r b_1", "g", "end all"]);
+    assert_eq!(p.exported("end"), files([("all", "a_1\n3\na_2\n3\nb_1\n3\n")]));
+    assert_eq!(states(&p).last().unwrap(), "1|1|5");
+    p.run().ok().says("nothing to do");
+}
+
+#[test]
+fn a_group_keeps_its_result_until_all_of_it_that_is_forced_has_come_out_new() {
+    let p = moody("gather = [\"k\"]");
+    p.file("round", "2\n").file("fail-a_2", "");
+    p.run_with(["-B", "-k", "-j1"]).fails(1);
+    p.call(["export", "g", "--to", "out", "--partial"]).ok();
+    assert_eq!(p.read("out/all") + &p.read("out/all~2"), "a_1\n1\na_2\n1\nb_1\n2\n");
+    p.run().ok().ran(["g", "end"]);
+    p.call(["export", "g", "--to", "out"]).ok();
+    assert_eq!(p.read("out/all"), "a_1\n2\na_2\n1\n");
+    // A group of which nothing is left goes, once all is through.
+    p.remove("fail-a_2").task_with(
+        "r",
+        "inputs = [\"in/{k}_{n}\"]",
+        "[ $k = a ] || [ ! -e none ] || exit 0; { echo $INPUT_NAME; cat round; } >$OUTPUT_DIR/$INPUT_NAME",
+    );
+    p.run().ok();
+    p.file("none", "").run_with(["-B"]).ok();
+    assert_eq!(p.sql("SELECT labels FROM step WHERE live AND task = 2"), ["{\"k\":\"a\"}"]);
+    assert_eq!(p.exported("end").len(), 1);
+    p.run().ok().says("nothing to do");
 }
 
 #[test]

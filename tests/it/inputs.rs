@@ -375,6 +375,36 @@ fn a_plain_path_that_cannot_be_read_fails_alone_and_by_name() {
 }
 
 #[test]
+fn what_gathers_waits_for_inputs_that_cannot_be_read_as_for_failed_steps() {
+    for keys in ["gather = true", "gather = true\ngather_empty = true"] {
+        let p = Project::new().file("in/a", "a").file("in/b", "b");
+        p.task_with("t", "inputs = [\"in/*\"]", COPY);
+        p.task_with("g", keys, "cat $INPUT_DIR/* >$OUTPUT_DIR/all").task("end", COPY);
+        std::os::unix::fs::symlink("nowhere", p.path("in/c")).unwrap();
+        p.run_with(["-k"]).fails(1).ran_on(["t a", "t b"]).says("in/c` can't be read").says("g");
+        p.run_with(["-k"]).fails(1).ran([]);
+        p.remove("in/c").run().ok().ran(["g", "end"]);
+        // The last one of all.
+        p.remove("in/a").remove("in/b");
+        std::os::unix::fs::symlink("nowhere", p.path("in/a")).unwrap();
+        p.run_with(["-k"]).fails(1).ran([]).says("in/a` can't be read");
+        p.call(["plan", "--check"]).says("in/a` can't be read");
+        p.remove("in/a").file("in/a", "a").file("in/b", "b").run().ok().ran([]);
+        assert_eq!(p.exported("end"), files([("all", "ab")]));
+    }
+}
+
+#[test]
+fn an_input_that_cannot_be_read_holds_the_group_that_its_name_says() {
+    let p = Project::new().file("in/a_1", "1").file("in/b_1", "1");
+    p.task_with("t", "inputs = [\"in/{k}_*\"]", COPY);
+    p.task_with("g", "gather = [\"k\"]", "cat $INPUT_DIR/* >$OUTPUT_DIR/all");
+    std::os::unix::fs::symlink("nowhere", p.path("in/a_2")).unwrap();
+    p.run_with(["-k"]).fails(1).ran_on(["t a_1", "t b_1", "g b"]);
+    p.remove("in/a_2").file("in/a_2", "2").run().ok().ran_on(["t a_2", "g a"]);
+}
+
+#[test]
 fn an_input_of_the_command_line_that_cannot_be_read_fails_alone_and_by_name() {
     let p = Project::new().file("a", "a").file("b", "b").task("t", COPY);
     dangling_and_loop(&p);

@@ -178,7 +178,11 @@ fn state(pid: &str) -> String {
 
 #[test]
 fn ctrl_z_stops_the_scripts_too_and_they_go_on_with_the_runner() {
-    let p = waiting(&Project::new());
+    let p = Project::new().task("quick", "echo 1 >$OUTPUT_DIR/x");
+    // It starts nothing while it waits: a shell whose child is stopped before it has become a program is never `T`.
+    p.task("slow", "echo $$ >shell; : >started; read -r line <gate; cp $INPUT_FILE $OUTPUT_DIR/x");
+    let gate = std::process::Command::new("mkfifo").arg(p.path("gate")).status().unwrap();
+    assert!(gate.success());
     let running = p.run_cmd([""; 0]).start();
     wait_for("the slow step", || p.path("started").exists());
     let (runner, shell) = (running.pid().to_string(), p.read("shell"));
@@ -187,7 +191,7 @@ fn ctrl_z_stops_the_scripts_too_and_they_go_on_with_the_runner() {
     wait_for("the script's stop", || state(&shell) == "T");
     running.signal(Signal::CONT);
     wait_for("the script", || state(&shell) != "T");
-    p.file("go", "");
+    std::fs::write(p.path("gate"), "go\n").unwrap();
     running.end().ok().ran(["quick", "slow"]);
 }
 

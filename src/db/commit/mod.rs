@@ -144,7 +144,7 @@ fn withdraw_lost(
         return Ok(());
     }
     let DoneStep { task, step, ref place, .. } = *step;
-    withdraw(writer, flow, DoneStep { task, step, place: place.clone(), outputs })
+    withdraw(writer, flow, DoneStep { task, step, place: place.clone(), outputs }, has_failed)
 }
 
 /// The step is done or failed, with the outputs of this attempt and no others.
@@ -268,15 +268,22 @@ pub(in crate::db) enum Supported {
 }
 
 /// A step of this task and place has other outputs now, without those that are `lost`: what nothing else supports stops
-/// being live, and so does every gather step further down, whose inputs are no longer known.
-fn withdraw(writer: &mut Writer, flow: &Flow, lost: DoneStep) -> Result<()> {
+/// being live. Gather steps further down stay, with the results they have, until [`replace_gathered`] has others for
+/// them, in this run or in the next one, whose plan looks at them again; but not if it `has_failed` and has no outputs.
+fn withdraw(writer: &mut Writer, flow: &Flow, lost: DoneStep, has_failed: bool) -> Result<()> {
     unsettle(writer)?;
     let mut open = Vec::new();
     for gather in flow.gathers_below(lost.task) {
-        for step in live_steps_of(writer, flow.task(gather).id)? {
-            open.push(DoneStep::read(writer, gather, step)?);
-            retire(writer, step)?;
+        if has_failed {
+            for step in live_steps_of(writer, flow.task(gather).id)? {
+                open.push(DoneStep::read(writer, gather, step)?);
+                retire(writer, step)?;
+            }
+            continue;
         }
+        statement(writer, "UPDATE task SET wiring = NULL WHERE id = ?1 AND wiring IS NOT NULL")?
+            .execute([flow.task(gather).id])
+            .or_db(WHAT)?;
     }
     open.push(lost);
     while let Some(DoneStep { task, place, outputs, .. }) = open.pop() {
@@ -308,6 +315,30 @@ fn live_steps_of(reader: &Reader, task: TaskId) -> Result<Vec<StepId>> {
     let mut select = statement(reader, "SELECT id FROM step WHERE task = ?1 AND live = 1")?;
     let rows = select.query_map([task], |row| row.get(0));
     rows.and_then(|rows| rows.collect()).or_db(WHAT)
+}
+
+/// Steps of a gather task that waited in vain for what runs anew stop being live: `by` has taken the place of those with
+/// its labels, or all of the task has been gathered (`None`).
+pub(in crate::db) fn replace_gathered(
+    writer: &mut Writer,
+    flow: &Flow,
+    index: TaskIndex,
+    by: Option<(StepId, &Labels)>,
+) -> Result<()> {
+    let waiting: Vec<StepId> = {
+        let sql = "SELECT s.id FROM temp.turn t JOIN step s ON s.id = t.step
+             WHERE t.task = ?1 AND t.turn < 2 AND s.live = 1 AND s.id IS NOT ?2 AND (?2 IS NULL OR s.labels IS ?3)";
+        let mut select = statement(writer, sql)?;
+        let (step, labels) = (by.map(|(step, _)| step), by.map(|(_, labels)| labels));
+        let rows = select.query_map(params![flow.task(index).id, step, labels], |row| row.get(0));
+        rows.and_then(|rows| rows.collect()).or_db(WHAT)?
+    };
+    for step in waiting {
+        let old = DoneStep::read(writer, index, step)?;
+        retire(writer, step)?;
+        withdraw(writer, flow, old, false)?;
+    }
+    Ok(())
 }
 
 fn retire(writer: &mut Writer, step: StepId) -> Result<()> {

@@ -16,7 +16,9 @@ use crate::object::ObjectHash;
 use crate::origin::Origin;
 
 use crate::db::commit::completion::Effects;
-use crate::db::commit::{DoneStep, Supported, activate, link, outputs_of, support};
+use crate::db::commit::{
+    DoneStep, Supported, activate, link, outputs_of, replace_gathered, support,
+};
 use crate::db::flow::{Flow, FlowTask};
 use crate::db::inputs::FILES;
 use crate::db::plan::rules::PRESENT_FILES;
@@ -299,6 +301,22 @@ impl Group {
     }
 }
 
+/// Everything that a gather task can gather is gathered: steps of it that waited in vain for what runs anew have nothing
+/// to work on any more, and the next plan needn't look at the task again for what has happened in this run.
+///
+/// # Errors
+/// If the rows can't be written.
+pub fn end_gather(writer: &mut Writer, flow: &Flow, index: TaskIndex) -> Result<()> {
+    replace_gathered(writer, flow, index, None)?;
+    let task = flow.task(index);
+    writer
+        .conn
+        .prepare_cached("UPDATE task SET wiring = ?2 WHERE id = ?1")
+        .and_then(|mut s| s.execute(params![task.id, task.wiring]))
+        .or_db(WHAT)?;
+    Ok(())
+}
+
 /// Makes a step of a gather task live: everything upstream of it is done, `listing` (durable in the store)
 /// is what it works on.
 ///
@@ -332,6 +350,7 @@ pub fn plan_gather(
             .or_db(WHAT)?;
         statement.execute(params![step]).or_db(WHAT)?;
     }
+    replace_gathered(writer, flow, index, Some((step, labels)))?;
     let mut effects = Effects::default();
     match supported {
         Supported::WasLive => {}

@@ -83,7 +83,7 @@ impl Bench {
             registrations: &registrations,
             rows: &rows,
             scans: &[None, None],
-            lacks_inputs: false,
+            unread: &[],
             run: &RunRow {
                 started_ms: 0,
                 boot: String::new(),

@@ -52,7 +52,9 @@ impl Command for StatusArgs {
         };
         let (tasks, runs) =
             db.read(|reader| Ok((db::status(reader)?, db::last_runs(reader, self.runs.max(1))?)))?;
-        answer::give(&Status::of(tasks, runs, runner, running), self.json)?;
+        let mut status = Status::of(tasks, runs, runner, running);
+        status.unread = db.read(db::unread)?;
+        answer::give(&status, self.json)?;
         Ok(exit::OK)
     }
 }
@@ -62,6 +64,8 @@ impl Command for StatusArgs {
 struct Status {
     tasks: Vec<Task>,
     running: Vec<RunningStep>,
+    /// Inputs that the last run couldn't read, a sentence each.
+    unread: Vec<String>,
     last_run: Option<Run>,
     /// The last ones, newest first.
     runs: Vec<Run>,
@@ -171,6 +175,7 @@ impl Status {
         Status {
             tasks: tasks.into_iter().map(task).collect(),
             running: running.iter().map(step).collect(),
+            unread: Vec::new(),
             last_run: runs.first().cloned(),
             runs,
         }
@@ -207,6 +212,12 @@ impl Answer for Status {
         }
         if self.running.len() > SHOWN {
             writeln!(out, "  … and {} more", self.running.len() - SHOWN)?;
+        }
+        for sentence in self.unread.iter().take(SHOWN) {
+            writeln!(out, "{sentence}")?;
+        }
+        if self.unread.len() > SHOWN {
+            writeln!(out, "… and {} more inputs", self.unread.len() - SHOWN)?;
         }
         if self.runs.is_empty() {
             writeln!(out, "no run yet")?;

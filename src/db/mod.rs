@@ -42,7 +42,7 @@ pub use commit::completion::{Completion, Effects, SharedStep};
 pub use commit::leaves::{Leaf, Todo, has_live_step, leaves, todo, todo_by_labels};
 pub use commit::runs::{
     Argument, Complete, RunRow, arguments, complete, end_run, live_steps, manifests_with_arguments,
-    set_arguments,
+    set_arguments, unread,
 };
 pub use commit::totals::recount;
 pub use commit::turns::{Turns, turns};

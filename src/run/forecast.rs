@@ -16,6 +16,8 @@ pub struct Forecast {
     pub tasks: Vec<TaskForecast>,
     /// Steps of tasks that the manifest doesn't have any more.
     pub retired_with_task: u64,
+    /// Inputs that can't be read: what they would make is in none of the numbers.
+    pub unread: usize,
 }
 
 /// What a run would do of one task.
@@ -55,7 +57,7 @@ impl Forecast {
         let is_settled = |task: &TaskForecast| {
             task.to_run() == 0 && task.later == Some(0) && task.plan.retired == 0
         };
-        self.retired_with_task == 0 && self.tasks.iter().all(is_settled)
+        self.unread == 0 && self.retired_with_task == 0 && self.tasks.iter().all(is_settled)
     }
 }
 
@@ -89,11 +91,18 @@ fn forecast_in(reader: &Reader, prepared: &Prepared, plan: &Plan) -> Result<Fore
     }
     // By place: true if anything upstream will change.
     let mut upstream_changes = vec![false; tasks.len()];
+    // By place: true if inputs of it, or further up, can't be read.
+    let mut lacks: Vec<bool> = prepared.unread().iter().map(|unread| !unread.is_empty()).collect();
     for &index in &prepared.flow.order {
         if !tasks[index.0].is_left_out {
             let changes = upstream_changes[index.0];
             let has_inputs = || db::has_inputs(reader, &prepared.flow, index);
             tasks[index.0].later = later(prepared, &tasks, &counts, index, changes, has_inputs)?;
+        }
+        let flow = prepared.flow.task(index);
+        lacks[index.0] |= flow.from.iter().any(|from| lacks[from.0]);
+        if lacks[index.0] && flow.gather && !flow.is_grouped() {
+            tasks[index.0].later = Some(0);
         }
         let task = &tasks[index.0];
         let changes = task.to_run() > 0 || task.later != Some(0) || task.plan.retired > 0;
@@ -103,7 +112,8 @@ fn forecast_in(reader: &Reader, prepared: &Prepared, plan: &Plan) -> Result<Fore
             }
         }
     }
-    Ok(Forecast { tasks, retired_with_task: plan.retired_with_task })
+    let unread = prepared.refused().len();
+    Ok(Forecast { tasks, retired_with_task: plan.retired_with_task, unread })
 }
 
 fn later(

@@ -295,8 +295,8 @@ fn plan(
     if !refused.is_empty() && !options.keep_going {
         return Err(Error::Inputs(refused));
     }
-    for sentence in refused {
-        progress.tell(&Event::Warning(&sentence));
+    for sentence in &refused {
+        progress.tell(&Event::Warning(sentence));
     }
     let row = RunRow {
         started_ms: now_ms(),
@@ -313,7 +313,7 @@ fn plan(
             rows: &prepared.rows,
             scans: &prepared.scans,
             run: &row,
-            lacks_inputs: !prepared.refused().is_empty(),
+            unread: &refused,
         };
         db::apply(writer, &prepared.flow, &applied)
     })?;

@@ -388,8 +388,11 @@ fn what_gathers_waits_for_inputs_that_cannot_be_read_as_for_failed_steps() {
         p.remove("in/a").remove("in/b");
         std::os::unix::fs::symlink("nowhere", p.path("in/a")).unwrap();
         p.run_with(["-k"]).fails(1).ran([]).says("in/a` can't be read");
-        p.call(["plan", "--check"]).says("in/a` can't be read");
+        p.call(["plan", "--check"]).fails(3).answers("1 input can't be read");
+        p.call(["status"]).ok().answers("in/a` can't be read");
+        p.call(["export", "end", "--to", "out"]).fails(1).says("inputs can't be read");
         p.remove("in/a").file("in/a", "a").file("in/b", "b").run().ok().ran([]);
+        assert!(!p.call(["status"]).ok().stdout.contains("can't be read"));
         assert_eq!(p.exported("end"), files([("all", "ab")]));
     }
 }

@@ -76,12 +76,16 @@ impl Command for ExportArgs {
             Ok((task, db::is_complete(reader)?, outputs))
         })?;
         if !complete {
-            let why = "the pipeline is incomplete: steps failed or are still to run (`task-pipeline status`)";
+            let why = match db.read(db::unread)?.is_empty() {
+                true => "steps failed or are still to run",
+                false => "inputs can't be read, steps failed or are still to run",
+            };
+            let why = format!("the pipeline is incomplete: {why} (`task-pipeline status`)");
             if !self.partial {
                 complain(&format!("{why}; run it again, or add --partial to export what there is"));
                 return Ok(exit::STEPS_FAILED);
             }
-            complain(why);
+            complain(&why);
         }
         let reserved = reserved(&outputs);
         if !reserved.is_empty() {

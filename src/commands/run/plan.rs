@@ -12,6 +12,7 @@ use crate::db::{Durability, Why};
 use crate::error::{Result, exit};
 use crate::progress::{Lines, Loudness, Paint};
 use crate::run::{self, Forecast, TaskForecast};
+use crate::text::plural;
 
 use super::super::Command;
 use super::super::answer::{self, Answer};
@@ -132,6 +133,7 @@ struct Plan<'a> {
     to_run: u64,
     later: Option<u64>,
     retired_with_task: u64,
+    unread: usize,
     settled: bool,
     #[serde(skip)]
     forecast: &'a Forecast,
@@ -182,6 +184,7 @@ impl Plan<'_> {
             to_run: forecast.to_run(),
             later: forecast.later(),
             retired_with_task: forecast.retired_with_task,
+            unread: forecast.unread,
             settled: forecast.is_settled(),
             forecast,
         }
@@ -215,6 +218,10 @@ impl Answer for Plan<'_> {
                 "{} steps of tasks that are no longer in the manifest retire",
                 self.forecast.retired_with_task
             )?;
+        }
+        if self.unread > 0 {
+            let (unread, s) = (self.unread, plural(self.unread as u64));
+            writeln!(out, "{unread} input{s} can't be read: what gathers them waits")?;
         }
         let known = self.forecast.to_run();
         match self.forecast.later() {

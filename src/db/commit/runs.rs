@@ -2,7 +2,7 @@
 
 use rusqlite::{OptionalExtension, params};
 
-use crate::error::{OrDb, Result};
+use crate::error::{Error, OrDb, Result};
 use crate::ids::RunId;
 use crate::object::ObjectHash;
 
@@ -55,6 +55,34 @@ pub(in crate::db) fn unsettle(writer: &mut Writer) -> Result<()> {
         .and_then(|mut s| s.execute([]))
         .or_db("note that the pipeline is not complete")?;
     Ok(())
+}
+
+/// Remembers which inputs a run couldn't read, a sentence each, in place of those of the run before.
+pub(in crate::db) fn note_unread(writer: &mut Writer, sentences: &[String]) -> Result<()> {
+    let what = "note inputs that can't be read";
+    writer.conn.execute("DELETE FROM meta WHERE key = 'unread'", []).or_db(what)?;
+    if !sentences.is_empty() {
+        let list =
+            serde_json::to_string(sentences).map_err(|err| Error::Internal(err.to_string()))?;
+        writer
+            .conn
+            .execute("INSERT INTO meta(key, value) VALUES ('unread', ?1)", [list])
+            .or_db(what)?;
+    }
+    Ok(())
+}
+
+/// The inputs that the last run couldn't read, a sentence each.
+///
+/// # Errors
+/// If the database can't be read.
+pub fn unread(reader: &Reader) -> Result<Vec<String>> {
+    let list: Option<String> = reader
+        .conn
+        .query_row("SELECT value FROM meta WHERE key = 'unread'", [], |row| row.get(0))
+        .optional()
+        .or_db("read which inputs can't be read")?;
+    Ok(list.and_then(|list| serde_json::from_str(&list).ok()).unwrap_or_default())
 }
 
 /// Closes a run. With `is_settled`, every live step is done and none is missing; with `complete`, the next run whose

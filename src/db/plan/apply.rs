@@ -5,7 +5,7 @@ use rusqlite::params;
 use crate::error::{OrDb, Result};
 use crate::object::ObjectHash;
 
-use crate::db::commit::runs::{RunRow, insert_run, unsettle};
+use crate::db::commit::runs::{RunRow, insert_run, note_unread, unsettle};
 use crate::db::flow::{Flow, FlowTask};
 use crate::db::inputs::Inputs;
 use crate::db::plan::rules::SAME;
@@ -20,8 +20,8 @@ pub struct Applied<'a> {
     /// By place in the manifest: fingerprint of the task's input files, if it can be trusted.
     pub scans: &'a [Option<ObjectHash>],
     pub run: &'a RunRow,
-    /// Some inputs can't be read.
-    pub lacks_inputs: bool,
+    /// Inputs that can't be read, a sentence each.
+    pub unread: &'a [String],
 }
 
 /// True if a plan changes nothing: what was complete stays complete, whatever is made anew.
@@ -29,7 +29,7 @@ fn is_settled(reader: &Reader, flow: &Flow, applied: &Applied<'_>) -> Result<boo
     let is_known = |(row, task): (&TaskRow, &FlowTask)| {
         row.known.as_ref().is_some_and(|known| known.present && known.wiring == Some(task.wiring))
     };
-    if applied.lacks_inputs || !applied.rows.iter().zip(&flow.tasks).all(is_known) {
+    if !applied.unread.is_empty() || !applied.rows.iter().zip(&flow.tasks).all(is_known) {
         return Ok(false);
     }
     reader
@@ -77,6 +77,7 @@ pub fn apply(writer: &mut Writer, flow: &Flow, applied: &Applied<'_>) -> Result<
             .and_then(|mut s| s.execute(params![task.id, task.wiring, scan]))
             .or_db(what)?;
     }
+    note_unread(writer, applied.unread)?;
     let run = insert_run(writer, applied.run)?;
     writer
         .conn

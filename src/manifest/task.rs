@@ -603,6 +603,10 @@ fn env(found: &mut Findings<'_>, draft: &mut Draft, setting: Setting<'_, '_>) {
 fn files(found: &mut Findings<'_>, draft: &mut Draft, setting: Setting<'_, '_>) {
     let list = setting.strings(found);
     for (glob, span) in &list {
+        if glob.starts_with('!') {
+            let help = "name what the script reads; for a file called so, write ./!…";
+            found.add(span, "`files` leaves nothing out", help);
+        }
         check_glob(found, glob, span);
     }
     draft.task.files = list.into_iter().map(|(path, _)| path).collect();

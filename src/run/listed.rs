@@ -73,6 +73,10 @@ impl<'a> Lister<'a> {
             files.insert(PathBuf::from(pattern), full);
         }
         let found = listed.walk()?;
+        if let Some((full, source)) = found.refused {
+            let path = full.strip_prefix(self.dir).unwrap_or(&full).to_owned();
+            return Err(unusable(Error::Io { what: "read", path: full, source }, task, &path));
+        }
         files.extend(found.paths.into_iter().map(|path| (path.clone(), self.dir.join(path))));
         for (path, full) in files {
             let (object, stat) = self.hash(&full).map_err(|err| unusable(err, task, &path))?;
@@ -154,6 +158,8 @@ fn unusable(err: Error, task: &Task, file: &Path) -> Error {
         return err;
     };
     let what = match source.kind() {
+        _ if is_loop(source) => "is a symbolic link that leads to itself",
+        ErrorKind::NotFound if path.is_symlink() => "is a symbolic link to nothing",
         ErrorKind::NotFound | ErrorKind::NotADirectory => "does not exist",
         ErrorKind::IsADirectory => "is a folder",
         _ => return err,
@@ -164,6 +170,10 @@ fn unusable(err: Error, task: &Task, file: &Path) -> Error {
         task.name,
         shown(path)
     ))
+}
+
+fn is_loop(err: &std::io::Error) -> bool {
+    err.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error())
 }
 
 /// The `files` of a task as its recipe has them.
@@ -200,6 +210,8 @@ struct FoundFiles {
     paths: Vec<PathBuf>,
     folders: Vec<SeenFolder>,
     unmatched: Vec<String>,
+    /// What can't be read, and why.
+    refused: Option<(PathBuf, std::io::Error)>,
     crossed: Crossed,
 }
 
@@ -230,6 +242,9 @@ impl ListedFiles {
             return Ok(None);
         }
         let found = self.walk()?;
+        if let Some((path, _)) = found.refused {
+            return Ok(Some(path));
+        }
         let is_known =
             |path: &PathBuf| self.files.binary_search_by(|file| file.path.cmp(path)).is_ok();
         if let Some(new) = found.paths.into_iter().find(|path| !is_known(path)) {
@@ -258,7 +273,7 @@ impl ListedFiles {
                     found.unmatched.push(pattern.clone());
                 }
                 if let Some((path, source)) = crossed.refused.pop() {
-                    return Err(Error::Io { what: "read", path, source });
+                    found.refused = Some((path, source));
                 }
                 let start = walk.start(&self.dir);
                 let entered = crossed.entered.take().unwrap_or_default();

@@ -114,6 +114,9 @@ fn unusable(path: &Path) -> Option<String> {
             Some("is a folder; name its files, for example with a glob".to_owned())
         }
         Ok(_) => Some("is not a regular file; copy it into one".to_owned()),
+        Err(err) if err.kind() == std::io::ErrorKind::NotFound && path.is_symlink() => {
+            Some("is a symbolic link to nothing; correct the link, or name another file".to_owned())
+        }
         Err(err) if err.kind() == std::io::ErrorKind::NotFound => {
             Some("does not exist; check the spelling, or make it first".to_owned())
         }

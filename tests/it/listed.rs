@@ -144,3 +144,29 @@ fn a_name_that_is_not_utf_8_is_one_of_files_too() {
     p.call(["explain", "a/"]).ok().answers("file ref/\\\\xff changed");
     p.run().ok().says("nothing to do");
 }
+
+#[test]
+fn a_link_to_nothing_among_the_files_is_told_with_its_task_and_what_to_do() {
+    for pattern in ["ref/x", "ref/*", "ref/"] {
+        let p = Project::new().file("ref/a", "a");
+        std::os::unix::fs::symlink("nowhere", p.path("ref/x")).unwrap();
+        p.task_with("t", &format!("files = [\"{pattern}\"]"), "true");
+        p.run()
+            .fails(2)
+            .ran([])
+            .says("task `t`")
+            .says("`ref/x`")
+            .says("is a symbolic link to nothing");
+        p.remove("ref/x");
+        std::os::unix::fs::symlink("x", p.path("ref/x")).unwrap();
+        p.run().fails(2).ran([]).says("task `t`").says("`ref/x`").says("ymbolic link");
+        p.remove("ref/x").file("ref/x", "x").run().ok().ran(["t"]);
+    }
+}
+
+#[test]
+fn an_exclusion_among_the_files_is_a_mistake() {
+    let p =
+        Project::new().file("ref/a", "a").task_with("t", "files = [\"ref/\", \"!ref/a\"]", "true");
+    p.run().fails(2).says("`files` leaves nothing out").says("write ./!");
+}

@@ -46,11 +46,11 @@ pub(super) fn read<T: Send>(
 fn not_utf8(path: &Path, bytes: &[u8], err: std::str::Utf8Error) -> Diagnostic {
     let at = err.valid_up_to();
     if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
-        let message = "the manifest is UTF-16, not UTF-8";
+        let message = "the file is UTF-16, not UTF-8";
         return Diagnostic::of_file(path, message, "save it as UTF-8: iconv -f UTF-16 -t UTF-8");
     }
     let byte = bytes.get(at).copied().unwrap_or_default();
-    let message = format!("the manifest is not UTF-8: byte 0x{byte:02x} at offset {at}");
+    let message = format!("the file is not UTF-8: byte 0x{byte:02x} at offset {at}");
     let help = "save it as UTF-8; if it is Latin-1: iconv -f LATIN1 -t UTF-8".to_owned();
     // The text before the bad byte is the same, so the offset is right in the repaired text too.
     let text = String::from_utf8_lossy(bytes);

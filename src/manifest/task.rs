@@ -488,6 +488,10 @@ fn inputs(found: &mut Findings<'_>, draft: &mut Draft, setting: Setting<'_, '_>)
             let help = "write a path or a glob after it; a file called `!` is `./!`";
             found.add(&span, "`!` alone leaves nothing out", help);
         }
+        if capture::captured(pattern).is_ok_and(|captured| !captured.keys.is_empty()) {
+            let help = "what is left out has no labels: write `*` for it";
+            found.add(&span, "an exclusion can't capture", help);
+        }
         check_glob(found, pattern, &span);
         draft.task.exclusions.push(pattern.to_owned());
     }

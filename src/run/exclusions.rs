@@ -70,8 +70,19 @@ impl<'a> Exclusions<'a> {
 
 /// A path as it is below the manifest's folder if it lies there, however it is written.
 fn clean(dir: &Path, path: &Path) -> PathBuf {
-    let path: PathBuf = path.components().filter(|part| *part != Component::CurDir).collect();
-    path.strip_prefix(dir).map(Path::to_owned).unwrap_or(path)
+    let has_parents = path.components().any(|part| part == Component::ParentDir);
+    let mut clean = PathBuf::new();
+    let below = if has_parents { dir } else { Path::new("") };
+    for part in below.components().chain(path.components()) {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir => {
+                clean.pop();
+            }
+            part => clean.push(part),
+        }
+    }
+    clean.strip_prefix(dir).map(Path::to_owned).unwrap_or(clean)
 }
 
 #[cfg(test)]
@@ -88,6 +99,9 @@ mod tests {
         };
         for (pattern, path) in [
             ("src/a.c", "src/a.c"),
+            ("../p q[1]/src/a.c", "src/a.c"),
+            ("src/../src/*.c", "./src/a.c"),
+            ("../other/*", "/other/a"),
             ("./src//a.c", "src/a.c"),
             ("src/a.c", "./src/a.c"),
             ("/p q[1]/src/a.c", "src/a.c"),

@@ -120,6 +120,9 @@ fn unusable(path: &Path) -> Option<String> {
         Err(err) if err.kind() == std::io::ErrorKind::NotFound => {
             Some("does not exist; check the spelling, or make it first".to_owned())
         }
+        Err(err) if err.kind() == std::io::ErrorKind::NotADirectory => {
+            Some("does not exist: part of its path is a file; check the spelling".to_owned())
+        }
         Err(err) => Some(format!("can't be read: {err}")),
     }
 }

@@ -123,6 +123,13 @@ impl Prepared {
                     format!("task `{}`: {pattern} in `inputs` leaves no file out", task.name);
                 progress.tell(&Event::Warning(&text));
             }
+            if summary.files.is_empty() && summary.idle.left_out > 0 {
+                let text = format!(
+                    "task `{}`: the exclusions in `inputs` leave nothing of what the rest matches",
+                    task.name
+                );
+                progress.tell(&Event::Warning(&text));
+            }
             let mut met = scanner.take_crossed();
             let now = Refused::of(&mut met);
             // A file that can't be read may be readable next time, with the same inode.

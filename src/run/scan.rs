@@ -63,8 +63,10 @@ pub(super) struct ScanSummary {
 pub(super) struct IdlePatterns {
     /// How many matched no file.
     pub(super) unmatched: u64,
-    /// Those that left no file out.
+    /// Exclusions that left no file out.
     pub(super) exclusions: Vec<String>,
+    /// How many files exclusions left out.
+    pub(super) left_out: u64,
 }
 
 const NO_STAT: Stat = Stat { size: 0, mtime_ns: 0, ctime_ns: 0, inode: 0, executable: false };
@@ -75,7 +77,7 @@ type See<'a> = dyn FnMut(&[u8], &[u8], Stat, Option<ObjectHash>) -> Result<()> +
 impl Scanner<'_> {
     /// Calls `see` for all that `sources` name and don't leave out. Returns the patterns that did nothing.
     fn each(&self, sources: &[Source], see: &mut See<'_>) -> Result<IdlePatterns> {
-        let mut matched_nothing = 0;
+        let (mut matched_nothing, mut left_out) = (0, 0);
         let exclusions = sources.iter().filter_map(|source| match source {
             Source::Exclusion(pattern) => Some(pattern.as_str()),
             _ => None,
@@ -87,7 +89,10 @@ impl Scanner<'_> {
                 Source::Nothing => see(b"", b"", NO_STAT, Some(ObjectHash::EMPTY))?,
                 Source::Exclusion(_) => {}
                 Source::Pattern(plain)
-                    if is_plain(plain) && exclusions.leave_out(plain.as_bytes()) => {}
+                    if is_plain(plain) && exclusions.leave_out(plain.as_bytes()) =>
+                {
+                    left_out += 1;
+                }
                 Source::Argument(Argument { path, object: Some(object) }) => {
                     let stat = Stat { inode: i64::from(object.as_bytes()[0]), ..NO_STAT };
                     let name = match path.as_slice() {
@@ -125,6 +130,7 @@ impl Scanner<'_> {
                         let see = &mut |found: FoundFile<'_>| {
                             let path = path_bytes(found.path);
                             if exclusions.leave_out(path) {
+                                left_out += 1;
                                 return Ok(());
                             }
                             see(path, found.name, found.stat, None)
@@ -136,7 +142,7 @@ impl Scanner<'_> {
                 }
             }
         }
-        Ok(IdlePatterns { unmatched: matched_nothing, exclusions: exclusions.idle() })
+        Ok(IdlePatterns { unmatched: matched_nothing, exclusions: exclusions.idle(), left_out })
     }
 
     /// What the inode of an input says; one that can't be looked at is noted.

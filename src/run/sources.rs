@@ -33,6 +33,13 @@ pub(super) fn inputs(options: &RunOptions) -> Result<Vec<PathBuf>> {
                 let list = shown(list);
                 return Err(Error::Usage(format!("--inputs-from: `{list}` does not exist")));
             }
+            Err(err) if err.kind() == ErrorKind::IsADirectory => {
+                let list = shown(list);
+                return Err(Error::Usage(format!(
+                    "--inputs-from: `{list}` is a folder; name a file with one INPUT a line, or give the folder's \
+                     files as INPUTs: {list}/*"
+                )));
+            }
             Err(err) => return Err(err).or_io("read the list of inputs", list),
         }
         let listed = listed(&bytes);
@@ -51,7 +58,12 @@ pub(super) fn inputs(options: &RunOptions) -> Result<Vec<PathBuf>> {
 /// The names in a list: one a line, or each ended by a NUL if there is one anywhere, since a name may hold a newline.
 fn listed(bytes: &[u8]) -> Vec<PathBuf> {
     let end = if bytes.contains(&0) { 0 } else { b'\n' };
-    let names = bytes.split(|byte| *byte == end).filter(|name| !name.trim_ascii().is_empty());
+    let is_named = |name: &&[u8]| !name.trim_ascii().is_empty();
+    // Written on Windows. A name may end in a CR, but not every one does.
+    let has_crlf =
+        bytes.split(|byte| *byte == end).filter(is_named).all(|name| name.ends_with(b"\r"));
+    let names = bytes.split(|byte| *byte == end).filter(is_named);
+    let names = names.map(|name| if has_crlf { &name[..name.len() - 1] } else { name });
     // In a list `-` is a file like any other.
     names.map(|name| as_path(if name == b"-" { b"./-" } else { name }).to_owned()).collect()
 }

@@ -19,7 +19,7 @@ fn what_is_left_out_has_no_step_wherever_the_exclusion_stands() {
     project(r#""src/**/*.c", "!src/old""#).run().ok().ran_on(["a a.c", "a b.c"]);
     project(r#""src/**/*.c", "!**/[bc].c""#).run().ok().ran_on(["a a.c"]);
     project(r#""src/a.c", "src/b.c", "!src/a*""#).run().ok().ran_on(["a b.c"]);
-    project(r#""src/*.c", "!src/*""#).run().ok().ran_on([]).says_nothing_of("warning");
+    project(r#""src/*.c", "!src/*""#).run().ok().ran_on([]).says_nothing_of("leaves no file out");
 }
 
 #[test]
@@ -75,4 +75,25 @@ fn the_graph_shows_what_is_left_out() {
     p.run().ok();
     assert_eq!(inputs(&["graph", "--json"]), expected);
     p.call(["graph"]).ok().answers("<- src/*.c, !src/b.c");
+}
+
+#[test]
+fn exclusions_that_leave_nothing_are_told() {
+    for exclusion in ["in/", "../HERE/in/a"] {
+        let p = Project::new().file("in/a", "a");
+        let root = p.root().to_owned();
+        let here = root.file_name().unwrap().to_str().unwrap();
+        let exclusion = exclusion.replace("HERE", here);
+        p.task_with("t", &format!("inputs = [\"in/*\", \"!{exclusion}\"]"), "true");
+        p.run()
+            .ok()
+            .ran([])
+            .says("the exclusions in `inputs` leave nothing of what the rest matches");
+    }
+}
+
+#[test]
+fn an_exclusion_can_not_capture() {
+    let p = Project::new().task_with("t", "inputs = [\"in/{k}\", \"!in/{k}.bak\"]", "true");
+    p.run().fails(2).says("an exclusion can't capture").says("write `*` for it");
 }

@@ -498,7 +498,11 @@ fn a_list_that_names_nothing_is_no_reason_to_take_the_inputs_of_an_earlier_run()
     p.run_with(["--inputs-from", "list"]).fails(2).says("`list` names no file").says("--no-inputs");
     p.run_cmd(["--inputs-from", "-"]).stdin("").go().fails(2).says("`-` names no file");
     p.run_with(["--inputs-from", "none"]).fails(2).says("`none` does not exist");
-    p.run_with(["--inputs-from", "bin"]).fails(74).says("read the list of inputs `bin`");
+    p.run_with(["--inputs-from", "bin"]).fails(2).says("`bin` is a folder").says("bin/*");
+    p.file("b c", "2");
+    p.file("windows", "a\r\nb c\r\n").run_with(["--inputs-from", "windows"]).ok();
+    assert_eq!(p.sql("SELECT name FROM step WHERE live ORDER BY name"), ["a", "b c"]);
+    p.run_with(["a/b"]).fails(2).says("`a/b` does not exist: part of its path is a file");
     p.file("list", "gone\na\n");
     p.run_with(["--inputs-from", "list"]).fails(2).says("input `gone` does not exist");
     p.run_with(["--inputs-from", "list", "--no-inputs"]).fails(2).says("contradict");

@@ -96,11 +96,11 @@ fn windows_files_are_read_and_their_mistakes_placed() {
 #[test]
 fn bytes_that_are_no_utf8_are_placed_too() {
     let mistakes = brief(b"[[task]]\nname = \"gr\xfcn\"\n");
-    let told = "2:11: the manifest is not UTF-8: byte 0xfc at offset 19";
+    let told = "2:11: the file is not UTF-8: byte 0xfc at offset 19";
     assert!(mistakes[0].starts_with(told), "{mistakes:?}");
     let mistakes = brief(b"\xff\xfe[\0[\0");
-    assert!(mistakes[0].starts_with("the manifest is UTF-16"), "{mistakes:?}");
-    assert!(brief(b"abc\xe2\x82")[0].starts_with("1:4: the manifest is not UTF-8: byte 0xe2"));
+    assert!(mistakes[0].starts_with("the file is UTF-16"), "{mistakes:?}");
+    assert!(brief(b"abc\xe2\x82")[0].starts_with("1:4: the file is not UTF-8: byte 0xe2"));
 }
 
 #[test]

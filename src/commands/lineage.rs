@@ -329,7 +329,7 @@ impl Lineage {
         for root in roots {
             let facts = db::step_facts(reader, root)?;
             if let Some(node) = self.nodes.get_mut(&root) {
-                node.files = db::files_of(reader, facts.task, &facts.object)?;
+                node.files = db::files_of(reader, facts.id)?;
             }
         }
         Ok(())

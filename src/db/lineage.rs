@@ -268,19 +268,23 @@ pub fn task_facts(reader: &Reader, task: TaskId) -> Result<TaskFacts> {
     Ok(TaskFacts { recipe, cache, present, before, since, last })
 }
 
-/// Paths of the input files of a task that held an object when they were last hashed.
+/// Paths of the input files that a step works on, if they are as it found them when they were last hashed. Of several
+/// with the same content it is the one at its origin, which history of the oldest databases doesn't have.
 ///
 /// # Errors
 /// If the database can't be read.
-pub fn files_of(reader: &Reader, task: TaskId, object: &ObjectHash) -> Result<Vec<Vec<u8>>> {
+pub fn files_of(reader: &Reader, step: StepId) -> Result<Vec<Vec<u8>>> {
     let mut statement = reader
         .conn
         .prepare_cached(
-            "SELECT path FROM input_file WHERE task = ?1 AND path <> ''
-             AND (object = ?2 OR EXISTS (SELECT 1 FROM task WHERE id = ?1 AND gather = 1)) LIMIT 10",
+            "SELECT f.path FROM step s JOIN input_file f ON f.task = s.task
+             WHERE s.id = ?1 AND f.path <> ''
+             AND (f.object = s.object AND (s.origin = 0 OR s.origin = file_origin(f.path))
+               OR EXISTS (SELECT 1 FROM task WHERE id = s.task AND gather = 1))
+             LIMIT 10",
         )
         .or_db(STEP_WHAT)?;
-    let rows = statement.query_map(params![task, object], |row| Ok(row.get::<_, NameBytes>(0)?.0));
+    let rows = statement.query_map([step], |row| Ok(row.get::<_, NameBytes>(0)?.0));
     rows.and_then(|rows| rows.collect()).or_db(STEP_WHAT)
 }
 

@@ -267,6 +267,14 @@ fn equal_work_runs_once_and_each_step_has_its_own_lineage_and_count() {
         .ran(["count", "count", "count", "double", "double", "sum"])
         .says("same work as step");
     assert_eq!(p.exported("sum"), files([("sum", "16\n")]));
+    // Each names its own file.
+    for file in ["1", "2"] {
+        let other = if file == "1" { "in/2" } else { "in/1" };
+        for command in ["lineage", "explain"] {
+            let told = p.call([command, &format!("count/{file}")]).ok().stdout;
+            assert!(told.contains(&format!("in/{file}")) && !told.contains(other), "{told}");
+        }
+    }
     // One of the two goes: the other one's results stay.
     p.file("in/2", "bbbb").run().ok().ran(["count", "double", "sum"]);
     assert_eq!(p.exported("sum"), files([("sum", "18\n")]));

@@ -424,7 +424,7 @@ fn of_step(reader: &Reader, row: StepRow) -> Result<Explanation> {
     };
     let (makers, count) = db::neighbours(reader, row.id, db::Direction::Up, MAKERS)?;
     let files = match makers.is_empty() {
-        true => db::files_of(reader, facts.task, &facts.object)?,
+        true => db::files_of(reader, facts.id)?,
         false => Vec::new(),
     };
     let recipes: (Option<RecipeId>, RecipeId) =

@@ -103,6 +103,14 @@ fn check_task(
         own.sometimes.clear();
     }
     own.sometimes.extend(own.always.iter().cloned());
+    for (name, place) in draft.params.iter().filter(|(name, _)| own.sometimes.contains(name)) {
+        let message = format!("{} is a param and a label of its steps", quoted(name));
+        found.add(
+            place,
+            message,
+            "both would be the variable of that name: give one of the two another name",
+        );
+    }
     if let Some(place) = draft.place("env") {
         for key in own.sometimes.iter().filter(|key| task.env.contains_key(*key)) {
             let message = format!("`env` sets {key}, which is a label of its steps");

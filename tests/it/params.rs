@@ -134,3 +134,19 @@ fn the_graph_shows_which_params_a_task_has() {
     p.call(["graph", "--format", "dot"]).ok().answers("\\n$seed\"");
     p.call(["graph", "--format", "mermaid"]).ok().answers("<br/>$seed\"]");
 }
+
+#[test]
+fn a_param_that_is_a_label_too_is_a_mistake_also_where_the_label_is_inherited() {
+    for (keys, below) in [
+        ("inputs = [\"in/{seed}\"]\nparams = [\"seed\"]", ""),
+        ("inputs = [\"in/*\"]\nmatrix = { seed = [1] }\nparams = [\"seed\"]", ""),
+        ("inputs = [\"in/{seed}\"]", "params = [\"seed\"]"),
+    ] {
+        let task = |name: &str, keys: &str| {
+            format!("[[task]]\nname = \"{name}\"\n{keys}\nscript = 'true'\n")
+        };
+        let text = format!("[params]\nseed = 1\n{}{}", task("a", keys), task("b", below));
+        let p = Project::new().file("in/1", "1").manifest(&text);
+        p.run().fails(2).says("`seed` is a param and a label of its steps").says("another name");
+    }
+}

@@ -53,7 +53,8 @@ impl Command for StatusArgs {
         let (tasks, runs) =
             db.read(|reader| Ok((db::status(reader)?, db::last_runs(reader, self.runs.max(1))?)))?;
         let mut status = Status::of(tasks, runs, runner, running);
-        status.unread = db.read(db::unread)?;
+        (status.unread, status.out_of_date) =
+            db.read(|reader| Ok((db::unread(reader)?, db::out_of_date(reader)?)))?;
         answer::give(&status, self.json)?;
         Ok(exit::OK)
     }
@@ -66,6 +67,8 @@ struct Status {
     running: Vec<RunningStep>,
     /// Inputs that the last run couldn't read, a sentence each.
     unread: Vec<String>,
+    /// Tasks that gather what may have changed since.
+    out_of_date: Vec<String>,
     last_run: Option<Run>,
     /// The last ones, newest first.
     runs: Vec<Run>,
@@ -176,6 +179,7 @@ impl Status {
             tasks: tasks.into_iter().map(task).collect(),
             running: running.iter().map(step).collect(),
             unread: Vec::new(),
+            out_of_date: Vec::new(),
             last_run: runs.first().cloned(),
             runs,
         }
@@ -218,6 +222,9 @@ impl Answer for Status {
         }
         if self.unread.len() > SHOWN {
             writeln!(out, "… and {} more inputs", self.unread.len() - SHOWN)?;
+        }
+        for task in &self.out_of_date {
+            writeln!(out, "{task} may be out of date: the next run looks at it again")?;
         }
         if self.runs.is_empty() {
             writeln!(out, "no run yet")?;

@@ -11,6 +11,7 @@ use crate::object::ObjectHash;
 use crate::db::Reader;
 use crate::db::commit::outputs_of;
 use crate::db::read::queries::{STEP, StepRow, step_row};
+use crate::db::read::status::OUT_OF_DATE;
 use crate::db::types::{Name, NameBytes};
 
 const WHAT: &str = "look up the lineage";
@@ -214,6 +215,8 @@ pub struct TaskFacts {
     pub cache: bool,
     /// In the manifest of the last run.
     pub present: bool,
+    /// What it gathers may have changed since its steps were made.
+    pub out_of_date: bool,
     /// The last other recipe that it had steps of.
     pub before: Option<RecipeId>,
     /// The run in which a step of the present recipe first ran.
@@ -227,12 +230,12 @@ pub struct TaskFacts {
 /// # Errors
 /// If the database can't be read.
 pub fn task_facts(reader: &Reader, task: TaskId) -> Result<TaskFacts> {
-    let (recipe, cache, present): (RecipeId, bool, bool) = reader
+    let (recipe, cache, present, out_of_date): (RecipeId, bool, bool, bool) = reader
         .conn
         .query_row(
-            "SELECT recipe, cache, position IS NOT NULL FROM task WHERE id = ?1",
+            &format!("SELECT recipe, cache, position IS NOT NULL, {OUT_OF_DATE} FROM task t WHERE id = ?1"),
             [task],
-            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
+            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)),
         )
         .or_db(STEP_WHAT)?;
     let before = reader.conn
@@ -265,7 +268,7 @@ pub fn task_facts(reader: &Reader, task: TaskId) -> Result<TaskFacts> {
         .optional()
         .or_db(STEP_WHAT)?
         .unwrap_or_default();
-    Ok(TaskFacts { recipe, cache, present, before, since, last })
+    Ok(TaskFacts { recipe, cache, present, out_of_date, before, since, last })
 }
 
 /// Paths of the input files that a step works on, if they are as it found them when they were last hashed. Of several
@@ -288,10 +291,30 @@ pub fn files_of(reader: &Reader, step: StepId) -> Result<Vec<Vec<u8>>> {
     rows.and_then(|rows| rows.collect()).or_db(STEP_WHAT)
 }
 
+/// A run as `explain` looks at it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RunFacts {
+    pub id: RunId,
+    /// It was to make everything anew.
+    pub is_forced: bool,
+    /// And has not, or not yet.
+    pub lacks_anew: bool,
+}
+
 /// The last run.
 ///
 /// # Errors
 /// If the database can't be read.
-pub fn last_run(reader: &Reader) -> Result<Option<RunId>> {
-    reader.conn.query_row("SELECT max(id) FROM run", [], |row| row.get(0)).or_db(STEP_WHAT)
+pub fn last_run(reader: &Reader) -> Result<Option<RunFacts>> {
+    // One that was narrowed by --step and did all that was asked is `partial`.
+    let sql =
+        "SELECT id, always, always AND (result IS NULL OR result IN ('failed', 'stopped')) FROM run
+         ORDER BY id DESC LIMIT 1";
+    reader
+        .conn
+        .query_row(sql, [], |row| {
+            Ok(RunFacts { id: row.get(0)?, is_forced: row.get(1)?, lacks_anew: row.get(2)? })
+        })
+        .optional()
+        .or_db(STEP_WHAT)
 }

@@ -51,8 +51,8 @@ pub use flow::{Accepts, Flow, FlowTask, Labeller};
 pub use functions::step_key;
 pub use inputs::{FILES, InputRow, Inputs, Stat};
 pub use lineage::{
-    Direction, StepFacts, TaskFacts, around_object, files_of, first_outputs, last_run, neighbours,
-    predecessor, step_facts, task_facts,
+    Direction, RunFacts, StepFacts, TaskFacts, around_object, files_of, first_outputs, last_run,
+    neighbours, predecessor, step_facts, task_facts,
 };
 pub use plan::apply::{Applied, apply};
 pub use plan::gather::{
@@ -67,7 +67,8 @@ pub use read::queries::{
     is_complete, meaning, objects_made_by, present_name,
 };
 pub use read::status::{
-    RunStatus, StepCounts, TaskStatus, Wiring, last_runs, mean_times, status, step_counts, wiring,
+    RunStatus, StepCounts, TaskStatus, Wiring, last_runs, mean_times, out_of_date, status,
+    step_counts, wiring,
 };
 pub use report::{
     FailedStep, ReportAttempt, ReportRun, ReportTask, TaskSpan, each_attempt, last_work,

@@ -189,7 +189,7 @@ pub struct Summary {
     pub failed: u64,
     /// The first of those failures; the number is limited.
     pub failures: Vec<Failure>,
-    /// Live steps that still have to run.
+    /// Live steps that still have to run, or were to run anew and keep the results they had.
     pub left: u64,
     /// Files that kept steps from being done: `files` that were changed meanwhile. Each of them was told.
     pub obstacles: u64,

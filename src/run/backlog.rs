@@ -142,7 +142,7 @@ impl Backlog {
                 gathered: task.gathers_files()
                     || task.gather
                         && !task.is_grouped()
-                        && turns.kept + turns.held == 0
+                        && turns.waits_anew + turns.kept + turns.held == 0
                         && db::has_live_step(reader, task.id)?,
                 open_producers: task.from.len(),
                 is_closed: false,

@@ -106,11 +106,11 @@ impl Dispatcher<'_> {
             && summary.interrupted.is_none()
             && trouble.is_none();
         summary.waiting = without_step;
-        // What was to run anew and was not reached has the result that it had.
+        // What was to run anew and was not reached has the result that it had, and is left all the same.
         summary.left = pending;
-        for db::Turns { anew, kept, held } in turns.into_values() {
-            summary.left = (summary.left + held).saturating_sub(anew);
-            summary.reused += anew + kept;
+        for db::Turns { anew: _, waits_anew, kept, held } in turns.into_values() {
+            summary.left += waits_anew + held;
+            summary.reused += kept;
         }
         RunOutcome { summary, trouble }
     }

@@ -209,7 +209,7 @@ fn a_forced_step_that_fails_keeps_the_result_that_it_has() {
 fn what_follows_from_a_forced_step_that_failed_is_left_as_it_is() {
     let p = fan();
     let ran = p.run_with(["-B", "-k"]).fails(1).ran_on(["a 1", "a 2", "b 1"]);
-    ran.says("total 5 steps: 2 run, 2 reused, 1 failed, 0 left").says_nothing_of("waits");
+    ran.says("total 5 steps: 2 run, 0 reused, 1 failed, 2 left").says_nothing_of("waits");
     assert_eq!(p.exported("all"), files([("all", "1\n2\n")]));
     p.run().ok().ran([]);
     // What is pending below it is none of this run's business, and the next one does it.
@@ -278,6 +278,58 @@ fn what_gathers_keeps_its_result_until_all_that_is_forced_upstream_has_come_out_
     assert_eq!(p.exported("end"), files([("all", "a_1\n3\na_2\n3\nb_1\n3\n")]));
     assert_eq!(states(&p).last().unwrap(), "1|1|5");
     p.run().ok().says("nothing to do");
+}
+
+#[test]
+fn what_a_forced_run_did_not_reach_counts_as_left() {
+    let p = moody("gather = true");
+    p.file("round", "2\n").file("fail-a_2", "");
+    p.run_with(["-B", "-j1"]).fails(1).says("total 5 steps: 1 run, 0 reused, 1 failed, 3 left");
+    // What is not to run anew is not left, whatever runs anew above it.
+    let p = moody("gather = true").file("fail-a_1", "");
+    p.run_with(["-B", "-j1", "--step", "r"]).fails(1).says("2 reused, 1 failed, 2 left");
+}
+
+#[test]
+fn status_names_what_gathers_and_may_be_out_of_date() {
+    let p = moody("gather = true");
+    let may_be = |p: &Project| p.call(["status"]).ok().stdout.contains("g may be out of date");
+    assert!(!may_be(&p));
+    p.file("round", "2\n").file("fail-a_2", "").run_with(["-B", "-j1"]).fails(1);
+    assert!(may_be(&p));
+    assert_eq!(p.call(["status", "--json"]).ok().json()["out_of_date"], serde_json::json!(["g"]));
+    p.run().ok().ran(["g", "end"]);
+    assert!(!may_be(&p));
+    assert_eq!(p.call(["status", "--json"]).ok().json()["out_of_date"], serde_json::json!([]));
+    // One that came out as it was makes nothing out of date.
+    p.run_with(["-B", "-j1"]).fails(1);
+    assert!(!may_be(&p));
+}
+
+#[test]
+fn explain_says_what_a_forced_run_has_not_got_to_and_what_may_be_out_of_date() {
+    let p = moody("gather = true");
+    p.file("round", "2\n").file("fail-a_2", "").run_with(["-B", "-j1"]).fails(1);
+    let says = |what: &str, sentence: &str| {
+        let said = p.call(["explain", what]).ok().stdout;
+        assert!(said.contains(sentence), "{said}");
+    };
+    says("r/a_1", "ran in run 2 because everything was to run anew (-B)");
+    says("r", "ran in run 2 because everything was to run anew (-B)");
+    let kept = "recipe and input are as they were in run 1, when it was done, and run 2 (-B) has not got to it";
+    says("r/b_1", kept);
+    says("end/all", kept);
+    says("end", "did not run in run 2 because run 2 (-B) has not got to it");
+    let changed =
+        "what it gathers may have changed since; its result stands until there is another one";
+    says("g", changed);
+    says("g/", changed);
+    p.run().ok().ran(["g", "end"]);
+    says(
+        "r/b_1",
+        "did not run in run 3 because recipe and input are as they were in run 1, when it was done\n",
+    );
+    says("g", "ran in run 3 because some of its inputs are new or changed");
 }
 
 #[test]
@@ -372,7 +424,9 @@ fn a_forced_run_that_is_interrupted_leaves_what_it_did_not_reach_as_it_was() {
         wait_for("the step", || p.path("there").exists());
         running.signal(signal);
         let ran = running.end();
-        assert_eq!(ran.stderr.contains("reused, 0 failed, 0 left"), exit, "{}", ran.stderr);
+        // Of `a`, `b` and what gathers: two of the first two came out, and the step that was interrupted is left too.
+        assert_eq!(ran.stderr.contains("0 failed, "), exit, "{}", ran.stderr);
+        assert!(!ran.stderr.contains("0 left"), "{}", ran.stderr);
         p.remove("down");
         assert_eq!(states(&p), ["1|1|41"], "{signal:?}");
         assert_eq!(p.exported("all"), before);

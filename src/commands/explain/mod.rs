@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::attempt::StepState;
 use crate::cli::values::{bytes, default_db, param, path};
-use crate::db::{self, AttemptOfRun, Db, Meant, Reader, StepFacts, StepRow, TaskFacts};
+use crate::db::{self, AttemptOfRun, Db, Meant, Reader, RunFacts, StepFacts, StepRow, TaskFacts};
 use crate::error::{Result, exit};
 use crate::ids::{RecipeId, RunId, StepId};
 use crate::manifest::ParamOverrides;
@@ -365,6 +365,16 @@ impl NamedStep<'_> {
     }
 }
 
+const FORCED: &str = "everything was to run anew (-B)";
+
+const OUTDATED: &str =
+    "what it gathers may have changed since; its result stands until there is another one";
+
+/// Why a step keeps the result that it had, though a run was to make everything anew.
+fn not_reached(run: RunFacts) -> String {
+    format!("run {} (-B) has not got to it", run.id)
+}
+
 /// Explains all steps of a task together.
 fn of_task(reader: &Reader, name: &str) -> Result<Explanation> {
     let task = db::find_task(reader, name)?;
@@ -377,23 +387,30 @@ fn of_task(reader: &Reader, name: &str) -> Result<Explanation> {
     };
     let to_run = counts.pending + counts.failed;
     let (ok, failed) = facts.last;
+    let is_outdated = facts.out_of_date && to_run == 0;
     let verdict = match () {
         () if !facts.present => Verdict::IsHistory,
         () if to_run > 0 => Verdict::WillRun,
-        () if ok + failed > 0 => Verdict::Ran(last),
-        () => Verdict::DidNotRun(last),
+        () if ok + failed > 0 => Verdict::Ran(last.id),
+        () => Verdict::DidNotRun(last.id),
     };
-    let is_first = facts.since.is_none() || facts.since == Some(last);
+    let is_first = facts.since.is_none() || facts.since == Some(last.id);
     let mut because = match verdict {
         Verdict::IsHistory => vec!["it is no longer in the manifest".to_owned()],
         Verdict::DidNotRun(_) if counts.live() == 0 => vec!["it has no inputs".to_owned()],
+        Verdict::DidNotRun(_) if last.lacks_anew => vec![not_reached(last)],
+        Verdict::DidNotRun(_) if is_outdated => Vec::new(),
         Verdict::DidNotRun(_) => vec!["neither its recipe nor its inputs changed".to_owned()],
         _ if is_first && !changes.is_empty() => changes,
         _ if is_first && facts.before.is_none() => vec!["the task is new".to_owned()],
+        Verdict::Ran(_) if last.is_forced => vec![FORCED.to_owned()],
         _ => vec!["some of its inputs are new or changed, or steps of it had failed".to_owned()],
     };
     if counts.failed > 0 {
         because.push(format!("{} of its steps failed last time", counts.failed));
+    }
+    if is_outdated {
+        because.push(OUTDATED.to_owned());
     }
     let (fields, script_diff) = differences::fields(reader, facts.before, facts.recipe)?;
     Ok(Explanation {
@@ -418,7 +435,11 @@ fn of_step(reader: &Reader, row: StepRow) -> Result<Explanation> {
         None => Vec::new(),
     };
     let last = db::last_run(reader)?.unwrap_or_default();
-    let (verdict, because) = judge(&facts, &task, &row, &attempts, before.as_ref(), changes, last);
+    let (verdict, mut because) =
+        judge(&facts, &task, &row, &attempts, before.as_ref(), changes, last);
+    if task.out_of_date && row.live && row.state == StepState::Done {
+        because.push(OUTDATED.to_owned());
+    }
     let object = |object| -> Result<SizedObject> {
         Ok(SizedObject { object, bytes: db::known_object(reader, &object)? })
     };
@@ -456,7 +477,7 @@ fn judge(
     attempts: &[AttemptOfRun],
     before: Option<&StepFacts>,
     changes: Vec<String>,
-    last: RunId,
+    last: RunFacts,
 ) -> (Verdict, Vec<String>) {
     // Why the step exists at all.
     let born = || match before {
@@ -482,7 +503,7 @@ fn judge(
         && let Some(other) = row.same_as
     {
         let why = format!("it is the same work as step {other}, whose results it has");
-        return (Verdict::DidNotRun(last), vec![why]);
+        return (Verdict::DidNotRun(last.id), vec![why]);
     }
     let Some((attempt, earlier)) = attempts.split_last() else {
         return (Verdict::WillRun, born());
@@ -491,7 +512,7 @@ fn judge(
         && !attempt.record.outcome.is_ok()
         && let Some(kept) = attempts.iter().rfind(|attempt| attempt.record.outcome.is_ok())
     {
-        return kept_result(kept, attempt, last);
+        return kept_result(kept, attempt, last.id);
     }
     match row.state {
         StepState::Failed => (Verdict::WillRun, vec!["it failed last time".to_owned()]),
@@ -501,13 +522,15 @@ fn judge(
         StepState::Pending => {
             (Verdict::WillRun, vec!["its last attempt did not succeed".to_owned()])
         }
-        StepState::Done if attempt.run != last => (
-            Verdict::DidNotRun(last),
-            vec![format!(
+        StepState::Done if attempt.run != last.id => {
+            let as_before = format!(
                 "recipe and input are as they were in run {}, when it was done",
                 attempt.run
-            )],
-        ),
+            );
+            let missed = last.lacks_anew.then(|| not_reached(last));
+            let why = std::iter::once(as_before).chain(missed).collect();
+            (Verdict::DidNotRun(last.id), why)
+        }
         StepState::Done => {
             let why = match earlier.last() {
                 // The first attempt of this run has a reason; the others are its retries.
@@ -535,7 +558,7 @@ fn kept_result(kept: &AttemptOfRun, failed: &AttemptOfRun, last: RunId) -> (Verd
     let number = failed.record.number;
     if failed.run == last {
         let why = match failed.always {
-            true => "everything was to run anew (-B)".to_owned(),
+            true => FORCED.to_owned(),
             false => "its task has cache = false".to_owned(),
         };
         return (Verdict::Ran(last), vec![why, format!("attempt {number} failed: {whose}")]);
@@ -551,7 +574,7 @@ fn kept_result(kept: &AttemptOfRun, failed: &AttemptOfRun, last: RunId) -> (Verd
 fn again(before: &AttemptOfRun, attempt: &AttemptOfRun, task: &TaskFacts) -> Vec<String> {
     let why = match () {
         () if !before.record.outcome.is_ok() => format!("it had failed in run {}", before.run),
-        () if attempt.always => "everything was to run anew (-B)".to_owned(),
+        () if attempt.always => FORCED.to_owned(),
         () if !task.cache => "its task has cache = false".to_owned(),
         () => "what it had made was not there any more".to_owned(),
     };

@@ -93,7 +93,9 @@ pub(in crate::db) fn set(writer: &mut Writer, step: StepId, turn: Option<Turn>) 
 pub struct Turns {
     /// Done, and run anew.
     pub anew: u64,
-    /// Done, and wait for a producer or ran anew in vain: they keep the results they have.
+    /// Done, and wait for a producer to run anew themselves.
+    pub waits_anew: u64,
+    /// Done, and wait for a producer that may replace them: they keep the results they have.
     pub kept: u64,
     /// Pending, and wait for a producer.
     pub held: u64,
@@ -108,7 +110,8 @@ pub fn turns(reader: &Reader) -> Result<HashMap<TaskId, Turns>> {
         .conn
         .prepare_cached(
             "SELECT t.task, count(*) FILTER (WHERE t.turn = 2),
-               count(*) FILTER (WHERE t.turn < 2 AND s.state = 1),
+               count(*) FILTER (WHERE t.turn = 1 AND s.state = 1),
+               count(*) FILTER (WHERE t.turn = 0 AND s.state = 1),
                count(*) FILTER (WHERE t.turn < 2 AND s.state <> 1)
              FROM temp.turn t JOIN step s ON s.id = t.step WHERE t.turn < 3 GROUP BY t.task",
         )
@@ -117,7 +120,12 @@ pub fn turns(reader: &Reader) -> Result<HashMap<TaskId, Turns>> {
     let rows = statement.query_map([], |row| {
         Ok((
             row.get(0)?,
-            Turns { anew: count(row, 1)?, kept: count(row, 2)?, held: count(row, 3)? },
+            Turns {
+                anew: count(row, 1)?,
+                waits_anew: count(row, 2)?,
+                kept: count(row, 3)?,
+                held: count(row, 4)?,
+            },
         ))
     });
     rows.and_then(|rows| rows.collect()).or_db(WHAT)

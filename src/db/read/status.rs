@@ -74,6 +74,23 @@ pub fn status(reader: &Reader) -> Result<Vec<TaskStatus>> {
     Ok(tasks)
 }
 
+/// For rows of `task t`: the task gathers, and what it gathers may have changed since its live steps were made. A commit
+/// that changes it takes its `wiring` away, and the next plan looks at it again.
+pub(in crate::db) const OUT_OF_DATE: &str =
+    "t.gather = 1 AND t.position IS NOT NULL AND t.wiring IS NULL
+  AND EXISTS (SELECT 1 FROM step WHERE task = t.id AND live = 1 AND state = 1)";
+
+/// The names of the tasks whose results may be out of date until they are gathered again, in the manifest's order.
+///
+/// # Errors
+/// If the database can't be read.
+pub fn out_of_date(reader: &Reader) -> Result<Vec<String>> {
+    let sql = format!("SELECT t.name FROM task t WHERE {OUT_OF_DATE} ORDER BY t.position");
+    let mut statement = reader.conn.prepare(&sql).or_db(WHAT)?;
+    let rows = statement.query_map([], |row| row.get(0));
+    rows.and_then(|rows| rows.collect()).or_db(WHAT)
+}
+
 /// Steps of a task by what they are.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct StepCounts {

@@ -41,11 +41,11 @@ pub trait Site: Send + Sync {
     /// If the place can't be used at all.
     fn grow(&self) -> Result<flume::Receiver<Box<dyn Executor>>>;
 
-    /// This process is about to be stopped by Ctrl-Z: scripts that a user would take for stopped are, too.
-    fn suspend(&self) {}
-
-    /// This process goes on.
-    fn resume(&self) {}
+    /// Calls `stop`, in which this process is stopped by Ctrl-Z until it goes on: scripts that a user would take for
+    /// stopped are so meanwhile, too.
+    fn while_stopped(&self, stop: &mut dyn FnMut()) {
+        stop();
+    }
 }
 
 /// What a site is given of a run.
@@ -87,12 +87,8 @@ impl Site for Local {
         Ok(receive)
     }
 
-    fn suspend(&self) {
-        self.supervisor.suspend();
-    }
-
-    fn resume(&self) {
-        self.supervisor.resume();
+    fn while_stopped(&self, stop: &mut dyn FnMut()) {
+        self.supervisor.while_stopped(stop);
     }
 }
 

@@ -313,12 +313,13 @@ impl Dispatcher<'_> {
 
     /// Stops the scripts, then this whole process, until somebody lets it go on.
     fn suspend(&mut self) {
-        self.site.suspend();
-        let stopped = rustix::process::kill_process(rustix::process::getpid(), Signal::STOP);
+        let mut stopped = Ok(());
+        self.site.while_stopped(&mut || {
+            stopped = rustix::process::kill_process(rustix::process::getpid(), Signal::STOP);
+        });
         if let Err(err) = stopped {
             self.progress.tell(&Event::Warning(&format!("can't stop: {err}")));
         }
-        self.site.resume();
     }
 
     /// First what is open from now on, then what is done: a group must not look complete in between.

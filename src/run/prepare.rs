@@ -255,10 +255,11 @@ impl Prepared {
             .map(|row| row.known.as_ref().filter(|known| known.present))
             .map(|known| Before { wiring: known.and_then(|known| known.wiring) })
             .collect();
+        let unread = self.unread();
         for (n, task) in self.flow.tasks.iter().enumerate() {
             // A step over some of its files would be another one, and wrong.
-            if task.gathers_files() && self.refused[n].is_empty() {
-                scanner.list(task)?;
+            if task.gathers_files() {
+                scanner.list(task, &unread[n])?;
             }
         }
         db.read(|reader| db::plan(reader, &self.flow, &before, &self.removed))

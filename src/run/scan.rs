@@ -12,6 +12,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use crate::db::{self, Argument, Db, Durability, FlowTask, InputRow, Inputs, Stat};
 use crate::error::{Error, OrIo, Result};
 use crate::ids::TaskId;
+use crate::labels::Labels;
 use crate::manifest::is_plain;
 use crate::object::ObjectHash;
 use crate::store::{Placed, Store};
@@ -357,11 +358,14 @@ impl Scanner<'_> {
     }
 
     /// Notes the steps of a root that gathers its files. Their listings are objects: they must be there before the steps.
-    pub(super) fn list(&self, task: &FlowTask) -> Result<()> {
+    /// `unread` are the labels of what can't be read: groups that it may belong to have no step.
+    pub(super) fn list(&self, task: &FlowTask, unread: &[Labels]) -> Result<()> {
         let mut listings = Vec::new();
         self.db.read(|reader| {
             db::each_listing(reader, task, &mut |group, listing| {
-                listings.push((group.clone(), listing));
+                if !unread.iter().any(|labels| labels.agree(&group.labels)) {
+                    listings.push((group.clone(), listing));
+                }
                 Ok(())
             })
         })?;

@@ -259,12 +259,15 @@ impl Execution<'_> {
         let Scratch { launcher, workspace, .. } = &mut *self.scratch;
         workspace.log.begin().or_io("read the log in", &workspace.path)?;
         let exec = exec(self.attempt, file, staged, workspace, self.share);
+        let starts = self.supervisor.starts();
         let leader = match launcher.launch(&exec)? {
             Err(sentence) => return Ok(Outcome::NotStarted(sentence)),
             Ok(leader) => leader,
         };
+        self.supervisor.started(leader, script.timeout);
+        drop(starts);
         let Workspace { log, path, .. } = workspace;
-        let end = process::supervise(self.supervisor, leader, start, script.timeout, path, log)?;
+        let end = process::supervise(self.supervisor, leader, start, path, log)?;
         self.report.record.usage = end.usage;
         let outcome = outcome(&end, script);
         self.report.warnings.extend(end.leftovers.warning);

@@ -42,7 +42,7 @@
 
 use std::path::Path;
 use std::process::ExitStatus;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
@@ -69,7 +69,7 @@ pub(super) struct Ended {
     pub(super) leftovers: Leftovers,
 }
 
-/// Waits for a script that was just started, ends it if it has to be ended, and ends all it leaves.
+/// Waits for a script that the supervisor knows of, ends it if it has to be ended, and ends all it leaves.
 ///
 /// # Errors
 /// If the process is not ours to wait for, which is a bug.
@@ -77,11 +77,9 @@ pub(super) fn supervise(
     supervisor: &Supervisor,
     leader: i32,
     start: Instant,
-    timeout: Option<Duration>,
     scratch: &Path,
     log: &mut LogPipe,
 ) -> Result<Ended> {
-    supervisor.started(leader, timeout);
     let waited = wait_for_end(leader, scratch, log);
     let wall = start.elapsed();
     let ending = supervisor.ended(leader);

@@ -9,7 +9,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::path::Path;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -50,6 +50,8 @@ static GUARD: Mutex<()> = Mutex::new(());
 /// Knows every script that runs, and ends what is to be ended. One per process: see [`Supervisor::new`].
 pub struct Supervisor {
     shared: Arc<Shared>,
+    /// See [`Self::starts`]; held for writing while this process is stopped.
+    starts: RwLock<()>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -65,8 +67,8 @@ struct Shared {
 struct Register {
     /// By leader, from its start until it is reaped.
     running: HashMap<i32, RunningScript>,
-    /// Since when the scripts are stopped, if they are.
-    suspended_at: Option<Instant>,
+    /// The scripts are stopped: none is ended for its time limit.
+    is_suspended: bool,
     /// When the thread looks again by itself.
     wakes_at: Option<Instant>,
     is_closing: bool,
@@ -129,25 +131,27 @@ impl Supervisor {
         let thread = std::thread::Builder::new().name("supervisor".to_owned());
         let watched = Arc::clone(&shared);
         let thread = thread.spawn(move || watched.watch()).or_system("start a thread")?;
-        Ok(Supervisor { shared, thread: Some(thread) })
+        Ok(Supervisor { shared, starts: RwLock::default(), thread: Some(thread) })
     }
 
-    /// Stops every script, because this process is about to be stopped.
-    pub fn suspend(&self) {
+    /// Stops every script, calls `stop`, and lets them go on. The time that they were stopped doesn't count for their
+    /// time limits.
+    pub fn while_stopped(&self, stop: &mut dyn FnMut()) {
+        // A script that is not in the register yet would go on.
+        let _starts = self.starts.write().unwrap_or_else(PoisonError::into_inner);
+        let since = Instant::now();
         let mut register = self.shared.register();
-        register.suspended_at.get_or_insert_with(Instant::now);
+        register.is_suspended = true;
         for (leader, running) in &register.running {
             if !running.has_ended {
                 signal_group(*leader, Signal::STOP);
             }
         }
-    }
-
-    /// Lets the scripts go on. The time that they were stopped doesn't count for their time limits.
-    pub fn resume(&self) {
-        let mut register = self.shared.register();
-        let Some(since) = register.suspended_at.take() else { return };
+        drop(register);
+        stop();
         let pause = since.elapsed();
+        let mut register = self.shared.register();
+        register.is_suspended = false;
         for (leader, running) in &mut register.running {
             running.deadline = running.deadline.and_then(|deadline| deadline.checked_add(pause));
             if !running.has_ended {
@@ -160,6 +164,11 @@ impl Supervisor {
     /// How the run goes on.
     pub(super) fn stop(&self) -> Stop {
         self.shared.stop.now()
+    }
+
+    /// To be held from before a script is started until it has [`Self::started`].
+    pub(super) fn starts(&self) -> RwLockReadGuard<'_, ()> {
+        self.starts.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A script has started.
@@ -176,9 +185,6 @@ impl Supervisor {
         if stop >= Stop::Term {
             running.stop(leader, stop, now);
             wake = now.checked_add(self.shared.grace);
-        }
-        if register.suspended_at.is_some() {
-            signal_group(leader, Signal::STOP);
         }
         register.running.insert(leader, running);
         if wake.is_some_and(|wake| register.wakes_at.is_none_or(|at| wake < at)) {
@@ -328,7 +334,7 @@ impl Shared {
             let now = Instant::now();
             let mut next: Option<Instant> = None;
             let stop = self.stop.now();
-            let is_suspended = register.suspended_at.is_some();
+            let is_suspended = register.is_suspended;
             for (leader, running) in &mut register.running {
                 if is_suspended {
                     break;

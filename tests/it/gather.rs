@@ -369,3 +369,18 @@ fn files_on_disk_are_gathered_by_the_labels_that_their_names_give() {
     p.task_with("merge", "inputs = [\"reads/{sample}_*.fq\"]\ngather = [\"lane\"]", "true");
     p.run().fails(2).says("the `inputs` have no label `lane` to gather by");
 }
+
+#[test]
+fn a_file_that_cannot_be_read_holds_only_the_group_of_files_that_its_name_says() {
+    let p = Project::new().file("reads/A_1.fq", "1").file("reads/B_1.fq", "1");
+    p.task_with(
+        "merge",
+        "inputs = [\"reads/{sample}_{lane}.fq\"]\ngather = [\"sample\"]",
+        "cat $INPUT_DIR/* >$OUTPUT_DIR/$sample",
+    );
+    std::os::unix::fs::symlink("nowhere", p.path("reads/A_2.fq")).unwrap();
+    p.run_with(["-k"]).fails(1).ran_on(["merge B"]).says("A_2.fq` can't be read");
+    p.file("reads/B_1.fq", "2").run_with(["-k"]).fails(1).ran_on(["merge B"]);
+    p.remove("reads/A_2.fq").run().ok().ran_on(["merge A"]);
+    p.run().ok().says("nothing to do");
+}

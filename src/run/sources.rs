@@ -58,14 +58,17 @@ pub(super) fn inputs(options: &RunOptions) -> Result<Vec<PathBuf>> {
 /// The names in a list: one a line, or each ended by a NUL if there is one anywhere, since a name may hold a newline.
 fn listed(bytes: &[u8]) -> Vec<PathBuf> {
     let end = if bytes.contains(&0) { 0 } else { b'\n' };
-    let is_named = |name: &&[u8]| !name.trim_ascii().is_empty();
+    let names = bytes.split(|byte| *byte == end).filter(|name| !name.trim_ascii().is_empty());
+    let mut names: Vec<&[u8]> = names.collect();
     // Written on Windows. A name may end in a CR, but not every one does.
-    let has_crlf =
-        bytes.split(|byte| *byte == end).filter(is_named).all(|name| name.ends_with(b"\r"));
-    let names = bytes.split(|byte| *byte == end).filter(is_named);
-    let names = names.map(|name| if has_crlf { &name[..name.len() - 1] } else { name });
+    if end == b'\n' && names.iter().all(|name| name.ends_with(b"\r")) {
+        names.iter_mut().for_each(|name| *name = &name[..name.len() - 1]);
+    }
     // In a list `-` is a file like any other.
-    names.map(|name| as_path(if name == b"-" { b"./-" } else { name }).to_owned()).collect()
+    names
+        .into_iter()
+        .map(|name| as_path(if name == b"-" { b"./-" } else { name }).to_owned())
+        .collect()
 }
 
 /// The INPUTs of a run.

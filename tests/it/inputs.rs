@@ -502,6 +502,9 @@ fn a_list_that_names_nothing_is_no_reason_to_take_the_inputs_of_an_earlier_run()
     p.file("b c", "2");
     p.file("windows", "a\r\nb c\r\n").run_with(["--inputs-from", "windows"]).ok();
     assert_eq!(p.sql("SELECT name FROM step WHERE live ORDER BY name"), ["a", "b c"]);
+    // With names that end in NUL, a CR is part of the name.
+    p.file("e\r", "5").run_cmd(["--inputs-from", "-"]).stdin("e\r\0").go().ok();
+    assert_eq!(p.sql("SELECT hex(name) FROM step WHERE live"), ["650D"]);
     p.run_with(["a/b"]).fails(2).says("`a/b` does not exist: part of its path is a file");
     p.file("list", "gone\na\n");
     p.run_with(["--inputs-from", "list"]).fails(2).says("input `gone` does not exist");

@@ -609,7 +609,7 @@ fn files(found: &mut Findings<'_>, draft: &mut Draft, setting: Setting<'_, '_>) 
     for (glob, span) in &list {
         if glob.starts_with('!') {
             let help = "name what the script reads; for a file called so, write ./!…";
-            found.add(span, "`files` leaves nothing out", help);
+            found.add(span, "`files` takes no exclusions", help);
         }
         check_glob(found, glob, span);
     }

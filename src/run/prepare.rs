@@ -125,7 +125,7 @@ impl Prepared {
             }
             if summary.files.is_empty() && summary.idle.left_out > 0 {
                 let text = format!(
-                    "task `{}`: the exclusions in `inputs` leave nothing of what the rest matches",
+                    "task `{}`: the exclusions in `inputs` leave out every file that the rest matches",
                     task.name
                 );
                 progress.tell(&Event::Warning(&text));

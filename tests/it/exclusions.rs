@@ -88,7 +88,7 @@ fn exclusions_that_leave_nothing_are_told() {
         p.run()
             .ok()
             .ran([])
-            .says("the exclusions in `inputs` leave nothing of what the rest matches");
+            .says("the exclusions in `inputs` leave out every file that the rest matches");
     }
 }
 

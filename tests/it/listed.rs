@@ -168,5 +168,5 @@ fn a_link_to_nothing_among_the_files_is_told_with_its_task_and_what_to_do() {
 fn an_exclusion_among_the_files_is_a_mistake() {
     let p =
         Project::new().file("ref/a", "a").task_with("t", "files = [\"ref/\", \"!ref/a\"]", "true");
-    p.run().fails(2).says("`files` leaves nothing out").says("write ./!");
+    p.run().fails(2).says("`files` takes no exclusions").says("write ./!");
 }

@@ -50,11 +50,11 @@ impl Command for StatusArgs {
             Some(Runner::Here(pid)) => step::running(pid, &self.db.join("scratch")),
             _ => Vec::new(),
         };
-        let (tasks, runs) =
-            db.read(|reader| Ok((db::status(reader)?, db::last_runs(reader, self.runs.max(1))?)))?;
-        let mut status = Status::of(tasks, runs, runner, running);
-        (status.unread, status.out_of_date) =
-            db.read(|reader| Ok((db::unread(reader)?, db::out_of_date(reader)?)))?;
+        let status = db.read(|reader| {
+            let (tasks, runs) = (db::status(reader)?, db::last_runs(reader, self.runs.max(1))?);
+            let (unread, out_of_date) = (db::unread(reader)?, db::out_of_date(reader)?);
+            Ok(Status { unread, out_of_date, ..Status::of(tasks, runs, runner, running) })
+        })?;
         answer::give(&status, self.json)?;
         Ok(exit::OK)
     }

@@ -55,6 +55,11 @@ impl FlowTask {
         self.gather && self.is_root()
     }
 
+    /// True if it gathers outputs: its steps are known when what is upstream is done.
+    pub fn gathers_outputs(&self) -> bool {
+        self.gather && !self.is_root()
+    }
+
     /// True if its steps run although they are done.
     pub fn runs_anew(&self) -> bool {
         self.forced || !self.cache

@@ -56,8 +56,8 @@ pub use lineage::{
 };
 pub use plan::apply::{Applied, apply};
 pub use plan::gather::{
-    Group, each_group, each_listing, end_gather, file_inputs, gather_inputs, group_inputs,
-    groups_of_step, linked_steps, listing_line, live_labels, plan_gather,
+    Group, each_group, end_gather, file_listings, gather_inputs, group_inputs, groups_of_step,
+    linked_steps, listing_line, live_labels, plan_gather, read_listing,
 };
 pub use plan::reasons::{Why, has_inputs, reasons, recipe_fields};
 pub use plan::tasks::{KnownTask, Registration, TaskRow, known_tasks, task_rows};

@@ -479,42 +479,13 @@ impl Rebuilder<'_> {
             .filter(|output| output.executable)
             .map(|output| (output.name.as_slice(), &output.object))
             .collect();
-        let mut items: Vec<NamedObject> =
-            bytes.split(|&byte| byte == b'\n').filter_map(listed_item).collect();
+        let mut items = db::read_listing(&bytes);
         for item in &mut items {
             // Listings of older builds don't say it.
             item.executable |= executable.contains(&(item.name.as_slice(), &item.object));
         }
         Ok(items)
     }
-}
-
-/// A line as `db::listing_line` writes it.
-fn listed_item(line: &[u8]) -> Option<NamedObject> {
-    let (escaped, line) = match line.strip_prefix(b"\\") {
-        Some(line) => (true, line),
-        None => (false, line),
-    };
-    let (hash, mark, name) = (line.get(..64)?, *line.get(65)?, line.get(66..)?);
-    let object = ObjectHash::parse(std::str::from_utf8(hash).ok()?).ok()?;
-    let name = if escaped { unescape(name) } else { name.to_vec() };
-    Some(NamedObject { name, object, executable: mark == b'*' })
-}
-
-fn unescape(name: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(name.len());
-    let mut bytes = name.iter();
-    while let Some(&byte) = bytes.next() {
-        out.push(match byte {
-            b'\\' => match bytes.next() {
-                Some(b'n') => b'\n',
-                Some(b'r') => b'\r',
-                _ => b'\\',
-            },
-            byte => byte,
-        });
-    }
-    out
 }
 
 impl Drop for Rebuilder<'_> {
@@ -605,23 +576,4 @@ pub struct RepairReport {
     pub objects: Vec<(ObjectHash, String, Repair)>,
     /// Damage of the database itself, which only a backup cures.
     pub database: Vec<String>,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::db::listing_line;
-
-    #[test]
-    fn a_listing_reads_back_whatever_the_names_are() {
-        let names: [&[u8]; 4] = [b"plain", b"new\nline", b"back\\slash\\n", b"\xff\r"];
-        for (n, name) in names.into_iter().enumerate() {
-            let (object, executable) = (ObjectHash::of(name), n % 2 == 1);
-            let row = NamedObject { name: name.to_vec(), object, executable };
-            let mut listing = Vec::new();
-            listing_line(&mut listing, &row);
-            let item = listed_item(listing.strip_suffix(b"\n").unwrap()).unwrap();
-            assert_eq!(item, row);
-        }
-    }
 }

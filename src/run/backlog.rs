@@ -140,7 +140,7 @@ impl Backlog {
                 // One that waits is looked at once more when everything upstream is done. The steps of a root that
                 // gathers its files are known to the plan.
                 gathered: task.gathers_files()
-                    || task.gather
+                    || task.gathers_outputs()
                         && !task.is_grouped()
                         && turns.waits_anew + turns.kept + turns.held == 0
                         && db::has_live_step(reader, task.id)?,

@@ -125,7 +125,7 @@ fn later(
     has_inputs: impl Fn() -> Result<bool>,
 ) -> Result<Option<u64>> {
     let task = prepared.flow.task(index);
-    if task.gather && !task.gathers_files() {
+    if task.gathers_outputs() {
         let is_known = tasks[index.0].to_run() > 0;
         let runs = !is_known
             && (upstream_changes || tasks[index.0].plan.waits_for_inputs && has_inputs()?);

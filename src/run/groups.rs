@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::db::{self, Flow, Group, Reader};
+use crate::db::{self, Flow, FlowTask, Group, Reader};
 use crate::error::Result;
 use crate::ids::{StepId, TaskId, TaskIndex};
 use crate::labels::Labels;
@@ -41,10 +41,8 @@ impl Groups {
         if !flow.has_groups {
             return Ok(groups);
         }
-        for (n, task) in flow.tasks.iter().enumerate() {
-            if !task.is_grouped() || task.gathers_files() {
-                continue;
-            }
+        let is_grouped = |task: &FlowTask| task.gathers_outputs() && task.is_grouped();
+        for (n, task) in flow.tasks.iter().enumerate().filter(|(_, task)| is_grouped(task)) {
             let mut from = vec![false; flow.tasks.len()];
             task.from.iter().for_each(|from_task| from[from_task.0] = true);
             let (keys, upstream) = (task.gather_keys.clone(), flow.upstream(TaskIndex(n)));

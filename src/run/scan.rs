@@ -360,28 +360,22 @@ impl Scanner<'_> {
     /// Notes the steps of a root that gathers its files. Their listings are objects: they must be there before the steps.
     /// `unread` are the labels of what can't be read: groups that it may belong to have no step.
     pub(super) fn list(&self, task: &FlowTask, unread: &[Labels]) -> Result<()> {
-        let mut listings = Vec::new();
-        self.db.read(|reader| {
-            db::each_listing(reader, task, &mut |group, listing| {
-                if !unread.iter().any(|labels| labels.agree(&group.labels)) {
-                    listings.push((group.clone(), listing));
-                }
-                Ok(())
-            })
-        })?;
+        let mut listings = self.db.read(|reader| db::file_listings(reader, task))?;
+        listings.retain(|(group, _)| !unread.iter().any(|labels| labels.agree(&group.labels)));
         let mut placed = Vec::with_capacity(listings.len());
         for (group, listing) in &listings {
             let object = match self.store {
                 Some(store) => {
-                    placed.push(store.put(listing)?);
-                    placed.last().map(|placed| placed.hash)
+                    let object = store.put(listing)?;
+                    let hash = object.hash;
+                    placed.push(object);
+                    hash
                 }
-                None => None,
+                None => ObjectHash::of(listing),
             };
-            let object = object.unwrap_or_else(|| ObjectHash::of(listing));
-            self.db.read(|reader| {
-                Inputs::listed(reader, task.id, &group.name(task), &group.labels, &object)
-            })?;
+            let name = group.name(task);
+            self.db
+                .read(|reader| Inputs::listed(reader, task.id, &name, &group.labels, &object))?;
         }
         self.keep(&placed)
     }

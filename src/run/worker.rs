@@ -258,12 +258,12 @@ impl Engine {
     /// The inputs of a gather step.
     fn gathered(&self, job: &Job) -> Result<Vec<NamedObject>> {
         let (flow, index) = (&self.flow, job.task);
+        if flow.task(index).gathers_files() {
+            let listing = self.store.read_small(&job.leaf.object, u64::MAX)?;
+            return Ok(db::read_listing(&listing.unwrap_or_default()));
+        }
         self.db.read(|reader| {
-            let task = flow.task(index);
-            if task.gathers_files() {
-                return db::file_inputs(reader, task, &job.leaf.labels);
-            }
-            if task.is_grouped() {
+            if flow.task(index).is_grouped() {
                 let producers = db::linked_steps(reader, job.leaf.step)?;
                 return db::group_inputs(reader, flow, index, &job.leaf.labels, &producers);
             }

@@ -66,17 +66,17 @@ impl Command for ExportArgs {
     fn execute(&self) -> Result<u8> {
         let db = Db::open_read_only(&self.db)?;
         let store = Store::open_read_only(&self.db)?;
-        let (task, complete, outputs) = db.read(|reader| {
+        let (task, complete, unread, outputs) = db.read(|reader| {
             let task = db::find_task(reader, &self.task)?;
             let mut outputs = Vec::new();
             db::each_live_output(reader, task, &mut |output| {
                 outputs.push(output);
                 Ok(())
             })?;
-            Ok((task, db::is_complete(reader)?, outputs))
+            Ok((task, db::is_complete(reader)?, db::unread(reader)?, outputs))
         })?;
         if !complete {
-            let why = match db.read(db::unread)?.is_empty() {
+            let why = match unread.is_empty() {
                 true => "steps failed or are still to run",
                 false => "inputs can't be read, steps failed or are still to run",
             };

@@ -21,59 +21,24 @@ use crate::db::commit::{
 };
 use crate::db::flow::{Flow, FlowTask};
 use crate::db::inputs::FILES;
-use crate::db::plan::rules::PRESENT_FILES;
+use crate::db::plan::rules::present_files;
 use crate::db::types::NameBytes;
 use crate::db::{Reader, Writer};
 
 const WHAT: &str = "plan a gather step";
 
-/// Calls `see` with the listing of each group of files that a root gathers, as the scan of this plan has found them.
+/// What each group of files that a root gathers works on, as a listing, as the scan of this plan has found them. Files of
+/// one name are in the order of their paths.
 ///
 /// # Errors
-/// If the database can't be read, and those of `see`.
-pub fn each_listing(
-    reader: &Reader,
-    task: &FlowTask,
-    see: &mut dyn FnMut(&Group, Vec<u8>) -> Result<()>,
-) -> Result<()> {
+/// If the database can't be read.
+pub fn file_listings(reader: &Reader, task: &FlowTask) -> Result<Vec<(Group, Vec<u8>)>> {
     let mut listings: BTreeMap<Labels, Vec<u8>> = BTreeMap::new();
     if task.gather_empty && !task.is_grouped() {
         listings.insert(Labels::default(), Vec::new());
     }
-    each_file(reader, task, PRESENT_FILES, &mut |group, input| {
-        listing_line(listings.entry(group).or_default(), &input);
-    })?;
-    for (labels, listing) in listings {
-        see(&Group { labels, producers: Vec::new() }, listing)?;
-    }
-    Ok(())
-}
-
-/// The files that a root gathers for one of its groups, in the order of its listing, as of the last plan that was
-/// applied.
-///
-/// # Errors
-/// If the database can't be read.
-pub fn file_inputs(reader: &Reader, task: &FlowTask, labels: &Labels) -> Result<Vec<NamedObject>> {
-    let mut inputs = Vec::new();
-    let known = "SELECT path, name, object, executable FROM input_file WHERE task = ?1";
-    each_file(reader, task, known, &mut |group, input| {
-        if group == *labels {
-            inputs.push(input);
-        }
-    })?;
-    Ok(inputs)
-}
-
-/// Calls `see` with each file that a query gives, by name, and its group. Files of one name are told apart by their
-/// paths.
-fn each_file(
-    reader: &Reader,
-    task: &FlowTask,
-    query: &str,
-    see: &mut dyn FnMut(Labels, NamedObject),
-) -> Result<()> {
-    let sql = format!("SELECT name, object, executable, path FROM ({query}) ORDER BY name, path");
+    let files = present_files();
+    let sql = format!("SELECT name, object, executable, path FROM ({files}) ORDER BY name, path");
     let mut statement = reader.conn.prepare(&sql).or_db(WHAT)?;
     let mut rows = statement.query([task.id]).or_db(WHAT)?;
     while let Some(row) = rows.next().or_db(WHAT)? {
@@ -84,10 +49,11 @@ fn each_file(
                 object: row.get(1).or_db(WHAT)?,
                 executable: row.get(2).or_db(WHAT)?,
             };
-            see(group, input);
+            listing_line(listings.entry(group).or_default(), &input);
         }
     }
-    Ok(())
+    let group = |(labels, listing)| (Group { labels, producers: Vec::new() }, listing);
+    Ok(listings.into_iter().map(group).collect())
 }
 
 fn select(flow: &Flow, index: TaskIndex, columns: &str) -> String {
@@ -284,6 +250,39 @@ pub fn listing_line(listing: &mut Vec<u8>, input: &NamedObject) {
     listing.push(b'\n');
 }
 
+/// What a listing lists. Those of older builds don't say which inputs have the executable bit.
+pub fn read_listing(listing: &[u8]) -> Vec<NamedObject> {
+    listing.split(|&byte| byte == b'\n').filter_map(listed_item).collect()
+}
+
+/// A line as [`listing_line`] writes it.
+fn listed_item(line: &[u8]) -> Option<NamedObject> {
+    let (escaped, line) = match line.strip_prefix(b"\\") {
+        Some(line) => (true, line),
+        None => (false, line),
+    };
+    let (hash, mark, name) = (line.get(..64)?, *line.get(65)?, line.get(66..)?);
+    let object = ObjectHash::parse(std::str::from_utf8(hash).ok()?).ok()?;
+    let name = if escaped { unescape(name) } else { name.to_vec() };
+    Some(NamedObject { name, object, executable: mark == b'*' })
+}
+
+fn unescape(name: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(name.len());
+    let mut bytes = name.iter();
+    while let Some(&byte) = bytes.next() {
+        out.push(match byte {
+            b'\\' => match bytes.next() {
+                Some(b'n') => b'\n',
+                Some(b'r') => b'\r',
+                _ => b'\\',
+            },
+            byte => byte,
+        });
+    }
+    out
+}
+
 /// Which step of a gather task is to be made.
 #[derive(Debug, Clone, Default)]
 pub struct Group {
@@ -361,4 +360,22 @@ pub fn plan_gather(
         }
     }
     Ok(effects)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listing_reads_back_whatever_the_names_are() {
+        let names: [&[u8]; 4] = [b"plain", b"new\nline", b"back\\slash\\n", b"\xff\r"];
+        let mut listing = Vec::new();
+        let rows = names.into_iter().enumerate().map(|(n, name)| {
+            let (object, executable) = (ObjectHash::of(name), n % 2 == 1);
+            NamedObject { name: name.to_vec(), object, executable }
+        });
+        let rows: Vec<NamedObject> = rows.collect();
+        rows.iter().for_each(|row| listing_line(&mut listing, row));
+        assert_eq!(read_listing(&listing), rows);
+    }
 }

@@ -93,9 +93,10 @@ pub fn plan(reader: &Reader, flow: &Flow, before: &[Before], removed: &[TaskId])
         let task = flow.task(index);
         let whole = before[index.0].wiring != Some(task.wiring);
         match () {
-            () if task.gathers_files() => planner.whole(index, task)?,
-            () if task.gather => planner.gather(index, task, whole, upstream_unsettled[index.0])?,
-            () if whole || task.forced => planner.whole(index, task)?,
+            () if task.gathers_outputs() => {
+                planner.gather(index, task, whole, upstream_unsettled[index.0])?;
+            }
+            () if whole || task.forced || task.gathers_files() => planner.whole(index, task)?,
             () => planner.difference(index, task)?,
         }
         planner.rerun(task)?;

@@ -18,11 +18,17 @@ const SUPPORTS: &str = "coalesce(c.live, p.live) = 1 AND coalesce(c.state, p.sta
 pub(in crate::db) const SAME: &str = "s.key = g.key AND s.origin = g.origin AND s.name = g.name
   AND s.object = g.object AND s.executable = g.executable AND s.labels IS g.labels";
 
-/// The files of a root as the scan found them: (path, name, object, executable).
-pub(in crate::db) const PRESENT_FILES: &str = "
-    SELECT path, name, object, executable FROM input_file f WHERE task = ?1
-      AND NOT EXISTS (SELECT 1 FROM gone g WHERE g.task = f.task AND g.path = f.path)
-    UNION ALL SELECT path, name, object, executable FROM scan WHERE task = ?1";
+/// The row `f` of `input_file` is still true.
+const NOT_GONE: &str =
+    "NOT EXISTS (SELECT 1 FROM gone g WHERE g.task = f.task AND g.path = f.path)";
+
+/// A query for the files of task ?1 as the scan found them: (path, name, object, executable).
+pub(in crate::db) fn present_files() -> String {
+    format!(
+        "SELECT path, name, object, executable FROM input_file f WHERE task = ?1 AND {NOT_GONE}
+         UNION ALL SELECT path, name, object, executable FROM scan WHERE task = ?1"
+    )
+}
 
 pub(in crate::db) struct Planner<'a> {
     pub(in crate::db) reader: &'a Reader,
@@ -94,9 +100,7 @@ impl Planner<'_> {
             );
         }
         if task.is_root() {
-            let condition =
-                "AND NOT EXISTS (SELECT 1 FROM gone g WHERE g.task = f.task AND g.path = f.path)";
-            let known = Planner::files(index, task, "input_file", condition);
+            let known = Planner::files(index, task, "input_file", &format!("AND {NOT_GONE}"));
             return format!("{known} UNION ALL {}", Planner::files(index, task, "scan", ""));
         }
         let from = self.flow.ids(&task.from);
@@ -343,7 +347,7 @@ impl Planner<'_> {
         let is_waiting = match () {
             () if !upstream_anew => "0",
             // Which step it is can't be known before everything upstream is through.
-            () if task.gather && !task.gathers_files() => "1",
+            () if task.gathers_outputs() => "1",
             () => {
                 let supports = self.supports(index, task);
                 self.run(
@@ -416,7 +420,7 @@ impl Planner<'_> {
             again: todo + anew - waiting("<>")?,
             reused: live - todo - anew - waiting("=")?,
             retired,
-            waits_for_inputs: task.gather && !task.gathers_files() && live == 0,
+            waits_for_inputs: task.gathers_outputs() && live == 0,
         })
     }
 }

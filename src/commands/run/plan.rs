@@ -221,7 +221,8 @@ impl Answer for Plan<'_> {
         }
         if self.unread > 0 {
             let (unread, s) = (self.unread, plural(self.unread as u64));
-            writeln!(out, "{unread} input{s} can't be read; gather steps that need them wait")?;
+            let them = if unread == 1 { "it" } else { "them" };
+            writeln!(out, "{unread} input{s} can't be read; gather steps wait for {them}")?;
         }
         let known = self.forecast.to_run();
         match self.forecast.later() {

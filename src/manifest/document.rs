@@ -14,6 +14,10 @@ use crate::diagnostic::{Diagnostic, SourceText};
 /// dropping that takes over 4 MiB of stack in a debug build. Pages that aren't touched cost nothing.
 const STACK: usize = 64 << 20;
 
+/// Bytes of text from which on the memory that parsing took is worth giving back: the allocator would keep it for the
+/// thread that is gone.
+const LARGE: usize = 64 << 10;
+
 /// What `read` makes of a TOML file, or all mistakes in the order of the text.
 pub(super) fn read<T: Send>(
     path: &Path,
@@ -33,14 +37,18 @@ pub(super) fn read<T: Send>(
         let diagnostics = found.into_diagnostics();
         if diagnostics.is_empty() { Ok(made) } else { Err(diagnostics) }
     };
-    thread::scope(|scope| {
+    let made = thread::scope(|scope| {
         let parser = thread::Builder::new().stack_size(STACK);
         match parser.spawn_scoped(scope, parse) {
             Ok(parser) => parser.join().unwrap_or_else(|panic| resume_unwind(panic)),
             // No thread to be had: ordinary manifests need little stack.
             Err(_) => parse(),
         }
-    })
+    });
+    if text.len() > LARGE {
+        crate::sys::give_back_memory();
+    }
+    made
 }
 
 fn not_utf8(path: &Path, bytes: &[u8], err: std::str::Utf8Error) -> Diagnostic {

@@ -51,6 +51,15 @@ pub fn reap(pid: i32) -> io::Result<Reaped> {
     })
 }
 
+/// Gives memory that was freed back to the system, where the C library can.
+pub fn give_back_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: no pointer is passed, and what is in use is not touched.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 fn duration(time: libc::timeval) -> Duration {
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
     let micros = u64::try_from(time.tv_usec).unwrap_or(0);

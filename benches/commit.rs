@@ -168,6 +168,7 @@ fn flow() -> Flow {
         gather_empty: false,
         cache: true,
         forced: false,
+        only: None,
         labeller: None,
         variants: 1,
         gather_keys: Vec::new(),

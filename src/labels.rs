@@ -64,6 +64,11 @@ impl Labels {
         self.iter().all(|(key, value)| other.get(key).is_none_or(|theirs| theirs == value))
     }
 
+    /// True if these have all of those, and maybe others.
+    pub fn has(&self, those: &Labels) -> bool {
+        those.iter().all(|(key, value)| self.get(key) == Some(value))
+    }
+
     /// Only these keys; those that it has not are left out.
     pub fn only<'k>(&self, keys: impl IntoIterator<Item = &'k str>) -> Labels {
         let pairs = keys.into_iter().filter_map(|key| self.0.get_key_value(key));
@@ -76,7 +81,7 @@ impl Labels {
     }
 
     /// Reads `sample=A,lr=0.1`. A value may have anything but a comma in it. `None` for anything else.
-    pub fn from_words(words: &str) -> Option<Labels> {
+    fn from_words(words: &str) -> Option<Labels> {
         let mut labels = Labels::default();
         for word in words.split(',') {
             let (key, value) = word.split_once('=')?;
@@ -108,6 +113,18 @@ impl fmt::Display for Labels {
         }
         Ok(())
     }
+}
+
+/// A task as it is named on a command line, with the labels of the steps that are meant: `TASK` or
+/// `TASK[sample=A,lr=0.1]`. The error says how it is written.
+pub fn task_word(word: &str) -> Result<(&str, Labels), String> {
+    let Some((task, words)) = word.split_once('[') else { return Ok((word, Labels::default())) };
+    let labels = words.strip_suffix(']').and_then(Labels::from_words);
+    let labels = labels.ok_or_else(|| {
+        let word = printable(word.as_bytes());
+        format!("`{word}` names no labels; write them as in TASK[sample=A,lr=0.1]")
+    })?;
+    Ok((task, labels))
 }
 
 /// A step as users are told of it: `step 3 fit (x) [lr=0.1]`.

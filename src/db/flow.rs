@@ -40,6 +40,8 @@ pub struct FlowTask {
     pub cache: bool,
     /// `-B`: runs anew in this run.
     pub forced: bool,
+    /// `--step`: only steps that have all of one of these may run. `None`: all may.
+    pub only: Option<Vec<Labels>>,
     /// Hash of all that decides which steps the task has: another one means another look.
     pub wiring: ObjectHash,
 }
@@ -60,9 +62,19 @@ impl FlowTask {
         self.gather && !self.is_root()
     }
 
-    /// True if its steps run although they are done.
+    /// True if its steps run although they are done, those that [may](FlowTask::may_run).
     pub fn runs_anew(&self) -> bool {
         self.forced || !self.cache
+    }
+
+    /// True if `--step` doesn't leave out a step with these labels.
+    pub fn may_run(&self, labels: &Labels) -> bool {
+        may_run(self.only.as_deref(), labels)
+    }
+
+    /// True if `--step` leaves out all of its steps.
+    pub fn is_left_out(&self) -> bool {
+        self.only.as_ref().is_some_and(Vec::is_empty)
     }
 
     /// True if an output of this producer and name is an input of this task.
@@ -102,6 +114,11 @@ impl FlowTask {
     pub fn shares_work(&self) -> bool {
         self.cache
     }
+}
+
+/// True if labels have all of one of `only`, or if there is no such list.
+pub(in crate::db) fn may_run(only: Option<&[Labels]>, labels: &Labels) -> bool {
+    only.is_none_or(|only| only.iter().any(|those| labels.has(those)))
 }
 
 /// All tasks of the present manifest.

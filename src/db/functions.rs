@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rusqlite::functions::{Context, FunctionFlags};
 use rusqlite::{Connection, Error, Result};
 
-use crate::db::flow::{Accepts, Flow, Labeller};
+use crate::db::flow::{Accepts, Flow, Labeller, may_run};
 use crate::error::OrDb;
 use crate::labels::Labels;
 use crate::object::{FieldHasher, ObjectHash};
@@ -88,6 +88,7 @@ pub(in crate::db) fn register_identity(conn: &Connection) -> crate::error::Resul
 /// - `accepts(place, producer, name)`: its globs;
 /// - `has_step(place, producer, name, labels, variant)` and `labels(…)` of the same: its [`Labeller`];
 /// - `group_of(place, labels)`: the labels that its groups go by; '' if these have none of them;
+/// - `may_run(place, labels)`: see [`may_run()`];
 /// - `agree(labels, labels)`: see [`Labels::agree`].
 pub(in crate::db) fn register_flow(conn: &Connection, flow: &Flow) -> crate::error::Result<()> {
     let what = "register a function";
@@ -127,6 +128,14 @@ pub(in crate::db) fn register_flow(conn: &Connection, flow: &Flow) -> crate::err
         let labels: Labels = context.get(1)?;
         let keys = keys.get(place_argument(context, 0)?).map(Vec::as_slice).unwrap_or_default();
         Ok(labels.only(keys.iter().map(String::as_str)))
+    })
+    .or_db(what)?;
+    let only: Vec<Option<Vec<Labels>>> = flow.tasks.iter().map(|t| t.only.clone()).collect();
+    conn.create_scalar_function("may_run", 2, flags, move |context| {
+        Ok(match only.get(place_argument(context, 0)?) {
+            Some(Some(only)) => may_run(Some(only), &context.get(1)?),
+            _ => true,
+        })
     })
     .or_db(what)?;
     conn.create_scalar_function("agree", 2, PURE, |context| {

@@ -20,8 +20,8 @@ struct Known {
     sometimes: Keys,
 }
 
-/// Checks `gather` and `env` against the labels that the steps have. Expects `from` to be resolved and free of cycles.
-pub(super) fn check(found: &mut Findings<'_>, drafts: &[Draft]) {
+/// Checks `gather` and `env` against the labels that the steps have, and notes their keys. Expects `from` to be resolved and free of cycles.
+pub(super) fn check(found: &mut Findings<'_>, drafts: &mut [Draft]) {
     let mut known: Vec<Option<Known>> = vec![None; drafts.len()];
     for n in 0..drafts.len() {
         // A list, not recursion: a chain may have 10,000 tasks.
@@ -35,6 +35,7 @@ pub(super) fn check(found: &mut Findings<'_>, drafts: &[Draft]) {
                 waiting.pop();
                 if known[task].is_none() {
                     let own = check_task(found, drafts, task, &known);
+                    drafts[task].task.label_keys = own.sometimes.clone();
                     known[task] = Some(own);
                 }
             }

@@ -1,7 +1,7 @@
 //! One `[[task]]` on its own: its keys, their values, and which of them go together. Unaware of the
 //! other tasks. A new key is a row of [`KEYS`] and a field of [`Task`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::time::Duration;
@@ -64,6 +64,8 @@ pub struct Task {
     pub gather_keys: Vec<String>,
     /// Every combination of `matrix`; empty without one.
     pub matrix: Vec<Labels>,
+    /// Keys of the labels that its steps may have.
+    pub label_keys: BTreeSet<String>,
     /// `input = "copy"`: its inputs are private copies whatever their size.
     pub copies_input: bool,
     /// A make, cargo or ninja in the script shares the run's `-j`.
@@ -110,6 +112,7 @@ impl Task {
             gather_empty: false,
             gather_keys: Vec::new(),
             matrix: Vec::new(),
+            label_keys: BTreeSet::new(),
             copies_input: false,
             jobserver: false,
         }

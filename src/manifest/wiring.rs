@@ -55,7 +55,7 @@ pub(super) fn wire(found: &mut Findings<'_>, mut drafts: Vec<Draft>) -> Vec<Task
             cycle.report(found, &drafts);
         }
         if cycles.is_empty() {
-            labels::check(found, &drafts);
+            labels::check(found, &mut drafts);
         }
     }
     drafts.into_iter().map(|draft| draft.task).collect()

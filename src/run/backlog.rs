@@ -290,6 +290,10 @@ impl Backlog {
                     continue;
                 }
                 task.held += 1;
+                // What --step leaves out counts as left, and is never ready.
+                if !flow.tasks[n].may_run(&leaf.labels) {
+                    continue;
+                }
                 match leaf.same_as {
                     Some(done) if takes_known => self.known.push((TaskIndex(n), leaf.step, done)),
                     _ => task.ready.push_back(leaf),

@@ -79,11 +79,22 @@ fn forecast_in(reader: &Reader, prepared: &Prepared, plan: &Plan) -> Result<Fore
                 serde_json::from_str(&fields).map_err(|err| Error::Internal(err.to_string()))?;
             changes = prepared.recipes[n].changes(&before);
         }
-        let is_left_out = !prepared.only.is_empty() && !prepared.only.contains(&TaskIndex(n));
+        let is_left_out = task.is_left_out();
+        let mut plan = *plan;
+        let mut reasons = Vec::new();
+        if !is_left_out {
+            reasons = db::reasons(reader, &prepared.flow, TaskIndex(n))?;
+            // Without what --step leaves out.
+            let steps = |is_fresh| {
+                let fits = move |(why, _): &&(Why, u64)| why.is_fresh() == is_fresh;
+                reasons.iter().filter(fits).map(|(_, steps)| steps).sum()
+            };
+            (plan.fresh, plan.again) = (steps(true), steps(false));
+        }
         tasks.push(TaskForecast {
             name: task.name.clone(),
-            plan: *plan,
-            reasons: if is_left_out { Vec::new() } else { db::reasons(reader, task)? },
+            plan,
+            reasons,
             changes,
             later: Some(0),
             is_left_out,

@@ -44,11 +44,13 @@ use crate::folder;
 use crate::graph::Graph;
 use crate::ids::{RunId, TaskIndex};
 use crate::jobserver::Jobserver;
+use crate::labels::{Labels, task_word};
 use crate::maintain::{self, RunAgain, ScriptLimits};
 use crate::manifest::{Manifest, ParamOverrides};
 use crate::progress::{Event, Progress, Registered, Summary};
 use crate::proof::Proof;
 use crate::store::{self, Store};
+use crate::suggest;
 use crate::sys;
 use crate::sys::clock::now_ms;
 use crate::sys::limits;
@@ -86,7 +88,7 @@ pub struct RunOptions {
     pub keep_going: bool,
     /// `-B`: everything anew.
     pub always: bool,
-    /// Only these tasks; empty: all.
+    /// `--step`: only these tasks, or steps `TASK[sample=A]` of them; empty: all.
     pub only: Vec<String>,
     /// INPUT…; `-` is standard input, and so are other names of descriptors: see `sys::proc::descriptor`.
     pub inputs: Vec<PathBuf>,
@@ -171,7 +173,7 @@ struct Asked {
     manifest: Manifest,
     graph: Graph,
     /// `--step`; empty: all.
-    only: Vec<TaskIndex>,
+    only: Vec<(TaskIndex, Labels)>,
     /// The INPUTs, those of a list too.
     inputs: Vec<PathBuf>,
     /// The INPUTs that are open already, such as standard input, in their order.
@@ -284,7 +286,10 @@ fn plan(
 ) -> Result<Planned> {
     let Opened { db, store, dir, boot, .. } = opened;
     let mut prepared = Prepared::new(db, asked, dir, options, Some(store), progress)?;
+    // Labels of --step have to be checked against the steps.
+    let names_labels = prepared.only.iter().any(|(_, labels)| !labels.is_empty());
     if !options.always
+        && !names_labels
         && let Some(last) = db.read(db::complete)?
         && prepared.fingerprint == Some(last.fingerprint)
     {
@@ -295,6 +300,7 @@ fn plan(
     if !refused.is_empty() && !options.keep_going {
         return Err(Error::Inputs(refused));
     }
+    prepared.check_only(db)?;
     for sentence in &refused {
         progress.tell(&Event::Warning(sentence));
     }
@@ -433,24 +439,33 @@ pub fn dry_run(options: &RunOptions, progress: &mut dyn Progress) -> Result<Fore
     let db_dir = options.db.canonicalize().unwrap_or_else(|_| options.db.clone());
     let mut prepared = Prepared::new(&db, asked, &db_dir, options, None, progress)?;
     let plan = prepared.plan(&db, options, None)?;
+    prepared.check_only(&db)?;
     for sentence in prepared.refused() {
         progress.tell(&Event::Warning(&sentence));
     }
     forecast::forecast(&db, &prepared, &plan)
 }
 
-/// Checks the names of `--step`.
-fn only(manifest: &Manifest, names: &[String]) -> Result<Vec<TaskIndex>> {
-    names
-        .iter()
-        .map(|name| {
-            manifest.find(name).ok_or_else(|| {
-                let all: Vec<&str> = manifest.tasks.iter().map(|task| task.name.as_str()).collect();
-                Error::Usage(format!(
-                    "--step: no task is called `{name}`; there are: {}",
-                    all.join(", ")
-                ))
-            })
-        })
-        .collect()
+/// Checks the names of `--step`, and the keys of its labels.
+fn only(manifest: &Manifest, words: &[String]) -> Result<Vec<(TaskIndex, Labels)>> {
+    let refuse = |why: String| Error::Usage(format!("--step: {why}"));
+    let one = |word: &String| {
+        let (name, labels) = task_word(word).map_err(refuse)?;
+        let index = manifest.find(name).ok_or_else(|| {
+            let all: Vec<&str> = manifest.tasks.iter().map(|task| task.name.as_str()).collect();
+            refuse(format!("no task is called `{name}`; there are: {}", all.join(", ")))
+        })?;
+        let known = &manifest.task(index).label_keys;
+        if let Some((key, _)) = labels.iter().find(|(key, _)| !known.contains(*key)) {
+            let keys = || known.iter().map(String::as_str);
+            let cure = match suggest::nearest(key, keys()) {
+                Some(meant) => format!("did you mean `{meant}`?"),
+                None if known.is_empty() => "they have none".to_owned(),
+                None => format!("they have: {}", keys().collect::<Vec<_>>().join(", ")),
+            };
+            return Err(refuse(format!("the steps of `{name}` have no label `{key}`; {cure}")));
+        }
+        Ok((index, labels))
+    };
+    words.iter().map(one).collect()
 }

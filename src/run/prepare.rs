@@ -29,8 +29,8 @@ use crate::text::{path_bytes, printable};
 pub struct Prepared {
     pub manifest: Arc<Manifest>,
     pub graph: Graph,
-    /// `--step`; empty: all.
-    pub(super) only: Vec<TaskIndex>,
+    /// `--step`: the tasks, and the labels that their steps must have; empty: all.
+    pub(super) only: Vec<(TaskIndex, Labels)>,
     pub flow: Arc<Flow>,
     pub recipes: Vec<Recipe>,
     /// By place: what each task's scripts read besides their input.
@@ -50,6 +50,9 @@ pub struct Prepared {
     refused: Vec<Refused>,
     db_dir: PathBuf,
 }
+
+/// Labels that an error lists.
+const LABELS_SHOWN: usize = 20;
 
 impl Prepared {
     /// Looks at everything, changes nothing but the remembered INPUTs. `store` is `None` for a dry run.
@@ -104,7 +107,15 @@ impl Prepared {
         let mut refused = Vec::with_capacity(manifest.tasks.len());
         let named = NamedInputs { inputs: &inputs, streams, forget: options.no_inputs };
         let sources = sources(&scanner, &manifest, named, progress)?;
-        let flow = Arc::new(flow(&manifest, &graph, &registrations, &rows, &sources, options)?);
+        let flow = Arc::new(flow(
+            &manifest,
+            &graph,
+            &registrations,
+            &rows,
+            &sources,
+            options.always,
+            &only,
+        )?);
         let mut scans = Vec::with_capacity(sources.len());
         let mut summaries = Vec::with_capacity(sources.len());
         for (task, sources) in manifest.tasks.iter().zip(&sources) {
@@ -198,6 +209,37 @@ impl Prepared {
         self.flow.tasks.iter().zip(&self.refused).map(labels).collect()
     }
 
+    /// Refuses labels of `--step` that no step has and none can get any more.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] with those that there are.
+    pub(super) fn check_only(&self, db: &Db) -> Result<()> {
+        let unread = self.unread();
+        db.read(|reader| {
+            for (index, wanted) in self.only.iter().filter(|(_, labels)| !labels.is_empty()) {
+                let task = self.flow.task(*index);
+                let own = db::planned_labels(reader, task)?;
+                let mut may_come = own.iter().any(|(labels, _)| labels.has(wanted))
+                    || unread[index.0].iter().any(|labels| labels.agree(wanted));
+                let upstream = self.flow.upstream(*index);
+                let is_above = |n: &usize| upstream[*n];
+                let above = (0..upstream.len()).filter(is_above).map(|n| &self.flow.tasks[n]);
+                // A group is made of what is done already.
+                let gathers = above.clone().chain([task]).any(FlowTask::gathers_outputs);
+                for producer in above {
+                    let can_come = |(labels, is_open): &(Labels, bool)| {
+                        (*is_open || gathers) && labels.agree(wanted)
+                    };
+                    may_come |= db::planned_labels(reader, producer)?.iter().any(can_come);
+                }
+                if !may_come {
+                    return Err(no_such_labels(&task.name, wanted, &own));
+                }
+            }
+            Ok(())
+        })
+    }
+
     /// By place in the manifest: at most this many steps at once.
     pub(super) fn limits(&self) -> Vec<usize> {
         let limit = |task: &Task| task.parallel.map_or(usize::MAX, std::num::NonZeroUsize::get);
@@ -266,6 +308,20 @@ impl Prepared {
     }
 }
 
+fn no_such_labels(task: &str, wanted: &Labels, own: &[(Labels, bool)]) -> Error {
+    let keys = || wanted.iter().map(|(key, _)| key);
+    let own: BTreeSet<Labels> = own.iter().map(|(labels, _)| labels.only(keys())).collect();
+    let mut known: Vec<String> = own.iter().take(LABELS_SHOWN).map(Labels::to_string).collect();
+    if own.len() > LABELS_SHOWN {
+        known.push(format!("… and {} more", own.len() - LABELS_SHOWN));
+    }
+    let cure = match known.is_empty() {
+        true => "it has no steps".to_owned(),
+        false => format!("there are: {}", known.join("; ")),
+    };
+    Error::Usage(format!("--step: no step of `{task}` has {wanted}; {cure}"))
+}
+
 /// Inputs of a task that can't be read, and why.
 #[derive(Default)]
 pub(super) struct Refused(BTreeMap<PathBuf, String>);
@@ -329,13 +385,17 @@ fn flow(
     registrations: &[Registration],
     rows: &[TaskRow],
     sources: &[Vec<Source>],
-    options: &RunOptions,
+    always: bool,
+    only: &[(TaskIndex, Labels)],
 ) -> Result<Flow> {
     let mut tasks = Vec::with_capacity(rows.len());
     let names: Vec<&str> = manifest.tasks.iter().map(|task| task.name.as_str()).collect();
     for (n, task) in manifest.tasks.iter().enumerate() {
+        let named = only.iter().filter(|(index, _)| index.0 == n).map(|(_, labels)| labels.clone());
+        let named: Vec<Labels> = named.collect();
+        let is_whole = only.is_empty() || named.iter().any(Labels::is_empty);
         // What `--step` leaves out isn't asked to run anew: it would only lose its results.
-        let may_run = options.only.is_empty() || options.only.contains(&task.name);
+        let may_run = is_whole || !named.is_empty();
         let mut flow = FlowTask {
             id: rows[n].id,
             name: task.name.clone(),
@@ -350,7 +410,8 @@ fn flow(
             gather_empty: task.gather_empty,
             gather_keys: task.gather_keys.clone(),
             cache: task.cache || !may_run,
-            forced: options.always && may_run,
+            forced: always && may_run,
+            only: (!is_whole).then_some(named),
             wiring: ObjectHash::EMPTY,
         };
         flow.wiring = wiring(task, &flow, &names, rows, &sources[n]);

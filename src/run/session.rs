@@ -176,12 +176,12 @@ impl Session<'_> {
 
     /// By place in the manifest.
     fn limits(&self) -> Vec<TaskLimits> {
-        let Prepared { manifest, graph, only, .. } = self.prepared;
+        let Prepared { manifest, graph, flow, .. } = self.prepared;
         let parallel = self.prepared.limits();
         let limits = manifest.indexed().map(|(index, _)| TaskLimits {
             height: graph.height[index.0],
             parallel: parallel[index.0],
-            excluded: !only.is_empty() && !only.contains(&index),
+            excluded: flow.task(index).is_left_out(),
         });
         limits.collect()
     }

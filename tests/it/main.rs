@@ -35,6 +35,7 @@ mod lock;
 mod make;
 mod manifest;
 mod migration;
+mod narrowed;
 mod output;
 mod outside;
 mod owner;

@@ -85,7 +85,7 @@ pub struct RunArgs {
     #[argh(switch, short = 'v')]
     pub verbose: bool,
 
-    /// run only steps of this task; may be repeated
+    /// run only steps of this task, or with `TASK[sample=A]` those with this label; may be repeated
     #[argh(option, arg_name = "NAME", from_str_fn(name))]
     pub step: Vec<String>,
 

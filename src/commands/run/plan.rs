@@ -34,7 +34,7 @@ pub struct PlanArgs {
     #[argh(switch, short = 'B')]
     pub always: bool,
 
-    /// plan only steps of this task; may be repeated
+    /// plan only steps of this task, or with `TASK[sample=A]` those with this label; may be repeated
     #[argh(option, arg_name = "NAME", from_str_fn(name))]
     pub step: Vec<String>,
 

@@ -412,7 +412,8 @@ pub(in crate::db) fn activate(
         }
         Some(Known { step, live: false, state }) => {
             // What comes out of history in a run that makes it anew has no result that anything relies on.
-            let is_done = state == StepState::Done && !task.runs_anew();
+            let is_anew = task.runs_anew() && task.may_run(labels);
+            let is_done = state == StepState::Done && !is_anew;
             let state = if is_done { StepState::Done } else { StepState::Pending };
             statement(writer, "UPDATE step SET live = 1, state = ?2 WHERE id = ?1")?
                 .execute(params![step, state])

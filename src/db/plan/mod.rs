@@ -99,7 +99,7 @@ pub fn plan(reader: &Reader, flow: &Flow, before: &[Before], removed: &[TaskId])
             () if whole || task.forced || task.gathers_files() => planner.whole(index, task)?,
             () => planner.difference(index, task)?,
         }
-        planner.rerun(task)?;
+        planner.rerun(index, task)?;
         if planner.take_turns(index, task, upstream_anew[index.0])? || upstream_anew[index.0] {
             for consumer in &task.consumers {
                 upstream_anew[consumer.0] = true;

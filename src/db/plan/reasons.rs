@@ -5,6 +5,7 @@ use rusqlite::{OptionalExtension, params};
 
 use crate::error::{OrDb, Result};
 use crate::ids::{RecipeId, TaskIndex};
+use crate::labels::Labels;
 
 use crate::db::Reader;
 use crate::db::flow::{Flow, FlowTask};
@@ -33,6 +34,11 @@ pub enum Why {
 }
 
 impl Why {
+    /// True if the step was never seen before.
+    pub fn is_fresh(self) -> bool {
+        matches!(self, Why::New | Why::Recipe | Why::Input)
+    }
+
     /// One word, for programs.
     pub fn word(self) -> &'static str {
         match self {
@@ -48,13 +54,15 @@ impl Why {
     }
 }
 
-/// The steps of a task that have to run, by reason; none twice.
+/// The steps of a task that have to run, by reason; none twice, and none that `--step` leaves out.
 ///
 /// # Errors
 /// If the database can't be read.
-pub fn reasons(reader: &Reader, task: &FlowTask) -> Result<Vec<(Why, u64)>> {
+pub fn reasons(reader: &Reader, flow: &Flow, index: TaskIndex) -> Result<Vec<(Why, u64)>> {
+    let task = flow.task(index);
     let mut reasons: Vec<(Why, u64)> = Vec::new();
-    for (why, count) in of_fresh(reader, task)?.into_iter().chain(of_known(reader, task)?) {
+    let known = of_known(reader, index, task)?;
+    for (why, count) in of_fresh(reader, index, task)?.into_iter().chain(known) {
         if count == 0 {
             continue;
         }
@@ -68,7 +76,7 @@ pub fn reasons(reader: &Reader, task: &FlowTask) -> Result<Vec<(Why, u64)>> {
 }
 
 /// A step that is born replaces the one of its name that stops being live.
-fn of_fresh(reader: &Reader, task: &FlowTask) -> Result<Vec<(Why, u64)>> {
+fn of_fresh(reader: &Reader, index: TaskIndex, task: &FlowTask) -> Result<Vec<(Why, u64)>> {
     // An index, because there may be as many of the one as of the other.
     reader
         .conn
@@ -88,10 +96,11 @@ fn of_fresh(reader: &Reader, task: &FlowTask) -> Result<Vec<(Why, u64)>> {
         .prepare_cached(
             "SELECT count(*) FILTER (WHERE l.name IS NULL), count(*) FILTER (WHERE l.is_same = 0),
            count(*) FILTER (WHERE l.is_same = 1)
-         FROM fresh f LEFT JOIN leaving l ON l.name = f.name WHERE f.task = ?1 AND f.held = 0",
+         FROM fresh f LEFT JOIN leaving l ON l.name = f.name WHERE f.task = ?1 AND f.held = 0
+         AND may_run(?2, f.labels)",
         )
         .and_then(|mut s| {
-            s.query_row([task.id], |row| {
+            s.query_row(params![task.id, index.0 as i64], |row| {
                 let count = |n| row.get::<_, i64>(n).map(i64::unsigned_abs);
                 Ok(vec![(Why::New, count(0)?), (Why::Recipe, count(1)?), (Why::Input, count(2)?)])
             })
@@ -99,7 +108,7 @@ fn of_fresh(reader: &Reader, task: &FlowTask) -> Result<Vec<(Why, u64)>> {
         .or_db(WHAT)
 }
 
-fn of_known(reader: &Reader, task: &FlowTask) -> Result<Vec<(Why, u64)>> {
+fn of_known(reader: &Reader, index: TaskIndex, task: &FlowTask) -> Result<Vec<(Why, u64)>> {
     let mut statement = reader.conn
         .prepare_cached(
             "SELECT s.state, EXISTS (SELECT 1 FROM attempt a WHERE a.step = s.id AND a.outcome = 'ok') AS ok,
@@ -109,10 +118,11 @@ fn of_known(reader: &Reader, task: &FlowTask) -> Result<Vec<(Why, u64)>> {
                  AND NOT EXISTS (SELECT 1 FROM change c WHERE c.step = step.id)
                UNION ALL SELECT step FROM turn WHERE task = ?1 AND turn = 2) k
              JOIN step s ON s.id = k.step
-             WHERE NOT EXISTS (SELECT 1 FROM turn t WHERE t.step = s.id AND t.turn < 2) GROUP BY 1, 2",
+             WHERE NOT EXISTS (SELECT 1 FROM turn t WHERE t.step = s.id AND t.turn < 2)
+               AND may_run(?2, s.labels) GROUP BY 1, 2",
         )
         .or_db(WHAT)?;
-    let rows = statement.query_map([task.id], |row| {
+    let rows = statement.query_map(params![task.id, index.0 as i64], |row| {
         let why = match (row.get::<_, i64>(0)?, row.get::<_, bool>(1)?) {
             (1, _) if task.forced => Why::Forced,
             (1, _) => Why::Uncached,
@@ -122,6 +132,24 @@ fn of_known(reader: &Reader, task: &FlowTask) -> Result<Vec<(Why, u64)>> {
         };
         Ok((why, row.get::<_, i64>(2)?.unsigned_abs()))
     });
+    rows.and_then(|rows| rows.collect()).or_db(WHAT)
+}
+
+/// The different labels of the steps that a task will have by this plan, and whether any with them isn't done.
+///
+/// # Errors
+/// If the database can't be read.
+pub fn planned_labels(reader: &Reader, task: &FlowTask) -> Result<Vec<(Labels, bool)>> {
+    let mut statement = reader
+        .conn
+        .prepare_cached(
+            "SELECT labels, max(is_open) FROM (
+               SELECT s.labels, coalesce(c.state, s.state) <> 1 AS is_open
+                 FROM step s LEFT JOIN change c ON c.step = s.id WHERE s.task = ?1 AND coalesce(c.live, s.live) = 1
+               UNION ALL SELECT labels, 1 FROM fresh WHERE task = ?1) GROUP BY labels",
+        )
+        .or_db(WHAT)?;
+    let rows = statement.query_map([task.id], |row| Ok((row.get(0)?, row.get(1)?)));
     rows.and_then(|rows| rows.collect()).or_db(WHAT)
 }
 

@@ -316,11 +316,14 @@ impl Planner<'_> {
     }
 
     /// What comes out of history in a run that makes it anew is pending; then drops the rows that change nothing.
-    pub(in crate::db) fn rerun(&self, task: &FlowTask) -> Result<()> {
+    pub(in crate::db) fn rerun(&self, index: TaskIndex, task: &FlowTask) -> Result<()> {
         if task.runs_anew() {
             self.run(
-                "UPDATE change SET state = 0 WHERE task = ?1 AND live = 1
-                 AND EXISTS (SELECT 1 FROM step s WHERE s.id = change.step AND s.live = 0)",
+                &format!(
+                    "UPDATE change SET state = 0 WHERE task = ?1 AND live = 1 AND EXISTS (
+                       SELECT 1 FROM step s WHERE s.id = change.step AND s.live = 0 AND may_run({}, s.labels))",
+                    index.0
+                ),
                 params![task.id],
             )?;
         }
@@ -369,10 +372,11 @@ impl Planner<'_> {
             &format!(
                 "INSERT INTO turn SELECT id, ?1, CASE WHEN NOT waits THEN 2 ELSE is_anew END FROM (
                    SELECT s.id AS id, {is_waiting} AS waits,
-                     ?2 AND coalesce(c.state, s.state) = 1 AS is_anew
+                     ?2 AND coalesce(c.state, s.state) = 1 AND may_run({place}, s.labels) AS is_anew
                    FROM step s LEFT JOIN change c ON c.step = s.id
                    WHERE s.task = ?1 AND coalesce(c.live, s.live) = 1)
-                 WHERE waits OR is_anew"
+                 WHERE waits OR is_anew",
+                place = index.0
             ),
             params![task.id, task.runs_anew()],
         )?;

@@ -7,7 +7,7 @@ use rusqlite::{OptionalExtension, Row, params};
 use crate::attempt::{NamedObject, StepState};
 use crate::error::{Error, OrDb, Result};
 use crate::ids::{StepId, TaskId};
-use crate::labels::{Labels, step_text};
+use crate::labels::{Labels, step_text, task_word};
 use crate::object::ObjectHash;
 use crate::text::{printable, unescaped};
 
@@ -139,18 +139,12 @@ pub fn meaning(reader: &Reader, word: &[u8]) -> Result<Meant> {
         }
     }
     if let Some(open) = word.iter().position(|&byte| byte == b'[')
-        && let Some(words) = word[open + 1..].strip_suffix(b"]")
+        && word.ends_with(b"]")
         && !word[..open].contains(&b'/')
     {
-        let task = find_task(reader, &String::from_utf8_lossy(&word[..open]))?;
-        let labels = std::str::from_utf8(words).ok().and_then(Labels::from_words);
-        let labels = labels.ok_or_else(|| {
-            Error::Usage(format!(
-                "`{}` names no labels; write them as in TASK[sample=A,lr=0.1]",
-                printable(word)
-            ))
-        })?;
-        return Ok(Meant::Labelled(task, labels));
+        let word = String::from_utf8_lossy(word);
+        let (task, labels) = task_word(&word).map_err(Error::Usage)?;
+        return Ok(Meant::Labelled(find_task(reader, task)?, labels));
     }
     let (task, name) = match word.iter().position(|&byte| byte == b'/') {
         Some(slash) => (&word[..slash], Some(&word[slash + 1..])),

@@ -28,7 +28,7 @@ pub struct CatArgs {
     #[argh(option, arg_name = "DIR", from_str_fn(path), default = "default_db()")]
     pub db: PathBuf,
 
-    /// what to write, one after the other: the HASH of an object, TASK, or TASK/OUTPUT_NAME
+    /// what to write, one after the other: the HASH of an object, TASK, `TASK[sample=A]`, or TASK/OUTPUT_NAME
     #[argh(positional, arg_name = "WHAT", from_str_fn(bytes))]
     pub what: Vec<OsString>,
 }
@@ -96,14 +96,11 @@ fn objects_in(reader: &Reader, what: &OsStr) -> Result<Vec<ObjectHash>> {
         return Ok(vec![object]);
     }
     let word = word.strip_prefix(b"task:").unwrap_or(word);
-    let (task, name) = match word.iter().position(|&byte| byte == b'/') {
-        Some(slash) => (&word[..slash], Some(&word[slash + 1..])),
-        None => (word, None),
-    };
-    let task = db::find_task(reader, &String::from_utf8_lossy(task))?;
+    let (task, labels, name) = db::split_word(word)?;
+    let task = db::find_task(reader, &task)?;
     let printed = name.and_then(unescaped);
     let (mut hashes, mut hashes_of_printed) = (Vec::new(), Vec::new());
-    db::each_live_output(reader, task, &mut |output| {
+    db::each_live_output(reader, task, &labels, &mut |output| {
         if name.is_none_or(|name| name == output.name) {
             hashes.push(output.object);
         } else if printed.as_ref() == Some(&output.name) {

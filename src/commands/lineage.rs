@@ -52,7 +52,7 @@ pub struct LineageArgs {
     #[argh(switch)]
     pub dot: bool,
 
-    /// a step (its id or TASK/INPUT_NAME), the HASH of an object, or a FILE
+    /// a step (its id, TASK/INPUT_NAME or `TASK[sample=A]`), the HASH of an object, or a FILE
     #[argh(positional, arg_name = "WHAT", from_str_fn(bytes))]
     pub what: OsString,
 }
@@ -217,8 +217,10 @@ fn find(reader: &Reader, what: &OsStr) -> Result<What> {
         other => other,
     };
     let printed = unescaped(word).filter(|path| path != word && as_path(path).is_file());
-    let found = db::meaning(reader, word)
-        .and_then(|meant| db::find_steps(reader, word).map(|steps| (meant, steps)));
+    let found = db::meaning(reader, word).and_then(|meant| match meant {
+        Meant::Task(..) => db::find_steps(reader, word).map(|steps| (meant, steps)),
+        _ => db::find_one_step(reader, word).map(|step| (meant, vec![step])),
+    });
     let (meant, steps) = match (found, printed) {
         (Ok(found), _) => found,
         (Err(Error::Usage(_)), Some(path)) => return of_file(reader, as_path(&path)),

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::attempt::{AttemptRecord, Outcome, StepState, micros};
 use crate::cli::values::{attempt, bytes, default_db, path};
-use crate::db::{self, Db, StepRow};
+use crate::db::{self, Db, Meant, StepRow};
 use crate::error::{Error, OrIo as _, Result, exit};
 use crate::ids::StepId;
 use crate::object::ObjectHash;
@@ -55,7 +55,7 @@ pub struct LogArgs {
     #[argh(switch)]
     pub failed: bool,
 
-    /// the step, by its id or TASK/INPUT_NAME; or TASK, for all its steps
+    /// the step, by its id or TASK/INPUT_NAME; or TASK or `TASK[sample=A]`, for all its steps
     #[argh(positional, arg_name = "STEP", from_str_fn(bytes))]
     pub step: Option<OsString>,
 }
@@ -83,15 +83,17 @@ impl Command for LogArgs {
     fn execute(&self) -> Result<u8> {
         let db = Db::open_read_only(&self.db)?;
         let store = Store::open_read_only(&self.db)?;
-        let mut steps = match (&self.step, self.failed) {
-            (Some(step), false) => db.read(|reader| db::find_steps(reader, step.as_bytes()))?,
+        let steps = match (&self.step, self.failed) {
+            (Some(step), false) => db.read(|reader| {
+                let word = step.as_bytes();
+                match db::meaning(reader, word)? {
+                    Meant::Steps(_, _, Some(_)) => Ok(vec![db::find_one_step(reader, word)?]),
+                    _ => db::find_steps(reader, word),
+                }
+            })?,
             (None, true) => db.read(db::failed_steps)?,
             _ => return Err(Error::Usage("log: name a STEP, or give --failed".to_owned())),
         };
-        // `TASK/INPUT_NAME` may name history as well; live steps come first.
-        if self.step.as_ref().is_some_and(|step| step.as_bytes().contains(&b'/')) {
-            steps.truncate(1);
-        }
         if self.follow {
             match follow(&db, &store, &self.db, &steps)? {
                 Followed::ToTheEnd => return Ok(exit::OK),

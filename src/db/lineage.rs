@@ -4,17 +4,20 @@
 use rusqlite::{OptionalExtension, Row, params};
 
 use crate::attempt::NamedObject;
-use crate::error::{OrDb, Result};
+use crate::error::{Error, OrDb, Result};
 use crate::ids::{RecipeId, RunId, StepId, TaskId};
 use crate::object::ObjectHash;
+use crate::text::printable;
 
 use crate::db::Reader;
 use crate::db::commit::outputs_of;
-use crate::db::read::queries::{STEP, StepRow, step_row};
+use crate::db::read::queries::{STEP, StepRow, find_steps, split_word, step_row};
 use crate::db::read::status::OUT_OF_DATE;
 use crate::db::types::{Name, NameBytes};
 
 const WHAT: &str = "look up the lineage";
+/// Steps that an error lists.
+const STEPS_SHOWN: usize = 10;
 const STEP_WHAT: &str = "look up a step";
 
 /// Which way.
@@ -151,6 +154,39 @@ pub fn around_object(
         .or_db(WHAT)?;
     let users = used.query_map(params![object, most], step_row).and_then(|rows| rows.collect());
     Ok((makers, users.or_db(WHAT)?))
+}
+
+/// The one step that a word of the command line names, as [`find_steps`] understands it.
+///
+/// # Errors
+/// [`Error::Usage`] if there is none, or if several live: with what tells them apart.
+pub fn find_one_step(reader: &Reader, word: &[u8]) -> Result<StepRow> {
+    let mut steps = find_steps(reader, word)?;
+    let Some(last) = steps.pop() else { return Err(Error::Internal("no step".to_owned())) };
+    if steps.is_empty() {
+        return Ok(last);
+    }
+    steps.push(last);
+    let mut text =
+        format!("{} steps are called `{}`; name one by its number", steps.len(), printable(word));
+    if steps.iter().any(|step| step.labels != steps[0].labels) {
+        let StepRow { task, labels, .. } = &steps[0];
+        let input = split_word(word)?.2.map(|name| format!("/{}", printable(name)));
+        let input = input.unwrap_or_default();
+        text.push_str(&format!(", or by its labels, as in {task}[{labels}]{input}"));
+    }
+    for step in steps.iter().take(STEPS_SHOWN) {
+        text.push_str(&format!("\n  {}", step.text()));
+        if let Some(file) = files_of(reader, step.id)?.first() {
+            text.push_str(&format!(", from the file {}", printable(file)));
+        } else if let Some(maker) = neighbours(reader, step.id, Direction::Up, 1)?.0.first() {
+            text.push_str(&format!(", made by {}", maker.text()));
+        }
+    }
+    if steps.len() > STEPS_SHOWN {
+        text.push_str(&format!("\n  … and {} more", steps.len() - STEPS_SHOWN));
+    }
+    Err(Error::Usage(text))
 }
 
 /// A step as `explain` looks at it.

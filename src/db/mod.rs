@@ -51,8 +51,8 @@ pub use flow::{Accepts, Flow, FlowTask, Labeller};
 pub use functions::step_key;
 pub use inputs::{FILES, InputRow, Inputs, Stat};
 pub use lineage::{
-    Direction, RunFacts, StepFacts, TaskFacts, around_object, files_of, first_outputs, last_run,
-    neighbours, predecessor, step_facts, task_facts,
+    Direction, RunFacts, StepFacts, TaskFacts, around_object, files_of, find_one_step,
+    first_outputs, last_run, neighbours, predecessor, step_facts, task_facts,
 };
 pub use plan::apply::{Applied, apply};
 pub use plan::gather::{
@@ -64,7 +64,7 @@ pub use plan::tasks::{KnownTask, Registration, TaskRow, known_tasks, task_rows};
 pub use plan::{Before, Plan, TaskPlan, plan};
 pub use read::queries::{
     Meant, StepRow, each_live_output, failed_steps, find_object, find_step, find_steps, find_task,
-    is_complete, meaning, objects_made_by, present_name,
+    is_complete, meaning, objects_made_by, present_name, split_word,
 };
 pub use read::status::{
     RunStatus, StepCounts, TaskStatus, Wiring, last_runs, mean_times, out_of_date, status,

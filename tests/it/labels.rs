@@ -340,6 +340,66 @@ fn steps_are_told_with_their_labels_and_found_by_them() {
 }
 
 #[test]
+fn labels_narrow_a_task_wherever_one_is_named() {
+    let p = reads().task_with("a", READS, "echo log of $sample$lane; echo $lane >$OUTPUT_DIR/n");
+    p.task_with("merge", "gather = [\"sample\"]", "cat $INPUT_DIR/* >$OUTPUT_DIR/$sample");
+    p.run().ok();
+    p.call(["cat", "merge[sample=B]"]).ok().answers("1\n2\n");
+    assert_eq!(p.call(["cat", "a[lane=2]"]).ok().stdout, "2\n2\n");
+    assert_eq!(p.call(["cat", "a[lane=2,sample=A]/n"]).ok().stdout, "2\n");
+    p.call(["cat", "merge[sample=C]"]).fails(2).says("`merge[sample=C]` has no results");
+    p.call(["cat", "merge[sample"]).fails(2).says("write them as in TASK[sample=A,lr=0.1]");
+    assert_eq!(p.exported("merge[sample=B]"), files([("B", "1\n2\n")]));
+    assert_eq!(p.exported("a[sample=B]"), files([("n", "1\n"), ("n~2", "2\n")]));
+    p.call(["export", "merge[sample=C]", "--to", "o"]).fails(2).says("has no steps");
+    let log = p.call(["log", "a[sample=B]"]).ok().stdout;
+    assert!(log.contains("log of B1") && log.contains("log of B2") && !log.contains("log of A"));
+    p.call(["log", "a[sample=B]/B_2.fastq"]).ok().answers("log of B2");
+    p.call(["explain", "a[sample=B]/B_2.fastq"]).ok().answers("a (B_2.fastq)");
+    // History of these labels is passed over as long as a step of them lives.
+    p.file("reads/B_2.fastq", "new\n").run().ok();
+    p.call(["explain", "a[sample=B,lane=2]"]).ok().answers("because its input changed");
+    p.remove("reads/B_2.fastq").run().ok();
+    p.call(["explain", "a[sample=B,lane=2]"]).ok().answers("is history");
+}
+
+#[test]
+fn an_export_by_labels_removes_what_is_stale_of_its_own_and_nothing_else() {
+    let p = reads().task_with("a", READS, "cp $INPUT_FILE $OUTPUT_DIR/$sample-$lane");
+    p.run().ok();
+    let export = |task: &str| p.call(["export", task, "--to", "o"]).ok();
+    export("a[sample=A]").says("2 written, 0 removed");
+    export("a[sample=B]").says("2 written, 0 removed");
+    p.remove("reads/A_2.fastq").rename("a", "b").run().ok();
+    export("b[sample=A]").says("0 written, 1 removed");
+    assert!(p.path("o/B-2").exists() && p.path("o/A-1").exists());
+}
+
+#[test]
+fn a_name_that_several_live_steps_have_is_refused_with_what_tells_them_apart() {
+    let p = Project::new().file("x/f", "1").file("y/f", "2").task("t", COPY).task("u", COPY);
+    p.run_with(["x/f", "y/f"]).ok();
+    for command in ["log", "explain", "lineage"] {
+        let told = p.call([command, "t/f"]).fails(2).says("2 steps are called `t/f`");
+        told.says("name one by its number")
+            .says("step 1 t (f), from the file /")
+            .says("/x/f")
+            .says("step 2");
+        p.call([command, "u/f"]).fails(2).says("made by step 1 t (f)").says("made by step 2 t (f)");
+    }
+    // One that is history is no other one.
+    p.file("y/f", "3").run_with(["x/f", "y/f"]).ok();
+    p.call(["log", "t/f"]).fails(2).says("2 steps are called");
+    p.run_with(["x/f"]).ok();
+    p.call(["log", "t/f"]).ok();
+    let p = reads().task_with("a", "inputs = [\"reads/*\"]\nmatrix = { lr = [1, 2] }", "true");
+    p.run().ok();
+    p.call(["explain", "a/A_1.fastq"]).fails(2).says("or by its labels, as in a[lr=1]/A_1.fastq");
+    p.call(["explain", "a[lr=1]/A_1.fastq"]).ok();
+    p.call(["explain", "a[lr=1]"]).fails(2).says("4 steps are called `a[lr=1]`");
+}
+
+#[test]
 fn a_step_that_has_the_results_of_another_one_says_so() {
     let p = Project::new().file("a/f", "same").file("b/f", "same").task("t", COPY);
     p.run_with(["-j1", "a/f", "b/f"]).ok().ran(["t"]);

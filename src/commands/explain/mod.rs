@@ -56,7 +56,7 @@ pub struct ExplainArgs {
     #[argh(switch)]
     pub json: bool,
 
-    /// the step, by its id or TASK/INPUT_NAME; or a TASK
+    /// the step, by its id, TASK/INPUT_NAME or `TASK[sample=A]`; or a TASK
     #[argh(positional, arg_name = "STEP", from_str_fn(bytes))]
     pub step: OsString,
 }
@@ -80,10 +80,7 @@ impl Command for ExplainArgs {
             let mut explanation = match db::meaning(reader, word)? {
                 Meant::Task(_, name) => of_task(reader, &name)?,
                 Meant::Step(step) => of_step(reader, *step)?,
-                // Of several steps of one name the live one comes first, then the newest.
-                Meant::Input(..) | Meant::Labelled(..) => {
-                    of_step(reader, db::find_steps(reader, word)?.swap_remove(0))?
-                }
+                Meant::Steps(..) => of_step(reader, db::find_one_step(reader, word)?)?,
             };
             if let Some(manifest) = &self.manifest {
                 let recorded = explanation.recorded(reader)?;

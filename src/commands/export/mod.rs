@@ -14,7 +14,8 @@ use serde::Serialize;
 
 use crate::cli::values::{default_db, name, path};
 use crate::db::{self, Db};
-use crate::error::{Result, exit};
+use crate::error::{Error, Result, exit};
+use crate::labels::task_word;
 use crate::store::Store;
 use crate::text::{path_bytes, shown};
 
@@ -53,7 +54,7 @@ pub struct ExportArgs {
     #[argh(switch)]
     pub json: bool,
 
-    /// the task whose outputs are exported
+    /// the task whose outputs are exported; `TASK[sample=A]`: those of its steps with this label
     #[argh(positional, arg_name = "TASK", from_str_fn(name))]
     pub task: String,
 }
@@ -66,14 +67,21 @@ impl Command for ExportArgs {
     fn execute(&self) -> Result<u8> {
         let db = Db::open_read_only(&self.db)?;
         let store = Store::open_read_only(&self.db)?;
-        let (task, complete, unread, outputs) = db.read(|reader| {
-            let task = db::find_task(reader, &self.task)?;
+        let (task, exported, complete, unread, outputs) = db.read(|reader| {
+            let (name, labels) = task_word(&self.task).map_err(Error::Usage)?;
+            let task = db::find_task(reader, name)?;
+            let mut exported = name.to_owned();
+            if !labels.is_empty() {
+                db::find_steps(reader, self.task.as_bytes())?;
+                // The record ends it with a blank.
+                exported += &format!("[{labels}]").replace(' ', "\\x20");
+            }
             let mut outputs = Vec::new();
-            db::each_live_output(reader, task, &mut |output| {
+            db::each_live_output(reader, task, &labels, &mut |output| {
                 outputs.push(output);
                 Ok(())
             })?;
-            Ok((task, db::is_complete(reader)?, db::unread(reader)?, outputs))
+            Ok((task, exported, db::is_complete(reader)?, db::unread(reader)?, outputs))
         })?;
         if !complete {
             let why = match unread.is_empty() {
@@ -95,7 +103,7 @@ impl Command for ExportArgs {
             || complain(&format!("waiting: another export writes into `{}`", shown(&self.to)));
         let target = Target::open(&self.to, &self.db, &mut wait)?;
         let exporter =
-            Exporter { task: self.task.clone(), db: path_bytes(&target.path_of_db()?).to_owned() };
+            Exporter { task: exported, db: path_bytes(&target.path_of_db()?).to_owned() };
         let update = Update {
             store: &store,
             target: &target,

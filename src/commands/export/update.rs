@@ -168,10 +168,14 @@ impl Update<'_> {
     /// What the task is called now that exported these files under a name. In a database that was made anew the id may
     /// be that of another task, which did not make them.
     fn name_now(&self, task: String, id: TaskId, claims: &Claims) -> Result<String> {
+        let labels = task.find('[').map_or("", |at| &task[at..]);
         let name = match self.db.read(|reader| db::present_name(reader, id))? {
-            Some(name) if name != task => name,
-            _ => return Ok(task),
+            Some(name) => name + labels,
+            None => return Ok(task),
         };
+        if name == task {
+            return Ok(task);
+        }
         let made = self.made_by(id)?;
         let is_its = claims.values().flatten().any(|claim| made.contains(&claim.object));
         Ok(if is_its { name } else { task })

@@ -98,18 +98,17 @@ pub enum Meant {
     Step(Box<StepRow>),
     /// A task, with its name.
     Task(TaskId, String),
-    /// The steps of a task that have an input of this name.
-    Input(TaskId, Vec<u8>),
-    /// The steps of a task that have these labels, and maybe others.
-    Labelled(TaskId, Labels),
+    /// Steps of a task: those with these labels, and maybe others, and with an input of this name if there is one.
+    Steps(TaskId, Labels, Option<Vec<u8>>),
 }
 
 /// Makes the id of a step, or the name of a task, unmistakable. No name of a task has a colon.
 const STEP_PREFIX: &str = "step:";
 const TASK_PREFIX: &str = "task:";
 
-/// What a word of the command line names: the id of a step, `TASK`, `TASK/INPUT_NAME` or `TASK[sample=A,lr=0.1]`. A task may be called like an id;
-/// then the word alone means neither, and `step:ID` and `task:TASK` tell them apart.
+/// What a word of the command line names: the id of a step, or `TASK`, `TASK/INPUT_NAME`, `TASK[sample=A,lr=0.1]`,
+/// `TASK[sample=A]/INPUT_NAME`. A task may be called like an id; then the word alone means neither, and `step:ID` and
+/// `task:TASK` tell them apart.
 ///
 /// # Errors
 /// [`Error::Usage`] if there is no such step or task, or if the word has two meanings.
@@ -138,24 +137,32 @@ pub fn meaning(reader: &Reader, word: &[u8]) -> Result<Meant> {
             }
         }
     }
-    if let Some(open) = word.iter().position(|&byte| byte == b'[')
-        && word.ends_with(b"]")
-        && !word[..open].contains(&b'/')
-    {
-        let word = String::from_utf8_lossy(word);
-        let (task, labels) = task_word(&word).map_err(Error::Usage)?;
-        return Ok(Meant::Labelled(find_task(reader, task)?, labels));
-    }
-    let (task, name) = match word.iter().position(|&byte| byte == b'/') {
-        Some(slash) => (&word[..slash], Some(&word[slash + 1..])),
-        None => (word, None),
-    };
-    let text = String::from_utf8_lossy(task).into_owned();
-    let task = find_task(reader, &text)?;
-    Ok(match name {
-        Some(name) => Meant::Input(task, input_name(reader, task, name)?),
-        None => Meant::Task(task, text),
+    let (name, labels, input) = split_word(word)?;
+    let task = find_task(reader, &name)?;
+    let input = input.map(|input| input_name(reader, task, input)).transpose()?;
+    Ok(match input.is_none() && labels.is_empty() {
+        true => Meant::Task(task, name),
+        false => Meant::Steps(task, labels, input),
     })
+}
+
+/// `TASK[sample=A]/NAME` in its parts, of which only the task has to be there. The labels end with the first bracket
+/// that has nothing or a name behind it.
+///
+/// # Errors
+/// [`Error::Usage`] if there are brackets with no labels in them.
+pub fn split_word(word: &[u8]) -> Result<(String, Labels, Option<&[u8]>)> {
+    let is_end = |n: &usize| match word[*n] {
+        b'/' => !word[..*n].contains(&b'['),
+        b']' => word[..*n].contains(&b'[') && word.get(n + 1).is_none_or(|&next| next == b'/'),
+        _ => false,
+    };
+    let end = (0..word.len()).find(is_end).unwrap_or(word.len());
+    let end = end + usize::from(word.get(end) == Some(&b']'));
+    let (task, name) = (&word[..end], word.get(end + 1..));
+    let task = String::from_utf8_lossy(task);
+    let (task, labels) = task_word(&task).map_err(Error::Usage)?;
+    Ok((task.to_owned(), labels, name))
 }
 
 /// The name of an input that a word stands for: the word itself, or if no step of the task has that name, what is
@@ -175,31 +182,30 @@ fn input_name(reader: &Reader, task: TaskId, word: &[u8]) -> Result<Vec<u8>> {
     Ok(if is_known { word.to_owned() } else { printed })
 }
 
-/// The steps that a word of the command line names: one by its id; all live ones of `TASK`; of `TASK/INPUT_NAME` the
-/// live ones first, then history, newest first.
+/// The steps that a word of the command line names: one by its id, or all live ones of `TASK[labels]/INPUT_NAME`. If
+/// labels or a name were given and none lives, it is the last one of history.
 ///
 /// # Errors
 /// Those of [`meaning`], and [`Error::Usage`] if there is no such step.
 pub fn find_steps(reader: &Reader, word: &[u8]) -> Result<Vec<StepRow>> {
-    let steps = match meaning(reader, word)? {
+    let (task, labels, input) = match meaning(reader, word)? {
         Meant::Step(step) => return Ok(vec![*step]),
-        Meant::Task(task, _) => {
-            steps_where(reader, "s.task = ?1 AND s.live = 1 ORDER BY s.id", params![task])
-        }
-        Meant::Labelled(task, labels) => {
-            let all =
-                steps_where(reader, "s.task = ?1 ORDER BY s.live DESC, s.id DESC", params![task])?;
-            let has = |step: &StepRow| {
-                labels.iter().all(|(key, value)| step.labels.get(key) == Some(value))
-            };
-            Ok(all.into_iter().filter(has).collect())
-        }
-        Meant::Input(task, name) => steps_where(
+        Meant::Task(task, _) => (task, Labels::default(), None),
+        Meant::Steps(task, labels, input) => (task, labels, input),
+    };
+    let live = if labels.is_empty() && input.is_none() { "AND s.live = 1" } else { "" };
+    let mut steps = match &input {
+        Some(name) => steps_where(
             reader,
-            "s.task = ?1 AND s.name = ?2 ORDER BY s.live DESC, s.id DESC",
-            params![task, Name(&name)],
+            "s.task = ?1 AND s.name = ?2 ORDER BY s.id",
+            params![task, Name(name)],
         ),
+        None => steps_where(reader, &format!("s.task = ?1 {live} ORDER BY s.id"), [task]),
     }?;
+    steps.retain(|step| step.labels.has(&labels));
+    let last = steps.pop_if(|step| !step.live);
+    steps.retain(|step| step.live);
+    steps.extend(last.filter(|_| steps.is_empty()));
     if steps.is_empty() {
         return Err(Error::Usage(format!("`{}` has no steps", printable(word))));
     }
@@ -297,25 +303,29 @@ fn steps_where(
     rows.and_then(|rows| rows.collect()).or_db(WHAT)
 }
 
-/// Calls `see` with every live output of a task, by (name, hash).
+/// Calls `see` with every live output of those steps of a task that have these labels, by (name, hash).
 ///
 /// # Errors
 /// If the database can't be read.
 pub fn each_live_output(
     reader: &Reader,
     task: TaskId,
+    labels: &Labels,
     see: &mut dyn FnMut(NamedObject) -> Result<()>,
 ) -> Result<()> {
     let mut statement = reader
         .conn
         .prepare(
-            "SELECT o.name, o.object, o.executable FROM step s JOIN output o ON o.step = s.id
+            "SELECT o.name, o.object, o.executable, s.labels FROM step s JOIN output o ON o.step = s.id
              WHERE s.task = ?1 AND s.live = 1 AND s.state = 1
              ORDER BY o.name, output_origin(s.task, s.origin, o.name), o.object",
         )
         .or_db(WHAT)?;
     let mut rows = statement.query([task]).or_db(WHAT)?;
     while let Some(row) = rows.next().or_db(WHAT)? {
+        if !labels.is_empty() && !row.get::<_, Labels>(3).or_db(WHAT)?.has(labels) {
+            continue;
+        }
         see(NamedObject {
             name: row.get::<_, NameBytes>(0).or_db(WHAT)?.0,
             object: row.get(1).or_db(WHAT)?,

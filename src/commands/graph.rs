@@ -100,6 +100,10 @@ struct TaskNode {
     /// Names of the params that its script is given.
     params: Vec<String>,
     gather: bool,
+    /// Keys that it gathers by.
+    gather_by: Vec<String>,
+    /// Keys of the labels that its steps may have.
+    labels: Vec<String>,
     /// `None`: no run knows the task.
     status: Option<TaskStatus>,
 }
@@ -116,6 +120,10 @@ struct Feeds {
     /// Older builds did not record them.
     #[serde(default)]
     params: Vec<String>,
+    #[serde(default)]
+    gather_by: Vec<String>,
+    #[serde(default)]
+    labels: Vec<String>,
 }
 
 /// The answer as JSON.
@@ -136,6 +144,8 @@ struct GraphTask<'a> {
     inputs: &'a [String],
     params: &'a [String],
     gather: bool,
+    gather_by: &'a [String],
+    labels: &'a [String],
     /// `None`: no run knows the task.
     steps: Option<StepNumbers>,
 }
@@ -179,6 +189,8 @@ impl Graph<'_> {
             inputs: &node.inputs,
             params: &node.params,
             gather: node.gather,
+            gather_by: &node.gather_by,
+            labels: &node.labels,
             steps: node.status.as_ref().map(numbers),
         });
         Graph { tasks: tasks.collect() }
@@ -198,6 +210,8 @@ fn of_manifest(manifest: &Manifest) -> Vec<TaskNode> {
         inputs: task.written_inputs(),
         params: task.params.keys().cloned().collect(),
         gather: task.gather,
+        gather_by: task.gather_keys.clone(),
+        labels: task.label_keys.iter().cloned().collect(),
         status: None,
     };
     manifest.tasks.iter().map(node).collect()
@@ -233,6 +247,8 @@ fn of_database(db: &Db) -> Result<Vec<TaskNode>> {
             inputs: feeds.inputs,
             params: feeds.params,
             gather: task.gather,
+            gather_by: feeds.gather_by,
+            labels: feeds.labels,
             status: known.remove(&task.name),
             name: task.name,
         });
@@ -305,7 +321,10 @@ fn text(nodes: &[TaskNode], out: &mut dyn Write) -> std::io::Result<()> {
             false => node.from.iter().map(|from| nodes[*from].name.as_str()).collect(),
         };
         if !sources.is_empty() {
-            line += &format!("  <- {gather}{}", list(&sources));
+            line += &format!("  <- {gather}{}{}", list(&sources), by(node));
+        }
+        if !node.labels.is_empty() {
+            line += &format!("  [{}]", node.labels.join(", "));
         }
         if !node.params.is_empty() {
             let params: Vec<String> = node.params.iter().map(|name| format!("${name}")).collect();
@@ -314,6 +333,12 @@ fn text(nodes: &[TaskNode], out: &mut dyn Write) -> std::io::Result<()> {
         writeln!(out, "{}", cut(&line, COLUMNS))?;
     }
     Ok(())
+}
+
+/// ` by sample`
+fn by(node: &TaskNode) -> String {
+    let keys = node.gather_by.join(", ");
+    if keys.is_empty() { keys } else { format!(" by {keys}") }
 }
 
 /// The first few names, and how many more there are.
@@ -336,15 +361,19 @@ fn dot(nodes: &[TaskNode], out: &mut dyn Write) -> std::io::Result<()> {
         for name in &node.params {
             label += &format!("\\n${name}");
         }
+        if !node.labels.is_empty() {
+            label += &format!("\\n[{}]", node.labels.join(", "));
+        }
         writeln!(out, "  t{place} [label=\"{label}\"{shape}{color}];")?;
     }
     for (place, node) in nodes.iter().enumerate() {
         for from in &node.from {
             let globs = node.matches_of.get(&nodes[*from].name).unwrap_or(&node.matches);
-            match globs.is_empty() {
+            let by = by(node);
+            match globs.is_empty() && by.is_empty() {
                 true => writeln!(out, "  t{from} -> t{place};")?,
                 false => {
-                    let label = quoted(&globs.join(" "));
+                    let label = quoted(&(globs.join(" ") + &by));
                     writeln!(out, "  t{from} -> t{place} [label=\"{label}\"];")?;
                 }
             }
@@ -357,7 +386,10 @@ fn mermaid(nodes: &[TaskNode], out: &mut dyn Write) -> std::io::Result<()> {
     writeln!(out, "flowchart LR")?;
     for (place, node) in nodes.iter().enumerate() {
         // A name has no character that is special to Mermaid.
-        let params: String = node.params.iter().map(|name| format!("<br/>${name}")).collect();
+        let mut params: String = node.params.iter().map(|name| format!("<br/>${name}")).collect();
+        if !node.labels.is_empty() {
+            params += &format!("<br/>[{}]", node.labels.join(", "));
+        }
         writeln!(out, "  t{place}[\"{}<br/>{}{params}\"]", node.name, states(node))?;
     }
     for (place, node) in nodes.iter().enumerate() {

@@ -15,6 +15,7 @@ use crate::cli::values::{bytes, default_db, path};
 use crate::db::{self, Db, Direction, Meant, Reader, StepRow};
 use crate::error::{Error, OrIo as _, Result, exit};
 use crate::ids::StepId;
+use crate::labels::Labels;
 use crate::object::ObjectHash;
 use crate::text::{self, as_path, printable, shown, size, unescaped};
 
@@ -136,6 +137,7 @@ struct LineageStep<'a> {
     object: ObjectHash,
     live: bool,
     state: StepState,
+    labels: &'a Labels,
     outputs: Vec<LineageOutput<'a>>,
     /// Including those that are left out of `outputs`.
     output_count: usize,
@@ -178,6 +180,7 @@ impl LineageAnswer<'_> {
                 object: row.object,
                 live: row.live,
                 state: row.state,
+                labels: &row.labels,
                 outputs: outputs.collect(),
                 output_count: *count,
                 files,

@@ -16,6 +16,7 @@ use crate::cli::values::{attempt, bytes, default_db, path};
 use crate::db::{self, Db, Meant, StepRow};
 use crate::error::{Error, OrIo as _, Result, exit};
 use crate::ids::StepId;
+use crate::labels::Labels;
 use crate::object::ObjectHash;
 use crate::run::{Runner, runner};
 use crate::step::{self, Running};
@@ -163,6 +164,9 @@ struct StepLog {
     object: ObjectHash,
     live: bool,
     state: StepState,
+    labels: Labels,
+    /// The step that did the same work, whose results it has.
+    same_as: Option<StepId>,
     /// `None`: it has not run yet.
     attempt: Option<Attempt>,
     /// Bytes that are not UTF-8 are replaced.
@@ -203,8 +207,8 @@ impl StepLog {
                 system_us: micros(usage.system),
                 peak_kib: usage.peak_memory,
             });
-        let StepRow { id, task, name, object, live, state, .. } = step;
-        Ok(StepLog { step: id, task, name, object, live, state, attempt, log })
+        let StepRow { id, task, name, object, live, state, labels, same_as } = step;
+        Ok(StepLog { step: id, task, name, object, live, state, labels, same_as, attempt, log })
     }
 }
 

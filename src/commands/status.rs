@@ -10,6 +10,8 @@ use serde::Serialize;
 use crate::cli::values::{default_db, path};
 use crate::db::{self, Db, RunStatus, TaskStatus};
 use crate::error::{Result, exit};
+use crate::ids::StepId;
+use crate::labels::{Labels, step_text};
 use crate::run::Runner;
 use crate::step;
 use crate::text::{printable, size, span, utc};
@@ -53,7 +55,12 @@ impl Command for StatusArgs {
         let status = db.read(|reader| {
             let (tasks, runs) = (db::status(reader)?, db::last_runs(reader, self.runs.max(1))?);
             let (unread, out_of_date) = (db::unread(reader)?, db::out_of_date(reader)?);
-            Ok(Status { unread, out_of_date, ..Status::of(tasks, runs, runner, running) })
+            let mut status = Status::of(tasks, runs, runner, running);
+            for running in &mut status.running {
+                let step = db::find_step(reader, StepId(running.step));
+                running.labels = step.map(|step| step.labels).unwrap_or_default();
+            }
+            Ok(Status { unread, out_of_date, ..status })
         })?;
         answer::give(&status, self.json)?;
         Ok(exit::OK)
@@ -104,6 +111,7 @@ struct RunningStep {
     task: String,
     #[serde(rename = "input", serialize_with = "answer::escaped")]
     name: Vec<u8>,
+    labels: Labels,
     attempt: i64,
     pid: i32,
     elapsed_ms: u64,
@@ -170,6 +178,7 @@ impl Status {
             step: step.step,
             task: step.task.clone(),
             name: step.input.clone(),
+            labels: Labels::default(),
             attempt: step.attempt,
             pid: step.pid,
             elapsed_ms: u64::try_from(step.elapsed.as_millis()).unwrap_or(u64::MAX),
@@ -207,7 +216,7 @@ impl Answer for Status {
             writeln!(out, "running: {}", self.running.len())?;
         }
         for step in self.running.iter().take(SHOWN) {
-            let name = crate::text::step(step.step, &step.task, &step.name);
+            let name = step_text(step.step, &step.task, &step.name, &step.labels);
             let again = match step.attempt {
                 1 => String::new(),
                 n => format!(", attempt {n}"),

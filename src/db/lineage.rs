@@ -6,6 +6,7 @@ use rusqlite::{OptionalExtension, Row, params};
 use crate::attempt::NamedObject;
 use crate::error::{Error, OrDb, Result};
 use crate::ids::{RecipeId, RunId, StepId, TaskId};
+use crate::labels::Labels;
 use crate::object::ObjectHash;
 use crate::text::printable;
 
@@ -200,10 +201,11 @@ pub struct StepFacts {
     pub live: bool,
     /// Its input has the executable bit.
     pub executable: bool,
+    pub labels: Labels,
 }
 
 const FACTS: &str =
-    "SELECT s.id, s.task, s.name, s.object, s.recipe, s.live, s.executable FROM step s";
+    "SELECT s.id, s.task, s.name, s.object, s.recipe, s.live, s.executable, s.labels FROM step s";
 
 fn facts(row: &Row<'_>) -> rusqlite::Result<StepFacts> {
     Ok(StepFacts {
@@ -214,6 +216,7 @@ fn facts(row: &Row<'_>) -> rusqlite::Result<StepFacts> {
         recipe: row.get(4)?,
         live: row.get(5)?,
         executable: row.get(6)?,
+        labels: row.get(7)?,
     })
 }
 
@@ -226,7 +229,7 @@ pub fn step_facts(reader: &Reader, step: StepId) -> Result<StepFacts> {
 }
 
 /// The step of this task on an input of this name that ran last before a moment: what `step` replaced.
-/// Of a live one only history can be that; another live one of its name stands beside it.
+/// Of a live one only history can be that; another live one of its name stands beside it. One with its labels comes first.
 ///
 /// # Errors
 /// If the database can't be read.
@@ -236,10 +239,10 @@ pub fn predecessor(reader: &Reader, step: &StepFacts, before_ms: i64) -> Result<
     let history = if step.live { "AND s.live = 0" } else { "" };
     reader.conn.prepare_cached(&format!(
         "{FACTS} {among} JOIN attempt a ON a.step = s.id WHERE s.task = ?1 AND s.name = ?2 AND s.id <> ?3
-         {history} AND a.started_ms < ?4 ORDER BY a.started_ms DESC, s.id DESC LIMIT 1"
+         {history} AND a.started_ms < ?4 ORDER BY s.labels IS ?5 DESC, a.started_ms DESC, s.id DESC LIMIT 1"
     ))
     .and_then(|mut s| {
-        s.query_row(params![step.task, Name(&step.name), step.id, before_ms], facts).optional()
+        s.query_row(params![step.task, Name(&step.name), step.id, before_ms, step.labels], facts).optional()
     })
     .or_db(STEP_WHAT)
 }

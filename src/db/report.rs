@@ -5,6 +5,7 @@ use rusqlite::{Row, params};
 
 use crate::error::{OrDb, Result};
 use crate::ids::{RunId, StepId, TaskId};
+use crate::labels::Labels;
 use crate::object::ObjectHash;
 
 use crate::db::Reader;
@@ -65,6 +66,9 @@ pub struct ReportTask {
     pub id: TaskId,
     pub name: String,
     pub gather: bool,
+    /// Keys that it gathers by, and keys of the labels that its steps may have.
+    pub gather_by: Option<String>,
+    pub labels: Option<String>,
     pub done: u64,
     pub failed: u64,
     pub pending: u64,
@@ -87,7 +91,9 @@ pub fn report_tasks(reader: &Reader) -> Result<Vec<ReportTask>> {
     let counts = step_counts(reader)?;
     let mut statement = reader.conn
         .prepare(
-            "SELECT t.id, t.name, t.gather, coalesce(l.outputs, 0), coalesce(l.bytes, 0)
+            "SELECT t.id, t.name, t.gather, coalesce(l.outputs, 0), coalesce(l.bytes, 0),
+               (SELECT group_concat(value, ', ') FROM json_each(t.feeds, '$.gather_by')),
+               (SELECT group_concat(value, ', ') FROM json_each(t.feeds, '$.labels'))
              FROM task t LEFT JOIN total l ON l.task = t.id WHERE t.position IS NOT NULL ORDER BY t.position",
         )
         .or_db(WHAT)?;
@@ -97,7 +103,20 @@ pub fn report_tasks(reader: &Reader) -> Result<Vec<ReportTask>> {
             counts.get(&id).copied().unwrap_or_default();
         let (name, gather) = (row.get(1)?, row.get(2)?);
         let (outputs, bytes) = (unsigned(row, 3)?, unsigned(row, 4)?);
-        Ok(ReportTask { id, name, gather, done, failed, pending, retired, outputs, bytes })
+        let (gather_by, labels) = (row.get(5)?, row.get(6)?);
+        Ok(ReportTask {
+            id,
+            name,
+            gather,
+            gather_by,
+            labels,
+            done,
+            failed,
+            pending,
+            retired,
+            outputs,
+            bytes,
+        })
     });
     rows.and_then(|rows| rows.collect()).or_db(WHAT)
 }
@@ -173,6 +192,8 @@ pub struct ReportAttempt<'r> {
     pub stands: bool,
     /// Name of the step's input.
     pub input: &'r [u8],
+    /// As the database has them; `None`: none.
+    pub labels: Option<&'r str>,
     pub run: RunId,
     pub succeeded: bool,
     pub started_ms: i64,
@@ -184,6 +205,13 @@ pub struct ReportAttempt<'r> {
     pub worker: u64,
 }
 
+impl ReportAttempt<'_> {
+    /// Its labels as users are told of them.
+    pub fn label_text(&self) -> String {
+        self.labels.and_then(Labels::from_json).unwrap_or_default().to_string()
+    }
+}
+
 /// Calls `see` with every attempt at every step.
 ///
 /// # Errors
@@ -193,7 +221,7 @@ pub fn each_attempt(reader: &Reader, see: &mut dyn FnMut(&ReportAttempt<'_>)) ->
     let mut statement = reader.conn
         .prepare(
             "SELECT a.step, s.task, s.live = 1 AND s.state = 1, s.name, a.run, a.outcome = 'ok', a.started_ms,
-               a.wall_us, a.user_us + a.system_us, a.peak_kib, coalesce(a.worker, 0)
+               a.wall_us, a.user_us + a.system_us, a.peak_kib, coalesce(a.worker, 0), s.labels
              FROM attempt a CROSS JOIN step s ON s.id = a.step ORDER BY a.step DESC, a.number DESC",
         )
         .or_db(WHAT)?;
@@ -218,6 +246,7 @@ fn attempt<'r>(
         task: row.get(1)?,
         stands: is_last && row.get(2)?,
         input: row.get_ref(3)?.as_bytes()?,
+        labels: row.get_ref(11)?.as_str_or_null()?,
         run: row.get(4)?,
         succeeded,
         started_ms: row.get(6)?,
@@ -234,6 +263,7 @@ pub struct FailedStep {
     pub step: StepId,
     pub task: TaskId,
     pub input: Vec<u8>,
+    pub labels: Labels,
     /// Number of its last attempt.
     pub attempt: u64,
     pub outcome: String,
@@ -254,7 +284,7 @@ pub fn report_failed(reader: &Reader, limit: i64) -> Result<Vec<FailedStep>> {
         .conn
         .prepare(
             "SELECT s.id, s.task, s.name, a.number, a.outcome, a.code, a.detail, a.wall_us, a.log,
-               count(*) OVER alike AS alike, row_number() OVER (alike ORDER BY s.id) AS nth
+               count(*) OVER alike AS alike, row_number() OVER (alike ORDER BY s.id) AS nth, s.labels
              FROM step s JOIN attempt a ON a.step = s.id
                AND a.number = (SELECT max(number) FROM attempt WHERE step = s.id)
              WHERE s.live = 1 AND s.state <> 1 AND s.state = 2
@@ -274,6 +304,7 @@ pub fn report_failed(reader: &Reader, limit: i64) -> Result<Vec<FailedStep>> {
             wall_us: unsigned(row, 7)?,
             log: row.get(8)?,
             alike: unsigned(row, 9)?,
+            labels: row.get(11)?,
         })
     });
     rows.and_then(|rows| rows.collect()).or_db(WHAT)

@@ -87,7 +87,7 @@ impl Trace {
         let usage = &attempt.usage;
         let row = attempt.worker.and_then(|worker| usize::try_from(worker).ok()).unwrap_or(1);
         let args = json!({
-            "step": name.step.0, "input": printable(name.input), "attempt": name.attempt,
+            "step": name.step.0, "input": printable(name.input), "labels": name.labels, "attempt": name.attempt,
             "outcome": attempt.outcome.word(), "why": why, "outputs": ended.completion.outputs.len(),
             "wall_us": micros(usage.wall), "user_us": micros(usage.user), "system_us": micros(usage.system),
             "peak_kib": usage.peak_memory, "log": attempt.log.map(|log| log.hex()),

@@ -85,7 +85,7 @@ impl Recipe {
     }
 
     /// What changed since the recipe `before`, a phrase for each field: `script changed`, `env LC_ALL
-    /// added`, `param seed: 42 → 7`. Empty if they are the same.
+    /// added`, `param seed was 42 and is 7`. Empty if they are the same.
     pub fn changes(&self, before: &Recipe) -> Vec<String> {
         let mut changes = Vec::new();
         if self.interpreter != before.interpreter {
@@ -143,7 +143,7 @@ fn compare(
         let verb = match (now.get(name), before.get(name)) {
             (Some(now), Some(before)) if now == before => continue,
             (Some(now), Some(before)) => match (show(before), show(now)) {
-                (Some(before), Some(now)) => format!(": {before} → {now}"),
+                (Some(before), Some(now)) => format!(" was {before} and is {now}"),
                 _ => " changed".to_owned(),
             },
             (Some(_), None) => " added".to_owned(),

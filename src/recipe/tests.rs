@@ -136,8 +136,8 @@ fn changes_say_what_makes_it_another_recipe() {
 #[test]
 fn a_params_change_tells_from_what_to_what() {
     let changes = |now: &str, before: &str| params(now).changes(&params(before)).join(", ");
-    assert_eq!(changes("seed = 7", "seed = 42"), "param seed: 42 → 7");
-    assert_eq!(changes("seed = \"a\\nb\"", "seed = 1"), "param seed: 1 → a\\nb");
+    assert_eq!(changes("seed = 7", "seed = 42"), "param seed was 42 and is 7");
+    assert_eq!(changes("seed = \"a\\nb\"", "seed = 1"), "param seed was 1 and is a\\nb");
     assert_eq!(changes("x = 1", "y = 1"), "param x added, param y removed");
     let long = format!("seed = \"{}\"", "x".repeat(41));
     assert_eq!(changes(&long, "seed = 1"), "param seed changed");

@@ -58,6 +58,9 @@ fn one(out: &mut String, facts: &Facts, step: &FailedStep, store: &Store, is_ope
         icon("failed")
     );
     html!(out, "<b>", text(facts.task(step.task)), "</b> <span class=\"path\">", name(&step.input));
+    if !step.labels.is_empty() {
+        html!(out, " [", text(step.labels.to_string()), "]");
+    }
     html!(
         out,
         "</span> <span class=\"why\">",

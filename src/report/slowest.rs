@@ -24,6 +24,7 @@ struct Slow {
     step: StepId,
     task: TaskId,
     input: Vec<u8>,
+    labels: String,
     cpu_us: u64,
     peak_kib: u64,
 }
@@ -42,6 +43,7 @@ impl Slowest {
             step,
             task,
             input: attempt.input.to_vec(),
+            labels: attempt.label_text(),
             cpu_us,
             peak_kib,
         }));
@@ -74,6 +76,10 @@ pub(super) fn section(out: &mut String, facts: &Facts, slowest: &Slowest) {
         out,
         "<th scope=\"col\" class=\"n\">Step</th><th scope=\"col\">Task</th><th scope=\"col\">Input</th>"
     );
+    let has_labels = slowest.iter().any(|slow| !slow.labels.is_empty());
+    if has_labels {
+        html!(out, "<th scope=\"col\">Labels</th>");
+    }
     html!(
         out,
         "<th scope=\"col\" class=\"n\">Time</th><td></td><th scope=\"col\" class=\"n\">CPU</th>"
@@ -87,13 +93,11 @@ pub(super) fn section(out: &mut String, facts: &Facts, slowest: &Slowest) {
             "</th><td class=\"word\">",
             text(facts.task(slow.task))
         );
-        html!(
-            out,
-            "</td><td class=\"path\">",
-            name(&slow.input),
-            "</td><td class=\"n\">",
-            time(slow.wall_us)
-        );
+        html!(out, "</td><td class=\"path\">", name(&slow.input));
+        if has_labels {
+            html!(out, "</td><td class=\"path\">", text(&slow.labels));
+        }
+        html!(out, "</td><td class=\"n\">", time(slow.wall_us));
         let width = slow.wall_us as f64 / longest.wall_us.max(1) as f64 * 120.0;
         html!(
             out,

@@ -60,7 +60,17 @@ pub(super) fn section(out: &mut String, facts: &Facts, edges: &[(TaskId, TaskId)
             icon(state(task)),
             text(&task.name)
         );
-        html!(out, if task.gather { " <small>gathers</small>" } else { "" }, "</th>");
+        if task.gather {
+            html!(out, " <small>gathers");
+            if let Some(keys) = &task.gather_by {
+                html!(out, " by ", text(keys));
+            }
+            html!(out, "</small>");
+        }
+        if let Some(keys) = &task.labels {
+            html!(out, " <small>[", text(keys), "]</small>");
+        }
+        html!(out, "</th>");
         for number in [task.done, task.failed, task.pending, task.retired, task.outputs] {
             html!(
                 out,

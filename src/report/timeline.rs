@@ -50,6 +50,7 @@ struct AttemptBar {
     step: StepId,
     task: TaskId,
     input: Vec<u8>,
+    labels: String,
     from: f64,
     to: f64,
     wall_us: u64,
@@ -101,6 +102,7 @@ impl Timeline {
                 step,
                 task,
                 input: input.to_vec(),
+                labels: attempt.label_text(),
                 from,
                 to,
                 wall_us,
@@ -316,9 +318,12 @@ fn step(out: &mut String, facts: &Facts, timeline: &Timeline, bar: &AttemptBar) 
         text(facts.task(bar.task)),
         " "
     );
+    html!(out, name(&bar.input));
+    if !bar.labels.is_empty() {
+        html!(out, " [", text(&bar.labels), "]");
+    }
     html!(
         out,
-        name(&bar.input),
         ": step ",
         bar.step.0,
         ", ",

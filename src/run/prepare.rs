@@ -428,7 +428,8 @@ fn feeds(manifest: &Manifest, task: &Task) -> String {
     let params: Vec<&String> = task.params.keys().collect();
     let of = task.matches_of.iter().map(|(at, globs)| (&manifest.tasks[at.0].name, globs));
     let matches_of: BTreeMap<&String, &Vec<String>> = of.collect();
-    serde_json::json!({ "from": from, "match": matches, "match_of": matches_of, "inputs": inputs, "params": params })
+    serde_json::json!({ "from": from, "match": matches, "match_of": matches_of, "inputs": inputs, "params": params,
+        "labels": task.label_keys, "gather_by": task.gather_keys })
         .to_string()
 }
 

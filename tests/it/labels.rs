@@ -2,7 +2,9 @@
 
 use std::fs;
 
-use crate::harness::{Project, files, wait_for};
+use serde_json::json;
+
+use crate::harness::{Project, WAIT_FOR_GO, files, wait_for};
 
 const COPY: &str = "cp \"$INPUT_FILE\" \"$OUTPUT_DIR/$INPUT_NAME\"";
 
@@ -397,6 +399,92 @@ fn a_name_that_several_live_steps_have_is_refused_with_what_tells_them_apart() {
     p.call(["explain", "a/A_1.fastq"]).fails(2).says("or by its labels, as in a[lr=1]/A_1.fastq");
     p.call(["explain", "a[lr=1]/A_1.fastq"]).ok();
     p.call(["explain", "a[lr=1]"]).fails(2).says("4 steps are called `a[lr=1]`");
+}
+
+#[test]
+fn answers_for_programs_have_the_labels_of_each_step() {
+    let p = reads().task_with("a", READS, &format!("cp $INPUT_FILE $OUTPUT_DIR/; {WAIT_FOR_GO}"));
+    let run = p.run_cmd(["-j1", "--trace", "trace"]).start();
+    let running = || p.call(["status", "--json"]).ok().json()["running"].clone();
+    wait_for("the first script", || !p.ledger().is_empty());
+    wait_for("a running step", || running()[0]["labels"] == json!({ "lane": "1", "sample": "A" }));
+    p.call(["status"]).ok().answers("a (A_1.fastq) [lane=1,sample=A]: ");
+    p.file("go", "");
+    run.end().ok();
+    assert!(p.read("trace").contains("\"labels\":{\"lane\":\"1\",\"sample\":\"A\"}"));
+    p.task_with("merge", "gather = [\"sample\"]", "echo hi").run().ok();
+    let b = json!({ "sample": "B" });
+    let json = |args: [&str; 3]| p.call(args).ok().json();
+    assert_eq!(json(["log", "--json", "merge[sample=B]"])[0]["labels"], b);
+    let explained = json(["explain", "--json", "merge[sample=B]"]);
+    assert_eq!(explained["of_step"]["labels"], b);
+    assert_eq!(explained["of_step"]["made_by"][0]["labels"]["sample"], "B");
+    let lineage = json(["lineage", "--json", "merge[sample=B]"]);
+    let of = lineage["steps"].as_array().unwrap().iter().map(|step| step["labels"].clone());
+    assert!(of.clone().any(|labels| labels == b));
+    assert!(of.clone().any(|labels| labels == json!({ "lane": "2", "sample": "B" })));
+}
+
+#[test]
+fn graph_names_the_keys_of_each_task_and_what_a_gather_goes_by() {
+    let p = reads().task_with("a", READS, COPY);
+    p.task_with("merge", "match = [\"*.fastq\"]\ngather = [\"sample\"]", "true");
+    p.run().ok();
+    let shown =
+        |args: &[&str]| p.call(["graph"].iter().chain(args)).ok().answers("[lane, sample]").stdout;
+    for from in [&[][..], &["-manifest", "pipeline.toml"][..]] {
+        let text = shown(from);
+        assert!(text.contains("<- gathers a by sample  [sample]"), "{text}");
+        assert!(shown(&[from, &["--format", "mermaid"]].concat()).contains("<br/>[sample]"));
+        let dot = shown(&[from, &["--format", "dot"]].concat());
+        assert!(dot.contains("t0 -> t1 [label=\"*.fastq by sample\"];"), "{dot}");
+        let json = p.call(["graph", "--json"].iter().chain(from)).ok().json();
+        assert_eq!(json["tasks"][0]["labels"], json!(["lane", "sample"]));
+        assert_eq!(json["tasks"][1]["gather_by"], json!(["sample"]));
+    }
+}
+
+#[test]
+fn explain_names_the_label_that_changed_when_nothing_else_did() {
+    let p = Project::new().file("in/x", "x\n");
+    let with = |lr: &str| {
+        p.task_with("fit", &format!("inputs = [\"in/*\"]\nmatrix = {{ {lr} }}"), "true");
+        p.run().ok();
+    };
+    with("lr = [1], depth = [3]");
+    with("lr = [2], depth = [3]");
+    p.call(["explain", "fit[lr=2]"]).ok().answers("because lr was `1` and is `2`");
+    with("lr = [2]");
+    p.call(["explain", "fit[lr=2]"]).ok().answers("because label depth is gone");
+    // What has its labels is what it is compared with, whatever was done later.
+    with("lr = [2, 1]");
+    p.file("in/x", "y\n").run().ok();
+    p.call(["explain", "fit[lr=1]"])
+        .ok()
+        .answers("input changed")
+        .answers("before: step 4 fit (x) [lr=1]");
+}
+
+#[test]
+fn a_report_shows_the_labels_of_steps_and_the_keys_of_tasks() {
+    let p = reads().task_with("a", READS, "[ $sample$lane != B2 ]");
+    p.task_with("merge", "gather = [\"sample\"]", "true");
+    p.run_with(["-k"]).fails(1);
+    p.call(["report", "-o", "r.html"]).ok();
+    let page = p.read("r.html");
+    assert!(page.contains("<th scope=\"col\">Labels</th>"));
+    assert!(page.contains("<td class=\"path\">lane=1,sample=A"));
+    assert!(
+        page.contains("B_2.fastq</span> [lane=2,sample=B] <span")
+            || page.contains("B_2.fastq [lane=2,sample=B]")
+    );
+    assert!(page.contains("<title>a A_1.fastq [lane=1,sample=A]: step 1"));
+    assert!(page.contains("merge <small>gathers by sample</small> <small>[sample]</small>"));
+    // Without labels there is no column of them.
+    let p = Project::new().file("f", "").task_with("a", "inputs = [\"f\"]", COPY);
+    p.run().ok();
+    p.call(["report", "-o", "r.html"]).ok();
+    assert!(!p.read("r.html").contains("Labels</th>"));
 }
 
 #[test]

@@ -94,14 +94,14 @@ fn plan_and_explain_name_the_param_that_changed() {
     let p = project();
     p.run().ok();
     let plan = p.call(["plan", "-P", "seed=7"]).ok();
-    plan.answers("1 param seed: 42 → 7").answers("1 steps to run");
+    plan.answers("1 param seed was 42 and is 7").answers("1 steps to run");
     p.call(["explain", "drawn", "--manifest", "pipeline.toml", "-P", "seed=7"])
         .ok()
-        .answers("has another recipe: param seed: 42 → 7, so the next run makes new steps");
+        .answers("has another recipe: param seed was 42 and is 7, so the next run makes new steps");
     p.call(["explain", "drawn", "-P", "seed=7"]).fails(2).says("--manifest");
     p.run_with(["-P", "seed=7"]).ok().ran(["drawn"]);
     let explained = p.call(["explain", "drawn/x", "--json"]).ok().json();
-    assert_eq!(explained["sentence"], "ran in run 2 because param seed: 42 → 7");
+    assert_eq!(explained["sentence"], "ran in run 2 because param seed was 42 and is 7");
     let fields = explained["recipe"].as_array().unwrap();
     let param = fields.iter().find(|field| field["field"] == "param seed").unwrap();
     let expected = json!({ "field": "param seed", "before": "42", "now": "7", "changed": true });

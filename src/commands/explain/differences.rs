@@ -7,8 +7,10 @@ use similar::DiffTag;
 use similar::algorithms::{Capture, Compact, Replace, myers};
 
 use crate::db::{self, Reader};
+use crate::diagnostic::quoted;
 use crate::error::{Error, Result};
 use crate::ids::RecipeId;
+use crate::labels::Labels;
 use crate::manifest::{Manifest, ParamOverrides};
 use crate::recipe::Recipe;
 use crate::run::recipe_of;
@@ -84,6 +86,18 @@ pub(super) fn changes(reader: &Reader, before: RecipeId, now: RecipeId) -> Resul
         (Some(before), Some(now)) => Ok(now.changes(&before)),
         _ => Ok(Vec::new()),
     }
+}
+
+/// What differs between two sets of labels, in words.
+pub(super) fn labels(before: &Labels, now: &Labels) -> Vec<String> {
+    let keys: BTreeSet<&str> = before.iter().chain(now.iter()).map(|(key, _)| key).collect();
+    let phrase = |key: &str| match (before.get(key), now.get(key)) {
+        (Some(was), Some(is)) if was == is => None,
+        (Some(was), Some(is)) => Some(format!("{key} was {} and is {}", quoted(was), quoted(is))),
+        (None, Some(is)) => Some(format!("label {key} is new: {}", quoted(is))),
+        _ => Some(format!("label {key} is gone")),
+    };
+    keys.into_iter().filter_map(phrase).collect()
 }
 
 /// Every field of a recipe but its script, beside that of an earlier one, and the diff of the scripts.

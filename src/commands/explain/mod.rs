@@ -15,6 +15,7 @@ use crate::cli::values::{bytes, default_db, param, path};
 use crate::db::{self, AttemptOfRun, Db, Meant, Reader, RunFacts, StepFacts, StepRow, TaskFacts};
 use crate::error::{Result, exit};
 use crate::ids::{RecipeId, RunId, StepId};
+use crate::labels::Labels;
 use crate::manifest::ParamOverrides;
 use crate::recipe::Recipe;
 use crate::text::{printable, printable_line, size};
@@ -256,6 +257,7 @@ struct StepAnswer<'a> {
     step: StepId,
     #[serde(rename = "input", serialize_with = "answer::escaped")]
     name: &'a [u8],
+    labels: &'a Labels,
     state: StepState,
     live: bool,
     attempts: Vec<AttemptAnswer>,
@@ -284,6 +286,7 @@ struct NamedStep<'a> {
     task: &'a str,
     #[serde(rename = "input", serialize_with = "answer::escaped")]
     name: &'a [u8],
+    labels: &'a Labels,
 }
 
 #[derive(Serialize)]
@@ -343,6 +346,7 @@ impl StepAnswer<'_> {
         StepAnswer {
             step: step.row.id,
             name: &step.row.name,
+            labels: &step.row.labels,
             state: step.row.state,
             live: step.row.live,
             attempts: attempts.collect(),
@@ -358,7 +362,7 @@ impl StepAnswer<'_> {
 
 impl NamedStep<'_> {
     fn of(step: &StepRow) -> NamedStep<'_> {
-        NamedStep { step: step.id, task: &step.task, name: &step.name }
+        NamedStep { step: step.id, task: &step.task, name: &step.name, labels: &step.labels }
     }
 }
 
@@ -483,6 +487,9 @@ fn judge(
         Some(before) if before.executable != facts.executable => {
             let verb = if facts.executable { "was set" } else { "was cleared" };
             vec![format!("the executable bit of its input {verb}")]
+        }
+        Some(before) if before.labels != facts.labels => {
+            differences::labels(&before.labels, &facts.labels)
         }
         Some(_) => vec!["nothing like it was kept".to_owned()],
         None if facts.name.is_empty() => vec!["the task is new".to_owned()],

@@ -49,12 +49,12 @@ impl Belonging {
                 Some(now) if now.is_zombie => return Belonging::Elsewhere,
                 Some(now) if now.is_between_programs() => return Belonging::NotYetKnown,
                 // It is there, and empty; unless it came between the two looks.
-                Some(now) if now.has_empty_environment() => break,
+                Some(now) if now.has_empty_environment() => return Belonging::Elsewhere,
                 Some(_) => {}
                 None => return Belonging::Elsewhere,
             }
         }
-        Belonging::Elsewhere
+        Belonging::NotYetKnown
     }
 }
 

@@ -225,7 +225,10 @@ impl Supervisor {
             signal_group(leader, Signal::KILL);
             return Ok(leftovers);
         }
-        if self.shared.orphans.list().is_empty() {
+        let guard = GUARD.lock().unwrap_or_else(PoisonError::into_inner);
+        let has_none = self.shared.orphans.list().is_empty();
+        drop(guard);
+        if has_none {
             return Ok(leftovers);
         }
         let began = Instant::now();

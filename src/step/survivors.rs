@@ -19,10 +19,14 @@ use rustix::process::{PidfdFlags, Signal};
 use super::proc::{cookies, pid};
 use super::{tmp, tree};
 use crate::error::{OrIo, Result};
-use crate::sys::proc;
+use crate::sys::proc::{self, Process};
 
 /// A killed process has so long to be gone; only one that hangs in the kernel needs more.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// For this long a process in the middle of an exec is awaited, looked at again after such a pause.
+const EXEC_PATIENCE: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// Rounds over all processes: a survivor may start another one while we look.
 const ROUNDS: usize = 20;
@@ -150,8 +154,7 @@ struct DeadRuns<'a> {
 impl DeadRuns<'_> {
     /// Whether a process is a survivor of one of them.
     fn have_left(&self, number: i32) -> bool {
-        // Unreadable: another user's, or gone; either way none of ours.
-        let Ok(environment) = proc::environment(number) else { return false };
+        let Some(environment) = environment(number) else { return false };
         cookies(&environment, self.root).any(|rest| {
             let name = rest.split(|byte| *byte == b'/').next().unwrap_or_default();
             let Some(ours) = self.runs.get(name) else { return false };
@@ -160,6 +163,23 @@ impl DeadRuns<'_> {
                 || proc::identity_seen_by(number, &self.root.join(OsStr::from_bytes(name)))
                     == Some(*ours)
         })
+    }
+}
+
+/// The environment of a process, awaited while it is in the middle of an exec. `None`: unreadable, for it is another
+/// user's, or gone; either way none of ours.
+fn environment(number: i32) -> Option<Vec<u8>> {
+    let began = Instant::now();
+    loop {
+        let environment = proc::environment(number).ok()?;
+        // A thread of the kernel and a zombie have no environment either, and no program.
+        let is_between_programs = environment.is_empty()
+            && proc::has_program(number)
+            && Process::read(number).is_some_and(|process| process.is_between_programs());
+        if !is_between_programs || began.elapsed() >= EXEC_PATIENCE {
+            return Some(environment);
+        }
+        std::thread::sleep(PAUSE);
     }
 }
 

@@ -25,7 +25,8 @@ pub struct Process {
     /// When it began, in clock ticks since the machine came up. With `pid`: which process it is, for numbers are
     /// used again.
     pub started: u64,
-    /// Where its environment lies in its memory; both 0 in the middle of an exec.
+    /// Where its environment begins and ends in its memory. In the middle of an exec both are 0, and then the end alone,
+    /// until the kernel has gone through all variables.
     environment: (u64, u64),
 }
 
@@ -55,7 +56,7 @@ impl Process {
 
     /// It is in the middle of an exec, and so has no environment yet.
     pub fn is_between_programs(&self) -> bool {
-        self.environment == (0, 0)
+        self.environment.1 == 0
     }
 
     /// It has an environment, which is empty.
@@ -79,6 +80,11 @@ impl Process {
 /// `NotFound` if there is no such process; `PermissionDenied` if it is another user's; ESRCH if it is ending.
 pub fn environment(pid: i32) -> io::Result<Vec<u8>> {
     fs::read(format!("/proc/{pid}/environ"))
+}
+
+/// Whether a process executes a file. A thread of the kernel doesn't, and nothing that has ended does.
+pub fn has_program(pid: i32) -> bool {
+    fs::read_link(folder(pid).join("exe")).is_ok()
 }
 
 /// Whether a process sees the same mounts as this one, so that a path means the same to both. False if that is not
@@ -225,6 +231,19 @@ pub fn boot_id() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_environment_without_an_end_is_that_of_an_exec_which_is_not_over() {
+        let own = Process::read(std::process::id() as i32).unwrap();
+        let with = |begin, end| Process { environment: (begin, end), name: String::new(), ..own };
+        let told =
+            |process: Process| (process.is_between_programs(), process.has_empty_environment());
+        assert_eq!(told(with(0, 0)), (true, false));
+        assert_eq!(told(with(0x7fff_0000, 0)), (true, false));
+        assert_eq!(told(with(0x7fff_0000, 0x7fff_0000)), (false, true));
+        assert_eq!(told(with(0x7fff_0000, 0x7fff_0fff)), (false, false));
+        assert!(has_program(own.pid) && !has_program(0));
+    }
 
     #[test]
     fn a_process_is_told_apart_from_its_zombie() {

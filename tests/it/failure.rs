@@ -155,16 +155,21 @@ fn the_outputs_of_a_failed_step_are_dropped_and_its_log_is_kept() {
 }
 
 #[test]
-fn a_step_that_fails_where_it_was_done_before_loses_its_results() {
+fn a_step_that_fails_keeps_the_result_that_it_has_until_it_succeeds() {
     let p = Project::new()
-        .task_with("a", "cache = false", "[ ! -e broken ]; echo 1 >$OUTPUT_DIR/x")
-        .task("b", COPY);
+        .file("value", "1\n")
+        .task_with("a", "cache = false", "[ ! -e broken ]; cp value $OUTPUT_DIR/x")
+        .task("b", COPY)
+        .task_with("all", "gather = true", "cat $INPUT_DIR/* >$OUTPUT_DIR/all");
     p.run().ok();
-    p.file("broken", "").run().fails(1).ran(["a"]);
-    assert_eq!(p.exported_partially("a"), files([]));
-    assert_eq!(p.exported_partially("b"), files([]));
-    p.remove("broken").run().ok().ran(["a"]);
-    assert_eq!(p.exported("b"), files([("x", "1\n")]));
+    for _ in 0..2 {
+        p.file("broken", "").file("value", "2\n").run().fails(1).ran(["a"]);
+        assert_eq!(p.exported("a"), files([("x", "1\n")]));
+        assert_eq!(p.exported("b"), files([("x", "1\n")]));
+        assert_eq!(p.exported("all"), files([("all", "1\n")]));
+    }
+    p.remove("broken").run().ok().ran(["a", "b", "all"]);
+    assert_eq!(p.exported("all"), files([("all", "2\n")]));
 }
 
 /// Two files, copied twice, then gathered; it fails for file 2 while `broken` is there.

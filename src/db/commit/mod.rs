@@ -13,7 +13,7 @@ use rusqlite::{CachedStatement, OptionalExtension, params};
 
 use crate::attempt::{NamedObject, Output, StepState, Verdict};
 use crate::error::{OrDb, Result};
-use crate::ids::{RunId, StepId, TaskId, TaskIndex};
+use crate::ids::{RunId, StepId, TaskIndex};
 use crate::labels::Labels;
 use crate::object::ObjectHash;
 use crate::origin::Origin;
@@ -106,8 +106,8 @@ fn record(
     if is_anew {
         turns::set(writer, step, Some(Turn::Over))?;
     }
-    // It keeps the result it has, unless its task says that none is to be used twice.
-    if is_anew && verdict == Verdict::Failed && flow.task(task).cache {
+    // It keeps the result it has.
+    if is_anew && verdict == Verdict::Failed {
         return Ok(());
     }
     let place = place_of(writer, step)?;
@@ -117,7 +117,7 @@ fn record(
     let outputs = completion.outputs.iter().map(Output::named).collect();
     let now = DoneStep { task, step, place, outputs };
     if is_anew {
-        withdraw_lost(writer, flow, &now, before, verdict == Verdict::Failed)?;
+        withdraw_lost(writer, flow, &now, before)?;
     }
     if verdict == Verdict::Done {
         support(writer, flow, now, effects)?;
@@ -134,17 +134,16 @@ fn withdraw_lost(
     flow: &Flow,
     step: &DoneStep,
     before: Vec<NamedObject>,
-    has_failed: bool,
 ) -> Result<()> {
     let kept: HashSet<&NamedObject> = step.outputs.iter().collect();
     let had = before.len();
     let outputs: Vec<NamedObject> =
         before.into_iter().filter(|output| !kept.contains(output)).collect();
-    if outputs.is_empty() && step.outputs.len() == had && !has_failed {
+    if outputs.is_empty() && step.outputs.len() == had {
         return Ok(());
     }
     let DoneStep { task, step, ref place, .. } = *step;
-    withdraw(writer, flow, DoneStep { task, step, place: place.clone(), outputs }, has_failed)
+    withdraw(writer, flow, DoneStep { task, step, place: place.clone(), outputs })
 }
 
 /// The step is done or failed, with the outputs of this attempt and no others.
@@ -269,23 +268,15 @@ pub(in crate::db) enum Supported {
 
 /// A step of this task and place has other outputs now, without those that are `lost`: what nothing else supports stops
 /// being live. Gather steps further down stay, with the results they have, until [`replace_gathered`] has others for
-/// them, in this run or in the next one, whose plan looks at them again; but not if it `has_failed` and has no outputs.
-fn withdraw(writer: &mut Writer, flow: &Flow, lost: DoneStep, has_failed: bool) -> Result<()> {
+/// them, in this run or in the next one, whose plan looks at them again.
+fn withdraw(writer: &mut Writer, flow: &Flow, lost: DoneStep) -> Result<()> {
     unsettle(writer)?;
-    let mut open = Vec::new();
     for gather in flow.gathers_below(lost.task) {
-        if has_failed {
-            for step in live_steps_of(writer, flow.task(gather).id)? {
-                open.push(DoneStep::read(writer, gather, step)?);
-                retire(writer, step)?;
-            }
-            continue;
-        }
         statement(writer, "UPDATE task SET wiring = NULL WHERE id = ?1 AND wiring IS NOT NULL")?
             .execute([flow.task(gather).id])
             .or_db(WHAT)?;
     }
-    open.push(lost);
+    let mut open = vec![lost];
     while let Some(DoneStep { task, place, outputs, .. }) = open.pop() {
         let producer = flow.task(task).id;
         for &index in &flow.task(task).consumers {
@@ -311,12 +302,6 @@ fn withdraw(writer: &mut Writer, flow: &Flow, lost: DoneStep, has_failed: bool) 
     Ok(())
 }
 
-fn live_steps_of(reader: &Reader, task: TaskId) -> Result<Vec<StepId>> {
-    let mut select = statement(reader, "SELECT id FROM step WHERE task = ?1 AND live = 1")?;
-    let rows = select.query_map([task], |row| row.get(0));
-    rows.and_then(|rows| rows.collect()).or_db(WHAT)
-}
-
 /// Steps of a gather task that waited in vain for what runs anew stop being live: `by` has taken the place of those with
 /// its labels, or all of the task has been gathered (`None`).
 pub(in crate::db) fn replace_gathered(
@@ -336,7 +321,7 @@ pub(in crate::db) fn replace_gathered(
     for step in waiting {
         let old = DoneStep::read(writer, index, step)?;
         retire(writer, step)?;
-        withdraw(writer, flow, old, false)?;
+        withdraw(writer, flow, old)?;
     }
     Ok(())
 }
@@ -526,7 +511,7 @@ fn take_results(
     }
     let done = DoneStep::read(writer, task, step)?;
     if is_anew {
-        withdraw_lost(writer, flow, &done, before, false)?;
+        withdraw_lost(writer, flow, &done, before)?;
     }
     effects.note_shared(task, step, with, &done.place.labels);
     support(writer, flow, done, effects)

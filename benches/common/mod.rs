@@ -71,7 +71,7 @@ pub(crate) fn options(folder: &Path, durability: Durability) -> RunOptions {
         always: false,
         only: Vec::new(),
         inputs: Vec::new(),
-        inputs_from: None,
+        inputs_from: Vec::new(),
         no_inputs: false,
         params: Default::default(),
         wait: false,

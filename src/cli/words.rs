@@ -38,6 +38,8 @@ pub(super) struct Words<'c> {
 /// An option with its value, as argh will get it.
 struct Given<'c> {
     flag: &'c FlagInfo<'static>,
+    /// One letter or the long one, as it was given: argh's message names it.
+    name: String,
     value: Option<OsString>,
 }
 
@@ -85,8 +87,8 @@ impl<'c> Words<'c> {
             words.push(alias.switch.to_owned());
             given.retain(|given| given.flag.long != alias.switch);
         }
-        for Given { flag, value } in given {
-            words.push(flag.long.to_owned());
+        for Given { name, value, .. } in given {
+            words.push(name);
             words.extend(value.as_deref().map(encode));
         }
         words.extend(positionals.iter().map(|word| encode(word)));
@@ -109,7 +111,7 @@ impl<'c> Words<'c> {
         };
         let name = std::str::from_utf8(name).map_err(|_| unknown(command, word))?;
         if let Some(flag) = by_name(command, name) {
-            return self.take(command, flag, value, given);
+            return self.take(command, flag, flag.long.to_owned(), value, given);
         }
         // A letter with its value, `-j8`, unless it looks like a misspelt long name, `-jobz`. `-Pspeed=7` doesn't: what
         // comes before the `=` is a name of the user's.
@@ -125,9 +127,9 @@ impl<'c> Words<'c> {
             let rest = letters.as_str();
             if takes_value(flag) && !rest.is_empty() {
                 let value = rest.strip_prefix('=').unwrap_or(rest);
-                return self.take(command, flag, Some(value.into()), given);
+                return self.take(command, flag, format!("-{letter}"), Some(value.into()), given);
             }
-            self.take(command, flag, None, given)?;
+            self.take(command, flag, format!("-{letter}"), None, given)?;
         }
         Ok(())
     }
@@ -138,24 +140,25 @@ impl<'c> Words<'c> {
         &mut self,
         command: &CommandInfoWithArgs,
         flag: &'c FlagInfo<'static>,
+        name: String,
         attached: Option<OsString>,
         given: &mut Vec<Given<'c>>,
     ) -> Result<(), EarlyExit> {
         let value = match (takes_value(flag), attached) {
             (false, Some(_)) => {
-                return Err(misuse(command, &format!("`{}` takes no value", flag.long)));
+                return Err(misuse(command, &format!("`{name}` takes no value")));
             }
             (false, None) => None,
             (true, Some(value)) => Some(value),
             (true, None) => match implied(flag).or_else(|| self.words.pop_front()) {
                 Some(value) => Some(value),
-                None => return Err(misuse(command, &format!("`{}` needs a value", flag.long))),
+                None => return Err(misuse(command, &format!("`{name}` needs a value"))),
             },
         };
         if flag.optionality != Optionality::Repeating {
             given.retain(|earlier| earlier.flag.long != flag.long);
         }
-        given.push(Given { flag, value });
+        given.push(Given { flag, name, value });
         Ok(())
     }
 }

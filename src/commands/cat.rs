@@ -108,6 +108,16 @@ fn objects_in(reader: &Reader, what: &OsStr) -> Result<Vec<ObjectHash>> {
         }
         Ok(())
     })?;
+    if let (Some(literal), Some(as_printed), Some(name)) =
+        (hashes.first(), hashes_of_printed.first(), &printed)
+    {
+        return Err(Error::Usage(format!(
+            "two outputs may be meant: the name of one is printed as `{}`, that of the other as `{}`; name one by the \
+             hash of its content: {literal} for the first, {as_printed} for the second",
+            printable(word),
+            printable(name)
+        )));
+    }
     if hashes.is_empty() {
         hashes = hashes_of_printed;
     }

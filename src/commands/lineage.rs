@@ -20,7 +20,7 @@ use crate::object::ObjectHash;
 use crate::text::{self, as_path, printable, shown, size, unescaped};
 
 use super::answer::SizedObject;
-use super::{Command, answer};
+use super::{Command, answer, gathered_files};
 
 /// How many producers, consumers and outputs of one step are shown.
 const WIDTH: usize = 10;
@@ -72,8 +72,10 @@ impl Command for LineageArgs {
 
     fn execute(&self) -> Result<u8> {
         let db = Db::open_read_only(&self.db)?;
-        let lineage =
-            db.read(|reader| Lineage::collect(reader, find(reader, &self.what)?, self.all))?;
+        let listing = |object: &ObjectHash| gathered_files(&self.db, object);
+        let lineage = db.read(|reader| {
+            Lineage::collect(reader, find(reader, &self.what)?, self.all, &listing)
+        })?;
         match () {
             () if self.json => answer::json(&LineageAnswer::of(&lineage))?,
             () if self.dot => answer::write(|out| lineage.dot(out))?,
@@ -209,8 +211,17 @@ fn find(reader: &Reader, what: &OsStr) -> Result<What> {
     let is_number = str::from_utf8(word).is_ok_and(|text| text.parse::<i64>().is_ok());
     // A name of a step or a task with a colon says of itself what it is.
     let is_explicit = word.starts_with(b"step:") || word.starts_with(b"task:");
+    let printed = unescaped(word).filter(|path| path != word && as_path(path).is_file());
     if !is_number && !is_explicit && Path::new(what).is_file() {
-        return of_file(reader, Path::new(what));
+        return match printed {
+            None => of_file(reader, Path::new(what)),
+            Some(path) => Err(Error::Usage(format!(
+                "two files may be meant: the name of one is printed as `{}`, that of the other as `{}`; name the hash \
+                 of its content: sha256sum FILE",
+                printable(word),
+                printable(&path)
+            ))),
+        };
     }
     let no_other = |error| match error {
         Error::Usage(why) if !is_number && !is_explicit => Error::Usage(format!(
@@ -219,7 +230,6 @@ fn find(reader: &Reader, what: &OsStr) -> Result<What> {
         )),
         other => other,
     };
-    let printed = unescaped(word).filter(|path| path != word && as_path(path).is_file());
     let found = db::meaning(reader, word).and_then(|meant| match meant {
         Meant::Task(..) => db::find_steps(reader, word).map(|steps| (meant, steps)),
         _ => db::find_one_step(reader, word).map(|step| (meant, vec![step])),
@@ -252,7 +262,12 @@ fn of_file(reader: &Reader, path: &Path) -> Result<What> {
 }
 
 impl Lineage {
-    fn collect(reader: &Reader, what: What, all: bool) -> Result<Lineage> {
+    fn collect(
+        reader: &Reader,
+        what: What,
+        all: bool,
+        listing: &dyn Fn(&ObjectHash) -> Option<Vec<NamedObject>>,
+    ) -> Result<Lineage> {
         let (width, most) = if all { (usize::MAX, usize::MAX) } else { (WIDTH, MOST) };
         let mut lineage = Lineage {
             object: None,
@@ -268,7 +283,15 @@ impl Lineage {
             What::Step(step) => (vec![step.clone()], vec![step]),
             What::Object(object) => {
                 lineage.object = Some((object, db::known_object(reader, &object)?));
-                db::around_object(reader, &object, width)?
+                let (makers, mut users) = db::around_object(reader, &object, width)?;
+                // A step over files of that content may be one of another group of files.
+                users.retain(|user| {
+                    let listed = (makers.is_empty() && user.object != object)
+                        .then(|| listing(&user.object))
+                        .flatten();
+                    listed.is_none_or(|items| items.iter().any(|item| item.object == object))
+                });
+                (makers, users)
             }
         };
         lineage.up_from = up_from.iter().map(|step| step.id).collect();
@@ -278,7 +301,7 @@ impl Lineage {
         for node in lineage.nodes.values_mut() {
             node.outputs = db::first_outputs(reader, node.row.id, width)?;
         }
-        lineage.find_files(reader)?;
+        lineage.find_files(reader, listing)?;
         Ok(lineage)
     }
 
@@ -324,7 +347,11 @@ impl Lineage {
     }
 
     /// Finds the files that the roots read.
-    fn find_files(&mut self, reader: &Reader) -> Result<()> {
+    fn find_files(
+        &mut self,
+        reader: &Reader,
+        listing: &dyn Fn(&ObjectHash) -> Option<Vec<NamedObject>>,
+    ) -> Result<()> {
         let is_root = |step: &StepId| {
             self.up.get(step).is_some_and(Vec::is_empty) && !self.more_up.contains_key(step)
         };
@@ -334,7 +361,7 @@ impl Lineage {
         for root in roots {
             let facts = db::step_facts(reader, root)?;
             if let Some(node) = self.nodes.get_mut(&root) {
-                node.files = db::files_of(reader, facts.id)?;
+                node.files = db::files_of(reader, facts.id, listing)?;
             }
         }
         Ok(())

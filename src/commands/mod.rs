@@ -33,10 +33,12 @@ use std::sync::Arc;
 
 use argh::{ArgsInfo, FromArgs};
 
+use crate::attempt::NamedObject;
 use crate::cli::{Alias, CommandLine, EarlyExit};
 use crate::db::{Db, Durability};
 use crate::error::{Error, OrIo as _, Result, exit};
 use crate::jobserver;
+use crate::object::ObjectHash;
 use crate::progress::{Lines, Loudness, Paint};
 use crate::proof::Proof;
 use crate::run::{RunLock, explain, tell_on_stderr};
@@ -160,6 +162,12 @@ fn open_to_change(dir: &Path, wait: bool) -> Result<(RunLock, Arc<Db>, Store)> {
     tell_on_stderr(&db);
     let store = Store::open(dir, Arc::clone(&db) as Arc<dyn Proof>)?;
     Ok((lock, db, store))
+}
+
+/// The files that a step which gathers them worked on, by its object; `None` if that can't be read.
+fn gathered_files(db: &Path, listing: &ObjectHash) -> Option<Vec<NamedObject>> {
+    let listing = Store::open_read_only(db).ok()?.read_small(listing, u64::MAX).ok()??;
+    Some(crate::db::read_listing(&listing))
 }
 
 fn fail(err: &Error) -> ExitCode {

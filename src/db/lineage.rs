@@ -1,6 +1,8 @@
 //! Who made what, and who consumes it: the steps around a step, for `lineage`; and what is recorded of a step and
 //! of its predecessors, for `explain`. Each question reads an index, and no more of it than is asked for.
 
+use std::collections::HashSet;
+
 use rusqlite::{OptionalExtension, Row, params};
 
 use crate::attempt::NamedObject;
@@ -20,6 +22,9 @@ const WHAT: &str = "look up the lineage";
 /// Steps that an error lists.
 const STEPS_SHOWN: usize = 10;
 const STEP_WHAT: &str = "look up a step";
+
+/// Files that are named of one step.
+const FILES: usize = 10;
 
 /// Which way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -310,24 +315,47 @@ pub fn task_facts(reader: &Reader, task: TaskId) -> Result<TaskFacts> {
     Ok(TaskFacts { recipe, cache, present, out_of_date, before, since, last })
 }
 
-/// Paths of the input files that a step works on, if they are as it found them when they were last hashed. Of several
-/// with the same content it is the one at its origin, which history of the oldest databases doesn't have.
+/// Paths of at most ten input files that a step works on, if they are as it found them when they were last hashed. Of
+/// several with the same content it is the one at its origin, which history of the oldest databases doesn't have.
+/// `listing` reads the object of a step that gathers files; without that all files of its task may be meant.
 ///
 /// # Errors
 /// If the database can't be read.
-pub fn files_of(reader: &Reader, step: StepId) -> Result<Vec<Vec<u8>>> {
+pub fn files_of(
+    reader: &Reader,
+    step: StepId,
+    listing: &dyn Fn(&ObjectHash) -> Option<Vec<NamedObject>>,
+) -> Result<Vec<Vec<u8>>> {
+    let (object, gathers): (ObjectHash, bool) = reader
+        .conn
+        .query_row(
+            "SELECT s.object, t.gather FROM step s JOIN task t ON t.id = s.task WHERE s.id = ?1",
+            [step],
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )
+        .or_db(STEP_WHAT)?;
+    let listed = if gathers { listing(&object) } else { None };
+    let listed: Option<HashSet<ObjectHash>> =
+        listed.map(|items| items.into_iter().map(|item| item.object).collect());
     let mut statement = reader
         .conn
         .prepare_cached(
-            "SELECT f.path FROM step s JOIN input_file f ON f.task = s.task
+            "SELECT f.path, f.object FROM step s JOIN input_file f ON f.task = s.task
              WHERE s.id = ?1 AND f.path <> ''
-             AND (f.object = s.object AND (s.origin = 0 OR s.origin = file_origin(f.path))
-               OR EXISTS (SELECT 1 FROM task WHERE id = s.task AND gather = 1))
-             LIMIT 10",
+             AND (?2 OR f.object = s.object AND (s.origin = 0 OR s.origin = file_origin(f.path)))",
         )
         .or_db(STEP_WHAT)?;
-    let rows = statement.query_map([step], |row| Ok(row.get::<_, NameBytes>(0)?.0));
-    rows.and_then(|rows| rows.collect()).or_db(STEP_WHAT)
+    let mut rows = statement.query(params![step, gathers]).or_db(STEP_WHAT)?;
+    let mut files = Vec::new();
+    while files.len() < FILES
+        && let Some(row) = rows.next().or_db(STEP_WHAT)?
+    {
+        let object = row.get(1).or_db(STEP_WHAT)?;
+        if listed.as_ref().is_none_or(|listed| listed.contains(&object)) {
+            files.push(row.get::<_, NameBytes>(0).or_db(STEP_WHAT)?.0);
+        }
+    }
+    Ok(files)
 }
 
 /// A run as `explain` looks at it.

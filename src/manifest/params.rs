@@ -22,9 +22,9 @@ const LONGEST: usize = 64;
 /// What a command line says of `[params]`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ParamOverrides {
-    /// `--params`: a TOML file of values.
-    pub file: Option<PathBuf>,
-    /// `-P`: wins over the file; of two of one name, the later one.
+    /// `--params`: TOML files of values; of two values of one name, the later one counts.
+    pub files: Vec<PathBuf>,
+    /// `-P`: wins over the files; of two of one name, the later one.
     pub values: Vec<(String, String)>,
 }
 
@@ -35,7 +35,7 @@ impl ParamOverrides {
     /// [`Error::Manifest`] with every mistake in the file, [`Error::Usage`] with every name that is not one of
     /// `params`.
     pub(super) fn apply(&self, params: &mut BTreeMap<String, String>) -> Result<()> {
-        if let Some(path) = &self.file {
+        for path in &self.files {
             let text = read_text(path, &WhatFile::PARAMS)?;
             let values = document::read(path, &text, |found, root| of_file(found, root, params));
             params.extend(values.map_err(Error::Manifest)?);

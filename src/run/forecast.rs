@@ -123,7 +123,7 @@ fn forecast_in(reader: &Reader, prepared: &Prepared, plan: &Plan) -> Result<Fore
             }
         }
     }
-    let unread = prepared.refused().len();
+    let unread = prepared.refused_files();
     Ok(Forecast { tasks, retired_with_task: plan.retired_with_task, unread })
 }
 

@@ -162,6 +162,14 @@ fn unusable(err: Error, task: &Task, file: &Path) -> Error {
         ErrorKind::NotFound if path.is_symlink() => "is a symbolic link to nothing",
         ErrorKind::NotFound | ErrorKind::NotADirectory => "does not exist",
         ErrorKind::IsADirectory => "is a folder",
+        ErrorKind::PermissionDenied => {
+            return Error::Usage(format!(
+                "task `{}`: `{}` (of `files`) can't be read: {source}; make it readable for this user (chmod), or take \
+                 it out of `files`: what the script reads must be known before it runs",
+                task.name,
+                shown(file)
+            ));
+        }
         _ => return err,
     };
     Error::Usage(format!(
@@ -269,7 +277,7 @@ impl ListedFiles {
                     found.paths.push(file.path.to_owned());
                     Ok(())
                 })?;
-                if unmatched > 0 {
+                if !unmatched.is_empty() {
                     found.unmatched.push(pattern.clone());
                 }
                 if let Some((path, source)) = crossed.refused.pop() {
@@ -333,6 +341,14 @@ mod tests {
             source: ErrorKind::PermissionDenied.into(),
         };
         let denied = unusable(denied, &manifest.tasks[0], Path::new("words.txt"));
-        assert_eq!(denied.exit_code(), crate::error::exit::IO);
+        assert!(denied.to_string().contains("task `t`: `words.txt` (of `files`) can't be read"));
+        assert_eq!(denied.exit_code(), crate::error::exit::USAGE);
+        let broken = Error::Io {
+            what: "read",
+            path: PathBuf::from("words.txt"),
+            source: rustix::io::Errno::IO.into(),
+        };
+        let broken = unusable(broken, &manifest.tasks[0], Path::new("words.txt"));
+        assert_eq!(broken.exit_code(), crate::error::exit::IO);
     }
 }

@@ -15,6 +15,7 @@ mod exclusions;
 mod fingerprint;
 mod forecast;
 mod free_space;
+mod given;
 mod groups;
 mod listed;
 mod lock;
@@ -92,8 +93,8 @@ pub struct RunOptions {
     pub only: Vec<String>,
     /// INPUT…; `-` is standard input, and so are other names of descriptors: see `sys::proc::descriptor`.
     pub inputs: Vec<PathBuf>,
-    /// A file that names further INPUTs; `-` is standard input.
-    pub inputs_from: Option<PathBuf>,
+    /// Files that name further INPUTs; `-` is standard input.
+    pub inputs_from: Vec<PathBuf>,
     /// Forget the inputs of earlier runs.
     pub no_inputs: bool,
     /// `-P` and `--params`.
@@ -188,6 +189,7 @@ impl Asked {
         let only = only(&manifest, &options.only)?;
         let inputs = sources::inputs(options)?;
         let streams = preflight::check(&manifest, &inputs)?;
+        let inputs = inputs.into_iter().map(|input| input.path).collect();
         Ok(Asked { manifest, graph, only, inputs, streams })
     }
 }

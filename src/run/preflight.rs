@@ -2,7 +2,7 @@
 //! the manifest.
 
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::error::{Error, Result};
 use crate::manifest::{Manifest, is_plain};
@@ -10,12 +10,14 @@ use crate::sys::duplicate_high;
 use crate::sys::proc::descriptor;
 use crate::text::shown;
 
+use super::given::GivenInput;
+
 /// Checks every INPUT, every plain path of `inputs` and every one of `files`. Returns those INPUTs that are open
 /// already, such as standard input: now, while no descriptor can be one of our own.
 ///
 /// # Errors
 /// [`Error::Usage`] naming all that are missing or are no files.
-pub(super) fn check(manifest: &Manifest, arguments: &[PathBuf]) -> Result<Vec<File>> {
+pub(super) fn check(manifest: &Manifest, arguments: &[GivenInput]) -> Result<Vec<File>> {
     let mut wrong = Vec::new();
     for task in &manifest.tasks {
         for path in task.inputs.iter().filter(|path| is_plain(path)) {
@@ -32,7 +34,9 @@ pub(super) fn check(manifest: &Manifest, arguments: &[PathBuf]) -> Result<Vec<Fi
     wrong.extend(unusable_arguments(arguments));
     let mut streams = Vec::new();
     let mut open: Vec<i32> = Vec::new();
-    for (path, fd) in arguments.iter().filter_map(|path| Some((path, descriptor(path)?))) {
+    for (GivenInput { path, .. }, fd) in
+        arguments.iter().filter_map(|input| Some((input, descriptor(&input.path)?)))
+    {
         let name = shown(path);
         if open.contains(&fd) {
             wrong.push(match fd {
@@ -50,8 +54,8 @@ pub(super) fn check(manifest: &Manifest, arguments: &[PathBuf]) -> Result<Vec<Fi
 }
 
 /// Checks INPUTs of an earlier run: they may have gone since.
-pub(super) fn check_arguments(arguments: &[PathBuf]) -> Result<()> {
-    let mut wrong = unusable_arguments(arguments);
+pub(super) fn check_arguments(arguments: Vec<GivenInput>) -> Result<()> {
+    let mut wrong = unusable_arguments(&arguments);
     if wrong.is_empty() {
         return Ok(());
     }
@@ -61,11 +65,13 @@ pub(super) fn check_arguments(arguments: &[PathBuf]) -> Result<()> {
     Err(Error::Usage(wrong.join("\n")))
 }
 
-fn unusable_arguments(arguments: &[PathBuf]) -> Vec<String> {
-    let files = arguments.iter().filter(|path| descriptor(path).is_none());
-    files
-        .filter_map(|path| unusable_input(path).map(|why| format!("input `{}` {why}", shown(path))))
-        .collect()
+fn unusable_arguments(arguments: &[GivenInput]) -> Vec<String> {
+    let files = arguments.iter().filter(|input| descriptor(&input.path).is_none());
+    let sentence = |input: &GivenInput| {
+        let why = unusable_input(&input.path)?;
+        Some(format!("input `{}`{} {why}", shown(&input.path), input.place()))
+    };
+    files.filter_map(sentence).collect()
 }
 
 /// A manifest names files that stay; what is open in this process and nowhere else is for the command line.

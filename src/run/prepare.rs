@@ -24,6 +24,9 @@ use super::walk::Crossed;
 use super::{Asked, RunOptions};
 use crate::text::{path_bytes, printable};
 
+/// Patterns of a task that are named because they match nothing.
+const NAMED: usize = 5;
+
 /// A manifest with its rows, its inputs' fingerprints and its wiring: all that decides whether there
 /// is anything to do.
 pub struct Prepared {
@@ -120,10 +123,16 @@ impl Prepared {
         let mut summaries = Vec::with_capacity(sources.len());
         for (task, sources) in manifest.tasks.iter().zip(&sources) {
             let summary = scanner.stat_pass(sources)?;
-            let unmatched = summary.idle.unmatched;
-            if unmatched > 0 {
+            for pattern in summary.idle.unmatched.iter().take(NAMED) {
+                let written = task.inputs.iter().find(|input| without_captures(input) == **pattern);
+                let pattern = crate::diagnostic::quoted(written.unwrap_or(pattern));
+                let text = format!("task `{}`: {pattern} in `inputs` matches no file", task.name);
+                progress.tell(&Event::Warning(&text));
+            }
+            let all = summary.idle.unmatched.len();
+            if all > NAMED {
                 let text = format!(
-                    "task `{}`: {unmatched} of its `inputs` patterns matched no file",
+                    "task `{}`: in all {all} patterns in `inputs` match no file",
                     task.name
                 );
                 progress.tell(&Event::Warning(&text));
@@ -189,6 +198,12 @@ impl Prepared {
             }
         }
         sentences
+    }
+
+    /// How many files can't be read.
+    pub(super) fn refused_files(&self) -> usize {
+        let files = self.refused.iter().flat_map(|refused| refused.0.keys());
+        files.collect::<HashSet<_>>().len()
     }
 
     /// By place: the labels of the steps that inputs which can't be read would make. What a folder holds may have any.

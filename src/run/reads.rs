@@ -23,8 +23,8 @@ pub fn reads(options: &RunOptions) -> Reads {
         skip_with: Some(EXPORT_RECORD),
     };
     reads.skip.extend(options.db.canonicalize());
-    reads.files.extend(options.params.file.as_deref().map(absolute));
-    reads.files.extend(options.inputs_from.as_deref().map(absolute));
+    let lists = options.params.files.iter().chain(&options.inputs_from);
+    reads.files.extend(lists.map(|path| absolute(path)));
     // With mistakes in it nothing runs, whatever else changes.
     let Ok(manifest) = Manifest::read(&options.manifest) else { return reads };
     for task in &manifest.tasks {
@@ -47,10 +47,12 @@ pub fn reads(options: &RunOptions) -> Reads {
 /// The INPUTs, of this command line or of the run before.
 fn arguments(options: &RunOptions, manifest: &Manifest) -> Vec<PathBuf> {
     // A list that can't be read is the run's to complain of.
-    let inputs = inputs(options).unwrap_or_else(|_| options.inputs.clone());
+    let inputs: Vec<PathBuf> = match inputs(options) {
+        Ok(inputs) => inputs.into_iter().map(|input| input.path).collect(),
+        Err(_) => options.inputs.clone(),
+    };
     if !inputs.is_empty() || options.no_inputs {
-        let files = inputs.iter().filter(|path| descriptor(path).is_none());
-        return files.cloned().collect();
+        return inputs.into_iter().filter(|path| descriptor(path).is_none()).collect();
     }
     if !Db::file(&options.db).exists() {
         return Vec::new();

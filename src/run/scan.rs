@@ -62,8 +62,8 @@ pub(super) struct ScanSummary {
 /// Patterns that are of no use.
 #[derive(Default)]
 pub(super) struct IdlePatterns {
-    /// How many matched no file.
-    pub(super) unmatched: u64,
+    /// Those that match no file, without captures.
+    pub(super) unmatched: Vec<String>,
     /// Exclusions that left no file out.
     pub(super) exclusions: Vec<String>,
     /// How many files exclusions left out.
@@ -78,7 +78,7 @@ type See<'a> = dyn FnMut(&[u8], &[u8], Stat, Option<ObjectHash>) -> Result<()> +
 impl Scanner<'_> {
     /// Calls `see` for all that `sources` name and don't leave out. Returns the patterns that did nothing.
     fn each(&self, sources: &[Source], see: &mut See<'_>) -> Result<IdlePatterns> {
-        let (mut matched_nothing, mut left_out) = (0, 0);
+        let (mut unmatched, mut left_out) = (Vec::new(), 0);
         let exclusions = sources.iter().filter_map(|source| match source {
             Source::Exclusion(pattern) => Some(pattern.as_str()),
             _ => None,
@@ -136,14 +136,14 @@ impl Scanner<'_> {
                             }
                             see(path, found.name, found.stat, None)
                         };
-                        matched_nothing += walk.run(self.dir, self.db_dir, &mut crossed, see)?;
+                        unmatched.extend(walk.run(self.dir, self.db_dir, &mut crossed, see)?);
                     }
                     crossed.refused.retain(|(path, _)| !exclusions.leave_out_all(path));
                     self.crossed().add(crossed);
                 }
             }
         }
-        Ok(IdlePatterns { unmatched: matched_nothing, exclusions: exclusions.idle(), left_out })
+        Ok(IdlePatterns { unmatched, exclusions: exclusions.idle(), left_out })
     }
 
     /// What the inode of an input says; one that can't be looked at is noted.

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::db::{self, Argument, Db};
 use crate::error::{Error, OrIo, Result};
@@ -13,15 +14,17 @@ use crate::sys::proc::descriptor;
 use crate::text::{as_path, path_bytes, printable, shown};
 
 use super::RunOptions;
+use super::given::GivenInput;
 use super::scan::{Scanner, Source};
 
-/// The INPUTs: those named on the command line, then those of the list that it names.
+/// The INPUTs: those named on the command line, then those of the lists that it names.
 ///
 /// # Errors
-/// If the list can't be read, or names nothing.
-pub(super) fn inputs(options: &RunOptions) -> Result<Vec<PathBuf>> {
-    let mut inputs = options.inputs.clone();
-    if let Some(list) = &options.inputs_from {
+/// If a list can't be read, or names nothing.
+pub(super) fn inputs(options: &RunOptions) -> Result<Vec<GivenInput>> {
+    let named = |path: &PathBuf| GivenInput { path: path.clone(), listed: None };
+    let mut inputs: Vec<GivenInput> = options.inputs.iter().map(named).collect();
+    for list in &options.inputs_from {
         let mut bytes = Vec::new();
         let read = match list.as_os_str() == "-" {
             true => std::io::stdin().lock().read_to_end(&mut bytes),
@@ -50,24 +53,30 @@ pub(super) fn inputs(options: &RunOptions) -> Result<Vec<PathBuf>> {
                 "--inputs-from: `{list}` names no file; to run without INPUTs, use --no-inputs"
             )));
         }
+        let name: Arc<Path> = list.as_path().into();
+        let place = |line| Some((Arc::clone(&name), line));
+        let listed =
+            listed.into_iter().map(|(line, path)| GivenInput { path, listed: place(line) });
         inputs.extend(listed);
     }
     Ok(inputs)
 }
 
-/// The names in a list: one a line, or each ended by a NUL if there is one anywhere, since a name may hold a newline.
-fn listed(bytes: &[u8]) -> Vec<PathBuf> {
+/// The names in a list, with their numbers: one a line, or each ended by a NUL if there is one anywhere, since a name may
+/// hold a newline.
+fn listed(bytes: &[u8]) -> Vec<(usize, PathBuf)> {
     let end = if bytes.contains(&0) { 0 } else { b'\n' };
-    let names = bytes.split(|byte| *byte == end).filter(|name| !name.trim_ascii().is_empty());
-    let mut names: Vec<&[u8]> = names.collect();
+    let names = (1..).zip(bytes.split(|byte| *byte == end));
+    let mut names: Vec<(usize, &[u8])> =
+        names.filter(|(_, name)| !name.trim_ascii().is_empty()).collect();
     // Written on Windows. A name may end in a CR, but not every one does.
-    if end == b'\n' && names.iter().all(|name| name.ends_with(b"\r")) {
-        names.iter_mut().for_each(|name| *name = &name[..name.len() - 1]);
+    if end == b'\n' && names.iter().all(|(_, name)| name.ends_with(b"\r")) {
+        names.iter_mut().for_each(|(_, name)| *name = &name[..name.len() - 1]);
     }
     // In a list `-` is a file like any other.
     names
         .into_iter()
-        .map(|name| as_path(if name == b"-" { b"./-" } else { name }).to_owned())
+        .map(|(line, name)| (line, as_path(if name == b"-" { b"./-" } else { name }).to_owned()))
         .collect()
 }
 
@@ -166,12 +175,15 @@ fn arguments(
                 remembered.len()
             );
             progress.tell(&Event::Note(&text));
-            let paths: Vec<PathBuf> = remembered
+            let paths = remembered
                 .iter()
                 .filter(|argument| argument.object.is_none())
-                .map(|argument| as_path(&argument.path).to_owned())
+                .map(|argument| GivenInput {
+                    path: as_path(&argument.path).to_owned(),
+                    listed: None,
+                })
                 .collect();
-            super::preflight::check_arguments(&paths)?;
+            super::preflight::check_arguments(paths)?;
         }
         return Ok(remembered);
     }
@@ -225,10 +237,10 @@ mod tests {
     #[test]
     fn a_list_has_a_name_a_line_unless_there_is_a_nul() {
         let names = |bytes: &[u8]| -> Vec<String> {
-            listed(bytes).iter().map(|name| name.to_string_lossy().into_owned()).collect()
+            listed(bytes).iter().map(|(line, name)| format!("{line}:{}", name.display())).collect()
         };
-        assert_eq!(names(b"a\n\n b c \n  \n-\nd"), ["a", " b c ", "./-", "d"]);
-        assert_eq!(names(b"a\nb\0c\0"), ["a\nb", "c"]);
+        assert_eq!(names(b"a\n\n b c \n  \n-\nd"), ["1:a", "3: b c ", "5:./-", "6:d"]);
+        assert_eq!(names(b"a\nb\0c\0"), ["1:a\nb", "2:c"]);
         assert_eq!(names(b"\n\n"), [""; 0]);
     }
 }

@@ -62,6 +62,8 @@ impl Crossed {
 pub(super) struct PatternWalk {
     /// Without `.` components, so that a file has one path however the pattern is written.
     fixed: PathBuf,
+    /// As they are written.
+    patterns: Vec<String>,
     /// In the order of the manifest, braces expanded.
     rules: Vec<Rule>,
 }
@@ -73,7 +75,7 @@ struct Rule {
     follows: bool,
     /// `**` matches hidden names too: the pattern is a folder with all that is in it.
     takes_hidden: bool,
-    /// Which of the patterns of the walk it comes from.
+    /// The place in `patterns` of the one that it comes from.
     pattern: usize,
 }
 
@@ -90,7 +92,6 @@ impl PatternWalk {
     /// If one is no glob.
     pub(super) fn all(patterns: &[&str]) -> Result<Vec<PatternWalk>> {
         let mut walks: Vec<PatternWalk> = Vec::new();
-        let mut patterns_of: Vec<usize> = Vec::new();
         let starts: Vec<PathBuf> = patterns.iter().map(|pattern| start(pattern)).collect();
         // Where one start lies below another, the order of the patterns may decide a file's name.
         let distinct: HashSet<&PathBuf> = starts.iter().collect();
@@ -104,12 +105,12 @@ impl PatternWalk {
                 at.retain(|known, _| *known == fixed);
             }
             let n = *at.entry(fixed).or_insert_with(|| {
-                walks.push(PatternWalk { fixed: fixed.clone(), rules: Vec::new() });
-                patterns_of.push(0);
+                let (patterns, rules) = (Vec::new(), Vec::new());
+                walks.push(PatternWalk { fixed: fixed.clone(), patterns, rules });
                 walks.len() - 1
             });
-            let number = patterns_of[n];
-            patterns_of[n] += 1;
+            let number = walks[n].patterns.len();
+            walks[n].patterns.push((*pattern).to_owned());
             let is_folder = pattern.ends_with('/');
             let below = whole(pattern);
             let below = &below[fixed_part(pattern).len()..];
@@ -131,7 +132,7 @@ impl PatternWalk {
     /// wildcard matches a leading dot; `**` doesn't follow links to folders. The database and folders of exports are
     /// never entered; an export that a pattern begins in is.
     ///
-    /// Returns how many patterns matched nothing.
+    /// Returns the patterns that matched nothing; none if that can't be told, because something could not be looked at.
     ///
     /// # Errors
     /// Those of `see`.
@@ -141,20 +142,20 @@ impl PatternWalk {
         db_dir: &Path,
         crossed: &mut Crossed,
         see: &mut dyn FnMut(FoundFile<'_>) -> Result<()>,
-    ) -> Result<u64> {
-        let patterns = self.rules.last().map_or(0, |rule| rule.pattern + 1);
-        let mut unmatched: HashSet<usize> = (0..patterns).collect();
+    ) -> Result<Vec<String>> {
+        let mut unmatched = self.patterns.clone();
+        let refused_before = crossed.refused.len();
         let start = self.start(dir);
         if let Err(err) = std::fs::metadata(&start) {
             if is_there_but_closed(&start) {
                 crossed.refused.push((start, err));
-                return Ok(0);
+                return Ok(Vec::new());
             }
-            return Ok(unmatched.len() as u64);
+            return Ok(unmatched);
         }
         if is_within(&start, db_dir) {
             crossed.database = true;
-            return Ok(unmatched.len() as u64);
+            return Ok(unmatched);
         }
         let database = db_dir.metadata().ok().map(|found| (found.dev(), found.ino()));
         let mut levels: HashMap<Vec<(usize, usize)>, Rc<Level>> = HashMap::new();
@@ -253,7 +254,7 @@ impl PatternWalk {
                     (FileType::RegularFile, Some(found)) if is_wanted => {
                         for ((rule, _), next) in &matches {
                             if next.is_none() {
-                                unmatched.remove(&self.rules[*rule].pattern);
+                                unmatched[self.rules[*rule].pattern].clear();
                             }
                         }
                         let stat = stat_from(&found);
@@ -264,7 +265,12 @@ impl PatternWalk {
                 }
             }
         }
-        Ok(unmatched.len() as u64)
+        if crossed.refused.len() > refused_before {
+            return Ok(Vec::new());
+        }
+        // No pattern is empty.
+        unmatched.retain(|pattern| !pattern.is_empty());
+        Ok(unmatched)
     }
 
     /// What a name in a folder can be: for each part that it matches, the part for what is below, or `None` if it is
@@ -514,7 +520,7 @@ mod tests {
         let walk = &PatternWalk::all(&patterns).unwrap()[0];
         let unmatched =
             walk.run(dir.path(), Path::new("/no"), &mut Crossed::default(), &mut |_| Ok(()));
-        assert_eq!(unmatched.unwrap(), 400);
+        assert_eq!(unmatched.unwrap().len(), 400);
         // Other folders in between make no difference, unless one lies in another.
         assert_eq!(PatternWalk::all(&["a/*", "b/*", "a/?", "b/?"]).unwrap().len(), 2);
         assert_eq!(PatternWalk::all(&["a/*", "a/b/*", "a/?"]).unwrap().len(), 3);

@@ -275,7 +275,7 @@ fn no_files_are_gathered_only_with_gather_empty() {
         "gather = true\ninputs = [\"none/*\"]",
         "ls $INPUT_DIR >$OUTPUT_DIR/x",
     );
-    p.run().ok().ran([]).says("matched no file");
+    p.run().ok().ran([]).says("matches no file");
     p.task_with(
         "link",
         "gather = true\ngather_empty = true\ninputs = [\"none/*\"]",
@@ -358,6 +358,15 @@ fn files_on_disk_are_gathered_by_the_labels_that_their_names_give() {
     p.call(["export", "merge", "--to", "out"]).ok();
     assert_eq!(p.read("out/A"), "A A A_1 A_2\n");
     assert_eq!(p.read("out/B"), "B B B_1\n");
+    // Each answer names the files of the group, and a file the group that it is in.
+    let files = |what: &str| p.call(["lineage", what, "--json"]).ok().json()["steps"][0].clone();
+    assert_eq!(files("merge/B")["files"], serde_json::json!(["reads/B_1.fq"]));
+    assert_eq!(files("reads/B_1.fq")["step"], files("merge/B")["step"]);
+    let of_file = p.call(["lineage", "reads/B_1.fq", "--json"]).ok().json();
+    assert_eq!(of_file["used_by"], serde_json::json!([files("merge/B")["step"]]));
+    assert!(
+        !p.call(["explain", "merge/B"]).ok().answers("reads/B_1.fq").stdout.contains("reads/A")
+    );
     // A file belongs to one group, and only that one is made again.
     p.file("reads/B_2.fq", "B_2\n").run().ok().ran(["merge"]);
     p.call(["export", "merge", "--to", "out"]).ok();

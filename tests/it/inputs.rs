@@ -489,6 +489,34 @@ fn a_list_names_inputs_as_the_command_line_does() {
     call.go().ok();
     assert_eq!(p.sql("SELECT name FROM step WHERE live ORDER BY name"), ["a", "d\ne"]);
     p.call(["plan", "--inputs-from", "list"]).ok().answers("0 steps to run");
+    // Several lists are one.
+    p.file("more", "a\n").run_with(["--inputs-from=list", "--inputs-from=more"]).ok();
+    assert_eq!(p.sql("SELECT name FROM step WHERE live ORDER BY name"), ["-", "a", "b c"]);
+}
+
+#[test]
+fn what_is_missing_from_a_list_is_told_with_the_list_and_the_line() {
+    let p = Project::new().file("a", "1").task("t", COPY);
+    p.file("list", "a\n\ngone\n").file("more", "bin\n");
+    let ran = p.run_with(["--inputs-from=list", "--inputs-from=more", "none"]).fails(2).ran([]);
+    ran.says("input `none` does not exist")
+        .says("input `gone` (line 3 of `list`) does not exist")
+        .says("input `bin` (line 1 of `more`) is a folder");
+}
+
+#[test]
+fn a_pattern_that_matches_nothing_is_named_unless_something_could_not_be_looked_at() {
+    let p = Project::new().file("in/a.txt", "1").task_with(
+        "t",
+        "inputs = [\"in/*.txt\", \"in/{k}.csv\", \"none/*\"]",
+        COPY,
+    );
+    let ran = p.run().ok();
+    let ran = ran.says("task `t`: `in/{k}.csv` in `inputs` matches no file");
+    ran.says("task `t`: `none/*` in `inputs` matches no file").says_nothing_of("in/*.txt");
+    std::os::unix::fs::symlink("b.csv", p.path("in/b.csv")).unwrap();
+    let ran = p.run_with(["-k"]).fails(1).says("b.csv` can't be read");
+    ran.says_nothing_of("in/{k}.csv");
 }
 
 #[test]
@@ -507,7 +535,9 @@ fn a_list_that_names_nothing_is_no_reason_to_take_the_inputs_of_an_earlier_run()
     assert_eq!(p.sql("SELECT hex(name) FROM step WHERE live"), ["650D"]);
     p.run_with(["a/b"]).fails(2).says("`a/b` does not exist: part of its path is a file");
     p.file("list", "gone\na\n");
-    p.run_with(["--inputs-from", "list"]).fails(2).says("input `gone` does not exist");
+    p.run_with(["--inputs-from", "list"])
+        .fails(2)
+        .says("input `gone` (line 1 of `list`) does not exist");
     p.run_with(["--inputs-from", "list", "--no-inputs"]).fails(2).says("contradict");
     p.run_with(["-", "--inputs-from", "-"]).fails(2).says("read only once");
     p.run_with(["--watch", "--inputs-from", "-"]).fails(2).says("can't be watched");

@@ -79,11 +79,19 @@ fn a_name_as_it_is_printed_is_understood_as_an_argument() {
         p.call(["lineage", &format!("out/{printed}")]).ok().answers(printed);
         assert!(p.call(["cat", &word]).ok().stdout.starts_with("of "), "{printed}");
     }
-    // A name that is literally so comes first.
+    // If a name is literally so, either may be meant.
     p.task("a", "cd $OUTPUT_DIR; echo two >'new\\nline'; printf one >\"$(printf 'new\\nline')\"");
     p.run().ok();
-    assert_eq!(p.call(["cat", r"b/new\nline"]).ok().stdout, "two\n");
-    assert_eq!(p.call(["log", r"b/new\nline"]).ok().stdout, "log two\n");
+    let ids = p.sql("SELECT id FROM step WHERE live AND task = 2 AND name LIKE 'new_%' ORDER BY length(name) DESC");
+    let said = format!("{} for the first, {} for the second", ids[0], ids[1]);
+    p.call(["cat", r"b/new\nline"]).fails(2).says("two outputs may be meant");
+    for command in ["log", "explain", "lineage"] {
+        p.call([command, r"b/new\nline"]).fails(2).says("two inputs may be meant").says(&said);
+    }
+    assert_eq!(p.call(["log", &ids[0]]).ok().stdout, "log two\n");
+    assert_eq!(p.call(["log", &ids[1]]).ok().stdout, "log one\n");
+    p.file("x\ny", "one").file(r"x\ny", "two\n");
+    p.call(["lineage", r"x\ny"]).fails(2).says("two files may be meant");
     assert_eq!(p.call(["cat", r"b/new\\nline"]).ok().stdout, "two\n");
     p.call(["cat", r"b/new\sline"]).fails(2).says("has no results");
 }

@@ -54,6 +54,9 @@ fn the_later_override_wins_and_all_win_over_the_file() {
     };
     assert_eq!(by(&["--params", "mine.toml"]), "2\n");
     assert_eq!(by(&["-Pseed=3", "--params", "mine.toml"]), "3\n");
+    p.file("yours.toml", "seed = 4\n");
+    assert_eq!(by(&["--params", "yours.toml", "--params", "mine.toml"]), "2\n");
+    assert_eq!(by(&["--params", "mine.toml", "--params", "yours.toml"]), "4\n");
     assert_eq!(by(&["-P", "seed=3", "-P", "seed=4"]), "4\n");
     assert_eq!(by(&["-P", "seed=a=b c"]), "a=b c\n");
     assert_eq!(by(&["--param=seed="]), "\n");

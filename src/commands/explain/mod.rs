@@ -21,7 +21,7 @@ use crate::recipe::Recipe;
 use crate::text::{printable, printable_line, size};
 
 use super::answer::SizedObject;
-use super::{Command, answer};
+use super::{Command, answer, gathered_files};
 use differences::{Field, Present};
 
 /// How many of the steps that made an input are listed.
@@ -49,9 +49,9 @@ pub struct ExplainArgs {
     #[argh(option, short = 'P', arg_name = "PARAM=VALUE", from_str_fn(param))]
     pub param: Vec<(String, String)>,
 
-    /// with --manifest: take the values of params from a TOML file; -P wins over it
+    /// with --manifest: take the values of params from a TOML file; may be repeated; -P wins over it
     #[argh(option, arg_name = "FILE", from_str_fn(path))]
-    pub params: Option<PathBuf>,
+    pub params: Vec<PathBuf>,
 
     /// print JSON
     #[argh(switch)]
@@ -68,7 +68,7 @@ impl Command for ExplainArgs {
     }
 
     fn check(&self) -> std::result::Result<(), &'static str> {
-        match self.manifest.is_none() && (self.params.is_some() || !self.param.is_empty()) {
+        match self.manifest.is_none() && !(self.params.is_empty() && self.param.is_empty()) {
             true => Err("-P and --params go with --manifest: name it"),
             false => Ok(()),
         }
@@ -80,13 +80,13 @@ impl Command for ExplainArgs {
         let explanation = db.read(|reader| {
             let mut explanation = match db::meaning(reader, word)? {
                 Meant::Task(_, name) => of_task(reader, &name)?,
-                Meant::Step(step) => of_step(reader, *step)?,
-                Meant::Steps(..) => of_step(reader, db::find_one_step(reader, word)?)?,
+                Meant::Step(step) => of_step(reader, *step, &self.db)?,
+                Meant::Steps(..) => of_step(reader, db::find_one_step(reader, word)?, &self.db)?,
             };
             if let Some(manifest) = &self.manifest {
                 let recorded = explanation.recorded(reader)?;
                 let params =
-                    ParamOverrides { file: self.params.clone(), values: self.param.clone() };
+                    ParamOverrides { files: self.params.clone(), values: self.param.clone() };
                 let present = Present::read(
                     &self.db,
                     manifest,
@@ -425,7 +425,7 @@ fn of_task(reader: &Reader, name: &str) -> Result<Explanation> {
     })
 }
 
-fn of_step(reader: &Reader, row: StepRow) -> Result<Explanation> {
+fn of_step(reader: &Reader, row: StepRow, db_dir: &Path) -> Result<Explanation> {
     let facts = db::step_facts(reader, row.id)?;
     let task = db::task_facts(reader, facts.task)?;
     let attempts = db::attempts(reader, row.id)?;
@@ -446,7 +446,7 @@ fn of_step(reader: &Reader, row: StepRow) -> Result<Explanation> {
     };
     let (makers, count) = db::neighbours(reader, row.id, db::Direction::Up, MAKERS)?;
     let files = match makers.is_empty() {
-        true => db::files_of(reader, facts.id)?,
+        true => db::files_of(reader, facts.id, &|listing| gathered_files(db_dir, listing))?,
         false => Vec::new(),
     };
     let recipes: (Option<RecipeId>, RecipeId) =

@@ -93,13 +93,13 @@ pub struct RunArgs {
     #[argh(option, short = 'P', arg_name = "PARAM=VALUE", from_str_fn(param))]
     pub param: Vec<(String, String)>,
 
-    /// take the values of params from a TOML file; -P wins over it
+    /// take the values of params from a TOML file; may be repeated; -P wins over it
     #[argh(option, arg_name = "FILE", from_str_fn(path))]
-    pub params: Option<PathBuf>,
+    pub params: Vec<PathBuf>,
 
-    /// name further INPUTs in a file, one a line; - is standard input
+    /// name further INPUTs in a file, one a line; - is standard input; may be repeated
     #[argh(option, arg_name = "FILE", from_str_fn(path))]
-    pub inputs_from: Option<PathBuf>,
+    pub inputs_from: Vec<PathBuf>,
 
     /// forget the INPUTs of earlier runs, and use none
     #[argh(switch)]
@@ -154,7 +154,7 @@ impl Command for RunArgs {
     }
 
     fn check(&self) -> std::result::Result<(), &'static str> {
-        check_inputs(&self.inputs, self.inputs_from.as_deref(), self.no_inputs)?;
+        check_inputs(&self.inputs, &self.inputs_from, self.no_inputs)?;
         let has_event_file = self.events.is_some() || self.trace.is_some();
         match () {
             () if self.quiet && self.verbose => {
@@ -251,7 +251,7 @@ impl RunArgs {
             inputs: self.inputs.clone(),
             inputs_from: self.inputs_from.clone(),
             no_inputs: self.no_inputs,
-            params: ParamOverrides { file: self.params.clone(), values: self.param.clone() },
+            params: ParamOverrides { files: self.params.clone(), values: self.param.clone() },
             wait: self.wait,
             durability: self.durability,
             verbose: self.verbose,
@@ -264,17 +264,17 @@ impl RunArgs {
 /// What is wrong with the inputs of a run or of a plan.
 fn check_inputs(
     inputs: &[PathBuf],
-    list: Option<&Path>,
+    lists: &[PathBuf],
     no_inputs: bool,
 ) -> std::result::Result<(), &'static str> {
     if no_inputs && !inputs.is_empty() {
         return Err("--no-inputs and an INPUT contradict each other: drop one of them");
     }
-    if no_inputs && list.is_some() {
+    if no_inputs && !lists.is_empty() {
         return Err("--no-inputs and --inputs-from contradict each other: drop one of them");
     }
-    let is_stdin = |input: &&Path| input.as_os_str() == "-";
-    if inputs.iter().map(PathBuf::as_path).chain(list).filter(is_stdin).count() > 1 {
+    let is_stdin = |input: &&PathBuf| input.as_os_str() == "-";
+    if inputs.iter().chain(lists).filter(is_stdin).count() > 1 {
         return Err("standard input (-) can be read only once: drop all but one `-`");
     }
     Ok(())

@@ -42,13 +42,13 @@ pub struct PlanArgs {
     #[argh(option, short = 'P', arg_name = "PARAM=VALUE", from_str_fn(param))]
     pub param: Vec<(String, String)>,
 
-    /// take the values of params from a TOML file; -P wins over it
+    /// take the values of params from a TOML file; may be repeated; -P wins over it
     #[argh(option, arg_name = "FILE", from_str_fn(path))]
-    pub params: Option<PathBuf>,
+    pub params: Vec<PathBuf>,
 
-    /// name further INPUTs in a file, one a line; - is standard input
+    /// name further INPUTs in a file, one a line; - is standard input; may be repeated
     #[argh(option, arg_name = "FILE", from_str_fn(path))]
-    pub inputs_from: Option<PathBuf>,
+    pub inputs_from: Vec<PathBuf>,
 
     /// plan as if earlier runs had had no INPUTs
     #[argh(switch)]
@@ -73,7 +73,7 @@ impl Command for PlanArgs {
     }
 
     fn check(&self) -> std::result::Result<(), &'static str> {
-        check_inputs(&self.inputs, self.inputs_from.as_deref(), self.no_inputs)
+        check_inputs(&self.inputs, &self.inputs_from, self.no_inputs)
     }
 
     fn execute(&self) -> Result<u8> {

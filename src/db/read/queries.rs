@@ -171,15 +171,22 @@ fn input_name(reader: &Reader, task: TaskId, word: &[u8]) -> Result<Vec<u8>> {
     let Some(printed) = unescaped(word).filter(|name| name != word) else {
         return Ok(word.to_owned());
     };
-    let is_known = reader
-        .conn
-        .query_row(
-            "SELECT EXISTS (SELECT 1 FROM step WHERE task = ?1 AND name = ?2)",
-            params![task, Name(word)],
-            |row| row.get(0),
-        )
-        .or_db(WHAT)?;
-    Ok(if is_known { word.to_owned() } else { printed })
+    let newest = |name: &[u8]| -> Result<Option<StepId>> {
+        let sql =
+            "SELECT id FROM step WHERE task = ?1 AND name = ?2 ORDER BY live DESC, id DESC LIMIT 1";
+        let found = reader.conn.query_row(sql, params![task, Name(name)], |row| row.get(0));
+        found.optional().or_db(WHAT)
+    };
+    match (newest(word)?, newest(&printed)?) {
+        (Some(literal), Some(as_printed)) => Err(Error::Usage(format!(
+            "two inputs may be meant: the name of one is printed as `{}`, that of the other as `{}`; name the step by \
+             its id: {literal} for the first, {as_printed} for the second",
+            printable(word),
+            printable(&printed)
+        ))),
+        (Some(_), None) => Ok(word.to_owned()),
+        (None, _) => Ok(printed),
+    }
 }
 
 /// The steps that a word of the command line names: one by its id, or all live ones of `TASK[labels]/INPUT_NAME`. If

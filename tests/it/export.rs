@@ -559,12 +559,12 @@ fn an_export_into_a_database_is_refused() {
 
 #[test]
 fn a_partial_export_removes_nothing() {
-    let p = Project::new().file("in/1", "1\n").file("in/2", "2\n");
+    let p = Project::new().file("in/1", "1\n").file("in/2", "2\n").file("tool", "1\n");
     let script = "cp $INPUT_FILE $OUTPUT_DIR/$INPUT_NAME; [ ! -e down ]";
-    p.task_with("a", "inputs = [\"in/*\"]\ncache = false", script);
+    p.task_with("a", "inputs = [\"in/*\"]\nfiles = [\"tool\"]", script);
     p.run().ok();
     export(&p, "a");
-    p.file("down", "").run_with(["-k"]).fails(1);
+    p.file("tool", "2\n").file("down", "").run_with(["-k"]).fails(1);
     p.call(["export", "a", "--to", "out"]).fails(1);
     p.call(["export", "a", "--to", "out", "--partial"]).ok().says("0 removed");
     assert_eq!(contents(&p.path("out")), files([("1", "1\n"), ("2", "2\n")]));

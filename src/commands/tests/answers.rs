@@ -12,7 +12,7 @@ fn misuse_says_what_was_meant() {
     assert_eq!(misuse("--frobnicate"), "unknown option `--frobnicate`");
     assert_eq!(misuse("status -k"), "unknown option `-k`");
     assert_eq!(misuse("--db"), "`--db` needs a value");
-    assert_eq!(misuse("-kj"), "`--jobs` needs a value");
+    assert_eq!(misuse("-kj"), "`-j` needs a value");
     assert_eq!(misuse("--keep-going=yes"), "`--keep-going` takes no value");
     assert_eq!(misuse("status x"), "`status` can't use `x`");
     assert_eq!(misuse("export a b --to d"), "`export` can't use `b`");
@@ -26,7 +26,7 @@ fn misuse_says_what_was_meant() {
 fn bad_values_are_told_in_our_words() {
     let number = "must be a whole number from 1 to 4096";
     for value in ["0", "-1", "x", "1.5", "80000", "99999999999999999999"] {
-        let told = format!("bad value `{value}` for `--jobs`: {number}");
+        let told = format!("bad value `{value}` for `-j`: {number}");
         assert_eq!(misuse(&format!("-j {value}")), told);
     }
     assert_eq!(

@@ -183,7 +183,7 @@ pub fn find_one_step(reader: &Reader, word: &[u8]) -> Result<StepRow> {
     }
     for step in steps.iter().take(STEPS_SHOWN) {
         text.push_str(&format!("\n  {}", step.text()));
-        if let Some(file) = files_of(reader, step.id)?.first() {
+        if let Some(file) = files_of(reader, step.id, &|_| None)?.first() {
             text.push_str(&format!(", from the file {}", printable(file)));
         } else if let Some(maker) = neighbours(reader, step.id, Direction::Up, 1)?.0.first() {
             text.push_str(&format!(", made by {}", maker.text()));

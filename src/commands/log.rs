@@ -104,28 +104,33 @@ impl Command for LogArgs {
         }
         let mut chosen = Vec::new();
         for step in steps {
-            let attempts = db.read(|reader| db::attempts(reader, step.id))?;
+            let whose = other(&step).filter(|_| self.attempt.is_none()).unwrap_or(step.id);
+            let attempts = db.read(|reader| db::attempts(reader, whose))?;
             let mut attempts = attempts.into_iter().map(|attempt| attempt.record);
             let attempt = match self.attempt {
                 Some(number) => attempts.find(|attempt| attempt.number == i64::from(number.get())),
+                // It may have failed since, when it was to run anew.
+                None if whose != step.id && step.state == StepState::Done => {
+                    attempts.rfind(|attempt| attempt.outcome.is_ok())
+                }
                 None => attempts.next_back(),
             };
             chosen.push((step, attempt));
         }
-        if let [(step, None)] = chosen.as_slice() {
-            match self.attempt {
-                Some(number) => {
+        if let [(step, attempt)] = chosen.as_slice() {
+            match (self.attempt, other(step)) {
+                (Some(number), _) if attempt.is_none() => {
                     let why = format!("step {} has no attempt {number}", step.id);
                     return Err(Error::Usage(why));
                 }
-                None if self.json => {}
-                None => complain(&match step.same_as {
-                    Some(other) => format!(
-                        "step {} did not run: it is the same work as step {other}; see the log of that one",
-                        step.id
-                    ),
-                    None => format!("step {} has not run yet", step.id),
-                }),
+                (None, Some(other)) if !self.json => complain(&format!(
+                    "step {} did not run: it is the same work as step {other}, whose log this is",
+                    step.id
+                )),
+                (None, None) if !self.json && attempt.is_none() => {
+                    complain(&format!("step {} has not run yet", step.id));
+                }
+                _ => {}
             }
         }
         if self.json {
@@ -138,8 +143,11 @@ impl Command for LogArgs {
         }
         // One after the other: together they may not fit into memory.
         for (step, attempt) in &chosen {
-            let head = if chosen.len() > 1 { Some(head(step, attempt.as_ref())) } else { None };
-            let log = match attempt.as_ref().and_then(|attempt| attempt.log) {
+            let is_one = chosen.len() == 1;
+            // The other one's log is there by itself.
+            let attempt = attempt.as_ref().filter(|_| is_one || other(step).is_none());
+            let head = if is_one { None } else { Some(head(step, attempt)) };
+            let log = match attempt.and_then(|attempt| attempt.log) {
                 Some(log) => read(&store, &log)?,
                 None => Vec::new(),
             };
@@ -167,7 +175,7 @@ struct StepLog {
     labels: Labels,
     /// The step that did the same work, whose results it has.
     same_as: Option<StepId>,
-    /// `None`: it has not run yet.
+    /// That of the other one, if there is one. `None`: it has not run yet.
     attempt: Option<Attempt>,
     /// Bytes that are not UTF-8 are replaced.
     log: String,
@@ -212,13 +220,21 @@ impl StepLog {
     }
 }
 
+/// The step that did the work of this one, or failed at it.
+fn other(step: &StepRow) -> Option<StepId> {
+    step.same_as.filter(|_| step.state != StepState::Pending)
+}
+
 fn head(step: &StepRow, attempt: Option<&AttemptRecord>) -> String {
     let name = step.text();
     match attempt {
         Some(attempt) => {
             format!("== {name}: attempt {}, {}", attempt.number, words(&attempt.outcome))
         }
-        None => match step.same_as {
+        None => match other(step) {
+            Some(other) if step.state == StepState::Failed => {
+                format!("== {name}: failed, same work as step {other}")
+            }
             Some(other) => format!("== {name}: not run, same work as step {other}"),
             None => format!("== {name}: not run yet"),
         },

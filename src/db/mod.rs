@@ -38,7 +38,7 @@ use crate::sys::flock;
 use crate::text::shown;
 
 pub use attempts::{AttemptOfRun, attempts};
-pub use commit::completion::{Completion, Effects, SharedStep};
+pub use commit::completion::{Completion, Effects, KnownWork, SharedStep};
 pub use commit::leaves::{Leaf, Todo, has_live_step, leaves, todo, todo_by_labels};
 pub use commit::runs::{
     Argument, Complete, RunRow, arguments, complete, end_run, live_steps, manifests_with_arguments,

@@ -80,7 +80,9 @@ impl JsonLines {
                 let fields = Fields::Shared {
                     step: shared.step.0,
                     task: shared.task,
+                    input: printable(shared.input),
                     labels: shared.labels,
+                    failed: shared.has_failed,
                     same_as: shared.same_as.0,
                 };
                 ("step_shared", fields)
@@ -236,7 +238,9 @@ enum Fields<'a> {
     Shared {
         step: i64,
         task: &'a str,
+        input: Cow<'a, str>,
         labels: &'a Labels,
+        failed: bool,
         same_as: i64,
     },
     StepStarted {

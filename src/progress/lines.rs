@@ -112,8 +112,12 @@ pub(super) fn text(event: &Event<'_>, loudness: Loudness, paint: Paint) -> Optio
             text
         }
         Event::Shared(shared) => {
-            let name = step_text(shared.step.0, shared.task, b"", shared.labels);
-            format!("{name}: {}, same work as step {}\n", paint.good("done"), shared.same_as)
+            let name = step_text(shared.step.0, shared.task, shared.input, shared.labels);
+            let (end, how) = match shared.has_failed {
+                true => (paint.bad("failed"), ", which failed"),
+                false => (paint.good("done"), ""),
+            };
+            format!("{name}: {end}, same work as step {}{how}\n", shared.same_as)
         }
         Event::Done(ended) => {
             let outputs = ended.completion.outputs.len();

@@ -118,6 +118,10 @@ pub struct StepShared<'a> {
     pub task: &'a str,
     /// The step that did the same work.
     pub same_as: StepId,
+    /// That one has failed, and so has this one.
+    pub has_failed: bool,
+    /// Name of its input.
+    pub input: &'a [u8],
     pub labels: &'a Labels,
 }
 

@@ -101,7 +101,10 @@ impl Tally {
             Event::Shared(shared) => {
                 if let Some(task) = self.tasks.get_mut(shared.index.0) {
                     task.pending = task.pending.saturating_sub(1);
-                    task.reused += 1;
+                    match shared.has_failed {
+                        true => task.failed += 1,
+                        false => task.reused += 1,
+                    }
                 }
             }
             Event::Started(started) => {

@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, BinaryHeap, HashMap, HashSet, VecDeque};
 use std::time::Instant;
 
 use crate::attempt::Verdict;
-use crate::db::{self, Db, Effects, Flow, FlowTask, Group, Leaf, Reader, SharedStep};
+use crate::db::{self, Db, Effects, Flow, FlowTask, Group, KnownWork, Leaf, Reader, SharedStep};
 use crate::error::Result;
 use crate::ids::{StepId, TaskIndex};
 use crate::labels::Labels;
@@ -72,15 +72,18 @@ pub(super) struct Backlog {
     last_height: usize,
     /// By task and key of their work: jobs that are with a worker or wait for another try.
     claims: HashMap<(TaskIndex, i64), Claim>,
-    /// Leaves that were found to be the same work as a step that is done: (task, leaf, step).
-    known: Vec<(TaskIndex, StepId, StepId)>,
+    /// Leaves that were found to be the same work as a step that is done, or has failed.
+    known: Vec<KnownWork>,
+    /// Work that has failed in this run, and which step that was.
+    failed_work: HashMap<(TaskIndex, i64), StepId>,
     groups: Groups,
 }
 
 /// A piece of work that somebody is at.
 struct Claim {
     owner: StepId,
-    /// Leaves that are the same work: they will have its results, or run after it if there are none.
+    /// Leaves that are the same work: they will have its results, or fail with it; if it comes back
+    /// without any end, one of them takes its place.
     others: Vec<Leaf>,
 }
 
@@ -170,6 +173,7 @@ impl Backlog {
             last_height: 0,
             claims: HashMap::new(),
             known: Vec::new(),
+            failed_work: HashMap::new(),
             groups,
         };
         for n in 0..backlog.tasks.len() {
@@ -223,7 +227,14 @@ impl Backlog {
                 if !flow.tasks[n].shares_work() {
                     return Ok(Some(Job { task: TaskIndex(n), leaf, tried: 0 }));
                 }
-                match self.claims.entry((TaskIndex(n), leaf.key)) {
+                let work = (TaskIndex(n), leaf.key);
+                if let Some(&same_as) = self.failed_work.get(&work) {
+                    let (task, step) = (TaskIndex(n), leaf.step);
+                    self.known.push(KnownWork { task, step, same_as, has_failed: true });
+                    self.review(n);
+                    continue;
+                }
+                match self.claims.entry(work) {
                     Entry::Occupied(mut claim) => claim.get_mut().others.push(leaf),
                     Entry::Vacant(claim) => {
                         claim.insert(Claim { owner: leaf.step, others: Vec::new() });
@@ -295,7 +306,10 @@ impl Backlog {
                     continue;
                 }
                 match leaf.same_as {
-                    Some(done) if takes_known => self.known.push((TaskIndex(n), leaf.step, done)),
+                    Some(same_as) if takes_known => {
+                        let (task, step) = (TaskIndex(n), leaf.step);
+                        self.known.push(KnownWork { task, step, same_as, has_failed: false });
+                    }
                     _ => task.ready.push_back(leaf),
                 }
             }
@@ -327,7 +341,10 @@ impl Backlog {
         } else {
             state.pending -= 1;
             state.held -= 1;
-            state.failed += u64::from(verdict == Verdict::Failed);
+            if verdict == Verdict::Failed {
+                state.failed += 1;
+                self.failed_work.insert((task, job.leaf.key), job.leaf.step);
+            }
             self.held_steps.remove(&job.leaf.step);
             if verdict == Verdict::Done {
                 self.groups.close_one(task, &job.leaf.labels);
@@ -418,14 +435,14 @@ impl Backlog {
         self.review(task.0);
     }
 
-    /// Takes the leaves that were found to be the same work as a step that is done.
-    pub(super) fn take_known(&mut self) -> Vec<(TaskIndex, StepId, StepId)> {
+    /// Takes the leaves that were found to be the same work as a step that is done, or has failed.
+    pub(super) fn take_known(&mut self) -> Vec<KnownWork> {
         std::mem::take(&mut self.known)
     }
 
     /// These leaves were found to be known, but could not be given their results: they are pending as before.
-    pub(super) fn put_known_back(&mut self, known: &[(TaskIndex, StepId, StepId)]) {
-        for &(task, step, _) in known {
+    pub(super) fn put_known_back(&mut self, known: &[KnownWork]) {
+        for &KnownWork { task, step, .. } in known {
             if self.held_steps.remove(&step) {
                 self.tasks[task.0].held -= 1;
                 self.tasks[task.0].after = StepId::default();
@@ -434,24 +451,27 @@ impl Backlog {
         }
     }
 
-    /// Steps that were pending are done: they have the results of others.
+    /// Steps that were pending are done, since they have the results of others, or have failed with them.
     pub(super) fn shared(&mut self, flow: &Flow, shared: &[SharedStep]) {
         if shared.is_empty() {
             return;
         }
-        let steps: HashSet<StepId> = shared.iter().map(|shared| shared.step).collect();
-        let tasks: HashSet<TaskIndex> = shared.iter().map(|shared| shared.task).collect();
+        let steps: HashSet<StepId> = shared.iter().map(|shared| shared.work.step).collect();
+        let tasks: HashSet<TaskIndex> = shared.iter().map(|shared| shared.work.task).collect();
         for claim in self.claims.values_mut() {
             claim.others.retain(|leaf| !steps.contains(&leaf.step));
         }
         for task in &tasks {
             self.tasks[task.0].ready.retain(|leaf| !steps.contains(&leaf.step));
         }
-        for SharedStep { task, step, labels, .. } in shared {
+        for SharedStep { work: KnownWork { task, step, has_failed, .. }, labels, .. } in shared {
             let state = &mut self.tasks[task.0];
             state.pending -= 1;
             state.held -= u64::from(self.held_steps.remove(step));
-            self.groups.close_one(*task, labels);
+            match has_failed {
+                true => state.failed += 1,
+                false => self.groups.close_one(*task, labels),
+            }
         }
         for task in tasks {
             self.review(task.0);

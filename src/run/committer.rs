@@ -13,9 +13,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::db::{self, Completion, Db, Durability, Flow};
+use crate::db::{self, Completion, Db, Durability, Flow, KnownWork};
 use crate::error::Result;
-use crate::ids::{RunId, StepId, TaskIndex};
+use crate::ids::RunId;
 use crate::progress::Commit;
 use crate::store::{Placed, Store};
 
@@ -155,13 +155,13 @@ impl Committer {
         }
     }
 
-    /// Gives leaves the results of steps that have done the same work. What that made possible is told behind everything
+    /// Gives leaves the results of steps that have done the same work, or lets them fail with them. What that made possible is told behind everything
     /// that is committed already: some of these leaves may be too new to be counted yet. Whoever waits for a slot has
     /// to be told that the lead was taken meanwhile.
     ///
     /// # Errors
     /// If the rows can't be written.
-    pub(super) fn share_known(&self, known: &[(TaskIndex, StepId, StepId)]) -> Result<()> {
+    pub(super) fn share_known(&self, known: &[KnownWork]) -> Result<()> {
         let _lead = self.lead.lock().unwrap_or_else(PoisonError::into_inner);
         let effects = self.db.write(|writer| db::share_known(writer, &self.flow, known))?;
         self.say(Message::Shared(effects));

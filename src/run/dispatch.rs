@@ -18,7 +18,9 @@ use std::time::Instant;
 use rustix::process::Signal;
 
 use crate::attempt::{NamedObject, Verdict};
-use crate::db::{self, Completion, Durability, Effects, Flow, FlowTask, Group, SharedStep};
+use crate::db::{
+    self, Completion, Durability, Effects, Flow, FlowTask, Group, KnownWork, SharedStep,
+};
 use crate::error::{Error, Result};
 use crate::exec::Site;
 use crate::ids::{StepId, TaskIndex};
@@ -134,8 +136,8 @@ impl Dispatcher<'_> {
         }
     }
 
-    /// Leaves that are the same work as a step that is done have its results.
-    fn share_known(&mut self, known: &[(TaskIndex, StepId, StepId)]) -> Result<()> {
+    /// Leaves that are the same work as a step that is done have its results; one that has failed, they fail with.
+    fn share_known(&mut self, known: &[KnownWork]) -> Result<()> {
         if known.is_empty() {
             return Ok(());
         }
@@ -279,11 +281,13 @@ impl Dispatcher<'_> {
                 for (report, completion) in ended {
                     self.take_attempt(report, &completion);
                 }
+                self.tell_shared(&effects);
             }
             Message::Shared(effects) => {
                 if let Err(error) = self.take_effects(&effects) {
                     self.fail(error);
                 }
+                self.tell_shared(&effects);
             }
             Message::Spoilt(objects) => {
                 let why = "a script changed it".to_owned();
@@ -338,21 +342,36 @@ impl Dispatcher<'_> {
         for &(task, step) in &effects.revived_steps {
             self.join_groups_of(task, step)?;
         }
-        for SharedStep { task, step, same_as, labels } in &effects.shared {
-            self.outcome.summary.revived += 1;
-            let shared = StepShared {
-                index: *task,
-                task: &self.engine.flow.task(*task).name,
-                step: *step,
-                same_as: *same_as,
-                labels,
-            };
-            self.progress.tell(&Event::Shared(&shared));
-            self.join_groups_of(*task, *step)?;
+        for SharedStep { work, .. } in &effects.shared {
+            if !work.has_failed {
+                self.outcome.summary.revived += 1;
+                self.join_groups_of(work.task, work.step)?;
+            }
         }
         self.backlog.shared(&self.engine.flow, &effects.shared);
         self.make_way_for(effects);
         Ok(())
+    }
+
+    /// Tells of steps that have the results of others, once these were told of themselves.
+    fn tell_shared(&mut self, effects: &Effects) {
+        for SharedStep { work, name, labels } in &effects.shared {
+            let KnownWork { task: index, step, same_as, has_failed } = *work;
+            let task = &self.engine.flow.task(index).name;
+            let shared = StepShared { index, task, step, same_as, has_failed, input: name, labels };
+            self.progress.tell(&Event::Shared(&shared));
+            if has_failed {
+                self.note_failure(Failure {
+                    step,
+                    task: task.clone(),
+                    input: name.clone(),
+                    labels: labels.clone(),
+                    why: format!("same work as step {same_as}, which failed"),
+                    log_tail: Vec::new(),
+                    log: None,
+                });
+            }
+        }
     }
 
     /// A step that is live and done again has made something for these groups.
@@ -416,11 +435,15 @@ impl Dispatcher<'_> {
         self.backlog.settle(&self.engine.flow, job, verdict, due);
     }
 
-    fn take_failure(&mut self, failure: Failure) {
+    fn note_failure(&mut self, failure: Failure) {
         self.outcome.summary.failed += 1;
         if self.outcome.summary.failures.len() < SHOWN_FAILURES {
             self.outcome.summary.failures.push(failure);
         }
+    }
+
+    fn take_failure(&mut self, failure: Failure) {
+        self.note_failure(failure);
         // On a full disk it is the disk that failed.
         if let Err(error) = self.engine.free_space.check_now() {
             self.fail(error);

@@ -289,13 +289,77 @@ fn equal_work_runs_once_and_each_step_has_its_own_lineage_and_count() {
 }
 
 #[test]
-fn the_second_of_two_equal_steps_waits_for_the_first_and_runs_if_that_fails() {
+fn the_second_of_two_equal_steps_waits_for_the_first_and_fails_with_it() {
     let p = Project::new().file("a/f", "same").file("b/f", "same");
-    p.task("t", "echo x >>tries; [ $(wc -l <tries) -gt 1 ]; cp $INPUT_FILE $OUTPUT_DIR/");
-    p.run_with(["-k", "-j2", "a/f", "b/f"]).fails(1).ran(["t", "t"]);
-    assert_eq!(p.sql("SELECT state, count(*) FROM step GROUP BY 1 ORDER BY 1"), ["1|1", "2|1"]);
-    p.run().ok().ran([]).says("same work as step");
+    p.task("t", "echo try; echo x >>tries; [ $(wc -l <tries) -gt 1 ]; cp $INPUT_FILE $OUTPUT_DIR/");
+    let run = p.run_with(["-k", "-j2", "a/f", "b/f"]).fails(1).ran(["t"]);
+    let run = run.says("step 2 t (f): failed, same work as step 1, which failed\n");
+    run.says("2 steps failed:").says("0 run, 0 reused, 2 failed, 0 left");
+    assert_eq!(p.sql("SELECT state, same_as FROM step ORDER BY id"), ["2|", "2|1"]);
+    assert_eq!(p.call(["log", "2"]).ok().says("same work as step 1").stdout, "try\n");
+    p.call(["log", "--failed"]).ok().answers("t (f): failed, same work as step 1\n");
+    let why = "will run because it is the same work as step 1, which failed last time";
+    p.call(["explain", "2"]).ok().answers(why);
+    p.run().ok().ran(["t"]).says("same work as step");
     assert_eq!(p.exported("t").len(), 2);
+    p.call(["verify"]).ok();
+}
+
+#[test]
+fn of_equal_steps_one_alone_is_tried_again() {
+    let p = Project::new().file("a/f", "same").file("b/f", "same");
+    p.task_with("t", "retries = 2", "exit 1");
+    p.run_with(["-k", "-j2", "a/f", "b/f"]).fails(1).ran(["t", "t", "t"]);
+    p.task_with(
+        "t",
+        "retries = 1",
+        "echo x >>tries; [ $(wc -l <tries) -gt 1 ]; cp $INPUT_FILE $OUTPUT_DIR/",
+    );
+    p.run_with(["-k", "-j2"]).ok().ran(["t", "t"]).says("same work as step");
+}
+
+#[test]
+fn a_step_that_comes_up_after_its_work_has_failed_is_not_tried_in_that_run() {
+    let p = Project::new().file("in/1", "1").file("in/2", "2").task_with(
+        "a",
+        "inputs = [\"in/*\"]",
+        "[ $INPUT_NAME = 1 ] || while ! grep -q ^b ledger; do sleep 0.01; done\necho same >$OUTPUT_DIR/x",
+    );
+    p.task("b", "exit 1");
+    let run = p.run_with(["-k", "-j2"]).fails(1).ran(["a", "a", "b"]);
+    run.says("which failed").says("2 run, 0 reused, 2 failed, 0 left");
+}
+
+#[test]
+fn equal_steps_that_run_anew_and_fail_keep_the_results_they_had() {
+    let p = Project::new().file("a/f", "same").file("b/f", "same");
+    p.task("t", "[ ! -e broken ]; cp $INPUT_FILE $OUTPUT_DIR/").task("u", COPY);
+    p.run_with(["a/f", "b/f"]).ok().ran(["t", "u"]);
+    p.file("broken", "").run_with(["-B", "-k"]).fails(1).ran(["t"]).says("2 failed");
+    assert_eq!(p.exported("u").len(), 2);
+    p.run().ok().ran([]).says("nothing to do");
+}
+
+#[test]
+fn what_shares_work_is_told_after_what_did_it() {
+    let p = Project::new().file("a/f", "same").file("b/f", "same").task("t", COPY);
+    let told = p.run_with(["a/f", "b/f"]).ok().stderr;
+    let at = |text: &str| told.find(text).unwrap_or_else(|| panic!("no {text} in {told}"));
+    assert!(at("step 1 t (f): done, 1 output") < at("step 2 t (f): done, same work as step 1"));
+}
+
+#[test]
+fn the_log_of_work_that_a_live_step_shares_outlives_the_step_that_did_it() {
+    let p = Project::new().file("a/f", "same").file("b/f", "same");
+    p.task("t", "echo log of it; cp $INPUT_FILE $OUTPUT_DIR/");
+    p.run_with(["a/f", "b/f"]).ok().ran(["t"]);
+    p.run_with(["b/f"]).ok();
+    let live = p.sql("SELECT id FROM step WHERE live = 1 AND same_as NOT NULL").remove(0);
+    p.call(["gc", "--grace", "0s"]).ok();
+    assert_eq!(p.call(["log", &live]).ok().says("whose log this is").stdout, "log of it\n");
+    let log = p.call(["log", "--json", &live]).ok().json();
+    assert_eq!((&log[0]["log"], &log[0]["same_as"]), (&json!("log of it\n"), &json!(1)));
+    p.call(["verify", "--data"]).ok();
 }
 
 #[test]

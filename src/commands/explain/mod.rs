@@ -509,6 +509,12 @@ fn judge(
         let why = format!("it is the same work as step {other}, whose results it has");
         return (Verdict::DidNotRun(last.id), vec![why]);
     }
+    if row.state == StepState::Failed
+        && let Some(other) = row.same_as
+    {
+        let why = format!("it is the same work as step {other}, which failed last time");
+        return (Verdict::WillRun, vec![why]);
+    }
     let Some((attempt, earlier)) = attempts.split_last() else {
         return (Verdict::WillRun, born());
     };

@@ -35,7 +35,7 @@ pub struct Effects {
     pub pending: Vec<(TaskIndex, u64)>,
     /// Steps that came alive with the results they had, by task.
     pub revived: Vec<(TaskIndex, u64)>,
-    /// Steps that were pending and have the results of another one now.
+    /// Steps that were pending and have the results of another one now, or have failed with it.
     pub shared: Vec<SharedStep>,
     /// Only where groups are gathered: the labels of each of the `pending`.
     pub labelled: Vec<(TaskIndex, Labels)>,
@@ -43,13 +43,22 @@ pub struct Effects {
     pub revived_steps: Vec<(TaskIndex, StepId)>,
 }
 
+/// A step that is to have the results of another one, which has done the same work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KnownWork {
+    pub task: TaskIndex,
+    pub step: StepId,
+    pub same_as: StepId,
+    /// The other one has failed in this run, and so does this one.
+    pub has_failed: bool,
+}
+
 /// A step that did not have to run, since another one had done the same work.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SharedStep {
-    pub task: TaskIndex,
-    pub step: StepId,
-    /// Whose results it has.
-    pub same_as: StepId,
+    pub work: KnownWork,
+    /// Name of its input.
+    pub name: Vec<u8>,
     pub labels: Labels,
 }
 
@@ -68,17 +77,6 @@ impl Effects {
         if flow.has_groups {
             self.revived_steps.push((task, step));
         }
-    }
-
-    /// A step has another one's results.
-    pub(in crate::db) fn note_shared(
-        &mut self,
-        task: TaskIndex,
-        step: StepId,
-        same_as: StepId,
-        labels: &Labels,
-    ) {
-        self.shared.push(SharedStep { task, step, same_as, labels: labels.clone() });
     }
 }
 

@@ -18,7 +18,7 @@ use crate::labels::Labels;
 use crate::object::ObjectHash;
 use crate::origin::Origin;
 
-use crate::db::commit::completion::{Completion, Effects};
+use crate::db::commit::completion::{Completion, Effects, KnownWork, SharedStep};
 use crate::db::commit::runs::unsettle;
 use crate::db::commit::turns::Turn;
 use crate::db::flow::{Flow, FlowTask};
@@ -106,11 +106,12 @@ fn record(
     if is_anew {
         turns::set(writer, step, Some(Turn::Over))?;
     }
-    // It keeps the result it has.
-    if is_anew && verdict == Verdict::Failed {
-        return Ok(());
-    }
     let place = place_of(writer, step)?;
+    let work = KnownWork { task, step, same_as: step, has_failed: verdict == Verdict::Failed };
+    // It keeps the result it has.
+    if is_anew && work.has_failed {
+        return share(writer, flow, work, place.key, effects);
+    }
     let before = if is_anew { outputs_of(writer, step)? } else { Vec::new() };
     replace_result(writer, completion, &place)?;
     let key = place.key;
@@ -121,11 +122,8 @@ fn record(
     }
     if verdict == Verdict::Done {
         support(writer, flow, now, effects)?;
-        if flow.task(task).shares_work() {
-            share(writer, flow, task, step, key, effects)?;
-        }
     }
-    Ok(())
+    share(writer, flow, work, key, effects)
 }
 
 /// A step that ran anew has these outputs `now`, and had those `before`.
@@ -425,20 +423,24 @@ pub(in crate::db) const SAME_WORK: &str =
     "t.task = s.task AND t.recipe = s.recipe AND t.object = s.object AND t.name = s.name
   AND t.executable = s.executable AND t.labels IS s.labels";
 
-/// A step is done: other live steps that are the same work have its results, without running.
+/// A step, `work.same_as`, is through: other live steps that are the same work have its results, without running, or have
+/// failed with it.
 fn share(
     writer: &mut Writer,
     flow: &Flow,
-    task: TaskIndex,
-    step: StepId,
+    work: KnownWork,
     key: i64,
     effects: &mut Effects,
 ) -> Result<()> {
+    let (task, step) = (flow.task(work.task), work.same_as);
+    if !task.shares_work() {
+        return Ok(());
+    }
     // Mostly there are none, which has to be found out at little cost.
     let others: Vec<StepId> = {
         let sql = "SELECT id FROM step INDEXED BY idx_step_key WHERE key = ?1 AND task = ?2 AND id <> ?3 ORDER BY id";
         let mut select = statement(writer, sql)?;
-        let rows = select.query_map(params![key, flow.task(task).id, step], |row| row.get(0));
+        let rows = select.query_map(params![key, task.id, step], |row| row.get(0));
         rows.and_then(|rows| rows.collect()).or_db(WHAT)?
     };
     if others.is_empty() {
@@ -453,51 +455,55 @@ fn share(
         let is_due: bool =
             statement(writer, &is_due)?.query_row([step, other], |row| row.get(0)).or_db(WHAT)?;
         if is_due {
-            take_results(writer, flow, task, other, step, effects)?;
+            take_results(writer, flow, KnownWork { step: other, ..work }, effects)?;
         }
     }
     Ok(())
 }
 
-/// Gives pending steps the results of others that were found to have done the same work. Whichever is not pending
+/// Gives pending steps the results of others that were found to have done the same work, or lets them fail with them. Whichever is not pending
 /// any more is left as it is.
 ///
 /// # Errors
 /// If the rows can't be written.
-pub fn share_known(
-    writer: &mut Writer,
-    flow: &Flow,
-    steps: &[(TaskIndex, StepId, StepId)],
-) -> Result<Effects> {
+pub fn share_known(writer: &mut Writer, flow: &Flow, known: &[KnownWork]) -> Result<Effects> {
     let mut effects = Effects::default();
-    for &(task, step, with) in steps {
-        take_results(writer, flow, task, step, with, &mut effects)?;
+    for work in known {
+        take_results(writer, flow, *work, &mut effects)?;
     }
     Ok(effects)
 }
 
-/// `step`, which is pending or was to run anew, is done, with the outputs of `with`.
+/// A step that is pending or was to run anew is done, with the outputs of another one; or has failed with it.
 fn take_results(
     writer: &mut Writer,
     flow: &Flow,
-    task: TaskIndex,
-    step: StepId,
-    with: StepId,
+    work: KnownWork,
     effects: &mut Effects,
 ) -> Result<()> {
+    let KnownWork { task, step, same_as: with, has_failed } = work;
     let is_anew = turns::of(writer, step)? == Some(Turn::Anew);
-    let is_due: bool = statement(
-        writer,
-        "SELECT EXISTS (SELECT 1 FROM step WHERE id = ?1 AND live = 1 AND (state = 0 OR ?3))
-         AND EXISTS (SELECT 1 FROM step WHERE id = ?2 AND state = 1)",
-    )?
-    .query_row(params![step, with, is_anew], |row| row.get(0))
-    .or_db(WHAT)?;
-    if !is_due {
-        return Ok(());
-    }
+    let sql = "SELECT name, labels FROM step WHERE id = ?1 AND live = 1 AND (state = 0 OR ?3)
+         AND (?4 OR EXISTS (SELECT 1 FROM step WHERE id = ?2 AND state = 1))";
+    let due: Option<(NameBytes, Labels)> = statement(writer, sql)?
+        .query_row(params![step, with, is_anew, has_failed], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()
+        .or_db(WHAT)?;
+    // What --step leaves out may have results, but it doesn't fail.
+    let due = due.filter(|(_, labels)| !has_failed || flow.task(task).may_run(labels));
+    let Some((NameBytes(name), labels)) = due else { return Ok(()) };
     if is_anew {
         turns::set(writer, step, Some(Turn::Over))?;
+    }
+    effects.shared.push(SharedStep { work, name, labels });
+    if has_failed {
+        if !is_anew {
+            let sql = "UPDATE step SET state = 2, same_as = ?2 WHERE id = ?1";
+            statement(writer, sql)?.execute([step, with]).or_db(WHAT)?;
+            let sql = "DELETE FROM output WHERE step = ?1";
+            statement(writer, sql)?.execute([step]).or_db(WHAT)?;
+        }
+        return Ok(());
     }
     let before = if is_anew { outputs_of(writer, step)? } else { Vec::new() };
     statement(writer, "DELETE FROM output WHERE step = ?1")?.execute([step]).or_db(WHAT)?;
@@ -513,7 +519,6 @@ fn take_results(
     if is_anew {
         withdraw_lost(writer, flow, &done, before)?;
     }
-    effects.note_shared(task, step, with, &done.place.labels);
     support(writer, flow, done, effects)
 }
 

@@ -90,12 +90,12 @@ pub fn unproven_objects(reader: &Reader) -> Result<Vec<ObjectHash>> {
     rows.and_then(|rows| rows.collect()).or_db(WHAT)
 }
 
-/// Everything that a live step works on, made or printed; for what gathers files, the files too.
+/// Everything that a live step works on, made or printed, or another one for it; for what gathers files, the files too.
 pub(in crate::db) const LIVE_OBJECTS: &str = "
     SELECT object FROM step WHERE live = 1
     UNION ALL SELECT o.object FROM step s JOIN output o ON o.step = s.id WHERE s.live = 1 AND s.state = 1
-    UNION ALL SELECT a.log FROM step s JOIN attempt a ON a.step = s.id WHERE s.live = 1
-      AND a.number = (SELECT max(number) FROM attempt WHERE step = s.id)
+    UNION ALL SELECT a.log FROM step s JOIN attempt a ON a.step IN (s.id, s.same_as) WHERE s.live = 1
+      AND (a.number = (SELECT max(number) FROM attempt WHERE step = a.step) OR a.step = s.same_as AND a.outcome = 'ok')
     UNION ALL SELECT f.object FROM task t JOIN input_file f ON f.task = t.id
       WHERE t.gather = 1 AND t.position IS NOT NULL";
 

@@ -4,6 +4,8 @@
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
+use crate::object::ObjectHash;
+
 /// The file name of an input without a name.
 pub(crate) const NAMELESS: &[u8] = b"input";
 
@@ -71,6 +73,33 @@ pub(crate) fn below(name: &[u8]) -> Cow<'_, [u8]> {
     if path.is_empty() { Cow::Borrowed(NAMELESS) } else { Cow::Owned(path) }
 }
 
+/// Values joined by `/`, so that each component can be the name of a file or folder: an empty one becomes `%`, `.` and
+/// `..` become `%2E` and `%2E%2E`, and of what is too long some digits of a hash stand for the end. All others stay.
+pub(crate) fn of_values(values: &[&str]) -> String {
+    let component = |part: &str| match part {
+        "" => "%".to_owned(),
+        "." | ".." => part.replace('.', "%2E"),
+        part => shortened(part, LONGEST),
+    };
+    let all = values.join("/");
+    let path = all.split('/').map(component).collect::<Vec<_>>().join("/");
+    if path.len() > LONGEST_OF_VALUES { shortened(&all.replace('/', "%"), LONGEST) } else { path }
+}
+
+/// Longest path of values, in bytes: the folders above it have to fit into the 4,096 of a path too.
+const LONGEST_OF_VALUES: usize = 1024;
+
+/// Bytes that are left of what is too long, so that a script can add an extension.
+const CUT: usize = 200;
+
+fn shortened(text: &str, longest: usize) -> String {
+    if text.len() <= longest {
+        return text.to_owned();
+    }
+    let end = (0..=CUT).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+    format!("{}~{}", &text[..end], &ObjectHash::of(text.as_bytes()).hex()[..16])
+}
+
 /// The folder part of a path (empty if it has none), and its last component.
 pub(crate) fn split(path: &[u8]) -> (&[u8], &[u8]) {
     match path.iter().rposition(|byte| *byte == b'/') {
@@ -103,6 +132,18 @@ mod tests {
             .into_iter()
             .map(|path| String::from_utf8(path).unwrap())
             .collect()
+    }
+
+    #[test]
+    fn any_values_make_a_path_of_folders_below_another_one() {
+        assert_eq!(of_values(&["A", "x y/\u{e9}"]), "A/x y/\u{e9}");
+        assert_eq!(of_values(&[""]), "%");
+        assert_eq!(of_values(&["/..", "a//.b", "."]), "%/%2E%2E/a/%/.b/%2E");
+        let (long, other) = ("\u{e9}".repeat(300), "\u{e9}".repeat(301));
+        let (a, b) = (of_values(&[&long]), of_values(&[&other]));
+        assert!(a.len() <= LONGEST && a.starts_with("\u{e9}\u{e9}") && a != b, "{a} {b}");
+        let deep = "a/".repeat(2000);
+        assert!(of_values(&[&deep]).len() <= LONGEST);
     }
 
     #[test]

@@ -335,12 +335,12 @@ pub fn files_of(
         )
         .or_db(STEP_WHAT)?;
     let listed = if gathers { listing(&object) } else { None };
-    let listed: Option<HashSet<ObjectHash>> =
-        listed.map(|items| items.into_iter().map(|item| item.object).collect());
+    let listed: Option<HashSet<(Vec<u8>, ObjectHash)>> =
+        listed.map(|items| items.into_iter().map(|item| (item.name, item.object)).collect());
     let mut statement = reader
         .conn
         .prepare_cached(
-            "SELECT f.path, f.object FROM step s JOIN input_file f ON f.task = s.task
+            "SELECT f.path, f.name, f.object FROM step s JOIN input_file f ON f.task = s.task
              WHERE s.id = ?1 AND f.path <> ''
              AND (?2 OR f.object = s.object AND (s.origin = 0 OR s.origin = file_origin(f.path)))",
         )
@@ -350,8 +350,8 @@ pub fn files_of(
     while files.len() < FILES
         && let Some(row) = rows.next().or_db(STEP_WHAT)?
     {
-        let object = row.get(1).or_db(STEP_WHAT)?;
-        if listed.as_ref().is_none_or(|listed| listed.contains(&object)) {
+        let item = (row.get::<_, NameBytes>(1).or_db(STEP_WHAT)?.0, row.get(2).or_db(STEP_WHAT)?);
+        if listed.as_ref().is_none_or(|listed| listed.contains(&item)) {
             files.push(row.get::<_, NameBytes>(0).or_db(STEP_WHAT)?.0);
         }
     }

@@ -59,7 +59,7 @@ pub use plan::gather::{
     Group, each_group, end_gather, file_listings, gather_inputs, group_inputs, groups_of_step,
     linked_steps, listing_line, live_labels, plan_gather, read_listing,
 };
-pub use plan::reasons::{Why, has_inputs, planned_labels, reasons, recipe_fields};
+pub use plan::reasons::{Why, has_inputs, planned_labels, reasons, recipe_fields, shared};
 pub use plan::tasks::{KnownTask, Registration, TaskRow, known_tasks, task_rows};
 pub use plan::{Before, Plan, TaskPlan, plan};
 pub use read::queries::{

@@ -24,7 +24,9 @@ pub struct Forecast {
 pub struct TaskForecast {
     pub name: String,
     pub plan: TaskPlan,
-    /// Known steps that have to run, by reason.
+    /// Known steps that have to be done and need no run, since others do the same work.
+    pub shared: u64,
+    /// Known steps that have to be done, by reason.
     pub reasons: Vec<(Why, u64)>,
     /// What another recipe differs in: `script changed`.
     pub changes: Vec<String>,
@@ -35,9 +37,14 @@ pub struct TaskForecast {
 }
 
 impl TaskForecast {
-    /// Steps that are known to have to run.
-    pub fn to_run(&self) -> u64 {
+    /// Steps that are known to have to be done.
+    fn to_do(&self) -> u64 {
         if self.is_left_out { 0 } else { self.plan.fresh + self.plan.again }
+    }
+
+    /// Steps of these whose script has to run.
+    pub fn to_run(&self) -> u64 {
+        self.to_do() - self.shared
     }
 }
 
@@ -45,6 +52,11 @@ impl Forecast {
     /// Steps that are known to have to run.
     pub fn to_run(&self) -> u64 {
         self.tasks.iter().map(TaskForecast::to_run).sum()
+    }
+
+    /// Steps that need no run, since others do the same work.
+    pub fn shared(&self) -> u64 {
+        self.tasks.iter().map(|task| task.shared).sum()
     }
 
     /// The guess at all others; `None` if some task gives nothing to go by.
@@ -55,7 +67,7 @@ impl Forecast {
     /// True if a run would find all as it is to be.
     pub fn is_settled(&self) -> bool {
         let is_settled = |task: &TaskForecast| {
-            task.to_run() == 0 && task.later == Some(0) && task.plan.retired == 0
+            task.to_do() == 0 && task.later == Some(0) && task.plan.retired == 0
         };
         self.unread == 0 && self.retired_with_task == 0 && self.tasks.iter().all(is_settled)
     }
@@ -82,7 +94,9 @@ fn forecast_in(reader: &Reader, prepared: &Prepared, plan: &Plan) -> Result<Fore
         let is_left_out = task.is_left_out();
         let mut plan = *plan;
         let mut reasons = Vec::new();
+        let mut shared = 0;
         if !is_left_out {
+            shared = db::shared(reader, &prepared.flow, TaskIndex(n))?;
             reasons = db::reasons(reader, &prepared.flow, TaskIndex(n))?;
             // Without what --step leaves out.
             let steps = |is_fresh| {
@@ -94,6 +108,7 @@ fn forecast_in(reader: &Reader, prepared: &Prepared, plan: &Plan) -> Result<Fore
         tasks.push(TaskForecast {
             name: task.name.clone(),
             plan,
+            shared,
             reasons,
             changes,
             later: Some(0),
@@ -116,7 +131,7 @@ fn forecast_in(reader: &Reader, prepared: &Prepared, plan: &Plan) -> Result<Fore
             tasks[index.0].later = Some(0);
         }
         let task = &tasks[index.0];
-        let changes = task.to_run() > 0 || task.later != Some(0) || task.plan.retired > 0;
+        let changes = task.to_do() > 0 || task.later != Some(0) || task.plan.retired > 0;
         if changes || upstream_changes[index.0] {
             for consumer in &prepared.flow.task(index).consumers {
                 upstream_changes[consumer.0] = true;
@@ -137,7 +152,7 @@ fn later(
 ) -> Result<Option<u64>> {
     let task = prepared.flow.task(index);
     if task.gathers_outputs() {
-        let is_known = tasks[index.0].to_run() > 0;
+        let is_known = tasks[index.0].to_do() > 0;
         let runs = !is_known
             && (upstream_changes || tasks[index.0].plan.waits_for_inputs && has_inputs()?);
         return Ok(Some(u64::from(runs)));
@@ -145,7 +160,7 @@ fn later(
     let mut from = 0;
     for up in &task.from {
         match tasks[up.0].later {
-            Some(later) => from += tasks[up.0].to_run() + later,
+            Some(later) => from += tasks[up.0].to_do() + later,
             None => return Ok(None),
         }
     }

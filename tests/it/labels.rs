@@ -146,6 +146,24 @@ fn gather_by_several_labels_names_its_steps_by_their_values() {
 }
 
 #[test]
+fn input_name_of_a_group_is_a_path_below_output_dir_whatever_its_values_are() {
+    let outputs_of = |values: &[&str]| {
+        let p = Project::new();
+        p.task_with("a", &format!("matrix = {{ k = {values:?} }}"), "echo >$OUTPUT_DIR/x");
+        p.task_with("g", "gather = [\"k\"]", "printf %s \"$k\" >\"$OUTPUT_DIR/$INPUT_NAME\"");
+        p.run().ok();
+        p.exported("g")
+    };
+    let expected = [("%", ""), ("%2E", "."), ("%2E%2E", ".."), ("a/%/b", "a//b"), ("c", "c")];
+    assert_eq!(outputs_of(&["", ".", "..", "a//b", "c"]), files(expected));
+    assert_eq!(outputs_of(&["/x"]), files([("%/x", "/x")]));
+    let long = "x".repeat(300);
+    let got = outputs_of(&[&long]);
+    let (name, value) = got.last_key_value().unwrap();
+    assert!(name.starts_with("xxx") && name.len() < 255 && *value == long, "{name}");
+}
+
+#[test]
 fn a_join_of_two_tasks_brings_together_what_has_one_value() {
     let p = Project::new();
     for name in ["tumor/1", "tumor/2", "normal/1", "normal/2"] {
@@ -527,6 +545,17 @@ fn explain_names_the_label_that_changed_when_nothing_else_did() {
         .ok()
         .answers("input changed")
         .answers("before: step 4 fit (x) [lr=1]");
+}
+
+#[test]
+fn a_group_of_files_names_none_of_another_group_with_the_same_content() {
+    let p = Project::new().file("in/A_1", "same").file("in/B_1", "same");
+    p.task_with("g", "inputs = [\"in/{sample}_{lane}\"]\ngather = [\"sample\"]", "true");
+    p.run().ok();
+    for command in ["lineage", "explain"] {
+        let told = p.call([command, "g[sample=A]"]).ok().answers("in/A_1").stdout;
+        assert!(!told.contains("in/B_1"), "{told}");
+    }
 }
 
 #[test]

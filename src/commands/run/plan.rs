@@ -131,6 +131,7 @@ pub(super) fn plan(args: &RunArgs, check: bool) -> Result<u8> {
 struct Plan<'a> {
     tasks: Vec<PlannedTask>,
     to_run: u64,
+    shared: u64,
     later: Option<u64>,
     retired_with_task: u64,
     unread: usize,
@@ -145,6 +146,7 @@ struct PlannedTask {
     task: String,
     new: u64,
     again: u64,
+    shared: u64,
     reused: u64,
     retired: u64,
     reasons: Vec<Reason>,
@@ -170,6 +172,7 @@ impl Plan<'_> {
                 task: task.name.clone(),
                 new: task.plan.fresh,
                 again: task.plan.again,
+                shared: task.shared,
                 reused: task.plan.reused,
                 retired: task.plan.retired,
                 reasons: reasons.collect(),
@@ -182,6 +185,7 @@ impl Plan<'_> {
         Plan {
             tasks: forecast.tasks.iter().map(task).collect(),
             to_run: forecast.to_run(),
+            shared: forecast.shared(),
             later: forecast.later(),
             retired_with_task: forecast.retired_with_task,
             unread: forecast.unread,
@@ -224,6 +228,14 @@ impl Answer for Plan<'_> {
             let them = if unread == 1 { "it" } else { "them" };
             writeln!(out, "{unread} input{s} can't be read; gather steps wait for {them}")?;
         }
+        if self.shared > 0 {
+            let (shared, s) = (self.shared, plural(self.shared));
+            writeln!(
+                out,
+                "{shared} step{s} need{} no run: the same work as another",
+                if shared == 1 { "s" } else { "" }
+            )?;
+        }
         let known = self.forecast.to_run();
         match self.forecast.later() {
             Some(0) if self.forecast.is_settled() => {
@@ -256,6 +268,9 @@ fn why(task: &TaskForecast) -> String {
             Why::Uncached => format!("{steps} with cache = false"),
         })
         .collect();
+    if task.shared > 0 {
+        words.push(format!("{} of them the same work as another", task.shared));
+    }
     // Where no step can be named yet, at least what will make them run.
     let is_named = task.reasons.iter().any(|(why, _)| *why == Why::Recipe);
     if !is_named && task.later != Some(0) {

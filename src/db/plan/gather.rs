@@ -12,6 +12,7 @@ use crate::attempt::NamedObject;
 use crate::error::{OrDb, Result};
 use crate::ids::{StepId, TaskId, TaskIndex};
 use crate::labels::Labels;
+use crate::names;
 use crate::object::ObjectHash;
 use crate::origin::Origin;
 
@@ -293,10 +294,11 @@ pub struct Group {
 }
 
 impl Group {
-    /// INPUT_NAME: the values, in the order in which the manifest names the keys.
+    /// INPUT_NAME: the values, in the order in which the manifest names the keys. Of any values folders can be made.
     pub fn name(&self, task: &FlowTask) -> Vec<u8> {
         let values = task.gather_keys.iter().filter_map(|key| self.labels.get(key));
-        values.collect::<Vec<_>>().join("/").into_bytes()
+        let values: Vec<&str> = values.collect();
+        if values.is_empty() { Vec::new() } else { names::of_values(&values).into_bytes() }
     }
 }
 

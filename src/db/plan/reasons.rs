@@ -108,19 +108,49 @@ fn of_fresh(reader: &Reader, index: TaskIndex, task: &FlowTask) -> Result<Vec<(W
         .or_db(WHAT)
 }
 
+/// Steps `s` of task ?1, at place ?2, that are known and have to run.
+const KNOWN: &str = "FROM (SELECT step FROM change WHERE task = ?1 AND live = 1 AND state <> 1
+    UNION ALL SELECT id FROM step WHERE task = ?1 AND live = 1 AND state <> 1
+      AND NOT EXISTS (SELECT 1 FROM change c WHERE c.step = step.id)
+    UNION ALL SELECT step FROM turn WHERE task = ?1 AND turn = 2) k
+  JOIN step s ON s.id = k.step
+  WHERE NOT EXISTS (SELECT 1 FROM turn t WHERE t.step = s.id AND t.turn < 2) AND may_run(?2, s.labels)";
+
+/// How many of the steps of a task that have to be done need no run: another one does the same work, or has done it.
+///
+/// # Errors
+/// If the database can't be read.
+pub fn shared(reader: &Reader, flow: &Flow, index: TaskIndex) -> Result<u64> {
+    let task = flow.task(index);
+    if !task.shares_work() {
+        return Ok(0);
+    }
+    let sql = format!(
+        "SELECT coalesce(sum(n - NOT (NOT ?3 AND EXISTS (SELECT 1 FROM step t INDEXED BY idx_step_key
+           WHERE t.key = w.key AND t.state = 1 AND t.task = ?1 AND t.recipe = ?4))), 0)
+         FROM (SELECT key, count(*) AS n FROM (
+             SELECT key FROM fresh f WHERE f.task = ?1 AND f.held = 0 AND may_run(?2, f.labels)
+             UNION ALL SELECT s.key {KNOWN})
+           GROUP BY key) w"
+    );
+    reader
+        .conn
+        .prepare_cached(&sql)
+        .and_then(|mut statement| {
+            let params = params![task.id, index.0 as i64, task.forced, task.recipe];
+            statement.query_row(params, |row| row.get::<_, i64>(0))
+        })
+        .map(i64::unsigned_abs)
+        .or_db(WHAT)
+}
+
 fn of_known(reader: &Reader, index: TaskIndex, task: &FlowTask) -> Result<Vec<(Why, u64)>> {
     let mut statement = reader.conn
-        .prepare_cached(
+        .prepare_cached(&format!(
             "SELECT s.state, EXISTS (SELECT 1 FROM attempt a WHERE a.step = s.id AND a.outcome = 'ok') AS ok,
                count(*)
-             FROM (SELECT step FROM change WHERE task = ?1 AND live = 1 AND state <> 1
-               UNION ALL SELECT id FROM step WHERE task = ?1 AND live = 1 AND state <> 1
-                 AND NOT EXISTS (SELECT 1 FROM change c WHERE c.step = step.id)
-               UNION ALL SELECT step FROM turn WHERE task = ?1 AND turn = 2) k
-             JOIN step s ON s.id = k.step
-             WHERE NOT EXISTS (SELECT 1 FROM turn t WHERE t.step = s.id AND t.turn < 2)
-               AND may_run(?2, s.labels) GROUP BY 1, 2",
-        )
+             {KNOWN} GROUP BY 1, 2",
+        ))
         .or_db(WHAT)?;
     let rows = statement.query_map(params![task.id, index.0 as i64], |row| {
         let why = match (row.get::<_, i64>(0)?, row.get::<_, bool>(1)?) {

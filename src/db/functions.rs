@@ -88,6 +88,7 @@ pub(in crate::db) fn register_identity(conn: &Connection) -> crate::error::Resul
 /// - `accepts(place, producer, name)`: its globs;
 /// - `has_step(place, producer, name, labels, variant)` and `labels(…)` of the same: its [`Labeller`];
 /// - `group_of(place, labels)`: the labels that its groups go by; '' if these have none of them;
+/// - `label_count(labels)`: how many labels these are;
 /// - `may_run(place, labels)`: see [`may_run()`];
 /// - `agree(labels, labels)`: see [`Labels::agree`].
 pub(in crate::db) fn register_flow(conn: &Connection, flow: &Flow) -> crate::error::Result<()> {
@@ -128,6 +129,10 @@ pub(in crate::db) fn register_flow(conn: &Connection, flow: &Flow) -> crate::err
         let labels: Labels = context.get(1)?;
         let keys = keys.get(place_argument(context, 0)?).map(Vec::as_slice).unwrap_or_default();
         Ok(labels.only(keys.iter().map(String::as_str)))
+    })
+    .or_db(what)?;
+    conn.create_scalar_function("label_count", 1, PURE, |context| {
+        Ok(i64::try_from(context.get::<Labels>(0)?.len()).unwrap_or(i64::MAX))
     })
     .or_db(what)?;
     let only: Vec<Option<Vec<Labels>>> = flow.tasks.iter().map(|t| t.only.clone()).collect();

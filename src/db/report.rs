@@ -1,6 +1,8 @@
 //! What a report needs, as of one moment. Whatever grows with the number of steps is counted by SQLite or
 //! handed over row by row.
 
+use std::collections::HashMap;
+
 use rusqlite::{Row, params};
 
 use crate::error::{OrDb, Result};
@@ -91,9 +93,7 @@ pub fn report_tasks(reader: &Reader) -> Result<Vec<ReportTask>> {
     let counts = step_counts(reader)?;
     let mut statement = reader.conn
         .prepare(
-            "SELECT t.id, t.name, t.gather, coalesce(l.outputs, 0), coalesce(l.bytes, 0),
-               (SELECT group_concat(value, ', ') FROM json_each(t.feeds, '$.gather_by')),
-               (SELECT group_concat(value, ', ') FROM json_each(t.feeds, '$.labels'))
+            "SELECT t.id, t.name, t.gather, coalesce(l.outputs, 0), coalesce(l.bytes, 0), t.feeds
              FROM task t LEFT JOIN total l ON l.task = t.id WHERE t.position IS NOT NULL ORDER BY t.position",
         )
         .or_db(WHAT)?;
@@ -103,7 +103,9 @@ pub fn report_tasks(reader: &Reader) -> Result<Vec<ReportTask>> {
             counts.get(&id).copied().unwrap_or_default();
         let (name, gather) = (row.get(1)?, row.get(2)?);
         let (outputs, bytes) = (unsigned(row, 3)?, unsigned(row, 4)?);
-        let (gather_by, labels) = (row.get(5)?, row.get(6)?);
+        let feeds: Option<String> = row.get(5)?;
+        let words = |key| Some(feeding(feeds.as_deref(), key).join(", ")).filter(|w| !w.is_empty());
+        let (gather_by, labels) = (words("gather_by"), words("labels"));
         Ok(ReportTask {
             id,
             name,
@@ -121,24 +123,45 @@ pub fn report_tasks(reader: &Reader) -> Result<Vec<ReportTask>> {
     rows.and_then(|rows| rows.collect()).or_db(WHAT)
 }
 
-/// Pairs of tasks: the outputs of the first are inputs of the second.
+/// A list of words in what the table keeps of the wiring of a task, as JSON.
+fn feeding(feeds: Option<&str>, key: &str) -> Vec<String> {
+    let feeds: serde_json::Value =
+        serde_json::from_str(feeds.unwrap_or("null")).unwrap_or_default();
+    let words = feeds[key].as_array().into_iter().flatten();
+    words.filter_map(|word| word.as_str().map(str::to_owned)).collect()
+}
+
+/// Pairs of tasks, sorted: the outputs of the first are inputs of the second.
 ///
 /// # Errors
 /// If the database can't be read.
 pub fn report_edges(reader: &Reader) -> Result<Vec<(TaskId, TaskId)>> {
+    let mut edges: Vec<(TaskId, TaskId)> = Vec::new();
+    let wiring = "SELECT name, id, feeds FROM task WHERE position IS NOT NULL";
+    let mut statement = reader.conn.prepare(wiring).or_db(WHAT)?;
+    let tasks = statement.query_map([], |row| Ok((row.get(0)?, (row.get(1)?, row.get(2)?))));
+    let tasks: HashMap<String, (TaskId, Option<String>)> =
+        tasks.and_then(|tasks| tasks.collect()).or_db(WHAT)?;
+    for (id, feeds) in tasks.values() {
+        let from = feeding(feeds.as_deref(), "from");
+        edges.extend(from.iter().filter_map(|name| Some((tasks.get(name)?.0, *id))));
+    }
     // A database that an older build planned tells it only by what its steps did.
-    let mut statement = reader.conn
+    let mut statement = reader
+        .conn
         .prepare(
-            "SELECT f.id, t.id FROM task t CROSS JOIN json_each(t.feeds, '$.from') e CROSS JOIN task f
-             ON f.name = e.value WHERE t.position IS NOT NULL AND f.position IS NOT NULL
-             UNION
-             SELECT f.task, t.task FROM step_link l CROSS JOIN step f ON f.id = l.from_step_id
+            "SELECT f.task, t.task FROM step_link l CROSS JOIN step f ON f.id = l.from_step_id
              CROSS JOIN step t ON t.id = l.to_step_id WHERE f.live = 1 AND t.live = 1
-             AND EXISTS (SELECT 1 FROM task WHERE position IS NOT NULL AND feeds IS NULL) ORDER BY 1, 2",
+             AND EXISTS (SELECT 1 FROM task WHERE position IS NOT NULL AND feeds IS NULL)",
         )
         .or_db(WHAT)?;
-    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)));
-    rows.and_then(|rows| rows.collect()).or_db(WHAT)
+    let mut rows = statement.query([]).or_db(WHAT)?;
+    while let Some(row) = rows.next().or_db(WHAT)? {
+        edges.push((row.get(0).or_db(WHAT)?, row.get(1).or_db(WHAT)?));
+    }
+    edges.sort_unstable_by_key(|(from, to)| (from.0, to.0));
+    edges.dedup();
+    Ok(edges)
 }
 
 /// What a run did of one task.

@@ -292,7 +292,7 @@ impl Planner<'_> {
         self.reader
             .conn
             .execute_batch(&format!(
-                "INSERT OR IGNORE INTO unsettled SELECT l, (SELECT count(*) FROM json_each(l)) < {keys} FROM (
+                "INSERT OR IGNORE INTO unsettled SELECT l, label_count(l) < {keys} FROM (
                    SELECT group_of({place}, s.labels) AS l FROM change c JOIN step s ON s.id = c.step
                      WHERE c.task IN ({ids})
                    UNION SELECT group_of({place}, labels) FROM fresh WHERE task IN ({ids})

@@ -8,6 +8,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::order;
 use crate::text::{self, printable};
 
 /// Longest key, in bytes.
@@ -72,7 +73,7 @@ impl Labels {
     /// Only these keys; those that it has not are left out.
     pub fn only<'k>(&self, keys: impl IntoIterator<Item = &'k str>) -> Labels {
         let pairs = keys.into_iter().filter_map(|key| self.0.get_key_value(key));
-        Labels(pairs.map(|(key, value)| (key.clone(), value.clone())).collect())
+        Labels(order::map(pairs.map(|(key, value)| (key.clone(), value.clone()))))
     }
 
     /// As the database keeps them: a JSON object with sorted keys.
@@ -100,7 +101,7 @@ impl Labels {
 
 impl<K: Into<String>, V: Into<String>> FromIterator<(K, V)> for Labels {
     fn from_iter<I: IntoIterator<Item = (K, V)>>(pairs: I) -> Labels {
-        Labels(pairs.into_iter().map(|(key, value)| (key.into(), value.into())).collect())
+        Labels(order::map(pairs.into_iter().map(|(key, value)| (key.into(), value.into()))))
     }
 }
 

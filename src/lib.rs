@@ -20,6 +20,7 @@ pub mod maintain;
 pub mod manifest;
 mod names;
 pub mod object;
+mod order;
 pub mod origin;
 pub mod progress;
 pub mod proof;

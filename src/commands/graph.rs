@@ -211,7 +211,7 @@ fn of_manifest(manifest: &Manifest) -> Vec<TaskNode> {
         params: task.params.keys().cloned().collect(),
         gather: task.gather,
         gather_by: task.gather_keys.clone(),
-        labels: task.label_keys.iter().cloned().collect(),
+        labels: task.label_keys.clone(),
         status: None,
     };
     manifest.tasks.iter().map(node).collect()

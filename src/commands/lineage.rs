@@ -17,6 +17,7 @@ use crate::error::{Error, OrIo as _, Result, exit};
 use crate::ids::StepId;
 use crate::labels::Labels;
 use crate::object::ObjectHash;
+use crate::order;
 use crate::text::{self, as_path, printable, shown, size, unescaped};
 
 use super::answer::SizedObject;
@@ -448,7 +449,7 @@ impl Lineage {
         let up = self.up.iter().flat_map(|(to, from)| from.iter().map(|from| (*from, *to)));
         let down = self.down.iter().flat_map(|(from, to)| to.iter().map(|to| (*from, *to)));
         let mut links: Vec<_> = up.chain(down).collect();
-        links.sort_unstable();
+        order::sort_by(&mut links, Ord::cmp);
         links.dedup();
         links
     }

@@ -335,8 +335,9 @@ pub fn files_of(
         )
         .or_db(STEP_WHAT)?;
     let listed = if gathers { listing(&object) } else { None };
-    let listed: Option<HashSet<(Vec<u8>, ObjectHash)>> =
-        listed.map(|items| items.into_iter().map(|item| (item.name, item.object)).collect());
+    let id = |name: &[u8], object: &ObjectHash| ObjectHash::of(&[name, object.as_bytes()].concat());
+    let listed: Option<HashSet<ObjectHash>> =
+        listed.map(|items| items.iter().map(|item| id(&item.name, &item.object)).collect());
     let mut statement = reader
         .conn
         .prepare_cached(
@@ -350,7 +351,8 @@ pub fn files_of(
     while files.len() < FILES
         && let Some(row) = rows.next().or_db(STEP_WHAT)?
     {
-        let item = (row.get::<_, NameBytes>(1).or_db(STEP_WHAT)?.0, row.get(2).or_db(STEP_WHAT)?);
+        let name: NameBytes = row.get(1).or_db(STEP_WHAT)?;
+        let item = id(&name.0, &row.get(2).or_db(STEP_WHAT)?);
         if listed.as_ref().is_none_or(|listed| listed.contains(&item)) {
             files.push(row.get::<_, NameBytes>(0).or_db(STEP_WHAT)?.0);
         }

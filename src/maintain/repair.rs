@@ -16,6 +16,7 @@ use crate::error::{Error, OrIo, Result};
 use crate::exec::{Executor, Ground, Local, Ran, Site as _};
 use crate::jobserver::Share;
 use crate::object::ObjectHash;
+use crate::order;
 use crate::recipe::Recipe;
 use crate::step::{self, Attempt, Input, Report, Script};
 use crate::stop::StopSwitch;
@@ -74,7 +75,7 @@ pub fn repair(
     let unreadable: Vec<ObjectHash> =
         hashes_of(&report, |repair| *repair == Repair::Unreadable).collect();
     report.objects.append(&mut get_back_all(db, store, db_dir, again, &gone, &unreadable)?);
-    report.objects.sort_by_key(|(object, ..)| *object);
+    order::sort_by_key(&mut report.objects, |(object, ..)| *object);
     let is_lost = |repair: &Repair| !repair.is_good() && *repair != Repair::Unreadable;
     let lost: Vec<ObjectHash> = hashes_of(&report, is_lost).collect();
     // So that a step of history that becomes live again runs, instead of reviving a lost result.

@@ -7,6 +7,7 @@ use globset::GlobBuilder;
 use regex::bytes::{Regex, RegexBuilder};
 
 use crate::labels::{LONGEST_VALUE, Labels, key_mistake};
+use crate::order;
 
 /// What a capture is while its glob becomes a regular expression: a character that no pattern holds, private to
 /// whoever uses it.
@@ -149,16 +150,16 @@ pub fn without_captures(pattern: &str) -> String {
 pub(super) fn common_keys(patterns: &[String]) -> BTreeSet<String> {
     let mut all = patterns.iter().map(|pattern| keys(pattern));
     let first = all.next().unwrap_or_default();
-    all.fold(first, |common, keys| common.intersection(&keys).cloned().collect())
+    all.fold(first, |common, keys| order::set(common.intersection(&keys).cloned()))
 }
 
 /// The keys that any of these patterns captures.
 pub(super) fn all_keys(patterns: &[String]) -> BTreeSet<String> {
-    patterns.iter().flat_map(|pattern| keys(pattern)).collect()
+    order::set(patterns.iter().flat_map(|pattern| keys(pattern)))
 }
 
 fn keys(pattern: &str) -> BTreeSet<String> {
-    captured(pattern).map(|captured| captured.keys.into_iter().collect()).unwrap_or_default()
+    captured(pattern).map(|captured| order::set(captured.keys)).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 
 use crate::diagnostic::{Diagnostic, SourceText, quoted};
+use crate::order;
 
 /// Collects mistakes. After a syntax error the parser guesses what the text around it means, so mistakes
 /// that may come from such a guess are dropped.
@@ -100,7 +101,7 @@ impl<'s> Findings<'s> {
 
     /// Every mistake once, in the order of the text.
     pub(super) fn into_diagnostics(mut self) -> Vec<Diagnostic> {
-        self.diagnostics.sort_by_key(|(at, _)| *at);
+        order::sort_by_key(&mut self.diagnostics, |(at, _)| *at);
         self.diagnostics.dedup();
         self.diagnostics.into_iter().map(|(_, diagnostic)| diagnostic).collect()
     }

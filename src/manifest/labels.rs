@@ -8,6 +8,7 @@ use super::findings::Findings;
 use super::task::Draft;
 use crate::diagnostic::quoted;
 use crate::ids::TaskIndex;
+use crate::order;
 
 type Keys = BTreeSet<String>;
 
@@ -35,7 +36,7 @@ pub(super) fn check(found: &mut Findings<'_>, drafts: &mut [Draft]) {
                 waiting.pop();
                 if known[task].is_none() {
                     let own = check_task(found, drafts, task, &known);
-                    drafts[task].task.label_keys = own.sometimes.clone();
+                    drafts[task].task.label_keys = own.sometimes.iter().cloned().collect();
                     known[task] = Some(own);
                 }
             }
@@ -87,12 +88,12 @@ fn check_task(
         own.sometimes.extend(theirs.sometimes.iter().cloned());
         own.sometimes.extend(capture::all_keys(patterns(Some(from))));
         let captured = capture::common_keys(patterns(Some(from)));
-        let all: Keys = theirs.always.union(&captured).cloned().collect();
+        let all: Keys = order::set(theirs.always.union(&captured).cloned());
         let producer = quoted(&drafts[from.0].task.name);
         check_gathered(found, draft, &all, &format!("the outputs of {producer}"));
         inherited = Some(match inherited {
             None => all,
-            Some(common) => common.intersection(&all).cloned().collect(),
+            Some(common) => order::set(common.intersection(&all).cloned()),
         });
     }
     own.always.extend(inherited.unwrap_or_default());
@@ -100,7 +101,7 @@ fn check_task(
         own.always.extend(labels.iter().map(|(key, _)| key.to_owned()));
     }
     if task.gather {
-        own.always = task.gather_keys.iter().cloned().collect();
+        own.always = order::set(task.gather_keys.iter().cloned());
         own.sometimes.clear();
     }
     own.sometimes.extend(own.always.iter().cloned());

@@ -1,7 +1,7 @@
 //! One `[[task]]` on its own: its keys, their values, and which of them go together. Unaware of the
 //! other tasks. A new key is a row of [`KEYS`] and a field of [`Task`].
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::time::Duration;
@@ -65,7 +65,7 @@ pub struct Task {
     /// Every combination of `matrix`; empty without one.
     pub matrix: Vec<Labels>,
     /// Keys of the labels that its steps may have.
-    pub label_keys: BTreeSet<String>,
+    pub label_keys: Vec<String>,
     /// `input = "copy"`: its inputs are private copies whatever their size.
     pub copies_input: bool,
     /// A make, cargo or ninja in the script shares the run's `-j`.
@@ -112,7 +112,7 @@ impl Task {
             gather_empty: false,
             gather_keys: Vec::new(),
             matrix: Vec::new(),
-            label_keys: BTreeSet::new(),
+            label_keys: Vec::new(),
             copies_input: false,
             jobserver: false,
         }

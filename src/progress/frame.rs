@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
+use crate::order;
 use crate::text::{span, step};
 
 use super::lines::Paint;
@@ -49,7 +50,7 @@ pub(super) fn draw(tally: &Tally, now: Instant, size: Size, paint: Paint) -> Vec
     }
     let mut running: Vec<&RunningStep> = tally.running.values().collect();
     running.retain(|step| now.saturating_duration_since(step.since) >= WORTH_A_LINE);
-    running.sort_unstable_by_key(|step| (step.since, step.step));
+    order::sort_by_key(&mut running, |step| (step.since, step.step));
     for running in running.into_iter().take((room + 1).saturating_sub(lines.len())) {
         let ran = clock(now.saturating_duration_since(running.since));
         let task = tally.tasks.get(running.task).map_or("", |task| &task.name);

@@ -1,12 +1,11 @@
 //! What a task *does*, as a hash: results stay valid for as long as it is the same. Its fields tell what
 //! changed. Unaware of steps and of the database.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use serde::{Deserialize, Serialize};
 
 use crate::manifest::Task;
 use crate::object::{FieldHasher, ObjectHash};
+use crate::order;
 use crate::text::printable;
 
 /// The fields of a recipe. The database keeps them as JSON, so that `explain` can compare two recipes
@@ -137,9 +136,9 @@ fn compare(
     show: &dyn Fn(&String) -> Option<String>,
     changes: &mut Vec<String>,
 ) {
-    let index = |pairs: &[(String, String)]| BTreeMap::from_iter(pairs.iter().cloned());
+    let index = |pairs: &[(String, String)]| order::map(pairs.iter().cloned());
     let (now, before) = (index(now), index(before));
-    for name in BTreeSet::from_iter(now.keys().chain(before.keys())) {
+    for name in order::set(now.keys().chain(before.keys())) {
         let verb = match (now.get(name), before.get(name)) {
             (Some(now), Some(before)) if now == before => continue,
             (Some(now), Some(before)) => match (show(before), show(now)) {

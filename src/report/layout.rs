@@ -108,7 +108,7 @@ fn order(columns: &mut [Vec<usize>], pairs: &[(usize, usize)], items: usize) {
             };
             let mut keyed: Vec<(f64, usize)> =
                 column.iter().map(|item| (wanted(*item), *item)).collect();
-            keyed.sort_by(|a, b| a.0.total_cmp(&b.0));
+            crate::order::sort_by(&mut keyed, |a, b| a.0.total_cmp(&b.0));
             *column = keyed.into_iter().map(|(_, item)| item).collect();
             number(&mut row, column);
         };

@@ -5,6 +5,7 @@ use std::collections::BinaryHeap;
 
 use crate::db::ReportAttempt;
 use crate::ids::{StepId, TaskId};
+use crate::order;
 
 use super::facts::Facts;
 use super::html::{At, html, name, text};
@@ -54,7 +55,7 @@ impl Slowest {
 
     fn sorted(&self) -> Vec<&Slow> {
         let mut all: Vec<&Slow> = self.0.iter().map(|Reverse(slow)| slow).collect();
-        all.sort_by_key(|slow| Reverse((slow.wall_us, Reverse(slow.step))));
+        order::sort_by_key(&mut all, |slow| Reverse((slow.wall_us, Reverse(slow.step))));
         all
     }
 }

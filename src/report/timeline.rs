@@ -3,6 +3,7 @@
 
 use crate::db::{ReportAttempt, TaskSpan};
 use crate::ids::{RunId, StepId, TaskId};
+use crate::order;
 
 use super::facts::Facts;
 use super::html::{At, Escaped, count, html, name, text};
@@ -65,7 +66,7 @@ impl Timeline {
         let workers = spans.iter().map(|span| span.workers).max().unwrap_or(0);
         let attempts = spans.iter().map(|span| span.attempts).sum();
         let mut by_time: Vec<&TaskSpan> = spans.iter().collect();
-        by_time.sort_by_key(|span| std::cmp::Reverse(span.wall_us));
+        order::sort_by_key(&mut by_time, |span| std::cmp::Reverse(span.wall_us));
         let colored: Vec<TaskId> = by_time.iter().take(COLORS - 1).map(|span| span.task).collect();
         let lanes = workers.clamp(1, MOST_LANES) as usize;
         Timeline {

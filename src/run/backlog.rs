@@ -70,12 +70,10 @@ pub(super) struct Backlog {
     delayed: BinaryHeap<Reverse<Delayed>>,
     /// Height of the task whose job was handed out last, which is the farthest from the end.
     last_height: usize,
-    /// By task and key of their work: jobs that are with a worker or wait for another try.
+    /// By task and key of their work: jobs that are with a worker or wait for another try, or that have failed.
     claims: HashMap<(TaskIndex, i64), Claim>,
     /// Leaves that were found to be the same work as a step that is done, or has failed.
     known: Vec<KnownWork>,
-    /// Work that has failed in this run, and which step that was.
-    failed_work: HashMap<(TaskIndex, i64), StepId>,
     groups: Groups,
 }
 
@@ -85,6 +83,7 @@ struct Claim {
     /// Leaves that are the same work: they will have its results, or fail with it; if it comes back
     /// without any end, one of them takes its place.
     others: Vec<Leaf>,
+    has_failed: bool,
 }
 
 /// A job that waits for another try, and until when.
@@ -173,7 +172,6 @@ impl Backlog {
             last_height: 0,
             claims: HashMap::new(),
             known: Vec::new(),
-            failed_work: HashMap::new(),
             groups,
         };
         for n in 0..backlog.tasks.len() {
@@ -227,17 +225,15 @@ impl Backlog {
                 if !flow.tasks[n].shares_work() {
                     return Ok(Some(Job { task: TaskIndex(n), leaf, tried: 0 }));
                 }
-                let work = (TaskIndex(n), leaf.key);
-                if let Some(&same_as) = self.failed_work.get(&work) {
-                    let (task, step) = (TaskIndex(n), leaf.step);
-                    self.known.push(KnownWork { task, step, same_as, has_failed: true });
-                    self.review(n);
-                    continue;
-                }
-                match self.claims.entry(work) {
+                match self.claims.entry((TaskIndex(n), leaf.key)) {
+                    Entry::Occupied(claim) if claim.get().has_failed => {
+                        let (task, step, same_as) = (TaskIndex(n), leaf.step, claim.get().owner);
+                        self.known.push(KnownWork { task, step, same_as, has_failed: true });
+                    }
                     Entry::Occupied(mut claim) => claim.get_mut().others.push(leaf),
                     Entry::Vacant(claim) => {
-                        claim.insert(Claim { owner: leaf.step, others: Vec::new() });
+                        let (owner, others) = (leaf.step, Vec::new());
+                        claim.insert(Claim { owner, others, has_failed: false });
                         return Ok(Some(Job { task: TaskIndex(n), leaf, tried: 0 }));
                     }
                 }
@@ -341,15 +337,17 @@ impl Backlog {
         } else {
             state.pending -= 1;
             state.held -= 1;
-            if verdict == Verdict::Failed {
-                state.failed += 1;
-                self.failed_work.insert((task, job.leaf.key), job.leaf.step);
-            }
+            state.failed += u64::from(verdict == Verdict::Failed);
             self.held_steps.remove(&job.leaf.step);
-            if verdict == Verdict::Done {
-                self.groups.close_one(task, &job.leaf.labels);
+            match (verdict, self.claims.get_mut(&(task, job.leaf.key))) {
+                // The others have failed with it, and so will those that come up later.
+                (Verdict::Failed, Some(claim)) => claim.has_failed = true,
+                (Verdict::Done, _) => {
+                    self.groups.close_one(task, &job.leaf.labels);
+                    self.release(&job);
+                }
+                _ => self.release(&job),
             }
-            self.release(&job);
         }
         self.review(task.0);
         self.close(flow, task);

@@ -96,8 +96,8 @@ fn forecast_in(reader: &Reader, prepared: &Prepared, plan: &Plan) -> Result<Fore
         let mut reasons = Vec::new();
         let mut shared = 0;
         if !is_left_out {
-            shared = db::shared(reader, &prepared.flow, TaskIndex(n))?;
             reasons = db::reasons(reader, &prepared.flow, TaskIndex(n))?;
+            shared = db::shared(reader, &prepared.flow, TaskIndex(n), &reasons)?;
             // Without what --step leaves out.
             let steps = |is_fresh| {
                 let fits = move |(why, _): &&(Why, u64)| why.is_fresh() == is_fresh;

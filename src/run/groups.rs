@@ -12,6 +12,7 @@ use crate::db::{self, Flow, FlowTask, Group, Reader};
 use crate::error::Result;
 use crate::ids::{StepId, TaskId, TaskIndex};
 use crate::labels::Labels;
+use crate::order;
 
 /// The groups of all gather tasks that go by labels.
 #[derive(Default)]
@@ -137,7 +138,7 @@ impl Groups {
                     && groups.is_complete(&labels)
                     && let Some(mut producers) = groups.waiting.remove(&labels)
                 {
-                    producers.sort_unstable();
+                    order::sort_by(&mut producers, Ord::cmp);
                     producers.dedup();
                     return Some((index, Group { labels, producers }));
                 }

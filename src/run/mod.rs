@@ -458,7 +458,9 @@ fn only(manifest: &Manifest, words: &[String]) -> Result<Vec<(TaskIndex, Labels)
             refuse(format!("no task is called `{name}`; there are: {}", all.join(", ")))
         })?;
         let known = &manifest.task(index).label_keys;
-        if let Some((key, _)) = labels.iter().find(|(key, _)| !known.contains(*key)) {
+        if let Some((key, _)) =
+            labels.iter().find(|(key, _)| !known.iter().any(|known| known == key))
+        {
             let keys = || known.iter().map(String::as_str);
             let cure = match suggest::nearest(key, keys()) {
                 Some(meant) => format!("did you mean `{meant}`?"),

@@ -1,6 +1,6 @@
 //! From manifest to plan: which rows the tasks have, what the inputs are, whether anything changed.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -13,6 +13,7 @@ use crate::ids::{TaskId, TaskIndex};
 use crate::labels::Labels;
 use crate::manifest::{Captures, Globs, Manifest, Task, without_captures};
 use crate::object::{FieldHasher, ObjectHash};
+use crate::order;
 use crate::progress::{Event, Progress};
 use crate::recipe::Recipe;
 use crate::store::Store;
@@ -325,8 +326,8 @@ impl Prepared {
 
 fn no_such_labels(task: &str, wanted: &Labels, own: &[(Labels, bool)]) -> Error {
     let keys = || wanted.iter().map(|(key, _)| key);
-    let own: BTreeSet<Labels> = own.iter().map(|(labels, _)| labels.only(keys())).collect();
-    let mut known: Vec<String> = own.iter().take(LABELS_SHOWN).map(Labels::to_string).collect();
+    let own = order::set(own.iter().map(|(labels, _)| labels.only(keys()).to_string()));
+    let mut known: Vec<String> = own.iter().take(LABELS_SHOWN).cloned().collect();
     if own.len() > LABELS_SHOWN {
         known.push(format!("… and {} more", own.len() - LABELS_SHOWN));
     }
@@ -344,7 +345,7 @@ pub(super) struct Refused(BTreeMap<PathBuf, String>);
 impl Refused {
     fn of(crossed: &mut Crossed) -> Refused {
         let refused = crossed.refused.drain(..);
-        Refused(refused.map(|(path, err)| (path, err.to_string())).collect())
+        Refused(order::map(refused.map(|(path, err)| (path, err.to_string()))))
     }
 
     fn is_empty(&self) -> bool {
@@ -363,7 +364,7 @@ fn tell_crossed(crossed: &Crossed, db_dir: &Path, dir: &Path, progress: &mut dyn
         );
         progress.tell(&Event::Note(&text));
     }
-    let exports: BTreeSet<&PathBuf> = crossed.exports.iter().collect();
+    let exports = order::set(&crossed.exports);
     if let Some(first) = exports.first() {
         let more = match exports.len() {
             1 => String::new(),
@@ -442,7 +443,7 @@ fn feeds(manifest: &Manifest, task: &Task) -> String {
     let (matches, inputs) = (&task.matches, task.written_inputs());
     let params: Vec<&String> = task.params.keys().collect();
     let of = task.matches_of.iter().map(|(at, globs)| (&manifest.tasks[at.0].name, globs));
-    let matches_of: BTreeMap<&String, &Vec<String>> = of.collect();
+    let matches_of = order::map(of);
     serde_json::json!({ "from": from, "match": matches, "match_of": matches_of, "inputs": inputs, "params": params,
         "labels": task.label_keys, "gather_by": task.gather_keys })
         .to_string()

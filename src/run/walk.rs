@@ -21,6 +21,7 @@ use crate::db::Stat;
 use crate::error::{Error, Result};
 use crate::manifest::{Globs, expand, fixed_part, glob_set, is_plain};
 use crate::names::EXPORT_RECORD;
+use crate::order;
 use crate::text::{as_path, path_bytes};
 
 use super::preflight::is_there_but_closed;
@@ -246,7 +247,7 @@ impl PatternWalk {
                             .filter_map(|((rule, _), next)| next.map(|part| (*rule, part)))
                             .collect();
                         if !next.is_empty() {
-                            next.sort_unstable();
+                            order::sort_by(&mut next, Ord::cmp);
                             next.dedup();
                             waiting.push((path, self.level(&mut levels, next)?));
                         }

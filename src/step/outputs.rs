@@ -16,6 +16,7 @@ use super::tree::{self, Entry};
 use crate::attempt::Output;
 use crate::error::{Error, OrIo, Result};
 use crate::object::{ObjectHash, ObjectHasher};
+use crate::order;
 use crate::store::{Placed, Store};
 use crate::sys;
 use crate::text::printable;
@@ -80,7 +81,7 @@ impl Walk<'_> {
             }
             return Err(unkept);
         }
-        self.outputs.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        order::sort_by(&mut self.outputs, |a, b| a.name.cmp(&b.name));
         Ok((self.outputs, self.placed))
     }
 

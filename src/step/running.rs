@@ -7,6 +7,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::order;
 use crate::sys::proc::{self, Process};
 
 /// A script that runs.
@@ -39,7 +40,7 @@ pub fn running(runner: u32, scratch_root: &Path) -> Vec<Running> {
     let Ok(root) = scratch_root.canonicalize() else { return Vec::new() };
     let mut running: Vec<Running> =
         proc::children_of(runner).into_iter().filter_map(|pid| look(pid, runner, &root)).collect();
-    running.sort_by_key(|running| running.step);
+    order::sort_by_key(&mut running, |running| running.step);
     running
 }
 

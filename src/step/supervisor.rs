@@ -17,6 +17,7 @@ use rustix::process::{Signal, WaitId, WaitIdOptions};
 
 use super::proc::{Belonging, pid, signal_group};
 use crate::error::{OrIo, Result};
+use crate::order;
 use crate::stop::{Stop, StopSwitch};
 use crate::sys;
 use crate::sys::proc::{Adopted, Process};
@@ -476,7 +477,7 @@ fn reap(child: i32) -> bool {
 
 fn list_names(names: impl Iterator<Item = String>) -> String {
     let mut names: Vec<String> = names.collect();
-    names.sort_unstable();
+    order::sort_by(&mut names, Ord::cmp);
     let mut text = names[..names.len().min(NAMES)].join(", ");
     if names.len() > NAMES {
         text.push_str(&format!(" and {} more", names.len() - NAMES));

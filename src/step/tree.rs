@@ -10,6 +10,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
+use crate::order;
 use crate::sys::disk::is_removed_file;
 
 /// Deeper folders are moved up before they are cleared, so that descriptors don't run out.
@@ -83,7 +84,7 @@ fn list_by_calls(dir: BorrowedFd<'_>, most: usize) -> io::Result<Vec<Entry>> {
         }
         entries.push(Entry { name: name.to_owned(), kind });
     }
-    entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+    order::sort_by(&mut entries, |a, b| a.name.cmp(&b.name));
     Ok(entries)
 }
 

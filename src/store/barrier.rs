@@ -16,9 +16,10 @@ use std::time::{Duration, Instant};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use super::{FOLDER, Placed, Store};
+use super::{Placed, Store};
 use crate::error::{Error, OrIo, Result};
 use crate::object::ObjectHash;
+use crate::order;
 use crate::text::as_path;
 
 /// More new objects than this are never synced one by one.
@@ -149,11 +150,11 @@ fn sync_each(store: &Store, new: &BTreeSet<ObjectHash>, above: &mut bool) -> Res
     for hash in new {
         sync_one(store, as_path(&Store::name(hash)), OFlags::empty(), &mut calls)?;
     }
-    let folders: BTreeSet<[u8; FOLDER]> = new.iter().map(Store::folder).collect();
+    let folders = order::set(new.iter().map(Store::folder));
     for folder in folders {
         sync_one(store, as_path(&folder), OFlags::DIRECTORY, &mut calls)?;
     }
-    let shards: BTreeSet<u8> = new.iter().map(ObjectHash::shard).collect();
+    let shards = order::set(new.iter().map(ObjectHash::shard));
     // Each is called synced before it is: a folder made meanwhile takes that back, and is synced next time.
     for shard in shards {
         let state = || store.inner.shards[usize::from(shard)].state();

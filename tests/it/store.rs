@@ -119,8 +119,10 @@ fn the_tables_answer_plain_questions() {
         p.sql("SELECT result, ended_ms >= started_ms, durability FROM run"),
         ["failed|1|batch"]
     );
-    let fields = p.sql("SELECT json_extract(fields, '$.script') FROM recipe ORDER BY id LIMIT 1");
-    assert!(fields[0].contains("log of"), "{fields:?}");
+    // The SQLite inside has no functions for JSON.
+    let fields = p.sql("SELECT fields FROM recipe ORDER BY id LIMIT 1").remove(0);
+    let fields: serde_json::Value = serde_json::from_str(&fields).unwrap();
+    assert!(fields["script"].as_str().unwrap().contains("log of"), "{fields}");
 }
 
 #[test]

@@ -108,7 +108,7 @@ fn equal_content_from_two_producers_is_two_steps_and_one_piece_of_work() {
         .task_with("a", "from = []", "echo same >$OUTPUT_DIR/x")
         .task_with("b", "from = []", "echo same >$OUTPUT_DIR/x")
         .task_with("c", "from = [\"a\", \"b\"]", COPY);
-    p.run().ok().ran(["a", "b", "c"]).says("c: done, same work as step ");
+    p.run().ok().ran(["a", "b", "c"]).says("c (x): done, same work as step ");
     let links = "SELECT f.name, t.name FROM step_link l JOIN step fs ON fs.id = l.from_step_id
                  JOIN task f ON f.id = fs.task JOIN step ts ON ts.id = l.to_step_id
                  JOIN task t ON t.id = ts.task ORDER BY 1";

@@ -1,6 +1,5 @@
 //! Compares two recipes field by field.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 
 use similar::DiffTag;
@@ -12,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::ids::RecipeId;
 use crate::labels::Labels;
 use crate::manifest::{Manifest, ParamOverrides};
+use crate::order;
 use crate::recipe::Recipe;
 use crate::run::recipe_of;
 use crate::text::shown;
@@ -90,7 +90,7 @@ pub(super) fn changes(reader: &Reader, before: RecipeId, now: RecipeId) -> Resul
 
 /// What differs between two sets of labels, in words.
 pub(super) fn labels(before: &Labels, now: &Labels) -> Vec<String> {
-    let keys: BTreeSet<&str> = before.iter().chain(now.iter()).map(|(key, _)| key).collect();
+    let keys = order::set(before.iter().chain(now.iter()).map(|(key, _)| key));
     let phrase = |key: &str| match (before.get(key), now.get(key)) {
         (Some(was), Some(is)) if was == is => None,
         (Some(was), Some(is)) => Some(format!("{key} was {} and is {}", quoted(was), quoted(is))),
@@ -129,7 +129,7 @@ pub(super) fn fields(
     ];
     for (kind, list) in lists {
         let all = [Some(&now), before.as_ref()].into_iter().flatten().flat_map(list);
-        let names: BTreeSet<&String> = all.map(|(name, _)| name).collect();
+        let names = order::set(all.map(|(name, _)| name));
         for name in names {
             field(format!("{kind} {name}"), &|recipe| {
                 let found = list(recipe).iter().find(|(known, _)| known == name);

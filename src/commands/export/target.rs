@@ -16,6 +16,7 @@ use crate::error::{Error, OrIo as _, Result};
 use crate::folder::{is_database, is_in_database, is_same};
 use crate::names::{self, EXPORT_RECORD};
 use crate::object::ObjectHash;
+use crate::order;
 use crate::sys::flock;
 use crate::text::{as_path, printable, shown};
 
@@ -327,7 +328,7 @@ impl Target {
             }
             entries.push((name.to_owned(), kind));
         }
-        entries.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        order::sort_by(&mut entries, |(a, _), (b, _)| a.cmp(b));
         Ok(entries)
     }
 }

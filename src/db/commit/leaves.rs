@@ -13,6 +13,7 @@ use crate::object::ObjectHash;
 use crate::db::Reader;
 use crate::db::commit::SAME_WORK;
 use crate::db::types::NameBytes;
+use crate::order;
 
 /// A step that has to run.
 #[derive(Debug, Clone)]
@@ -61,7 +62,7 @@ pub fn leaves(reader: &Reader, task: TaskId, after: StepId, limit: usize) -> Res
     let mut leaves = pending;
     if !anew.is_empty() {
         leaves.extend(anew);
-        leaves.sort_by_key(|leaf| leaf.step);
+        order::sort_by_key(&mut leaves, |leaf| leaf.step);
         leaves.truncate(limit);
     }
     Ok(leaves)

@@ -14,6 +14,7 @@ use crate::ids::{StepId, TaskId, TaskIndex};
 use crate::labels::Labels;
 use crate::names;
 use crate::object::ObjectHash;
+use crate::order;
 use crate::origin::Origin;
 
 use crate::db::commit::completion::Effects;
@@ -148,7 +149,7 @@ pub fn group_inputs(
             }
         }
     }
-    inputs.sort_by(|(a_origin, a), (b_origin, b)| {
+    order::sort_by(&mut inputs, |(a_origin, a), (b_origin, b)| {
         (&a.name, a_origin, &a.object).cmp(&(&b.name, b_origin, &b.object))
     });
     Ok(inputs.into_iter().map(|(_, input)| input).collect())

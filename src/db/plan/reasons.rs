@@ -9,6 +9,7 @@ use crate::labels::Labels;
 
 use crate::db::Reader;
 use crate::db::flow::{Flow, FlowTask};
+use crate::order;
 
 const WHAT: &str = "look for reasons";
 
@@ -71,7 +72,7 @@ pub fn reasons(reader: &Reader, flow: &Flow, index: TaskIndex) -> Result<Vec<(Wh
             None => reasons.push((why, count)),
         }
     }
-    reasons.sort_unstable();
+    order::sort_by(&mut reasons, Ord::cmp);
     Ok(reasons)
 }
 
@@ -120,18 +121,31 @@ const KNOWN: &str = "FROM (SELECT step FROM change WHERE task = ?1 AND live = 1 
 ///
 /// # Errors
 /// If the database can't be read.
-pub fn shared(reader: &Reader, flow: &Flow, index: TaskIndex) -> Result<u64> {
+pub fn shared(
+    reader: &Reader,
+    flow: &Flow,
+    index: TaskIndex,
+    reasons: &[(Why, u64)],
+) -> Result<u64> {
     let task = flow.task(index);
-    if !task.shares_work() {
+    if !task.shares_work() || reasons.is_empty() {
         return Ok(0);
     }
+    // Within an index, if it holds all that is asked for.
+    let is_plain = task.only.is_none()
+        && reasons.iter().all(|(why, _)| why.is_fresh())
+        && !flow.tasks.iter().any(FlowTask::runs_anew);
+    let keys = match is_plain {
+        true => "fresh WHERE task = ?1".to_owned(),
+        false => format!(
+            "(SELECT key FROM fresh f WHERE f.task = ?1 AND f.held = 0 AND may_run(?2, f.labels)
+             UNION ALL SELECT s.key {KNOWN})"
+        ),
+    };
     let sql = format!(
         "SELECT coalesce(sum(n - NOT (NOT ?3 AND EXISTS (SELECT 1 FROM step t INDEXED BY idx_step_key
            WHERE t.key = w.key AND t.state = 1 AND t.task = ?1 AND t.recipe = ?4))), 0)
-         FROM (SELECT key, count(*) AS n FROM (
-             SELECT key FROM fresh f WHERE f.task = ?1 AND f.held = 0 AND may_run(?2, f.labels)
-             UNION ALL SELECT s.key {KNOWN})
-           GROUP BY key) w"
+         FROM (SELECT key, count(*) AS n FROM {keys} GROUP BY key) w"
     );
     reader
         .conn

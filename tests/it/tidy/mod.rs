@@ -18,6 +18,7 @@ const ORDER: &[&str] = &[
     "names",
     "duration",
     "suggest",
+    "order",
     "text",
     "labels",
     "origin",

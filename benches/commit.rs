@@ -76,7 +76,7 @@ impl Bench {
                 let row = InputRow { name: name.clone(), stat: STAT, object };
                 Inputs::found(reader, flow.tasks[0].id, &name, &row)?;
             }
-            db::plan(reader, flow, &before, &[])
+            db::plan(reader, flow, &before, &[false; 2], &[])
         })
         .unwrap();
         let applied = Applied {
@@ -163,6 +163,9 @@ fn flow() -> Flow {
         recipe_hash: ObjectHash::of(&[id as u8]),
         from: from.iter().copied().map(TaskIndex).collect(),
         consumers: consumers.iter().copied().map(TaskIndex).collect(),
+        with: Vec::new(),
+        users: Vec::new(),
+        sides: Arc::default(),
         accepts: None,
         gather: false,
         gather_empty: false,

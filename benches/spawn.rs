@@ -91,6 +91,7 @@ impl Ours {
 
     fn run(&mut self, step: i64) {
         let attempt = Attempt {
+            side: Vec::new(),
             step: StepId(step),
             number: 1,
             key: self.input,

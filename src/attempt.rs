@@ -16,6 +16,8 @@ pub mod var {
     pub const INPUT_NAME: &str = "INPUT_NAME";
     /// `gather` only: the folder of all inputs.
     pub const INPUT_DIR: &str = "INPUT_DIR";
+    /// `with` only: the folder of what every step sees besides its input.
+    pub const WITH_DIR: &str = "WITH_DIR";
     /// Empty folder for the outputs.
     pub const OUTPUT_DIR: &str = "OUTPUT_DIR";
     /// Private scratch folder.
@@ -30,9 +32,9 @@ pub mod var {
     pub const ATTEMPT: &str = "ATTEMPT";
 
     /// All of them: names that a manifest can't give a value.
-    pub const ALL: [&str; 9] = [
-        INPUT_FILE, INPUT_NAME, INPUT_DIR, OUTPUT_DIR, TMPDIR, TASK_NAME, STEP_ID, STEP_KEY,
-        ATTEMPT,
+    pub const ALL: [&str; 10] = [
+        INPUT_FILE, INPUT_NAME, INPUT_DIR, WITH_DIR, OUTPUT_DIR, TMPDIR, TASK_NAME, STEP_ID,
+        STEP_KEY, ATTEMPT,
     ];
 }
 

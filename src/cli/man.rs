@@ -26,13 +26,14 @@ const FILES: [(&str, &str); 4] = [
     ("db/db", "A SQLite database; any sqlite3 can read it, also during a run."),
     ("db/objects", "Inputs, outputs and logs, each named by its SHA-256."),
 ];
-const WORLD: [(&str, &str); 6] = [
+const WORLD: [(&str, &str); 7] = [
     (
         "INPUT_FILE",
         "Path of the input; with `gather`, of a file that lists all inputs, one path a line.",
     ),
     ("INPUT_NAME", "Name of the input."),
     ("INPUT_DIR", "With `gather`: a folder that holds all inputs."),
+    ("WITH_DIR", "With `with`: a folder for each task named there, that holds its outputs."),
     ("OUTPUT_DIR", "An empty folder; every file that the script leaves there is an output."),
     (
         "TASK_NAME, STEP_ID, STEP_KEY, ATTEMPT",

@@ -93,6 +93,8 @@ struct TaskNode {
     name: String,
     /// Indices of the tasks whose outputs it consumes.
     from: Vec<usize>,
+    /// Of those whose outputs its steps see besides their input.
+    with: Vec<usize>,
     matches: Vec<String>,
     /// The globs for single producers, by name.
     matches_of: BTreeMap<String, Vec<String>>,
@@ -112,6 +114,8 @@ struct TaskNode {
 #[derive(Deserialize, Default)]
 struct Feeds {
     from: Vec<String>,
+    #[serde(default)]
+    with: Vec<String>,
     #[serde(rename = "match")]
     matches: Vec<String>,
     #[serde(default, rename = "match_of")]
@@ -137,6 +141,8 @@ struct GraphTask<'a> {
     task: &'a str,
     /// Names of the tasks whose outputs it consumes.
     from: Vec<&'a str>,
+    /// Of those whose outputs its steps see besides their input.
+    with: Vec<&'a str>,
     #[serde(rename = "match")]
     matches: &'a [String],
     #[serde(rename = "match_of")]
@@ -180,6 +186,7 @@ impl Graph<'_> {
         let tasks = nodes.iter().map(|node| GraphTask {
             task: &node.name,
             from: node.from.iter().map(|from| nodes[*from].name.as_str()).collect(),
+            with: node.with.iter().map(|with| nodes[*with].name.as_str()).collect(),
             matches: &node.matches,
             matches_of: node
                 .matches_of
@@ -201,6 +208,7 @@ fn of_manifest(manifest: &Manifest) -> Vec<TaskNode> {
     let node = |task: &crate::manifest::Task| TaskNode {
         name: task.name.clone(),
         from: task.from.iter().map(|from| from.0).collect(),
+        with: task.with.iter().map(|with| with.0).collect(),
         matches: task.matches.clone(),
         matches_of: task
             .matches_of
@@ -240,8 +248,12 @@ fn of_database(db: &Db) -> Result<Vec<TaskNode>> {
                 .map_err(|err| Error::Internal(format!("feeds of `{}`: {err}", task.name)))?,
             None => Feeds::default(),
         };
+        let places = |names: &[String]| {
+            names.iter().filter_map(|name| places.get(name).copied()).collect::<Vec<usize>>()
+        };
         nodes.push(TaskNode {
-            from: feeds.from.iter().filter_map(|name| places.get(name).copied()).collect(),
+            from: places(&feeds.from),
+            with: places(&feeds.with),
             matches: feeds.matches,
             matches_of: feeds.matches_of,
             inputs: feeds.inputs,
@@ -281,7 +293,8 @@ fn ordered(nodes: &[TaskNode]) -> Vec<(usize, usize)> {
             if depth[place].is_some() {
                 continue;
             }
-            let above: Option<Vec<usize>> = node.from.iter().map(|from| depth[*from]).collect();
+            let above = node.from.iter().chain(&node.with).map(|above| depth[*above]);
+            let above: Option<Vec<usize>> = above.collect();
             if let Some(above) = above {
                 let deep = above.into_iter().max().map_or(0, |above| above + 1);
                 depth[place] = Some(deep);
@@ -325,6 +338,10 @@ fn text(nodes: &[TaskNode], out: &mut dyn Write) -> std::io::Result<()> {
         }
         if !node.labels.is_empty() {
             line += &format!("  [{}]", node.labels.join(", "));
+        }
+        if !node.with.is_empty() {
+            let with: Vec<&str> = node.with.iter().map(|with| nodes[*with].name.as_str()).collect();
+            line += &format!("  with {}", list(&with));
         }
         if !node.params.is_empty() {
             let params: Vec<String> = node.params.iter().map(|name| format!("${name}")).collect();
@@ -378,6 +395,9 @@ fn dot(nodes: &[TaskNode], out: &mut dyn Write) -> std::io::Result<()> {
                 }
             }
         }
+        for with in &node.with {
+            writeln!(out, "  t{with} -> t{place} [style=dashed];")?;
+        }
     }
     writeln!(out, "}}")
 }
@@ -395,6 +415,9 @@ fn mermaid(nodes: &[TaskNode], out: &mut dyn Write) -> std::io::Result<()> {
     for (place, node) in nodes.iter().enumerate() {
         for from in &node.from {
             writeln!(out, "  t{from} --> t{place}")?;
+        }
+        for with in &node.with {
+            writeln!(out, "  t{with} -.-> t{place}")?;
         }
     }
     let failed = nodes

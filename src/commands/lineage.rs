@@ -353,16 +353,13 @@ impl Lineage {
         reader: &Reader,
         listing: &dyn Fn(&ObjectHash) -> Option<Vec<NamedObject>>,
     ) -> Result<()> {
-        let is_root = |step: &StepId| {
-            self.up.get(step).is_some_and(Vec::is_empty) && !self.more_up.contains_key(step)
-        };
-        let mut roots: Vec<StepId> = self.nodes.keys().copied().filter(is_root).collect();
-        // Each root costs a scan of all input files of its task.
-        roots.truncate(WIDTH);
-        for root in roots {
-            let facts = db::step_facts(reader, root)?;
-            if let Some(node) = self.nodes.get_mut(&root) {
-                node.files = db::files_of(reader, facts.id, listing)?;
+        // Each root costs a scan of all input files of its task; other tasks have none.
+        let mut left = WIDTH;
+        for (step, node) in &mut self.nodes {
+            node.files = db::files_of(reader, *step, listing)?;
+            left -= usize::from(!node.files.is_empty());
+            if left == 0 {
+                break;
             }
         }
         Ok(())
@@ -429,7 +426,8 @@ impl Lineage {
                     let all = if rows.is_empty() { "" } else { "and " };
                     rows.push(Row::Text(format!("… {all}{more} more (--all)")));
                 }
-                if rows.is_empty() {
+                // A root may see others' outputs too.
+                if rows.is_empty() || way == Direction::Up {
                     rows.extend(ends(node, way));
                 }
             }

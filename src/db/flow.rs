@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
+use crate::error::Result;
 use crate::ids::{RecipeId, TaskId, TaskIndex};
 use crate::object::ObjectHash;
 
+use crate::db::Reader;
+use crate::db::sides::Sides;
 use crate::labels::Labels;
 
 /// Whether a task takes an output of this producer and name.
@@ -25,6 +28,12 @@ pub struct FlowTask {
     pub from: Vec<TaskIndex>,
     /// Tasks that consume its outputs.
     pub consumers: Vec<TaskIndex>,
+    /// Tasks whose outputs its steps see besides their input.
+    pub with: Vec<TaskIndex>,
+    /// Tasks whose steps see its outputs.
+    pub users: Vec<TaskIndex>,
+    /// What its steps see of the outputs of `with`.
+    pub sides: Arc<Sides>,
     /// `match`; `None` takes every output.
     pub accepts: Option<Accepts>,
     /// What labels its steps have; `None`: those of their inputs.
@@ -60,6 +69,21 @@ impl FlowTask {
     /// True if it gathers outputs: its steps are known when what is upstream is done.
     pub fn gathers_outputs(&self) -> bool {
         self.gather && !self.is_root()
+    }
+
+    /// True if an input is enough to make a step of it: there is no `with`, or it is known what that gives to see.
+    pub fn is_ready(&self) -> bool {
+        self.with.is_empty() || self.sides.is_known()
+    }
+
+    /// The tasks that it feeds, in either way. One may come twice.
+    pub fn fed(&self) -> impl Iterator<Item = TaskIndex> {
+        self.consumers.iter().chain(&self.users).copied()
+    }
+
+    /// The tasks that feed it, in either way. One may come twice.
+    pub fn fed_by(&self) -> impl Iterator<Item = TaskIndex> {
+        self.from.iter().chain(&self.with).copied()
     }
 
     /// True if its steps run although they are done, those that [may](FlowTask::may_run).
@@ -138,19 +162,31 @@ impl Flow {
         &self.tasks[index.0]
     }
 
-    /// Every gather task downstream of a task, however far.
+    /// Reads what there is to see for a task by `with`, once that is known.
+    pub(in crate::db) fn read_sides(&self, reader: &Reader, index: TaskIndex) -> Result<()> {
+        let task = self.task(index);
+        let with = task.with.iter().map(|&with| self.task(with));
+        let with: Vec<(&str, TaskId)> = with.map(|with| (with.name.as_str(), with.id)).collect();
+        task.sides.read(reader, &with)
+    }
+
+    /// Every task downstream of a task, however far, whose steps stand for all that is upstream of them: those that
+    /// gather, and those that see by `with` what may come of it.
     pub(in crate::db) fn gathers_below(&self, task: TaskIndex) -> Vec<TaskIndex> {
         let mut is_seen = vec![false; self.tasks.len()];
-        let (mut open, mut gathers) = (vec![task], Vec::new());
+        let mut is_found = vec![false; self.tasks.len()];
+        let mut open = vec![task];
         while let Some(task) = open.pop() {
-            for &consumer in &self.task(task).consumers {
-                if !std::mem::replace(&mut is_seen[consumer.0], true) {
-                    open.push(consumer);
-                    gathers.extend(self.task(consumer).gather.then_some(consumer));
+            let FlowTask { consumers, users, .. } = self.task(task);
+            users.iter().for_each(|user| is_found[user.0] = true);
+            for fed in consumers.iter().chain(users) {
+                is_found[fed.0] |= self.task(*fed).gather;
+                if !std::mem::replace(&mut is_seen[fed.0], true) {
+                    open.push(*fed);
                 }
             }
         }
-        gathers
+        (0..is_found.len()).filter(|&n| is_found[n]).map(TaskIndex).collect()
     }
 
     /// By place: whether a task is upstream of this one.
@@ -159,7 +195,7 @@ impl Flow {
         let mut waiting = self.task(index).from.clone();
         while let Some(task) = waiting.pop() {
             if !std::mem::replace(&mut upstream[task.0], true) {
-                waiting.extend(&self.task(task).from);
+                waiting.extend(self.task(task).fed_by());
             }
         }
         upstream

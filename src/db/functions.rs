@@ -11,15 +11,18 @@ use crate::labels::Labels;
 use crate::object::{FieldHasher, ObjectHash};
 use crate::origin::Origin;
 
+use crate::db::sides::Sides;
+
 /// The whole STEP_KEY of a step: the name of its *work*. The task's name is not in it, so that renaming a task keeps
-/// it; the executable bit of its input and its labels are only where they are set, because keys are older than those
-/// fields. Where the input comes from is not in it either: two steps with one key do the same.
+/// it; the executable bit of its input, its labels and the listing of what it sees by `with` are only where they are set,
+/// because keys are older than those fields. Where the input comes from is not in it either: two steps with one key do the same.
 pub fn step_key(
     recipe: &ObjectHash,
     object: &ObjectHash,
     name: &[u8],
     executable: bool,
     labels: &Labels,
+    side: Option<&ObjectHash>,
 ) -> ObjectHash {
     let mut hasher = FieldHasher::new("task-pipeline step 1");
     hasher
@@ -31,6 +34,9 @@ pub fn step_key(
     }
     for (key, value) in labels.iter() {
         hasher.field("label", key.as_bytes()).field("value", value.as_bytes());
+    }
+    if let Some(side) = side {
+        hasher.field("with", side.as_bytes());
     }
     hasher.finish()
 }
@@ -61,7 +67,7 @@ const PURE: FunctionFlags = FunctionFlags::SQLITE_UTF8
 
 /// What a statement needs to know of the identity of steps:
 ///
-/// - `step_key(recipe_hash, object, name, executable [, labels])`, as [`short_key`] of [`step_key()`];
+/// - `step_key(recipe_hash, object, name, executable [, labels, side])`, as [`short_key`] of [`step_key()`];
 /// - `file_origin(path)` and `output_origin(task, origin, name)`, see [`Origin`].
 pub(in crate::db) fn register_identity(conn: &Connection) -> crate::error::Result<()> {
     let what = "register a function";
@@ -70,7 +76,8 @@ pub(in crate::db) fn register_identity(conn: &Connection) -> crate::error::Resul
         let object = hash_argument(context, 1)?;
         let name = bytes_argument(context, 2)?;
         let labels = if context.len() > 4 { context.get(4)? } else { Labels::default() };
-        Ok(short_key(&step_key(&recipe, &object, name, context.get(3)?, &labels)))
+        let side: Option<ObjectHash> = if context.len() > 5 { context.get(5)? } else { None };
+        Ok(short_key(&step_key(&recipe, &object, name, context.get(3)?, &labels, side.as_ref())))
     })
     .or_db(what)?;
     conn.create_scalar_function("file_origin", 1, PURE, |context| {
@@ -90,7 +97,8 @@ pub(in crate::db) fn register_identity(conn: &Connection) -> crate::error::Resul
 /// - `group_of(place, labels)`: the labels that its groups go by; '' if these have none of them;
 /// - `label_count(labels)`: how many labels these are;
 /// - `may_run(place, labels)`: see [`may_run()`];
-/// - `agree(labels, labels)`: see [`Labels::agree`].
+/// - `agree(labels, labels)`: see [`Labels::agree`];
+/// - `side(place, labels)`: see [`Sides::of`].
 pub(in crate::db) fn register_flow(conn: &Connection, flow: &Flow) -> crate::error::Result<()> {
     let what = "register a function";
     let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_INNOCUOUS;
@@ -141,6 +149,12 @@ pub(in crate::db) fn register_flow(conn: &Connection, flow: &Flow) -> crate::err
             Some(Some(only)) => may_run(Some(only), &context.get(1)?),
             _ => true,
         })
+    })
+    .or_db(what)?;
+    let sides: Vec<Arc<Sides>> = flow.tasks.iter().map(|task| Arc::clone(&task.sides)).collect();
+    conn.create_scalar_function("side", 2, flags, move |context| {
+        let labels: Labels = context.get(1)?;
+        Ok(sides.get(place_argument(context, 0)?).and_then(|sides| sides.of(&labels)))
     })
     .or_db(what)?;
     conn.create_scalar_function("agree", 2, PURE, |context| {

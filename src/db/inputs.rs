@@ -205,7 +205,8 @@ impl Inputs {
                 "DELETE FROM input_file WHERE (task, path) IN (SELECT task, path FROM temp.gone);
              INSERT OR REPLACE INTO input_file
                SELECT task, path, name, size, mtime_ns, ctime_ns, inode, executable, object
-               FROM temp.scan;",
+               FROM temp.scan;
+             DELETE FROM temp.gone; DELETE FROM temp.scan;",
             )
             .or_db("keep the scan")
     }

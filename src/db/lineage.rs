@@ -36,11 +36,17 @@ pub enum Direction {
 }
 
 impl Direction {
-    /// Both are covered: the one by the primary key, the other by `idx_step_link_to`.
-    fn links(self) -> (&'static str, &'static str) {
+    /// A query for the neighbours of step ?1, those by `with` too, each once. Indexes cover it.
+    fn ids(self) -> &'static str {
         match self {
-            Direction::Up => ("from_step_id", "to_step_id"),
-            Direction::Down => ("to_step_id", "from_step_id"),
+            Direction::Up => {
+                "SELECT from_step_id AS id FROM step_link WHERE to_step_id = ?1
+                 UNION SELECT l.from_step_id FROM step t JOIN side_link l ON l.side = t.side WHERE t.id = ?1"
+            }
+            Direction::Down => {
+                "SELECT to_step_id AS id FROM step_link WHERE from_step_id = ?1
+                 UNION SELECT t.id FROM side_link l JOIN step t ON t.side = l.side WHERE l.from_step_id = ?1"
+            }
         }
     }
 }
@@ -55,11 +61,11 @@ pub fn neighbours(
     way: Direction,
     limit: usize,
 ) -> Result<(Vec<StepRow>, usize)> {
-    let (wanted, known) = way.links();
-    let mut statement = reader.conn
+    let mut statement = reader
+        .conn
         .prepare_cached(&format!(
-            "{STEP} JOIN (SELECT {wanted} AS id FROM step_link WHERE {known} = ?1 ORDER BY 1 LIMIT ?2) l
-             ON l.id = s.id ORDER BY s.id"
+            "{STEP} JOIN ({} ORDER BY 1 LIMIT ?2) l ON l.id = s.id ORDER BY s.id",
+            way.ids()
         ))
         .or_db(WHAT)?;
     let most = i64::try_from(limit).unwrap_or(i64::MAX);
@@ -70,10 +76,9 @@ pub fn neighbours(
 }
 
 fn count(reader: &Reader, step: StepId, way: Direction) -> Result<usize> {
-    let (_, known) = way.links();
     reader
         .conn
-        .prepare_cached(&format!("SELECT count(*) FROM step_link WHERE {known} = ?1"))
+        .prepare_cached(&format!("SELECT count(*) FROM ({})", way.ids()))
         .and_then(|mut s| s.query_row([step], |row| row.get::<_, i64>(0)))
         .map(|count| usize::try_from(count).unwrap_or(usize::MAX))
         .or_db(WHAT)
@@ -148,9 +153,10 @@ pub fn around_object(
             .to_owned(),
         false => {
             let ids: Vec<String> = makers.iter().map(|maker| maker.id.to_string()).collect();
+            let ids = ids.join(",");
             format!(
-                "s.object = ?1 AND s.id IN (SELECT to_step_id FROM step_link WHERE from_step_id IN ({}))",
-                ids.join(",")
+                "s.object = ?1 AND s.id IN (SELECT to_step_id FROM step_link WHERE from_step_id IN ({ids}))
+                 OR s.side IN (SELECT side FROM side_link WHERE from_step_id IN ({ids}))"
             )
         }
     };
@@ -207,10 +213,11 @@ pub struct StepFacts {
     /// Its input has the executable bit.
     pub executable: bool,
     pub labels: Labels,
+    /// The listing of what it sees by `with`.
+    pub side: Option<ObjectHash>,
 }
 
-const FACTS: &str =
-    "SELECT s.id, s.task, s.name, s.object, s.recipe, s.live, s.executable, s.labels FROM step s";
+const FACTS: &str = "SELECT s.id, s.task, s.name, s.object, s.recipe, s.live, s.executable, s.labels, s.side FROM step s";
 
 fn facts(row: &Row<'_>) -> rusqlite::Result<StepFacts> {
     Ok(StepFacts {
@@ -222,6 +229,7 @@ fn facts(row: &Row<'_>) -> rusqlite::Result<StepFacts> {
         live: row.get(5)?,
         executable: row.get(6)?,
         labels: row.get(7)?,
+        side: row.get(8)?,
     })
 }
 
@@ -257,9 +265,10 @@ pub fn predecessor(reader: &Reader, step: &StepFacts, before_ms: i64) -> Result<
 pub struct TaskFacts {
     pub recipe: RecipeId,
     pub cache: bool,
+    pub gather: bool,
     /// In the manifest of the last run.
     pub present: bool,
-    /// What it gathers may have changed since its steps were made.
+    /// What it gathers, or sees by `with`, may have changed since its steps were made.
     pub out_of_date: bool,
     /// The last other recipe that it had steps of.
     pub before: Option<RecipeId>,
@@ -274,12 +283,12 @@ pub struct TaskFacts {
 /// # Errors
 /// If the database can't be read.
 pub fn task_facts(reader: &Reader, task: TaskId) -> Result<TaskFacts> {
-    let (recipe, cache, present, out_of_date): (RecipeId, bool, bool, bool) = reader
+    let (recipe, cache, present, out_of_date, gather): (RecipeId, bool, bool, bool, bool) = reader
         .conn
         .query_row(
-            &format!("SELECT recipe, cache, position IS NOT NULL, {OUT_OF_DATE} FROM task t WHERE id = ?1"),
+            &format!("SELECT recipe, cache, position IS NOT NULL, {OUT_OF_DATE}, gather FROM task t WHERE id = ?1"),
             [task],
-            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)),
+            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)),
         )
         .or_db(STEP_WHAT)?;
     let before = reader.conn
@@ -312,7 +321,7 @@ pub fn task_facts(reader: &Reader, task: TaskId) -> Result<TaskFacts> {
         .optional()
         .or_db(STEP_WHAT)?
         .unwrap_or_default();
-    Ok(TaskFacts { recipe, cache, present, out_of_date, before, since, last })
+    Ok(TaskFacts { recipe, cache, gather, present, out_of_date, before, since, last })
 }
 
 /// Paths of at most ten input files that a step works on, if they are as it found them when they were last hashed. Of

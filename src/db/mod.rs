@@ -15,10 +15,12 @@ mod flow;
 mod functions;
 mod inputs;
 mod lineage;
+mod listing;
 mod plan;
 mod read;
 mod report;
 mod schema;
+mod sides;
 mod types;
 mod upkeep;
 
@@ -54,13 +56,15 @@ pub use lineage::{
     Direction, RunFacts, StepFacts, TaskFacts, around_object, files_of, find_one_step,
     first_outputs, last_run, neighbours, predecessor, step_facts, task_facts,
 };
+pub use listing::{listing_line, read_listing};
 pub use plan::apply::{Applied, apply};
 pub use plan::gather::{
     Group, each_group, end_gather, file_listings, gather_inputs, group_inputs, groups_of_step,
-    linked_steps, listing_line, live_labels, plan_gather, read_listing,
+    linked_steps, live_labels, plan_gather,
 };
 pub use plan::reasons::{Why, has_inputs, planned_labels, reasons, recipe_fields, shared};
 pub use plan::tasks::{KnownTask, Registration, TaskRow, known_tasks, task_rows};
+pub use plan::with::{plan_with, unseeing};
 pub use plan::{Before, Plan, TaskPlan, plan};
 pub use read::queries::{
     Meant, StepRow, each_live_output, failed_steps, find_object, find_step, find_steps, find_task,
@@ -74,6 +78,7 @@ pub use report::{
     FailedStep, ReportAttempt, ReportRun, ReportTask, TaskSpan, each_attempt, last_work,
     report_edges, report_failed, report_runs, report_tasks, versions,
 };
+pub use sides::{Sides, side_listing};
 pub use upkeep::gc::{History, drop_objects, each_garbage, is_needed};
 pub use upkeep::unsynced::{
     Unsynced, all_synced, each_unsound_object, note_unsynced, redo, unsynced,

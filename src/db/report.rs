@@ -131,7 +131,7 @@ fn feeding(feeds: Option<&str>, key: &str) -> Vec<String> {
     words.filter_map(|word| word.as_str().map(str::to_owned)).collect()
 }
 
-/// Pairs of tasks, sorted: the outputs of the first are inputs of the second.
+/// Pairs of tasks, sorted: the outputs of the first are inputs of the second, or seen by it.
 ///
 /// # Errors
 /// If the database can't be read.
@@ -143,8 +143,10 @@ pub fn report_edges(reader: &Reader) -> Result<Vec<(TaskId, TaskId)>> {
     let tasks: HashMap<String, (TaskId, Option<String>)> =
         tasks.and_then(|tasks| tasks.collect()).or_db(WHAT)?;
     for (id, feeds) in tasks.values() {
-        let from = feeding(feeds.as_deref(), "from");
-        edges.extend(from.iter().filter_map(|name| Some((tasks.get(name)?.0, *id))));
+        for key in ["from", "with"] {
+            let from = feeding(feeds.as_deref(), key);
+            edges.extend(from.iter().filter_map(|name| Some((tasks.get(name)?.0, *id))));
+        }
     }
     // A database that an older build planned tells it only by what its steps did.
     let mut statement = reader

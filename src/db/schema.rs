@@ -176,6 +176,22 @@ CREATE INDEX idx_step_key ON step(key, origin);
 UPDATE task SET wiring = NULL, scan = NULL;
 DELETE FROM meta WHERE key = 'complete';
 ",
+    "
+ALTER TABLE step ADD COLUMN side BLOB;  -- what it sees by `with`, a row of side; NULL: its task has none
+CREATE INDEX idx_step_side ON step(side) WHERE side IS NOT NULL;
+
+CREATE TABLE side(
+  hash    BLOB NOT NULL UNIQUE,
+  listing BLOB NOT NULL                -- as `sha256sum` writes it: TASK/NAME of all that is seen
+) STRICT;
+
+CREATE TABLE side_link(
+  from_step_id INTEGER NOT NULL REFERENCES step(id),   -- made something that is seen
+  side         BLOB NOT NULL REFERENCES side(hash),
+  PRIMARY KEY(from_step_id, side)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX idx_side_link_side ON side_link(side);
+",
 ];
 
 /// Schema whose steps have an origin.

@@ -16,48 +16,54 @@ pub struct Graph {
     pub from: Vec<Vec<TaskIndex>>,
     /// `consumers[t]`: the tasks that consume the outputs of `t`.
     pub consumers: Vec<Vec<TaskIndex>>,
-    /// `height[t]`: edges on the longest path from `t` to a task without consumers, which has 0. Leaves of
+    /// `users[t]`: the tasks that see the outputs of `t` by `with`.
+    pub users: Vec<Vec<TaskIndex>>,
+    /// `height[t]`: edges on the longest path from `t` to a task that feeds no other, which has 0. Leaves of
     /// the lowest height run first, so that work is finished before more is begun.
     pub height: Vec<usize>,
 }
 
 impl Graph {
-    /// The graph that each task's `from` describes.
+    /// The graph that each task's `from` and `with` describe.
     pub fn of(manifest: &Manifest) -> Graph {
         let from: Vec<Vec<TaskIndex>> =
             manifest.tasks.iter().map(|task| task.from.clone()).collect();
         let mut consumers = vec![Vec::new(); from.len()];
-        for (task, producers) in from.iter().enumerate() {
-            for producer in producers {
-                consumers[producer.0].push(TaskIndex(task));
-            }
+        let mut users = vec![Vec::new(); from.len()];
+        for (index, task) in manifest.indexed() {
+            task.from.iter().for_each(|producer| consumers[producer.0].push(index));
+            task.with.iter().for_each(|producer| users[producer.0].push(index));
         }
-        let order = topological(&from, &consumers);
+        let missing = manifest.tasks.iter().map(|task| task.from.len() + task.with.len());
+        let order = topological(missing.collect(), &consumers, &users);
         let mut height = vec![0; from.len()];
         for task in order.iter().rev() {
-            let above = consumers[task.0].iter().map(|consumer| height[consumer.0] + 1);
-            height[task.0] = above.max().unwrap_or(0);
+            let fed = consumers[task.0].iter().chain(&users[task.0]);
+            height[task.0] = fed.map(|fed| height[fed.0] + 1).max().unwrap_or(0);
         }
-        Graph { order, from, consumers, height }
+        Graph { order, from, consumers, users, height }
     }
 }
 
 /// Kahn's algorithm; of the tasks whose producers are all placed, the first in the manifest comes next.
-fn topological(from: &[Vec<TaskIndex>], consumers: &[Vec<TaskIndex>]) -> Vec<TaskIndex> {
-    let mut missing: Vec<usize> = from.iter().map(Vec::len).collect();
+fn topological(
+    mut missing: Vec<usize>,
+    consumers: &[Vec<TaskIndex>],
+    users: &[Vec<TaskIndex>],
+) -> Vec<TaskIndex> {
     let roots = missing.iter().enumerate().filter(|(_, missing)| **missing == 0);
     let mut ready: BinaryHeap<_> = roots.map(|(task, _)| Reverse(TaskIndex(task))).collect();
-    let mut order = Vec::with_capacity(from.len());
+    let mut order = Vec::with_capacity(missing.len());
     while let Some(Reverse(task)) = ready.pop() {
         order.push(task);
-        for consumer in &consumers[task.0] {
-            missing[consumer.0] -= 1;
-            if missing[consumer.0] == 0 {
-                ready.push(Reverse(*consumer));
+        for fed in consumers[task.0].iter().chain(&users[task.0]) {
+            missing[fed.0] -= 1;
+            if missing[fed.0] == 0 {
+                ready.push(Reverse(*fed));
             }
         }
     }
-    debug_assert_eq!(order.len(), from.len(), "a valid manifest has no cycle");
+    debug_assert_eq!(order.len(), missing.len(), "a valid manifest has no cycle");
     order
 }
 

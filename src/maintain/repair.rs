@@ -268,6 +268,12 @@ impl Repairer<'_> {
                 return Ok(Repair::InputGone { step });
             }
         }
+        for seen in self.rebuilder.seen(producer)? {
+            if self.results.contains_key(&seen.object) && !self.get_back(&seen.object)?.is_good() {
+                self.waiting.insert(*object);
+                return Ok(Repair::InputGone { step });
+            }
+        }
         let (report, placed) = match self.rebuilder.run(producer) {
             Ok(made) => made,
             Err(err @ crate::error::Error::Damaged { .. }) => {
@@ -464,11 +470,21 @@ impl Rebuilder<'_> {
                 &producer.name,
                 producer.executable,
                 &producer.labels,
+                producer.side.as_ref(),
             ),
             input,
             labels: producer.labels.clone(),
+            side: self.seen(producer)?,
             script: Arc::new(script),
         })
+    }
+
+    /// What a step sees by `with`.
+    fn seen(&self, producer: &Producer) -> Result<Vec<NamedObject>> {
+        match &producer.side {
+            Some(side) => self.db.read(|reader| db::side_listing(reader, side)),
+            None => Ok(Vec::new()),
+        }
     }
 
     /// The inputs of a gather step, read back from the listing that it works on.

@@ -31,6 +31,8 @@ pub struct Task {
     pub exclusions: Vec<String>,
     /// Tasks whose outputs this one consumes, in the order written; empty for a root.
     pub from: Vec<TaskIndex>,
+    /// Tasks whose outputs its steps see besides their input.
+    pub with: Vec<TaskIndex>,
     /// Globs on output names (`match`); empty takes every output.
     pub matches: Vec<String>,
     /// Globs on the names of the outputs of one producer each (`match` as a table); of one that is not here, every
@@ -97,6 +99,7 @@ impl Task {
             inputs: Vec::new(),
             exclusions: Vec::new(),
             from: Vec::new(),
+            with: Vec::new(),
             matches: Vec::new(),
             matches_of: Vec::new(),
             parallel: None,
@@ -168,6 +171,18 @@ pub const KEYS: &[Key] = &[
         about: "Tasks whose outputs it consumes; default: the task above. [] makes a root.",
         aliases: &["depends", "depends_on", "dependencies", "deps", "needs", "after", "requires"],
         read: |found, draft, setting| draft.from = Some(setting.strings(found)),
+    },
+    Key {
+        name: "with",
+        about: "Tasks whose outputs every step sees too, in $WITH_DIR/TASK/NAME: those that agree with it on every label \
+                that both have.",
+        aliases: &["uses", "using", "beside"],
+        read: |found, draft, setting| {
+            draft.with = setting.strings(found);
+            if setting.is_empty_list() {
+                found.add(&setting.span(), "`with` is empty", "name a task, or leave `with` out");
+            }
+        },
     },
     Key {
         name: "match",
@@ -281,6 +296,8 @@ pub(super) struct Draft {
     pub(super) name_place: Option<Range<usize>>,
     /// `from` as written; `None` if it isn't there.
     pub(super) from: Option<Vec<(String, Range<usize>)>>,
+    /// `with` as written.
+    pub(super) with: Vec<(String, Range<usize>)>,
     /// `match` as a table: each name with its place and its globs.
     pub(super) matches_of: Vec<(String, Range<usize>, Vec<String>)>,
     /// `params` as written.
@@ -304,8 +321,17 @@ impl Draft {
         let (task, keys) = (Task::blank(), Vec::with_capacity(table.len()));
         let (name_place, script_place, from) = (None, None, None);
         let (params, matches_of, gather_places) = (Vec::new(), Vec::new(), Vec::new());
-        let mut draft =
-            Draft { task, name_place, script_place, from, matches_of, params, gather_places, keys };
+        let mut draft = Draft {
+            task,
+            name_place,
+            script_place,
+            from,
+            with: Vec::new(),
+            matches_of,
+            params,
+            gather_places,
+            keys,
+        };
         for (key, value) in table {
             let written = key.get_ref().as_ref();
             match KEYS.iter().find(|key| key.name == written) {

@@ -1,4 +1,4 @@
-//! Resolves `from` (explicit, or the task above) to indices, and rejects cycles.
+//! Resolves `from` (explicit, or the task above) and `with` to indices, and rejects cycles.
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
@@ -25,15 +25,13 @@ pub(super) fn wire(found: &mut Findings<'_>, mut drafts: Vec<Draft>) -> Vec<Task
     let mut wired = Vec::with_capacity(drafts.len());
     for (n, draft) in drafts.iter().enumerate() {
         let is_default_root = n == 0 || draft.place("inputs").is_some();
+        let mut guess = |name: &str| {
+            comparisons_left = comparisons_left.saturating_sub(known.len());
+            if comparisons_left == 0 { None } else { suggest::nearest(name, known.iter().copied()) }
+        };
+        let with = resolve(found, "with", &draft.with, &by_name, &mut guess);
         let from = match &draft.from {
-            Some(from) => resolve(found, from, &by_name, |name| {
-                comparisons_left = comparisons_left.saturating_sub(known.len());
-                if comparisons_left == 0 {
-                    None
-                } else {
-                    suggest::nearest(name, known.iter().copied())
-                }
-            }),
+            Some(from) => resolve(found, "from", from, &by_name, &mut guess),
             None if is_default_root => Vec::new(),
             None => vec![TaskIndex(n - 1)],
         };
@@ -42,10 +40,10 @@ pub(super) fn wire(found: &mut Findings<'_>, mut drafts: Vec<Draft>) -> Vec<Task
             check_root(found, draft);
         }
         let matches_of = if is_root { Vec::new() } else { matches(found, draft, &from, &known) };
-        wired.push((from, matches_of));
+        wired.push((from, with, matches_of));
     }
-    for (draft, (from, matches_of)) in drafts.iter_mut().zip(wired) {
-        draft.task.from = from;
+    for (draft, (from, with, matches_of)) in drafts.iter_mut().zip(wired) {
+        (draft.task.from, draft.task.with) = (from, with);
         draft.task.matches_of = matches_of;
     }
     // A name lost to a syntax error would make cycles appear that aren't there.
@@ -86,15 +84,16 @@ fn names<'d>(found: &mut Findings<'_>, drafts: &'d [Draft]) -> HashMap<&'d str, 
 
 fn resolve<'k>(
     found: &mut Findings<'_>,
-    from: &[(String, Range<usize>)],
+    key: &str,
+    names: &[(String, Range<usize>)],
     by_name: &HashMap<&str, usize>,
     mut guess: impl FnMut(&str) -> Option<&'k str>,
 ) -> Vec<TaskIndex> {
     let mut seen = HashSet::new();
-    let mut indices = Vec::with_capacity(from.len());
-    for (name, place) in from {
+    let mut indices = Vec::with_capacity(names.len());
+    for (name, place) in names {
         if !seen.insert(name) {
-            let message = format!("task {} is already in this `from`", quoted(name));
+            let message = format!("task {} is already in this `{key}`", quoted(name));
             found.add(place, message, "remove it: a task's outputs are consumed only once");
         } else if let Some(n) = by_name.get(name.as_str()) {
             indices.push(TaskIndex(*n));
@@ -152,7 +151,7 @@ fn check_root(found: &mut Findings<'_>, draft: &Draft) {
     }
 }
 
-/// Tasks that consume each other's outputs: each is followed by its producer, and the last one's producer is the first.
+/// Tasks that consume each other's outputs, by `from` or by `with`: each is followed by its producer, and the last one's producer is the first.
 struct Cycle {
     tasks: Vec<usize>,
     /// Tasks left out in the middle of `tasks`.
@@ -179,7 +178,9 @@ fn cycles(drafts: &[Draft]) -> Vec<Cycle> {
         let mut path = vec![(start, 0)];
         states[start] = Visit::Open(0);
         while let Some((task, followed)) = path.last_mut() {
-            let Some(TaskIndex(producer)) = drafts[*task].task.from.get(*followed).copied() else {
+            let Task { from, with, .. } = &drafts[*task].task;
+            let next = from.get(*followed).or_else(|| with.get(*followed - from.len()));
+            let Some(&TaskIndex(producer)) = next else {
                 states[*task] = Visit::Done;
                 path.pop();
                 continue;
@@ -232,10 +233,14 @@ impl Cycle {
         // From last to first, so that the place is in the first task that names its producer.
         for (n, task) in self.tasks.iter().enumerate().rev() {
             let producer = &self.tasks[(n + 1) % self.tasks.len()];
-            match &drafts[*task].from {
-                Some(from) => {
-                    let named = from.iter().find(|(from, _)| from == name(producer));
-                    place = named.map_or(place, |(_, place)| place.clone());
+            let Draft { from, with, .. } = &drafts[*task];
+            let mut named = from.iter().flatten().chain(with);
+            match named.find(|(named, _)| named == name(producer)) {
+                Some((_, named)) => {
+                    place = named.clone();
+                    if with.iter().any(|(_, with)| *with == place) {
+                        help = "remove one of them from a `from` or a `with`".to_owned();
+                    }
                 }
                 None => {
                     help = format!(

@@ -200,8 +200,17 @@ fn summary_text(summary: &Summary, quiet: bool, paint: Paint) -> Option<String> 
     for task in &summary.waiting {
         text.push_str(&format!("task {task} waits: not everything that it gathers is done\n"));
     }
+    for task in &summary.blind {
+        text.push_str(&format!("task {task} waits: not everything that it sees is done\n"));
+    }
     if quiet {
         return (!text.is_empty()).then_some(text);
+    }
+    for (task, count) in &summary.unseeing {
+        let (s, have) = (plural(*count), if *count == 1 { "has" } else { "have" });
+        text.push_str(&format!(
+            "task {task}: {count} input{s} {have} no step, since its `with` gives nothing to see\n"
+        ));
     }
     let time = span(summary.wall);
     if *done == 0 && summary.complete {

@@ -98,6 +98,8 @@ pub struct StepName<'a> {
     /// The input has the executable bit.
     pub executable: bool,
     pub labels: &'a Labels,
+    /// The listing of what it sees by `with`.
+    pub side: Option<&'a ObjectHash>,
     pub recipe: &'a ObjectHash,
     /// Counted from 1 over all runs.
     pub attempt: i64,
@@ -106,7 +108,7 @@ pub struct StepName<'a> {
 impl StepName<'_> {
     /// The STEP_KEY.
     pub fn key(&self) -> ObjectHash {
-        step_key(self.recipe, self.object, self.input, self.executable, self.labels)
+        step_key(self.recipe, self.object, self.input, self.executable, self.labels, self.side)
     }
 }
 
@@ -199,6 +201,10 @@ pub struct Summary {
     pub obstacles: u64,
     /// Names of gather tasks that could not be planned.
     pub waiting: Vec<String>,
+    /// Names of tasks of which not everything is done that they see by `with`.
+    pub blind: Vec<String>,
+    /// Tasks with inputs on which there are no steps, because there is nothing that they could see, and how many.
+    pub unseeing: Vec<(String, u64)>,
     /// The signal that stopped the run.
     pub interrupted: Option<i32>,
     /// Objects that scripts corrupted, each with what is wrong. They are no longer in the store.

@@ -46,8 +46,14 @@ struct TaskState {
     after: StepId,
     /// `gather`: its step is made, or there is nothing to gather.
     gathered: bool,
-    /// Producers that are not closed.
+    /// Producers that are not closed, those of `with` too.
     open_producers: usize,
+    /// Of these, those that its steps can't be made before: of `with`, and all if any of the others runs anew. What they
+    /// have made so far is no input then.
+    open_sides: usize,
+    waits_for_all: bool,
+    /// Its steps are made as soon as there is an input: what they see by `with` is known.
+    is_sided: bool,
     /// Nothing of it has to run, has failed or is missing, and its producers are closed: it can't get another
     /// output in this run.
     is_closed: bool,
@@ -62,6 +68,8 @@ pub(super) struct Backlog {
     /// Gather tasks whose inputs are all there, by their place in the flow's order. Kept up as tasks
     /// close: looking upstream of each gather task whenever a task ends would be quadratic in a chain.
     due_gathers: BTreeSet<(usize, TaskIndex)>,
+    /// Tasks of which all is there that their steps see, likewise.
+    due_sides: BTreeSet<(usize, TaskIndex)>,
     /// Place of each task in the flow's order.
     rank: Vec<usize>,
     /// Jobs handed out that did not come back.
@@ -128,6 +136,8 @@ impl Backlog {
         let turns = db::turns(reader)?;
         let mut tasks = Vec::with_capacity(limits.len());
         for ((task, limits), unread) in flow.tasks.iter().zip(limits).zip(unread) {
+            let waits_for_all = task.from.iter().any(|&up| turns.contains_key(&flow.task(up).id));
+            let sides = if waits_for_all { task.fed_by().count() } else { task.with.len() };
             let left = todo.get(&task.id).copied().unwrap_or_default();
             let turns = turns.get(&task.id).copied().unwrap_or_default();
             tasks.push(TaskState {
@@ -146,7 +156,10 @@ impl Backlog {
                         && !task.is_grouped()
                         && turns.waits_anew + turns.kept + turns.held == 0
                         && db::has_live_step(reader, task.id)?,
-                open_producers: task.from.len(),
+                open_producers: task.fed_by().count(),
+                open_sides: sides,
+                waits_for_all,
+                is_sided: task.is_ready(),
                 is_closed: false,
             });
         }
@@ -166,6 +179,7 @@ impl Backlog {
             startable,
             held_steps: HashSet::new(),
             due_gathers: BTreeSet::new(),
+            due_sides: BTreeSet::new(),
             rank,
             in_flight: 0,
             delayed: BinaryHeap::new(),
@@ -359,6 +373,10 @@ impl Backlog {
         while let Some(task) = open.pop() {
             let is_gather = flow.task(task).gather;
             let state = &mut self.tasks[task.0];
+            if state.open_sides == 0 && !state.is_sided {
+                self.due_sides.insert((self.rank[task.0], task));
+                continue;
+            }
             if state.is_closed || state.open_producers > 0 {
                 continue;
             }
@@ -366,9 +384,15 @@ impl Backlog {
                 self.due_gathers.insert((self.rank[task.0], task));
             } else if state.pending == 0 && state.failed == 0 && !state.lacks_inputs {
                 state.is_closed = true;
-                for consumer in &flow.task(task).consumers {
-                    self.tasks[consumer.0].open_producers -= 1;
-                    open.push(*consumer);
+                let FlowTask { consumers, users, .. } = flow.task(task);
+                for consumer in consumers {
+                    let state = &mut self.tasks[consumer.0];
+                    state.open_sides -= usize::from(state.waits_for_all);
+                }
+                users.iter().for_each(|user| self.tasks[user.0].open_sides -= 1);
+                for fed in flow.task(task).fed() {
+                    self.tasks[fed.0].open_producers -= 1;
+                    open.push(fed);
                 }
             }
         }
@@ -494,9 +518,22 @@ impl Backlog {
         self.groups.join(gatherer, group, step);
     }
 
-    /// True if a gather task or a group may be planned.
-    pub(super) fn has_due_gather(&self) -> bool {
-        !self.due_gathers.is_empty() || self.groups.has_candidates()
+    /// True if a gather task, a group or the steps of a task with `with` may be planned.
+    pub(super) fn has_due(&self) -> bool {
+        let is_none_due = self.due_sides.is_empty() && self.due_gathers.is_empty();
+        !is_none_due || self.groups.has_candidates()
+    }
+
+    /// Takes a task of which all is there that its steps see.
+    pub(super) fn pop_due_sides(&mut self) -> Option<TaskIndex> {
+        self.due_sides.pop_first().map(|(_, task)| task)
+    }
+
+    /// The steps of a task that waited for what they see are made, and counted.
+    pub(super) fn sided(&mut self, flow: &Flow, task: TaskIndex) {
+        self.tasks[task.0].is_sided = true;
+        self.groups.sided(task);
+        self.close(flow, task);
     }
 
     /// Takes a group to which nothing upstream can add any more.
@@ -524,9 +561,11 @@ impl Backlog {
         self.close(flow, task);
     }
 
-    /// Gather tasks that are not planned.
+    /// Gather tasks that are not planned, and those that wait for what their steps see.
     pub(super) fn waiting(&self, flow: &Flow) -> Vec<TaskIndex> {
-        let is_waiting = |n: &usize| flow.tasks[*n].gather && !self.tasks[*n].gathered;
+        let is_waiting = |n: &usize| {
+            !self.tasks[*n].is_sided || flow.tasks[*n].gather && !self.tasks[*n].gathered
+        };
         (0..self.tasks.len()).filter(is_waiting).map(TaskIndex).collect()
     }
 

@@ -64,11 +64,12 @@ impl Dispatcher<'_> {
     /// of what was done in spite of it.
     pub(super) fn drive(mut self) -> RunOutcome {
         loop {
+            self.plan_sides();
             self.plan_groups();
             self.plan_gathers();
             self.fill();
             let may_start = self.engine.stop.may_start();
-            if may_start && self.backlog.has_due_gather() {
+            if may_start && self.backlog.has_due() {
                 // Leaves that had their results from others were the last thing that was to be gathered.
                 continue;
             }
@@ -85,18 +86,27 @@ impl Dispatcher<'_> {
         let waiting = self.backlog.waiting(&self.engine.flow);
         let asked = self.engine.db.read(|reader| {
             let turns = db::turns(reader)?;
-            let mut without_step = Vec::new();
+            let (mut without_step, mut blind) = (Vec::new(), Vec::new());
             for &index in &waiting {
                 let task = self.engine.flow.task(index);
+                if !task.is_ready() {
+                    blind.push(task.name.clone());
+                    continue;
+                }
                 // Of several groups, some may be there and others not.
                 let lacks_groups = task.is_grouped() && !turns.contains_key(&task.id);
                 if lacks_groups || !db::has_live_step(reader, task.id)? {
                     without_step.push(task.name.clone());
                 }
             }
-            Ok((turns, without_step))
+            let mut unseeing = Vec::new();
+            for (n, task) in self.engine.flow.tasks.iter().enumerate() {
+                let count = db::unseeing(reader, &self.engine.flow, TaskIndex(n))?;
+                unseeing.extend((count > 0).then(|| (task.name.clone(), count)));
+            }
+            Ok((turns, without_step, blind, unseeing))
         });
-        let (turns, without_step) = asked.unwrap_or_else(|error| {
+        let (turns, without_step, blind, unseeing) = asked.unwrap_or_else(|error| {
             self.fail(error);
             Default::default()
         });
@@ -107,7 +117,8 @@ impl Dispatcher<'_> {
             && waiting.is_empty()
             && summary.interrupted.is_none()
             && trouble.is_none();
-        summary.waiting = without_step;
+        (summary.waiting, summary.blind) = (without_step, blind);
+        summary.unseeing.extend(unseeing);
         // What was to run anew and was not reached has the result that it had, and is left all the same.
         summary.left = pending;
         for db::Turns { anew: _, waits_anew, kept, held } in turns.into_values() {
@@ -194,6 +205,20 @@ impl Dispatcher<'_> {
         let back: Vec<Job> = self.taken_back.try_iter().collect();
         for job in back {
             self.put_back(&job);
+        }
+    }
+
+    /// Plans every task of which all is there that its steps see by `with`.
+    fn plan_sides(&mut self) {
+        while self.engine.stop.may_start()
+            && let Some(index) = self.backlog.pop_due_sides()
+        {
+            let engine = &self.engine;
+            let planned = engine.db.write(|writer| db::plan_with(writer, &engine.flow, index));
+            match planned.and_then(|effects| self.take_effects(&effects)) {
+                Ok(()) => self.backlog.sided(&self.engine.flow, index),
+                Err(error) => return self.fail(error),
+            }
         }
     }
 
@@ -342,6 +367,14 @@ impl Dispatcher<'_> {
         for &(task, step) in &effects.revived_steps {
             self.join_groups_of(task, step)?;
         }
+        for &(task, count) in &effects.unseeing {
+            let name = &self.engine.flow.task(task).name;
+            let unseeing = &mut self.outcome.summary.unseeing;
+            match unseeing.iter_mut().find(|(known, _)| known == name) {
+                Some((_, sum)) => *sum += count,
+                None => unseeing.push((name.clone(), count)),
+            }
+        }
         for SharedStep { work, .. } in &effects.shared {
             if !work.has_failed {
                 self.outcome.summary.revived += 1;
@@ -486,6 +519,7 @@ fn name<'a>(flow: &'a Flow, job: &'a Job) -> StepName<'a> {
         object: &job.leaf.object,
         executable: job.leaf.executable,
         labels: &job.leaf.labels,
+        side: job.leaf.side.as_ref(),
         recipe: &task.recipe_hash,
         attempt: job.leaf.attempt,
     }

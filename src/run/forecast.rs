@@ -126,15 +126,16 @@ fn forecast_in(reader: &Reader, prepared: &Prepared, plan: &Plan) -> Result<Fore
             tasks[index.0].later = later(prepared, &tasks, &counts, index, changes, has_inputs)?;
         }
         let flow = prepared.flow.task(index);
-        lacks[index.0] |= flow.from.iter().any(|from| lacks[from.0]);
-        if lacks[index.0] && flow.gather && !flow.is_grouped() {
+        let is_blind = flow.with.iter().any(|with| lacks[with.0]);
+        lacks[index.0] |= flow.fed_by().any(|task| lacks[task.0]);
+        if is_blind || lacks[index.0] && flow.gather && !flow.is_grouped() {
             tasks[index.0].later = Some(0);
         }
         let task = &tasks[index.0];
         let changes = task.to_do() > 0 || task.later != Some(0) || task.plan.retired > 0;
         if changes || upstream_changes[index.0] {
-            for consumer in &prepared.flow.task(index).consumers {
-                upstream_changes[consumer.0] = true;
+            for fed in prepared.flow.task(index).fed() {
+                upstream_changes[fed.0] = true;
             }
         }
     }
@@ -157,6 +158,7 @@ fn later(
             && (upstream_changes || tasks[index.0].plan.waits_for_inputs && has_inputs()?);
         return Ok(Some(u64::from(runs)));
     }
+    let held = tasks[index.0].plan.held;
     let mut from = 0;
     for up in &task.from {
         match tasks[up.0].later {
@@ -165,7 +167,7 @@ fn later(
         }
     }
     if from == 0 {
-        return Ok(Some(0));
+        return Ok(Some(held));
     }
     let of =
         |index: &TaskIndex| counts.get(&prepared.flow.task(*index).id).copied().unwrap_or_default();
@@ -173,10 +175,12 @@ fn later(
         (children > 0 && parents > 0).then(|| children as f64 / parents as f64)
     };
     let parents = |count: fn(StepCounts) -> u64| task.from.iter().map(|up| count(of(up))).sum();
-    // As it is now, or, if nothing lives, as it ever was.
+    // As it is now (those that are held aren't counted among the live ones), or, if nothing lives, as it ever was.
     let now = per_step(of(&index).live(), parents(|up| up.done));
     let ratio = now.or_else(|| {
         per_step(of(&index).live() + of(&index).retired, parents(|up| up.done + up.retired))
     });
-    Ok(ratio.map(|ratio| (from as f64 * ratio).round() as u64))
+    // What is made anew upstream stands for inputs that there are.
+    let more = ratio.map(|ratio| (from as f64 * ratio).round() as u64);
+    Ok(more.map(|more| if task.forced { more.max(held) } else { more + held }))
 }

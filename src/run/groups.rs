@@ -33,6 +33,8 @@ struct TaskGroups {
     open: HashMap<Labels, u64>,
     /// Groups that may have become complete.
     candidates: Vec<Labels>,
+    /// What its steps see by `with` is not all there yet.
+    is_held: bool,
 }
 
 impl Groups {
@@ -48,7 +50,8 @@ impl Groups {
             task.from.iter().for_each(|from_task| from[from_task.0] = true);
             let (keys, upstream) = (task.gather_keys.clone(), flow.upstream(TaskIndex(n)));
             let (waiting, open, candidates) = (HashMap::new(), HashMap::new(), Vec::new());
-            let task = TaskGroups { keys, upstream, from, waiting, open, candidates };
+            let is_held = !task.is_ready();
+            let task = TaskGroups { keys, upstream, from, waiting, open, candidates, is_held };
             groups.tasks.insert(TaskIndex(n), task);
         }
         let places: HashMap<TaskId, TaskIndex> =
@@ -59,8 +62,11 @@ impl Groups {
             }
         }
         for (n, task) in flow.tasks.iter().enumerate() {
-            if task.gather && !task.is_grouped() && !is_gathered[n] {
-                groups.add_open(TaskIndex(n), &Labels::default(), 1);
+            // Nobody knows what labels the steps have that are to come.
+            let is_to_gather = task.gather && !task.is_grouped() && !is_gathered[n];
+            let to_come = u64::from(is_to_gather) + u64::from(!task.is_ready());
+            if to_come > 0 {
+                groups.add_open(TaskIndex(n), &Labels::default(), to_come);
             }
         }
         let indices: Vec<TaskIndex> = groups.tasks.keys().copied().collect();
@@ -108,6 +114,15 @@ impl Groups {
         }
     }
 
+    /// The steps of a task that waited for what they see are made.
+    pub(super) fn sided(&mut self, task: TaskIndex) {
+        self.close_one(task, &Labels::default());
+        if let Some(groups) = self.tasks.get_mut(&task) {
+            groups.is_held = false;
+            groups.candidates.extend(groups.waiting.keys().cloned());
+        }
+    }
+
     /// The tasks that gather a task's outputs by groups.
     pub(super) fn gatherers(&self, task: TaskIndex) -> Vec<TaskIndex> {
         let gatherers = self.tasks.iter().filter(|(_, groups)| groups.from[task.0]);
@@ -127,12 +142,12 @@ impl Groups {
 
     /// True if a group may have become complete.
     pub(super) fn has_candidates(&self) -> bool {
-        self.tasks.values().any(|groups| !groups.candidates.is_empty())
+        self.tasks.values().any(|groups| !groups.is_held && !groups.candidates.is_empty())
     }
 
     /// Takes a group that is complete. Its step is to be made, and then [`Self::made`] to be told.
     pub(super) fn pop(&mut self) -> Option<(TaskIndex, Group)> {
-        for (&index, groups) in &mut self.tasks {
+        for (&index, groups) in self.tasks.iter_mut().filter(|(_, groups)| !groups.is_held) {
             while let Some(labels) = groups.candidates.pop() {
                 if groups.waiting.contains_key(&labels)
                     && groups.is_complete(&labels)
@@ -191,6 +206,7 @@ mod tests {
             waiting: HashMap::new(),
             open: HashMap::new(),
             candidates: Vec::new(),
+            is_held: false,
         };
         Groups { tasks: BTreeMap::from([(MERGE, task)]) }
     }

@@ -320,7 +320,8 @@ impl Prepared {
                 scanner.list(task, &unread[n])?;
             }
         }
-        db.read(|reader| db::plan(reader, &self.flow, &before, &self.removed))
+        let unread: Vec<bool> = unread.iter().map(|unread| !unread.is_empty()).collect();
+        db.read(|reader| db::plan(reader, &self.flow, &before, &unread, &self.removed))
     }
 }
 
@@ -419,6 +420,9 @@ fn flow(
             recipe_hash: registrations[n].recipe_hash,
             from: graph.from[n].clone(),
             consumers: graph.consumers[n].clone(),
+            with: task.with.clone(),
+            users: graph.users[n].clone(),
+            sides: Arc::default(),
             accepts: accepts(task, rows)?,
             labeller: labeller(task, rows)?,
             variants: task.matrix.len().max(1),
@@ -439,12 +443,14 @@ fn flow(
 
 /// For whoever draws the graph without the manifest at hand.
 fn feeds(manifest: &Manifest, task: &Task) -> String {
-    let from: Vec<&str> = task.from.iter().map(|at| manifest.tasks[at.0].name.as_str()).collect();
+    let name = |at: &TaskIndex| manifest.tasks[at.0].name.as_str();
+    let from: Vec<&str> = task.from.iter().map(name).collect();
+    let with: Vec<&str> = task.with.iter().map(name).collect();
     let (matches, inputs) = (&task.matches, task.written_inputs());
     let params: Vec<&String> = task.params.keys().collect();
     let of = task.matches_of.iter().map(|(at, globs)| (&manifest.tasks[at.0].name, globs));
     let matches_of = order::map(of);
-    serde_json::json!({ "from": from, "match": matches, "match_of": matches_of, "inputs": inputs, "params": params,
+    serde_json::json!({ "from": from, "with": with, "match": matches, "match_of": matches_of, "inputs": inputs, "params": params,
         "labels": task.label_keys, "gather_by": task.gather_keys })
         .to_string()
 }
@@ -465,6 +471,10 @@ fn wiring(
         if task.gather && flow.from.len() > 1 {
             hasher.field("folder", names[from.0].as_bytes());
         }
+    }
+    for with in &flow.with {
+        hasher.field("with", &rows[with.0].id.0.to_le_bytes());
+        hasher.field("folder", names[with.0].as_bytes());
     }
     if task.gather_empty {
         hasher.field("gather_empty", &[1]);

@@ -244,6 +244,7 @@ impl Engine {
             &leaf.name,
             leaf.executable,
             &leaf.labels,
+            leaf.side.as_ref(),
         );
         Ok(Attempt {
             step: leaf.step,
@@ -251,6 +252,10 @@ impl Engine {
             key,
             input,
             labels: leaf.labels.clone(),
+            side: match &leaf.side {
+                Some(side) => self.db.read(|reader| db::side_listing(reader, side))?,
+                None => Vec::new(),
+            },
             script: Arc::clone(&self.scripts[job.task.0]),
         })
     }

@@ -53,7 +53,7 @@ use outputs::{Unkept, Walk};
 use process::Ended;
 use scratch::Workspace;
 use script::Exec;
-use stage::StagedInput;
+use stage::{Lent, StagedInput};
 use supervisor::Cause;
 
 pub use running::{Running, running};
@@ -98,6 +98,9 @@ pub struct Attempt {
     pub input: Input,
     /// Each is a variable of the script.
     pub labels: Labels,
+    /// `with`: what the script finds in WITH_DIR.
+    #[serde(default)]
+    pub side: Vec<NamedObject>,
     pub script: Arc<Script>,
 }
 
@@ -220,10 +223,7 @@ impl Execution<'_> {
         }
         let file = self.script_file()?;
         let Scratch { workspace, buffer, .. } = &mut *self.scratch;
-        let staged = {
-            let Attempt { input, script, .. } = self.attempt;
-            stage::stage(workspace, self.store, input, !script.copies_input, buffer)?
-        };
+        let staged = { stage::stage(workspace, self.store, self.attempt, buffer)? };
         workspace.prepare_output(input_name)?;
         self.report.record.started_ms = now_ms();
         self.report.record.outcome = self.run_script(&staged, file)?;
@@ -235,8 +235,8 @@ impl Execution<'_> {
         self.reclaim_inputs(&staged)?;
         self.mention_links(&staged);
         let taken = self.take_what_it_left();
-        for (link, _) in staged.links {
-            link.end(self.store)?;
+        for link in staged.links {
+            link.link.end(self.store)?;
         }
         taken
     }
@@ -303,12 +303,15 @@ impl Execution<'_> {
     /// Ends the loan of large inputs, and tells which of them did not come back as they were.
     fn reclaim_inputs(&mut self, staged: &StagedInput) -> Result<()> {
         let report = &mut *self.report;
-        for (link, path) in &staged.links {
-            if !link.reclaim(self.store, self.scratch.workspace.input.fd(), path)? {
+        for Lent { link, path, is_side } in &staged.links {
+            let workspace = &self.scratch.workspace;
+            let folder = workspace.side.as_ref().filter(|_| *is_side).unwrap_or(&workspace.input);
+            if !link.reclaim(self.store, folder.fd(), path)? {
                 report.damaged_inputs.push(link.object);
                 let name = printable(path);
+                let what = if *is_side { "a file of WITH_DIR" } else { "INPUT_FILE" };
                 let sentence = format!(
-                    "INPUT_FILE (`{name}`) was modified, and inputs of 16 MiB and more are no private copies \
+                    "{what} (`{name}`) was modified, and inputs of 16 MiB and more are no private copies \
                      here; set input = \"copy\" in its task"
                 );
                 if report.record.outcome.is_ok() {
@@ -324,7 +327,7 @@ impl Execution<'_> {
     /// A failure may be one of those that a read-only link causes.
     fn mention_links(&mut self, staged: &StagedInput) {
         let report = &mut *self.report;
-        if let Some((_, path)) = staged.links.first()
+        if let Some(Lent { path, .. }) = staged.links.first()
             && matches!(report.record.outcome, Outcome::Exited(_))
             && report.damaged_inputs.is_empty()
         {
@@ -374,6 +377,10 @@ fn exec<'a>(
         (var::INPUT_FILE, Some(staged.file.clone())),
         (var::INPUT_NAME, Some(staged.name.clone())),
         (var::INPUT_DIR, input_dir),
+        (
+            var::WITH_DIR,
+            workspace.side.as_ref().filter(|_| !attempt.side.is_empty()).and_then(path),
+        ),
         (var::OUTPUT_DIR, path(&workspace.output)),
         (var::TMPDIR, path(&workspace.tmp)),
         (var::TASK_NAME, text(script.task.clone())),

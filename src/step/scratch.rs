@@ -21,6 +21,9 @@ use crate::names;
 /// Name of the folder for inputs in a workspace.
 const IN: &str = "in";
 
+/// Name of WITH_DIR in a workspace.
+const WITH: &str = "with";
+
 /// Where the small file waits while something else is in `in/`.
 pub(super) const SPARE: &[u8] = b"spare";
 
@@ -50,6 +53,8 @@ pub(super) struct Workspace {
     pub(super) input: Folder,
     pub(super) output: Folder,
     pub(super) tmp: Folder,
+    /// For what is seen by `with`, once there was any.
+    pub(super) side: Option<Folder>,
     /// stdout and stderr of every step; append-only, so that what two processes write stays in order.
     pub(super) log: LogPipe,
     /// The file that small inputs are written to.
@@ -128,7 +133,20 @@ impl Workspace {
         let scripts = ScriptFiles::new(folder("scripts")?);
         let log = LogPipe::make(root.as_fd(), log::CAP).or_io("make", path.join("log"))?;
         let prepared = Vec::new();
-        Ok(Workspace { path, root, input, output, tmp, log, small: None, scripts, prepared })
+        let (side, small) = (None, None);
+        Ok(Workspace { path, root, input, output, tmp, side, log, small, scripts, prepared })
+    }
+
+    /// WITH_DIR.
+    pub(super) fn side(&mut self) -> Result<&Folder> {
+        let folder = match self.side.take() {
+            Some(folder) => folder,
+            None => {
+                let path = self.path.join(WITH);
+                Folder::make(self.root.as_fd(), WITH, path.clone()).or_io("make", path)?
+            }
+        };
+        Ok(self.side.insert(folder))
     }
 
     /// After a step: removes what it left, and makes sure that the next one finds what it must find.
@@ -146,6 +164,12 @@ impl Workspace {
         // By looking: a time of last change can be set back.
         if !self.tmp.list(&look)?.is_empty() {
             tree::clear(self.tmp.fd())?;
+        }
+        if let Some(side) = &self.side {
+            let look = side.look(self.root.as_fd(), Path::new(WITH))?.ok_or(Errno::STALE)?;
+            if !side.list(&look)?.is_empty() {
+                tree::clear(side.fd())?;
+            }
         }
         self.tidy_input()
     }

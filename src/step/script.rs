@@ -82,7 +82,7 @@ pub(super) struct Exec<'a> {
     pub(super) log: BorrowedFd<'a>,
     pub(super) share: Option<&'a Share>,
     /// What differs from step to step. `None`: the script must not see such a variable.
-    pub(super) vars: [(&'static str, Option<OsString>); 9],
+    pub(super) vars: [(&'static str, Option<OsString>); 10],
     /// Variables too.
     pub(super) labels: &'a Labels,
 }

@@ -16,11 +16,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-use super::Input;
-use super::folder::make_folders;
+use super::folder::{Folder, make_folders};
 use super::launcher::STARTING;
 use super::links::LinkedInput;
 use super::scratch::{SPARE, SmallFile, Workspace};
+use super::{Attempt, Input};
 use crate::attempt::NamedObject;
 use crate::error::{OrIo, Result};
 use crate::names;
@@ -48,22 +48,43 @@ pub(super) struct StagedInput {
     pub(super) name: OsString,
     /// INPUT_DIR is set.
     pub(super) has_dir: bool,
-    /// Objects handed out as links, with the path of the link below `in/`.
-    pub(super) links: Vec<(LinkedInput, Vec<u8>)>,
+    /// Objects handed out as links.
+    pub(super) links: Vec<Lent>,
 }
 
-/// Puts an input where the script will look for it. Large ones may be links to the object only if `may_link`.
+/// An object that is handed out as a link.
+pub(super) struct Lent {
+    pub(super) link: LinkedInput,
+    /// Where the link is, below `in/` or WITH_DIR.
+    pub(super) path: Vec<u8>,
+    /// It is in WITH_DIR.
+    pub(super) is_side: bool,
+}
+
+/// Puts the inputs of an attempt, and what it sees by `with`, where the script will look for them. Large ones may be
+/// links to the object unless the script `copies_input`.
 pub(super) fn stage(
     workspace: &mut Workspace,
     store: &Store,
-    input: &Input,
-    may_link: bool,
+    attempt: &Attempt,
     buffer: &mut Vec<u8>,
 ) -> Result<StagedInput> {
-    match input {
-        Input::One(input) => stage_one(workspace, store, input, may_link, buffer),
-        Input::Many { name, items } => stage_many(workspace, store, name, items, may_link, buffer),
+    let may_link = !attempt.script.copies_input;
+    let mut staged = match &attempt.input {
+        Input::One(input) => stage_one(workspace, store, input, may_link, buffer)?,
+        Input::Many { name, items } => stage_many(workspace, store, name, items, may_link, buffer)?,
+    };
+    if !attempt.side.is_empty() {
+        let folder = workspace.side()?;
+        let paths = paths_of(&attempt.side);
+        let links = lay_out(folder, store, &attempt.side, &paths, may_link, buffer)?;
+        staged.links.extend(links.into_iter().map(|(link, path)| Lent {
+            link,
+            path,
+            is_side: true,
+        }));
     }
+    Ok(staged)
 }
 
 fn stage_one(
@@ -88,7 +109,7 @@ fn stage_one(
             workspace.set_small_aside().or_io("move aside", &file)?;
             let at = (workspace.input.fd(), base);
             let link = stage_large(store, object, (source, &stat), at, executable, may_link)?;
-            links.extend(link.map(|link| (link, base.to_owned())));
+            links.extend(link.map(|link| Lent { link, path: base.to_owned(), is_side: false }));
         }
     }
     let name = OsStr::from_bytes(name).to_owned();
@@ -156,7 +177,6 @@ fn reopen_small(workspace: &mut Workspace, base: &[u8]) -> Option<(File, u64)> {
     Some((File::from(file), stat.st_size as u64))
 }
 
-/// Lays out any number of inputs; one file and one folder are open at a time.
 fn stage_many(
     workspace: &mut Workspace,
     store: &Store,
@@ -166,20 +186,47 @@ fn stage_many(
     buffer: &mut Vec<u8>,
 ) -> Result<StagedInput> {
     workspace.set_small_aside().or_io("move aside the input in", &workspace.path)?;
+    let paths = paths_of(items);
+    let links = lay_out(&workspace.input, store, items, &paths, may_link, buffer)?;
+    let lent = |(link, path)| Lent { link, path, is_side: false };
+    let links = links.into_iter().map(lent).collect();
+    let file = workspace.path.join(LIST);
+    write_list(workspace, &paths).or_io("write", &file)?;
+    Ok(StagedInput {
+        file: file.into_os_string(),
+        name: OsStr::from_bytes(input_name).to_owned(),
+        has_dir: true,
+        links,
+    })
+}
+
+/// Where the files of many inputs are, below their folder.
+fn paths_of(items: &[NamedObject]) -> Vec<Vec<u8>> {
     let names: Vec<_> = items.iter().map(|item| on_one_line(&item.name)).collect();
-    let paths = names::distinct(names.iter().map(|name| &**name));
+    names::distinct(names.iter().map(|name| &**name))
+}
+
+/// Lays out any number of files in a folder; one file and one folder are open at a time. Gives the links among them,
+/// each with its path.
+fn lay_out(
+    folder: &Folder,
+    store: &Store,
+    items: &[NamedObject],
+    paths: &[Vec<u8>],
+    may_link: bool,
+    buffer: &mut Vec<u8>,
+) -> Result<Vec<(LinkedInput, Vec<u8>)>> {
     let mut links = Vec::new();
     let mut open: Option<(&[u8], OwnedFd)> = None;
-    for (item, path) in items.iter().zip(&paths) {
-        let (folder, base) = names::split(path);
-        if !folder.is_empty() && open.as_ref().is_none_or(|(name, _)| *name != folder) {
-            let fd = make_folders(workspace.input.fd(), folder)
-                .or_io("make folders in", &workspace.input.path)?;
-            open = Some((folder, fd));
+    for (item, path) in items.iter().zip(paths) {
+        let (within, base) = names::split(path);
+        if !within.is_empty() && open.as_ref().is_none_or(|(name, _)| *name != within) {
+            let fd = make_folders(folder.fd(), within).or_io("make folders in", &folder.path)?;
+            open = Some((within, fd));
         }
         let dir = match &open {
-            Some((_, fd)) if !folder.is_empty() => fd.as_fd(),
-            _ => workspace.input.fd(),
+            Some((_, fd)) if !within.is_empty() => fd.as_fd(),
+            _ => folder.fd(),
         };
         match store.load(&item.object, SMALL, buffer)? {
             Loaded::Whole => {
@@ -188,7 +235,7 @@ fn stage_many(
                 } else {
                     create(dir, base, false).and_then(|mut file| file.write_all(buffer))
                 };
-                written.or_io("write an input into", &workspace.input.path)?;
+                written.or_io("write an input into", &folder.path)?;
             }
             Loaded::Large { file, stat } => {
                 let at = (dir, base);
@@ -198,14 +245,7 @@ fn stage_many(
             }
         }
     }
-    let file = workspace.path.join(LIST);
-    write_list(workspace, &paths).or_io("write", &file)?;
-    Ok(StagedInput {
-        file: file.into_os_string(),
-        name: OsStr::from_bytes(input_name).to_owned(),
-        has_dir: true,
-        links,
-    })
+    Ok(links)
 }
 
 /// The list has one path a line, so a newline in a name would make two paths of it: such a file is called

@@ -57,4 +57,5 @@ mod tidy;
 mod trace;
 mod watch;
 mod wiring;
+mod with;
 mod world;

@@ -11,6 +11,7 @@ struct Task {
     name: String,
     variant: u64,
     from: Vec<usize>,
+    with: Vec<usize>,
     matches: u64,
     /// For a root: what it leaves out.
     exclusion: u64,
@@ -33,6 +34,10 @@ struct World {
 const CONTENTS: [&str; 6] = ["apple", "avocado", "banana", "blueberry", "cherry", ""];
 const EXCLUSIONS: [&str; 4] = ["", ", \"!in/f1\"", ", \"!in/d/\"", ", \"!**/f[1-3]\""];
 
+/// Puts the sum of what a step sees behind its outputs.
+const SEES: &str = "sum=$(cd \"$WITH_DIR\"; find . -type f | LC_ALL=C sort | while read -r f; do echo \"$f\"; cat \"$f\"; done | cksum)
+find \"$OUTPUT_DIR\" -type f | while read -r f; do echo \"$sum\" >>\"$f\"; done";
+
 /// What a task takes of these producers.
 fn matches(choice: u64, from: &[&str]) -> String {
     let (first, last) = (from[0], from[from.len() - 1]);
@@ -52,6 +57,7 @@ impl World {
             name: format!("t{id}"),
             variant: 0,
             from: from.to_vec(),
+            with: Vec::new(),
             matches: 0,
             exclusion: 0,
             gather,
@@ -95,12 +101,12 @@ impl World {
     /// Changes one thing. A task that is given both another script and another name in one go is
     /// another task, so each of `touched` is left alone.
     fn edit(&mut self, touched: &mut BTreeSet<usize>) {
-        let choice = self.dice.below(13);
-        if choice > 10 {
+        let choice = self.dice.below(15);
+        if choice > 12 {
             // It may be another script for many tasks.
             if touched.is_empty() {
                 touched.extend(0..self.tasks.len());
-                return self.edit_what_tasks_share(choice == 11);
+                return self.edit_what_tasks_share(choice == 13);
             }
             return self.edit_an_input();
         }
@@ -108,7 +114,8 @@ impl World {
         if choice < 4 || !touched.insert(n) {
             return self.edit_an_input();
         }
-        let is_consumed = self.tasks.iter().any(|task| task.is_present && task.from.contains(&n));
+        let feeds = |task: &Task| task.from.contains(&n) || task.with.contains(&n);
+        let is_consumed = self.tasks.iter().any(|task| task.is_present && feeds(task));
         match choice {
             4 => self.tasks[n].variant = self.dice.below(3),
             5 => match self.dice.below(2) {
@@ -121,21 +128,30 @@ impl World {
             }
             7 if self.tasks[n].from.is_empty() => self.tasks[n].exclusion = self.dice.below(4),
             7 => self.tasks[n].matches = self.dice.below(5),
-            8 if n > 1 => {
-                let mut from: Vec<usize> = (0..n).filter(|&up| self.tasks[up].is_present).collect();
-                while from.len() > 2 {
-                    from.remove(self.dice.below(from.len() as u64) as usize);
-                }
-                self.tasks[n].from = from;
+            8 if n > 1 => self.tasks[n].from = self.some_above(n, 2),
+            11 if n > 0 => {
+                let most = self.dice.below(3) as usize;
+                self.tasks[n].with = self.some_above(n, most);
             }
             9 if n > 0 && !is_consumed => {
                 let comes = !self.tasks[n].is_present;
-                let is_possible = self.tasks[n].from.iter().all(|&up| self.tasks[up].is_present);
+                let Task { from, with, .. } = &self.tasks[n];
+                let is_possible = from.iter().chain(with).all(|&up| self.tasks[up].is_present);
                 self.tasks[n].is_present = comes && is_possible;
             }
+            12 => self.tasks[n].with.clear(),
             10 if self.tasks[n].gather => self.tasks[n].gather_empty ^= true,
             _ => self.edit_an_input(),
         }
+    }
+
+    /// At most so many of the tasks above one.
+    fn some_above(&mut self, n: usize, most: usize) -> Vec<usize> {
+        let mut above: Vec<usize> = (0..n).filter(|&up| self.tasks[up].is_present).collect();
+        while above.len() > most {
+            above.remove(self.dice.below(above.len() as u64) as usize);
+        }
+        above
     }
 
     /// The seed, or a file below a folder that some tasks read.
@@ -164,6 +180,12 @@ impl World {
                 }
                 from => format!("from = {from:?}\n{}", matches(task.matches, from)),
             };
+            let with: Vec<&str> =
+                task.with.iter().map(|&up| self.tasks[up].name.as_str()).collect();
+            let (with, sees) = match with.as_slice() {
+                [] => (String::new(), ""),
+                with => (format!("with = {with:?}\n"), SEES),
+            };
             let more = [
                 (task.gather_empty, "gather_empty = true\n"),
                 (task.has_seed, "params = [\"seed\"]\n"),
@@ -182,7 +204,7 @@ impl World {
             };
             // The number keeps two tasks that do the same apart.
             text += &format!(
-                "[[task]]\nname = {name:?}\ngather = {gather}\n{wiring}\n{more}script = '''echo \"$STEP_KEY $TASK_NAME $INPUT_NAME\" >>\"$LEDGER\" # {id}\n{script}'''\n"
+                "[[task]]\nname = {name:?}\ngather = {gather}\n{wiring}\n{with}{more}script = '''echo \"$STEP_KEY $TASK_NAME $INPUT_NAME\" >>\"$LEDGER\" # {id}\n{script}\n{sees}'''\n"
             );
         }
         self.p.manifest(&text);
@@ -192,8 +214,8 @@ impl World {
     fn living(&self, db: &str) -> Vec<String> {
         self.p.sql_in(
             db,
-            "SELECT t.position, t.name, s.name, s.object_hash, s.state, o.name, o.object FROM task t
-             JOIN step s ON s.task = t.id AND s.live = 1 LEFT JOIN output o ON o.step = s.id ORDER BY 1, 3, 4, 6",
+            "SELECT t.position, t.name, s.name, s.object_hash, s.side, s.state, o.name, o.object FROM task t
+             JOIN step s ON s.task = t.id AND s.live = 1 LEFT JOIN output o ON o.step = s.id ORDER BY 1, 3, 4, 7",
         )
     }
 }

@@ -368,8 +368,13 @@ impl NamedStep<'_> {
 
 const FORCED: &str = "everything was to run anew (-B)";
 
-const OUTDATED: &str =
-    "what it gathers may have changed since; its result stands until there is another one";
+const INPUT_CHANGED: &str = "its input changed";
+
+/// Why a result that stands may not be the one that belongs to what is upstream.
+fn outdated(task: &TaskFacts) -> String {
+    let verb = if task.gather { "gathers" } else { "sees" };
+    format!("what it {verb} may have changed since; its result stands until there is another one")
+}
 
 /// Why a step keeps the result that it had, though a run was to make everything anew.
 fn not_reached(run: RunFacts) -> String {
@@ -411,7 +416,7 @@ fn of_task(reader: &Reader, name: &str) -> Result<Explanation> {
         because.push(format!("{} of its steps failed last time", counts.failed));
     }
     if is_outdated {
-        because.push(OUTDATED.to_owned());
+        because.push(outdated(&facts));
     }
     let (fields, script_diff) = differences::fields(reader, facts.before, facts.recipe)?;
     Ok(Explanation {
@@ -431,24 +436,26 @@ fn of_step(reader: &Reader, row: StepRow, db_dir: &Path) -> Result<Explanation> 
     let attempts = db::attempts(reader, row.id)?;
     let born_ms = attempts.first().map_or(i64::MAX, |attempt| attempt.record.started_ms);
     let before = db::predecessor(reader, &facts, born_ms)?;
-    let changes = match &before {
-        Some(before) => differences::changes(reader, before.recipe, facts.recipe)?,
-        None => Vec::new(),
-    };
+    let mut changes = Vec::new();
+    if let Some(before) = &before {
+        changes = differences::changes(reader, before.recipe, facts.recipe)?;
+        let seen = differences::of_sides(reader, before.side, facts.side)?;
+        if !seen.is_empty() && before.object != facts.object {
+            changes.push(INPUT_CHANGED.to_owned());
+        }
+        changes.extend(seen);
+    }
     let last = db::last_run(reader)?.unwrap_or_default();
     let (verdict, mut because) =
         judge(&facts, &task, &row, &attempts, before.as_ref(), changes, last);
     if task.out_of_date && row.live && row.state == StepState::Done {
-        because.push(OUTDATED.to_owned());
+        because.push(outdated(&task));
     }
     let object = |object| -> Result<SizedObject> {
         Ok(SizedObject { object, bytes: db::known_object(reader, &object)? })
     };
     let (makers, count) = db::neighbours(reader, row.id, db::Direction::Up, MAKERS)?;
-    let files = match makers.is_empty() {
-        true => db::files_of(reader, facts.id, &|listing| gathered_files(db_dir, listing))?,
-        false => Vec::new(),
-    };
+    let files = db::files_of(reader, facts.id, &|listing| gathered_files(db_dir, listing))?;
     let recipes: (Option<RecipeId>, RecipeId) =
         (before.as_ref().map(|before| before.recipe), facts.recipe);
     let (fields, script_diff) = differences::fields(reader, recipes.0, recipes.1)?;
@@ -483,7 +490,7 @@ fn judge(
     // Why the step exists at all.
     let born = || match before {
         _ if !changes.is_empty() => changes.clone(),
-        Some(before) if before.object != facts.object => vec!["its input changed".to_owned()],
+        Some(before) if before.object != facts.object => vec![INPUT_CHANGED.to_owned()],
         Some(before) if before.executable != facts.executable => {
             let verb = if facts.executable { "was set" } else { "was cleared" };
             vec![format!("the executable bit of its input {verb}")]

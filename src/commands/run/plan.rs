@@ -278,6 +278,7 @@ fn why(task: &TaskForecast) -> String {
     }
     match task.later {
         Some(0) => {}
+        _ if task.plan.held > 0 => words.push("when all that it sees is done".to_owned()),
         _ if task.plan.waits_for_inputs => {
             words.push("when all that it gathers is done".to_owned())
         }

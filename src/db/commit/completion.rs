@@ -1,7 +1,10 @@
 //! An attempt that is over, as it is handed in, and what its commit made possible.
 
 use crate::attempt::{AttemptRecord, Output, Verdict};
+use crate::db::Reader;
+use crate::db::commit::{DoneStep, Supported};
 use crate::db::flow::Flow;
+use crate::error::Result;
 use crate::ids::{StepId, TaskIndex};
 use crate::labels::Labels;
 use crate::object::ObjectHash;
@@ -35,6 +38,8 @@ pub struct Effects {
     pub pending: Vec<(TaskIndex, u64)>,
     /// Steps that came alive with the results they had, by task.
     pub revived: Vec<(TaskIndex, u64)>,
+    /// Gather steps that are not made, because there is nothing that they could see.
+    pub unseeing: Vec<(TaskIndex, u64)>,
     /// Steps that were pending and have the results of another one now, or have failed with it.
     pub shared: Vec<SharedStep>,
     /// Only where groups are gathered: the labels of each of the `pending`.
@@ -64,7 +69,7 @@ pub struct SharedStep {
 
 impl Effects {
     /// A step has to run.
-    pub(in crate::db) fn note_pending(&mut self, flow: &Flow, task: TaskIndex, labels: &Labels) {
+    fn note_pending(&mut self, flow: &Flow, task: TaskIndex, labels: &Labels) {
         count(&mut self.pending, task);
         if flow.has_groups {
             self.labelled.push((task, labels.clone()));
@@ -72,16 +77,37 @@ impl Effects {
     }
 
     /// A step came alive with the results it had.
-    pub(in crate::db) fn note_revived(&mut self, flow: &Flow, task: TaskIndex, step: StepId) {
+    fn note_revived(&mut self, flow: &Flow, task: TaskIndex, step: StepId) {
         count(&mut self.revived, task);
         if flow.has_groups {
             self.revived_steps.push((task, step));
         }
     }
+
+    /// A step has become live, or was. One that came alive with results is returned: they support others.
+    pub(in crate::db) fn note(
+        &mut self,
+        reader: &Reader,
+        flow: &Flow,
+        task: TaskIndex,
+        step: StepId,
+        labels: &Labels,
+        supported: Supported,
+    ) -> Result<Option<DoneStep>> {
+        match supported {
+            Supported::WasLive => {}
+            Supported::Pending => self.note_pending(flow, task, labels),
+            Supported::Revived => {
+                self.note_revived(flow, task, step);
+                return DoneStep::read(reader, task, step).map(Some);
+            }
+        }
+        Ok(None)
+    }
 }
 
 /// One more of a task: next to those just counted, if they are of the same one.
-fn count(counts: &mut Vec<(TaskIndex, u64)>, task: TaskIndex) {
+pub(in crate::db) fn count(counts: &mut Vec<(TaskIndex, u64)>, task: TaskIndex) {
     match counts.last_mut() {
         Some((last, count)) if *last == task => *count += 1,
         _ => counts.push((task, 1)),

@@ -24,6 +24,8 @@ pub struct Leaf {
     pub name: Vec<u8>,
     pub executable: bool,
     pub labels: Labels,
+    /// The listing of what it sees by `with`.
+    pub side: Option<ObjectHash>,
     /// Tells steps that are not the same work from most others: the beginning of STEP_KEY.
     pub key: i64,
     /// A step that has done the same work.
@@ -44,7 +46,8 @@ pub fn leaves(reader: &Reader, task: TaskId, after: StepId, limit: usize) -> Res
         &format!(
             "SELECT id, object, name, executable,
                (SELECT coalesce(max(number), 0) + 1 FROM attempt WHERE step = s.id), labels, key,
-               (SELECT t.id FROM step t INDEXED BY idx_step_key WHERE t.key = s.key AND t.state = 1 AND t.id <> s.id AND {SAME_WORK} LIMIT 1)
+               (SELECT t.id FROM step t INDEXED BY idx_step_key WHERE t.key = s.key AND t.state = 1 AND t.id <> s.id AND {SAME_WORK} LIMIT 1),
+               side
              FROM step s WHERE task = ?1 AND state = 0 AND live = 1 AND state <> 1 AND id > ?2
                AND NOT EXISTS (SELECT 1 FROM temp.turn t WHERE t.step = s.id AND t.turn < 2)
              ORDER BY id LIMIT ?3"
@@ -54,7 +57,7 @@ pub fn leaves(reader: &Reader, task: TaskId, after: StepId, limit: usize) -> Res
     let anew = read_leaves(
         reader,
         "SELECT s.id, s.object, s.name, s.executable,
-           (SELECT coalesce(max(number), 0) + 1 FROM attempt WHERE step = s.id), s.labels, s.key, NULL
+           (SELECT coalesce(max(number), 0) + 1 FROM attempt WHERE step = s.id), s.labels, s.key, NULL, s.side
          FROM temp.turn t CROSS JOIN step s ON s.id = t.step
          WHERE t.task = ?1 AND t.turn = 2 AND t.step > ?2 ORDER BY t.step LIMIT ?3",
         (task, after, limit),
@@ -83,6 +86,7 @@ fn read_leaves(
             labels: row.get(5)?,
             key: row.get(6)?,
             same_as: row.get(7)?,
+            side: row.get(8)?,
             attempt: row.get(4)?,
         })
     });

@@ -227,25 +227,40 @@ pub(in crate::db) fn support(
             if consumer.gather {
                 continue;
             }
+            if !consumer.is_ready() {
+                look_again(writer, consumer)?;
+                continue;
+            }
             let is_taken = |output: &&NamedObject| consumer.takes(producing, &output.name);
             for output in outputs.iter().filter(is_taken) {
                 let origin = Origin::output(producing, place.origin, &output.name);
                 for labels in consumer.labels_on(producing, &output.name, &place.labels) {
-                    let (step, supported) = activate(writer, consumer, output, &labels, origin)?;
+                    let Some(side) = side_on(writer, flow, index, &labels)? else { continue };
+                    let place = (&labels, origin, side);
+                    let (step, supported) = activate(writer, consumer, output, place)?;
                     link(writer, producer, step)?;
-                    match supported {
-                        Supported::WasLive => {}
-                        Supported::Pending => effects.note_pending(flow, index, &labels),
-                        Supported::Revived => {
-                            effects.note_revived(flow, index, step);
-                            waiting.push(DoneStep::read(writer, index, step)?);
-                        }
-                    }
+                    let revived = effects.note(writer, flow, index, step, &labels, supported)?;
+                    waiting.extend(revived);
                 }
             }
         }
     }
     Ok(())
+}
+
+/// The listing of what a step of these labels sees by `with`; `None`: nothing, and so there is no such step.
+pub(in crate::db) fn side_on(
+    writer: &mut Writer,
+    flow: &Flow,
+    index: TaskIndex,
+    labels: &Labels,
+) -> Result<Option<Option<ObjectHash>>> {
+    let task = flow.task(index);
+    if task.with.is_empty() {
+        return Ok(Some(None));
+    }
+    flow.read_sides(writer, index)?;
+    Ok(task.sides.keep(writer, labels)?.map(Some))
 }
 
 /// Notes that a step consumes what another one made.
@@ -270,12 +285,10 @@ pub(in crate::db) enum Supported {
 fn withdraw(writer: &mut Writer, flow: &Flow, lost: DoneStep) -> Result<()> {
     unsettle(writer)?;
     for gather in flow.gathers_below(lost.task) {
-        statement(writer, "UPDATE task SET wiring = NULL WHERE id = ?1 AND wiring IS NOT NULL")?
-            .execute([flow.task(gather).id])
-            .or_db(WHAT)?;
+        look_again(writer, flow.task(gather))?;
     }
     let mut open = vec![lost];
-    while let Some(DoneStep { task, place, outputs, .. }) = open.pop() {
+    while let Some(DoneStep { task, step: from, place, outputs }) = open.pop() {
         let producer = flow.task(task).id;
         for &index in &flow.task(task).consumers {
             let consumer = flow.task(index);
@@ -286,8 +299,13 @@ fn withdraw(writer: &mut Writer, flow: &Flow, lost: DoneStep) -> Result<()> {
                 let origin = Origin::output(producer, place.origin, &output.name);
                 for labels in consumer.labels_on(producer, &output.name, &place.labels) {
                     // No other output has this origin, so nothing else supports it.
-                    let key = key_on(consumer, output, &labels);
-                    let known = known(writer, consumer, output, &labels, origin, key)?;
+                    let known = match consumer.with.is_empty() {
+                        true => {
+                            let key = key_on(consumer, output, &labels, None);
+                            known(writer, consumer, output, (&labels, origin, None), key)?
+                        }
+                        false => seeing(writer, consumer, output, (&labels, origin), from)?,
+                    };
                     let Some(Known { step, live: true, state }) = known else { continue };
                     if state == StepState::Done {
                         open.push(DoneStep::read(writer, index, step)?);
@@ -297,6 +315,14 @@ fn withdraw(writer: &mut Writer, flow: &Flow, lost: DoneStep) -> Result<()> {
             }
         }
     }
+    Ok(())
+}
+
+/// The next plan looks at all steps of a task, unless this run comes to do so before.
+fn look_again(writer: &mut Writer, task: &FlowTask) -> Result<()> {
+    statement(writer, "UPDATE task SET wiring = NULL WHERE id = ?1 AND wiring IS NOT NULL")?
+        .execute([task.id])
+        .or_db(WHAT)?;
     Ok(())
 }
 
@@ -331,9 +357,9 @@ fn retire(writer: &mut Writer, step: StepId) -> Result<()> {
 }
 
 /// The column `key` of the step of a task on an input.
-fn key_on(task: &FlowTask, input: &NamedObject, labels: &Labels) -> i64 {
+fn key_on(task: &FlowTask, input: &NamedObject, labels: &Labels, side: Option<&ObjectHash>) -> i64 {
     let NamedObject { name, object, executable } = input;
-    short_key(&step_key(&task.recipe_hash, object, name, *executable, labels))
+    short_key(&step_key(&task.recipe_hash, object, name, *executable, labels, side))
 }
 
 /// What is known of the step of a task on an input.
@@ -347,8 +373,7 @@ fn known(
     reader: &Reader,
     task: &FlowTask,
     input: &NamedObject,
-    labels: &Labels,
-    origin: Origin,
+    (labels, origin, side): (&Labels, Origin, Option<ObjectHash>),
     key: i64,
 ) -> Result<Option<Known>> {
     let NamedObject { name, object, executable } = input;
@@ -356,26 +381,50 @@ fn known(
         reader,
         "SELECT id, live, state FROM step
          WHERE key = ?1 AND origin = ?8 AND task = ?2 AND recipe = ?3 AND name = ?4 AND object = ?5
-           AND executable = ?6 AND labels IS ?7",
+           AND executable = ?6 AND labels IS ?7 AND side IS ?9",
     )?
     .query_row(
-        params![key, task.id, task.recipe, Name(name), object, executable, labels, origin],
-        |row| Ok(Known { step: row.get(0)?, live: row.get(1)?, state: row.get(2)? }),
+        params![key, task.id, task.recipe, Name(name), object, executable, labels, origin, side],
+        read_known,
     )
     .optional()
     .or_db(WHAT)
 }
 
-/// Finds or makes the step of a task on an input, and makes it live.
+fn read_known(row: &rusqlite::Row<'_>) -> rusqlite::Result<Known> {
+    Ok(Known { step: row.get(0)?, live: row.get(1)?, state: row.get(2)? })
+}
+
+/// The live step of a task with `with` on an output of the step `from`, whatever it sees.
+fn seeing(
+    reader: &Reader,
+    task: &FlowTask,
+    input: &NamedObject,
+    (labels, origin): (&Labels, Origin),
+    from: StepId,
+) -> Result<Option<Known>> {
+    let NamedObject { name, object, executable } = input;
+    statement(
+        reader,
+        "SELECT s.id, s.live, s.state FROM step_link l JOIN step s ON s.id = l.to_step_id
+         WHERE l.from_step_id = ?1 AND s.task = ?2 AND s.live = 1 AND s.name = ?3 AND s.object = ?4
+           AND s.executable = ?5 AND s.labels IS ?6 AND s.origin = ?7",
+    )?
+    .query_row(params![from, task.id, Name(name), object, executable, labels, origin], read_known)
+    .optional()
+    .or_db(WHAT)
+}
+
+/// Finds or makes the step of a task on an input, in this place (labels, origin, what it sees), and makes it live.
 pub(in crate::db) fn activate(
     writer: &mut Writer,
     task: &FlowTask,
     input: &NamedObject,
-    labels: &Labels,
-    origin: Origin,
+    place: (&Labels, Origin, Option<ObjectHash>),
 ) -> Result<(StepId, Supported)> {
-    let key = key_on(task, input, labels);
-    match known(writer, task, input, labels, origin, key)? {
+    let (labels, origin, side) = place;
+    let key = key_on(task, input, labels, side.as_ref());
+    match known(writer, task, input, place, key)? {
         Some(Known { step, live: true, state }) => {
             let supported = match turns::of(writer, step)? {
                 None | Some(Turn::Anew | Turn::Over) => Supported::WasLive,
@@ -405,12 +454,13 @@ pub(in crate::db) fn activate(
         }
         None => {
             let NamedObject { name, object, executable } = input;
+            let (task, recipe, name) = (task.id, task.recipe, Name(name));
             statement(
                 writer,
-                "INSERT INTO step(object, task, recipe, name, key, executable, live, state, labels, origin)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, 1, 0, ?7, ?8)",
+                "INSERT INTO step(object, task, recipe, name, key, executable, live, state, labels, origin, side)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, 1, 0, ?7, ?8, ?9)",
             )?
-            .execute(params![object, task.id, task.recipe, Name(name), key, executable, labels, origin])
+            .execute(params![object, task, recipe, name, key, executable, labels, origin, side])
             .or_db(WHAT)?;
             Ok((StepId(writer.conn.last_insert_rowid()), Supported::Pending))
         }
@@ -421,7 +471,7 @@ pub(in crate::db) fn activate(
 /// that say the same: a script may ask for TASK_NAME.
 pub(in crate::db) const SAME_WORK: &str =
     "t.task = s.task AND t.recipe = s.recipe AND t.object = s.object AND t.name = s.name
-  AND t.executable = s.executable AND t.labels IS s.labels";
+  AND t.executable = s.executable AND t.labels IS s.labels AND t.side IS s.side";
 
 /// A step, `work.same_as`, is through: other live steps that are the same work have its results, without running, or have
 /// failed with it.

@@ -8,6 +8,7 @@ use crate::object::ObjectHash;
 use crate::db::commit::runs::{RunRow, insert_run, note_unread, unsettle};
 use crate::db::flow::{Flow, FlowTask};
 use crate::db::inputs::Inputs;
+use crate::db::plan::gather::labels_of;
 use crate::db::plan::rules::SAME;
 use crate::db::plan::tasks::{Registration, TaskRow, register};
 use crate::db::{Reader, Writer};
@@ -42,6 +43,18 @@ fn is_settled(reader: &Reader, flow: &Flow, applied: &Applied<'_>) -> Result<boo
         .or_db("keep the plan")
 }
 
+/// What the steps of a plan see is in the database too.
+fn keep_sides(writer: &mut Writer, task: &FlowTask) -> Result<()> {
+    if task.with.is_empty() {
+        return Ok(());
+    }
+    let sql = "SELECT labels FROM temp.gain WHERE task = ?1 GROUP BY side";
+    for labels in labels_of(writer, sql, task.id)? {
+        task.sides.keep(writer, &labels)?;
+    }
+    Ok(())
+}
+
 /// Registers the tasks, moves the known steps, bears the fresh ones, makes the links, and notes the
 /// run that does it. From here on the state on disk is that of the present manifest and inputs.
 ///
@@ -56,8 +69,8 @@ pub fn apply(writer: &mut Writer, flow: &Flow, applied: &Applied<'_>) -> Result<
         "UPDATE step SET (live, state) = (SELECT c.live, c.state FROM temp.change c WHERE c.step = step.id)
            WHERE id IN (SELECT step FROM temp.change);
          UPDATE step SET state = 0 WHERE live = 1 AND state <> 1 AND state = 2;
-         INSERT INTO step(object, task, recipe, name, key, executable, live, state, origin, labels)
-           SELECT object, task, recipe, name, key, executable, 1, 0, origin, labels
+         INSERT INTO step(object, task, recipe, name, key, executable, live, state, origin, labels, side)
+           SELECT object, task, recipe, name, key, executable, 1, 0, origin, labels, side
            FROM temp.fresh ORDER BY id;
          INSERT OR IGNORE INTO step_link(from_step_id, to_step_id)
            SELECT g.producer, s.id FROM temp.gain g CROSS JOIN step s ON {SAME}
@@ -71,10 +84,14 @@ pub fn apply(writer: &mut Writer, flow: &Flow, applied: &Applied<'_>) -> Result<
         unsettle(writer)?;
     }
     for (task, scan) in flow.tasks.iter().zip(applied.scans) {
+        keep_sides(writer, task)?;
+        // A task that waits for what its steps see is looked at again, whatever becomes of this run.
+        let is_looked_at = task.with.is_empty() || !task.sides.is_unknown();
+        let wiring = is_looked_at.then_some(task.wiring);
         writer
             .conn
             .prepare_cached("UPDATE task SET wiring = ?2, scan = ?3 WHERE id = ?1")
-            .and_then(|mut s| s.execute(params![task.id, task.wiring, scan]))
+            .and_then(|mut s| s.execute(params![task.id, wiring, scan]))
             .or_db(what)?;
     }
     note_unread(writer, applied.unread)?;

@@ -17,12 +17,11 @@ use crate::object::ObjectHash;
 use crate::order;
 use crate::origin::Origin;
 
-use crate::db::commit::completion::Effects;
-use crate::db::commit::{
-    DoneStep, Supported, activate, link, outputs_of, replace_gathered, support,
-};
+use crate::db::commit::completion::{Effects, count};
+use crate::db::commit::{activate, link, outputs_of, replace_gathered, side_on, support};
 use crate::db::flow::{Flow, FlowTask};
 use crate::db::inputs::FILES;
+use crate::db::listing::listing_line;
 use crate::db::plan::rules::present_files;
 use crate::db::types::NameBytes;
 use crate::db::{Reader, Writer};
@@ -219,70 +218,16 @@ pub fn groups_of_step(
 /// # Errors
 /// If the database can't be read.
 pub fn live_labels(reader: &Reader, task: TaskId) -> Result<Vec<Labels>> {
-    let mut statement = reader
-        .conn
-        .prepare_cached(
-            "SELECT labels FROM step s WHERE task = ?1 AND live = 1
-             AND NOT EXISTS (SELECT 1 FROM temp.turn t WHERE t.step = s.id AND t.turn < 2)",
-        )
-        .or_db(WHAT)?;
+    let sql = "SELECT labels FROM step s WHERE task = ?1 AND live = 1
+             AND NOT EXISTS (SELECT 1 FROM temp.turn t WHERE t.step = s.id AND t.turn < 2)";
+    labels_of(reader, sql, task)
+}
+
+/// The labels that a query for a task gives.
+pub(in crate::db) fn labels_of(reader: &Reader, sql: &str, task: TaskId) -> Result<Vec<Labels>> {
+    let mut statement = reader.conn.prepare_cached(sql).or_db(WHAT)?;
     let rows = statement.query_map([task], |row| row.get(0));
     rows.and_then(|rows| rows.collect()).or_db(WHAT)
-}
-
-/// A line of the listing, as `sha256sum` writes it: a name with a backslash or a newline is escaped,
-/// and the line says so by a backslash of its own.
-/// The `*`, which for `sha256sum` says that a file was read as binary and makes no difference, marks one with the
-/// executable bit: it is part of what a gather step works on.
-pub fn listing_line(listing: &mut Vec<u8>, input: &NamedObject) {
-    let escaped = input.name.iter().any(|byte| matches!(byte, b'\\' | b'\n' | b'\r'));
-    if escaped {
-        listing.push(b'\\');
-    }
-    listing.extend_from_slice(input.object.hex().as_bytes());
-    listing.extend_from_slice(if input.executable { b" *" } else { b"  " });
-    for &byte in &input.name {
-        match byte {
-            b'\\' => listing.extend_from_slice(b"\\\\"),
-            b'\n' => listing.extend_from_slice(b"\\n"),
-            b'\r' => listing.extend_from_slice(b"\\r"),
-            byte => listing.push(byte),
-        }
-    }
-    listing.push(b'\n');
-}
-
-/// What a listing lists. Those of older builds don't say which inputs have the executable bit.
-pub fn read_listing(listing: &[u8]) -> Vec<NamedObject> {
-    listing.split(|&byte| byte == b'\n').filter_map(listed_item).collect()
-}
-
-/// A line as [`listing_line`] writes it.
-fn listed_item(line: &[u8]) -> Option<NamedObject> {
-    let (escaped, line) = match line.strip_prefix(b"\\") {
-        Some(line) => (true, line),
-        None => (false, line),
-    };
-    let (hash, mark, name) = (line.get(..64)?, *line.get(65)?, line.get(66..)?);
-    let object = ObjectHash::parse(std::str::from_utf8(hash).ok()?).ok()?;
-    let name = if escaped { unescape(name) } else { name.to_vec() };
-    Some(NamedObject { name, object, executable: mark == b'*' })
-}
-
-fn unescape(name: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(name.len());
-    let mut bytes = name.iter();
-    while let Some(&byte) = bytes.next() {
-        out.push(match byte {
-            b'\\' => match bytes.next() {
-                Some(b'n') => b'\n',
-                Some(b'r') => b'\r',
-                _ => b'\\',
-            },
-            byte => byte,
-        });
-    }
-    out
 }
 
 /// Which step of a gather task is to be made.
@@ -310,7 +255,11 @@ impl Group {
 /// If the rows can't be written.
 pub fn end_gather(writer: &mut Writer, flow: &Flow, index: TaskIndex) -> Result<()> {
     replace_gathered(writer, flow, index, None)?;
-    let task = flow.task(index);
+    looked_at(writer, flow.task(index))
+}
+
+/// All that a task could not be looked at for before is done.
+pub(in crate::db) fn looked_at(writer: &mut Writer, task: &FlowTask) -> Result<()> {
     writer
         .conn
         .prepare_cached("UPDATE task SET wiring = ?2 WHERE id = ?1")
@@ -332,11 +281,16 @@ pub fn plan_gather(
     listing: ObjectHash,
     size: u64,
 ) -> Result<Effects> {
-    let task = flow.task(index);
+    let (task, labels) = (flow.task(index), &group.labels);
+    let mut effects = Effects::default();
+    let Some(side) = side_on(writer, flow, index, labels)? else {
+        count(&mut effects.unseeing, index);
+        return Ok(effects);
+    };
     crate::db::commit::insert_objects(writer, [(listing, size)])?;
     let input = NamedObject { name: group.name(task), object: listing, executable: false };
-    let labels = &group.labels;
-    let (step, supported) = activate(writer, task, &input, labels, Origin::group(labels))?;
+    let place = (labels, Origin::group(labels), side);
+    let (step, supported) = activate(writer, task, &input, place)?;
     if task.is_grouped() {
         for producer in &group.producers {
             link(writer, *producer, step)?;
@@ -353,32 +307,8 @@ pub fn plan_gather(
         statement.execute(params![step]).or_db(WHAT)?;
     }
     replace_gathered(writer, flow, index, Some((step, labels)))?;
-    let mut effects = Effects::default();
-    match supported {
-        Supported::WasLive => {}
-        Supported::Pending => effects.note_pending(flow, index, labels),
-        Supported::Revived => {
-            effects.note_revived(flow, index, step);
-            support(writer, flow, DoneStep::read(writer, index, step)?, &mut effects)?;
-        }
+    if let Some(revived) = effects.note(writer, flow, index, step, labels, supported)? {
+        support(writer, flow, revived, &mut effects)?;
     }
     Ok(effects)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_listing_reads_back_whatever_the_names_are() {
-        let names: [&[u8]; 4] = [b"plain", b"new\nline", b"back\\slash\\n", b"\xff\r"];
-        let mut listing = Vec::new();
-        let rows = names.into_iter().enumerate().map(|(n, name)| {
-            let (object, executable) = (ObjectHash::of(name), n % 2 == 1);
-            NamedObject { name: name.to_vec(), object, executable }
-        });
-        let rows: Vec<NamedObject> = rows.collect();
-        rows.iter().for_each(|row| listing_line(&mut listing, row));
-        assert_eq!(read_listing(&listing), rows);
-    }
 }

@@ -14,11 +14,12 @@ pub(in crate::db) mod gather;
 pub(in crate::db) mod reasons;
 mod rules;
 pub(in crate::db) mod tasks;
+pub(in crate::db) mod with;
 
 use rusqlite::params;
 
 use crate::error::{OrDb, Result};
-use crate::ids::TaskId;
+use crate::ids::{TaskId, TaskIndex};
 use crate::object::ObjectHash;
 
 use crate::db::Reader;
@@ -40,6 +41,8 @@ pub struct TaskPlan {
     pub retired: u64,
     /// `gather`: its one step can't be known before everything upstream is done.
     pub waits_for_inputs: bool,
+    /// `with`: inputs on which steps can be made when all that they see is done.
+    pub held: u64,
 }
 
 /// The plan of a run.
@@ -64,11 +67,17 @@ pub struct Before {
 }
 
 /// Computes the plan into temporary tables. Expects the scan's ([`crate::db::Inputs`]) to be there.
-/// `before` is in manifest order; `removed` are the tasks of the last manifest that this one hasn't.
+/// `before` is in manifest order, and so is `unread`: tasks with inputs that can't be read; `removed` are the tasks of the last manifest that this one hasn't.
 ///
 /// # Errors
 /// If the database can't be read.
-pub fn plan(reader: &Reader, flow: &Flow, before: &[Before], removed: &[TaskId]) -> Result<Plan> {
+pub fn plan(
+    reader: &Reader,
+    flow: &Flow,
+    before: &[Before],
+    unread: &[bool],
+    removed: &[TaskId],
+) -> Result<Plan> {
     prepare(reader)?;
     functions::register_flow(&reader.conn, flow)?;
     let variants = flow.tasks.iter().map(|task| task.variants).max().unwrap_or(1);
@@ -84,42 +93,46 @@ pub fn plan(reader: &Reader, flow: &Flow, before: &[Before], removed: &[TaskId])
             params![task],
         )?;
     }
-    // By place: true if anything upstream is to change or has to run.
-    let mut upstream_unsettled = vec![false; flow.tasks.len()];
-    // By place: true if anything upstream runs anew.
-    let mut upstream_anew = vec![false; flow.tasks.len()];
-    let has_gather = flow.tasks.iter().any(|task| task.gather);
+    // By place, of a task or anything upstream of it: it is to change or has to run; runs anew; may get steps that are in
+    // no plan, or inputs that can't be read now. Handed on from task to task: a list of everything upstream of each would
+    // be quadratic in a chain.
+    let mut unsettled = vec![false; flow.tasks.len()];
+    let mut anew = unsettled.clone();
+    let mut lacks = unread.to_vec();
+    let has_gather = flow.tasks.iter().any(|task| task.gather || !task.with.is_empty());
     for &index in &flow.order {
         let task = flow.task(index);
+        let any = |of: &[bool], tasks: &[TaskIndex]| tasks.iter().any(|task| of[task.0]);
+        // Whatever there is to see may not be all.
+        let is_blind = any(&unsettled, &task.with) || any(&lacks, &task.with);
         let whole = before[index.0].wiring != Some(task.wiring);
+        let upstream_unsettled = is_blind || any(&unsettled, &task.from);
+        let upstream_anew = any(&anew, &task.with) || any(&anew, &task.from);
+        if !is_blind {
+            task.sides.open();
+        }
         match () {
-            () if task.gathers_outputs() => {
-                planner.gather(index, task, whole, upstream_unsettled[index.0])?;
+            () if task.gathers_outputs() || is_blind => {
+                planner.gather(index, task, whole || is_blind, upstream_unsettled)?;
             }
             () if whole || task.forced || task.gathers_files() => planner.whole(index, task)?,
             () => planner.difference(index, task)?,
         }
         planner.rerun(index, task)?;
-        if planner.take_turns(index, task, upstream_anew[index.0])? || upstream_anew[index.0] {
-            for consumer in &task.consumers {
-                upstream_anew[consumer.0] = true;
-            }
+        if any(&anew, &task.with) {
+            task.sides.close();
         }
-        // Handed on from producer to consumer: a list of everything upstream of each task would be
-        // quadratic in a chain.
-        if has_gather && (upstream_unsettled[index.0] || planner.is_unsettled(task)?) {
-            for consumer in &task.consumers {
-                upstream_unsettled[consumer.0] = true;
-            }
-        }
+        anew[index.0] = planner.take_turns(index, task, upstream_anew)? || upstream_anew;
+        lacks[index.0] |= task.fed_by().any(|task| lacks[task.0]) || planner.lacks_groups(task)?;
+        unsettled[index.0] = has_gather && (upstream_unsettled || planner.is_unsettled(task)?);
     }
     let mut plan = Plan { tasks: Vec::new(), retired_with_task: 0 };
     for &task in removed {
         plan.retired_with_task +=
             planner.count("SELECT count(*) FROM change WHERE task = ?1", task)?;
     }
-    for task in &flow.tasks {
-        plan.tasks.push(planner.summary(task)?);
+    for (n, task) in flow.tasks.iter().enumerate() {
+        plan.tasks.push(planner.summary(TaskIndex(n), task)?);
     }
     Ok(plan)
 }
@@ -139,12 +152,12 @@ fn prepare(reader: &Reader) -> Result<()> {
          CREATE INDEX temp.change_task ON change(task);
          CREATE TEMP TABLE gain(
            id INTEGER PRIMARY KEY, task INTEGER, key INTEGER, object BLOB, name ANY,
-           executable INTEGER, labels TEXT, origin INTEGER, producer INTEGER
+           executable INTEGER, labels TEXT, origin INTEGER, producer INTEGER, side BLOB
          ) STRICT;
          CREATE INDEX temp.gain_task ON gain(task);
          CREATE TEMP TABLE fresh(
            id INTEGER PRIMARY KEY, task INTEGER, recipe INTEGER, key INTEGER, object BLOB, name ANY,
-           executable INTEGER, labels TEXT, origin INTEGER,
+           executable INTEGER, labels TEXT, origin INTEGER, side BLOB,
            held INTEGER NOT NULL DEFAULT 0,        -- only what runs anew, or may change by it, supports it
            UNIQUE(task, key, origin)
          ) STRICT;

@@ -16,7 +16,7 @@ const SUPPORTS: &str = "coalesce(c.live, p.live) = 1 AND coalesce(c.state, p.sta
 
 /// `s` is the step that the support `g` is for, if task and recipe are the same too.
 pub(in crate::db) const SAME: &str = "s.key = g.key AND s.origin = g.origin AND s.name = g.name
-  AND s.object = g.object AND s.executable = g.executable AND s.labels IS g.labels";
+  AND s.object = g.object AND s.executable = g.executable AND s.labels IS g.labels AND s.side IS g.side";
 
 /// The row `f` of `input_file` is still true.
 const NOT_GONE: &str =
@@ -91,8 +91,22 @@ impl Planner<'_> {
         )
     }
 
-    /// A query for all that supports a task: (object, name, executable, labels, origin, producer).
+    /// A query for all that supports a task: (object, name, executable, labels, origin, producer, side).
     fn supports(&self, index: TaskIndex, task: &FlowTask) -> String {
+        Planner::seen(index, task, &self.inputs(index, task))
+    }
+
+    /// Adds to a query for inputs what the steps on them see by `with`: one that sees nothing is none.
+    fn seen(index: TaskIndex, task: &FlowTask, inputs: &str) -> String {
+        let (side, condition) = match task.with.is_empty() {
+            true => ("NULL".to_owned(), ""),
+            false => (format!("side({}, labels)", index.0), "WHERE side IS NOT NULL"),
+        };
+        format!("SELECT * FROM (SELECT *, {side} AS side FROM ({inputs})) {condition}")
+    }
+
+    /// As [`Self::supports`], whatever there is to see.
+    pub(in crate::db) fn inputs(&self, index: TaskIndex, task: &FlowTask) -> String {
         if task.gathers_files() {
             return format!(
                 "SELECT object, name, 0 AS executable, labels, origin, NULL AS producer FROM listing WHERE task = {}",
@@ -114,6 +128,7 @@ impl Planner<'_> {
 
     /// Looks at every step of a task.
     pub(in crate::db) fn whole(&self, index: TaskIndex, task: &FlowTask) -> Result<()> {
+        self.flow.read_sides(self.reader, index)?;
         let supports = self.supports(index, task);
         self.want(task, &supports)?;
         self.run(
@@ -131,7 +146,7 @@ impl Planner<'_> {
         self.run(
             &format!(
                 "INSERT OR IGNORE INTO wanted
-                 SELECT step_key(?1, object, name, executable, labels), origin FROM ({supports})"
+                 SELECT step_key(?1, object, name, executable, labels, side), origin FROM ({supports})"
             ),
             params![task.recipe_hash],
         )
@@ -175,26 +190,31 @@ impl Planner<'_> {
             ),
             params![task.id],
         )?;
+        self.flow.read_sides(self.reader, index)?;
         let gained = Planner::outputs(
             index,
             task,
             "change won JOIN step p ON p.id = won.step",
             &format!("won.task IN ({from}) AND won.was = 0 AND won.live = 1 AND won.state = 1"),
         );
-        self.gain(task, &gained)
+        self.gain(task, &Planner::seen(index, task, &gained))
     }
 
     fn difference_of_files(&self, index: TaskIndex, task: &FlowTask) -> Result<()> {
+        if self.count("SELECT count(*) FROM (SELECT 1 FROM scan WHERE task = ?1 UNION ALL SELECT 1 FROM gone WHERE task = ?1 LIMIT 1)", task.id)? == 0 {
+            return Ok(());
+        }
+        self.flow.read_sides(self.reader, index)?;
         // `wanted` holds the contrary here: steps whose file went, less those whose file is as it was.
         let gone = "gone g JOIN input_file";
         let was = Planner::files(index, task, gone, "AND g.task = f.task AND g.path = f.path");
-        let lost = self.want(task, &was)?;
-        let found = Planner::files(index, task, "scan", "");
+        let lost = self.want(task, &Planner::seen(index, task, &was))?;
+        let found = Planner::seen(index, task, &Planner::files(index, task, "scan", ""));
         if lost > 0 {
             self.run(
                 &format!(
                     "DELETE FROM wanted WHERE (key, origin) IN (
-                       SELECT step_key(?1, object, name, executable, labels), origin FROM ({found}))"
+                       SELECT step_key(?1, object, name, executable, labels, side), origin FROM ({found}))"
                 ),
                 params![task.recipe_hash],
             )?;
@@ -212,9 +232,9 @@ impl Planner<'_> {
     fn gain(&self, task: &FlowTask, supports: &str) -> Result<()> {
         let gained = self.run(
             &format!(
-                "INSERT INTO gain(task, key, object, name, executable, labels, origin, producer)
-                 SELECT {id}, step_key(?1, object, name, executable, labels), object, name, executable, labels,
-                   origin, producer
+                "INSERT INTO gain(task, key, object, name, executable, labels, origin, producer, side)
+                 SELECT {id}, step_key(?1, object, name, executable, labels, side), object, name, executable, labels,
+                   origin, producer, side
                  FROM ({supports}) ORDER BY producer, name",
                 id = task.id
             ),
@@ -235,8 +255,8 @@ impl Planner<'_> {
         )?;
         self.run(
             &format!(
-                "INSERT OR IGNORE INTO fresh(task, recipe, key, object, name, executable, labels, origin)
-                 SELECT g.task, ?2, g.key, g.object, g.name, g.executable, g.labels, g.origin FROM gain g
+                "INSERT OR IGNORE INTO fresh(task, recipe, key, object, name, executable, labels, origin, side)
+                 SELECT g.task, ?2, g.key, g.object, g.name, g.executable, g.labels, g.origin, g.side FROM gain g
                  WHERE g.task = ?1 AND NOT EXISTS (
                    SELECT 1 FROM step s WHERE {SAME} AND s.task = ?1 AND s.recipe = ?2)
                  ORDER BY g.id"
@@ -302,6 +322,22 @@ impl Planner<'_> {
             .or_db(WHAT)
     }
 
+    /// True if a gather task may have something to gather and no step for it, as after a run that was killed.
+    pub(in crate::db) fn lacks_groups(&self, task: &FlowTask) -> Result<bool> {
+        if !task.gathers_outputs() || self.flow.tasks.iter().all(|task| task.with.is_empty()) {
+            return Ok(false);
+        }
+        self.reader
+            .conn
+            .prepare_cached(
+                "SELECT NOT EXISTS (SELECT 1 FROM meta WHERE key = 'settled') AND (?2 OR NOT EXISTS (
+                   SELECT 1 FROM step s LEFT JOIN change c ON c.step = s.id
+                   WHERE s.task = ?1 AND coalesce(c.live, s.live) = 1))",
+            )
+            .and_then(|mut s| s.query_row(params![task.id, task.is_grouped()], |row| row.get(0)))
+            .or_db(WHAT)
+    }
+
     /// True if a step of a task is to change, to be made or to run.
     pub(in crate::db) fn is_unsettled(&self, task: &FlowTask) -> Result<bool> {
         self.reader
@@ -351,12 +387,17 @@ impl Planner<'_> {
             () if !upstream_anew => "0",
             // Which step it is can't be known before everything upstream is through.
             () if task.gathers_outputs() => "1",
+            () if !task.is_ready() => {
+                self.run("UPDATE fresh SET held = 1 WHERE task = ?1", [task.id])?;
+                "1"
+            }
             () => {
+                self.flow.read_sides(self.reader, index)?;
                 let supports = self.supports(index, task);
                 self.run(
                     &format!(
                         "INSERT OR IGNORE INTO wanted
-                         SELECT step_key(?1, object, name, executable, labels), origin
+                         SELECT step_key(?1, object, name, executable, labels, side), origin
                          FROM ({supports}) WHERE producer NOT IN (SELECT step FROM turn)"
                     ),
                     params![task.recipe_hash],
@@ -383,7 +424,7 @@ impl Planner<'_> {
         Ok(noted > 0)
     }
 
-    pub(in crate::db) fn summary(&self, task: &FlowTask) -> Result<TaskPlan> {
+    pub(in crate::db) fn summary(&self, index: TaskIndex, task: &FlowTask) -> Result<TaskPlan> {
         let id = task.id;
         let fresh = self.count("SELECT count(*) FROM fresh WHERE task = ?1 AND held = 0", id)?;
         let retired = self.count(
@@ -417,6 +458,19 @@ impl Planner<'_> {
             );
             self.count(&sql, id)
         };
+        let held = match task.is_ready() || task.gathers_outputs() {
+            true => 0,
+            false => {
+                let inputs = self.inputs(index, task);
+                self.reader
+                    .conn
+                    .query_row(&format!("SELECT count(*) FROM ({inputs})"), [], |row| {
+                        row.get::<_, i64>(0)
+                    })
+                    .or_db(WHAT)?
+                    .unsigned_abs()
+            }
+        };
         let todo = todo_before + todo_now;
         let live = live_before + revived - retired;
         Ok(TaskPlan {
@@ -424,7 +478,8 @@ impl Planner<'_> {
             again: todo + anew - waiting("<>")?,
             reused: live - todo - anew - waiting("=")?,
             retired,
-            waits_for_inputs: task.gathers_outputs() && live == 0,
+            waits_for_inputs: task.gathers_outputs() && live == 0 || held > 0,
+            held,
         })
     }
 }

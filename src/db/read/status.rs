@@ -74,11 +74,11 @@ pub fn status(reader: &Reader) -> Result<Vec<TaskStatus>> {
     Ok(tasks)
 }
 
-/// For rows of `task t`: the task gathers, and what it gathers may have changed since its live steps were made. A commit
+/// For rows of `task t`: the task gathers or has `with`, and what it gathers or sees may have changed since its live steps were made. A commit
 /// that changes it takes its `wiring` away, and the next plan looks at it again.
 pub(in crate::db) const OUT_OF_DATE: &str =
-    "t.gather = 1 AND t.position IS NOT NULL AND t.wiring IS NULL
-  AND EXISTS (SELECT 1 FROM step WHERE task = t.id AND live = 1 AND state = 1)";
+    "t.position IS NOT NULL AND t.wiring IS NULL
+  AND EXISTS (SELECT 1 FROM step WHERE task = t.id AND live = 1 AND state = 1 AND (t.gather = 1 OR side IS NOT NULL))";
 
 /// The names of the tasks whose results may be out of date until they are gathered again, in the manifest's order.
 ///

@@ -108,6 +108,8 @@ pub struct Producer {
     pub object: ObjectHash,
     pub executable: bool,
     pub labels: Labels,
+    /// The listing of what it sees by `with`.
+    pub side: Option<ObjectHash>,
     pub gather: bool,
     pub recipe_hash: ObjectHash,
     /// The recipe's fields as JSON.
@@ -128,7 +130,7 @@ pub fn producers(reader: &Reader, object: &ObjectHash) -> Result<Vec<Producer>> 
         .prepare_cached(
             "SELECT DISTINCT s.id, t.name, s.name, s.object, s.executable, t.gather, r.hash, r.fields,
                (SELECT run.dir FROM attempt a JOIN run ON run.id = a.run WHERE a.step = coalesce(s.same_as, s.id)
-                ORDER BY a.number DESC LIMIT 1), s.labels
+                ORDER BY a.number DESC LIMIT 1), s.labels, s.side
              FROM output o JOIN step s ON s.id = o.step JOIN task t ON t.id = s.task
              JOIN recipe r ON r.id = s.recipe
              WHERE o.object = ?1 AND s.state <> 2 ORDER BY s.live DESC, s.id DESC",
@@ -146,6 +148,7 @@ pub fn producers(reader: &Reader, object: &ObjectHash) -> Result<Vec<Producer>> 
             recipe_json: row.get(7)?,
             dir: row.get::<_, Option<NameBytes>>(8)?.map(|dir| dir.0).unwrap_or_default(),
             labels: row.get(9)?,
+            side: row.get(10)?,
             outputs: Vec::new(),
         })
     });
@@ -178,7 +181,7 @@ pub fn linked_outputs(reader: &Reader, step: StepId) -> Result<Vec<NamedObject>>
     rows.and_then(|rows| rows.collect()).or_db(WHAT)
 }
 
-/// Steps that are done and worked on this object, by themselves or among what they gathered, are to be done again, and
+/// Steps that are done and worked on this object, by themselves or among what they gathered or saw, are to be done again, and
 /// so is what comes out differently then. Returns how many they are.
 ///
 /// # Errors
@@ -192,7 +195,9 @@ pub fn redo_consumers(writer: &mut Writer, object: &ObjectHash) -> Result<usize>
                JOIN step s ON s.id = l.to_step_id JOIN task t ON t.id = s.task
                WHERE o.object = ?1 AND t.gather = 1
                UNION SELECT s.id FROM input_file f JOIN task t ON t.id = f.task JOIN step s ON s.task = t.id
-               WHERE f.object = ?1 AND t.gather = 1 AND s.live = 1))",
+               WHERE f.object = ?1 AND t.gather = 1 AND s.live = 1
+               UNION SELECT s.id FROM output o JOIN side_link l ON l.from_step_id = o.step JOIN step s ON s.side = l.side
+               WHERE o.object = ?1))",
             [object],
         )
         .or_db(WHAT)?;

@@ -104,6 +104,7 @@ impl World {
             wants_jobserver: false,
         };
         Attempt {
+            side: Vec::new(),
             step: StepId(1),
             number: 1,
             key: ObjectHash::EMPTY,

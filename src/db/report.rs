@@ -300,7 +300,8 @@ pub struct FailedStep {
     pub alike: u64,
 }
 
-/// Steps that failed, at most so many, so that every way to fail is among them if it can be.
+/// Steps that failed, at most so many, so that every way to fail is among them if it can be. One that failed with another
+/// one has the attempt of that one.
 ///
 /// # Errors
 /// If the database can't be read.
@@ -310,8 +311,8 @@ pub fn report_failed(reader: &Reader, limit: i64) -> Result<Vec<FailedStep>> {
         .prepare(
             "SELECT s.id, s.task, s.name, a.number, a.outcome, a.code, a.detail, a.wall_us, a.log,
                count(*) OVER alike AS alike, row_number() OVER (alike ORDER BY s.id) AS nth, s.labels
-             FROM step s JOIN attempt a ON a.step = s.id
-               AND a.number = (SELECT max(number) FROM attempt WHERE step = s.id)
+             FROM step s JOIN attempt a ON a.step = coalesce(s.same_as, s.id)
+               AND a.number = (SELECT max(number) FROM attempt WHERE step = a.step)
              WHERE s.live = 1 AND s.state <> 1 AND s.state = 2
              WINDOW alike AS (PARTITION BY s.task, a.outcome, a.code)
              ORDER BY nth, alike DESC, s.id LIMIT ?1",

@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
+use crate::labels::step_text;
 use crate::order;
-use crate::text::{span, step};
+use crate::text::span;
 
 use super::lines::Paint;
 use super::tally::{RunningStep, Tally};
@@ -54,7 +55,10 @@ pub(super) fn draw(tally: &Tally, now: Instant, size: Size, paint: Paint) -> Vec
     for running in running.into_iter().take((room + 1).saturating_sub(lines.len())) {
         let ran = clock(now.saturating_duration_since(running.since));
         let task = tally.tasks.get(running.task).map_or("", |task| &task.name);
-        let text = format!("{ran:>7}  {}", step(running.step.0, task, &running.input));
+        let text = format!(
+            "{ran:>7}  {}",
+            step_text(running.step.0, task, &running.input, &running.labels)
+        );
         lines.push(plain(&text, columns, |text| paint.faint(text)));
     }
     lines
@@ -211,10 +215,9 @@ mod tests {
             [(7, 61_000, "a.txt"), (9, 1500, "b\x1b[2J\n.txt"), (11, 20, "c")]
         {
             let since = now.checked_sub(Duration::from_millis(ran_ms)).unwrap();
-            let input = input.as_bytes().to_vec();
-            tally
-                .running
-                .insert(StepId(step), RunningStep { step: StepId(step), task: 1, input, since });
+            let (step, input) = (StepId(step), input.as_bytes().to_vec());
+            let labels = [("lr", "1")].into_iter().filter(|_| step.0 == 7).collect();
+            tally.running.insert(step, RunningStep { step, task: 1, input, labels, since });
         }
         (tally, now)
     }
@@ -232,7 +235,7 @@ mod tests {
             [
                 "[===========>            ]  20/40  48%  10 s left",
                 "fetch 10/10  count 10/30  total 0/?",
-                "   1:01  step 7 count (a.txt)",
+                "   1:01  step 7 count (a.txt) [lr=1]",
                 "   0:01  step 9 count (b\\x1b[2J\\n.txt)",
             ]
         );

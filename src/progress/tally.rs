@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use crate::attempt::Verdict;
 use crate::ids::StepId;
+use crate::labels::Labels;
 
 use super::{Event, Registered, StepEnded};
 
@@ -69,6 +70,7 @@ pub(super) struct RunningStep {
     pub(super) task: usize,
     /// Logical name of its input.
     pub(super) input: Vec<u8>,
+    pub(super) labels: Labels,
     pub(super) since: Instant,
 }
 
@@ -112,6 +114,7 @@ impl Tally {
                     step: started.name.step,
                     task: started.name.index.0,
                     input: started.name.input.to_vec(),
+                    labels: started.name.labels.clone(),
                     since: started.at,
                 };
                 self.running.insert(running.step, running);
@@ -334,7 +337,8 @@ mod tests {
         let mut tally = chain(vec![a], 2);
         for (id, ran) in [(1, 40), (2, 70)] {
             let since = now.checked_sub(ran * SECOND).unwrap();
-            let step = RunningStep { step: StepId(id), task: 0, input: Vec::new(), since };
+            let (input, labels) = (Vec::new(), Labels::default());
+            let step = RunningStep { step: StepId(id), task: 0, input, labels, since };
             tally.running.insert(step.step, step);
         }
         assert_eq!(tally.eta(now), Some(60 * SECOND));

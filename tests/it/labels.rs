@@ -573,6 +573,12 @@ fn a_report_shows_the_labels_of_steps_and_the_keys_of_tasks() {
     );
     assert!(page.contains("<title>a A_1.fastq [lane=1,sample=A]: step 1"));
     assert!(page.contains("merge <small>gathers by sample</small> <small>[sample]</small>"));
+    // A step that failed with another one is there with the log of that one.
+    let p = Project::new().file("a/f", "same").file("b/f", "same").task("t", "echo why; false");
+    p.run_with(["-k", "a/f", "b/f"]).fails(1).ran(["t"]);
+    let page = p.call(["report", "-o", "-"]).ok().stdout;
+    assert_eq!(page.matches("exit code 1").count(), 2);
+    assert_eq!(page.matches("why\n</pre>").count(), 2);
     // Without labels there is no column of them.
     let p = Project::new().file("f", "").task_with("a", "inputs = [\"f\"]", COPY);
     p.run().ok();

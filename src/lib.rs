@@ -11,6 +11,7 @@ pub mod diagnostic;
 mod duration;
 pub mod error;
 pub mod exec;
+pub mod export_path;
 mod folder;
 mod graph;
 pub mod ids;

@@ -100,7 +100,7 @@ fn objects_in(reader: &Reader, what: &OsStr) -> Result<Vec<ObjectHash>> {
     let task = db::find_task(reader, &task)?;
     let printed = name.and_then(unescaped);
     let (mut hashes, mut hashes_of_printed) = (Vec::new(), Vec::new());
-    db::each_live_output(reader, task, &labels, &mut |output| {
+    db::each_live_output(reader, task, &labels, &mut |output, _| {
         if name.is_none_or(|name| name == output.name) {
             hashes.push(output.object);
         } else if printed.as_ref() == Some(&output.name) {

@@ -105,6 +105,20 @@ fn check_task(
         own.sometimes.clear();
     }
     own.sometimes.extend(own.always.iter().cloned());
+    if let (Some(export), Some(place)) = (&task.export, draft.place("export")) {
+        for key in export.keys().filter(|key| !own.always.contains(*key)) {
+            let message = format!("not every output has the label {} of `export`", quoted(key));
+            let help = match own.always.len() {
+                0 => "its outputs have no labels in common: export into a folder without one"
+                    .to_owned(),
+                _ => {
+                    let labels: Vec<&str> = own.always.iter().map(String::as_str).collect();
+                    format!("every one of them has {}", labels.join(", "))
+                }
+            };
+            found.add(place, message, help);
+        }
+    }
     for (name, place) in draft.params.iter().filter(|(name, _)| own.sometimes.contains(name)) {
         let message = format!("{} is a param and a label of its steps", quoted(name));
         found.add(

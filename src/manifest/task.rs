@@ -14,6 +14,7 @@ use super::pattern;
 use super::value::Setting;
 use crate::attempt::var;
 use crate::diagnostic::quoted;
+use crate::export_path::ExportPath;
 use crate::ids::TaskIndex;
 use crate::labels::{Labels, key_mistake};
 use crate::suggest;
@@ -72,6 +73,8 @@ pub struct Task {
     pub copies_input: bool,
     /// A make, cargo or ninja in the script shares the run's `-j`.
     pub jobserver: bool,
+    /// Where its results are to lie after a run.
+    pub export: Option<ExportPath>,
 }
 
 impl Task {
@@ -118,6 +121,7 @@ impl Task {
             label_keys: Vec::new(),
             copies_input: false,
             jobserver: false,
+            export: None,
         }
     }
 }
@@ -285,6 +289,17 @@ pub const KEYS: &[Key] = &[
         aliases: &["make"],
         read: |found, draft, setting| {
             draft.task.jobserver = setting.boolean(found).unwrap_or_default()
+        },
+    },
+    Key {
+        name: "export",
+        about: "the folder that its results lie in after a run, below the manifest's: \"results/{sample}\" has one of each \
+                value of a label.",
+        aliases: &["publish", "publishdir", "publish_dir", "output", "outdir"],
+        read: |found, draft, setting| match setting.string(found).map(ExportPath::parse) {
+            None => {}
+            Some(Ok(path)) => draft.task.export = Some(path),
+            Some(Err((message, help))) => found.add(&setting.span(), message, help),
         },
     },
 ];

@@ -5,6 +5,7 @@
 //! [`Trace`] write files. [`Tee`] feeds several of them.
 
 mod bar;
+mod due_export;
 mod events;
 mod frame;
 mod lines;
@@ -22,6 +23,7 @@ use crate::labels::Labels;
 use crate::object::ObjectHash;
 
 pub use bar::Bar;
+pub use due_export::DueExport;
 pub use events::JsonLines;
 pub use lines::{Lines, Loudness, Paint};
 pub use trace::Trace;
@@ -211,6 +213,8 @@ pub struct Summary {
     pub spoilt: Vec<(ObjectHash, String)>,
     /// Every live step is done.
     pub complete: bool,
+    /// Exports that the manifest asks for, of tasks that are complete.
+    pub exports: Vec<DueExport>,
     pub wall: Duration,
 }
 

@@ -12,6 +12,7 @@ mod busy;
 mod committer;
 mod dispatch;
 mod exclusions;
+mod exports;
 mod fingerprint;
 mod forecast;
 mod free_space;
@@ -149,10 +150,11 @@ fn run_in(
     progress: &mut dyn Progress,
 ) -> Result<Summary> {
     let opened = open(dir, options, &asked.manifest, progress)?;
+    let exports = exports::of(&asked.manifest);
     let (prepared, plan, run) = match plan(&opened, options, asked, progress)? {
         Planned::NothingToDo { steps } => {
             let (reused, wall) = (steps, begun.elapsed());
-            let summary = Summary { reused, wall, complete: true, ..Summary::default() };
+            let summary = Summary { reused, wall, exports, complete: true, ..Summary::default() };
             progress.tell(&Event::Ended(&summary));
             return Ok(summary);
         }
@@ -166,6 +168,9 @@ fn run_in(
     let refused = prepared.refused().len() as u64;
     summary.obstacles += refused;
     summary.complete &= refused == 0;
+    if outcome.trouble.is_none() {
+        summary.exports = exports::due(&opened.db, &prepared, summary)?;
+    }
     close(&opened, &prepared, run, outcome, progress)
 }
 

@@ -201,6 +201,11 @@ impl Prepared {
         sentences
     }
 
+    /// Whether inputs of the task at this place can't be read.
+    pub(super) fn has_refused(&self, place: usize) -> bool {
+        !self.refused[place].is_empty()
+    }
+
     /// How many files can't be read.
     pub(super) fn refused_files(&self) -> usize {
         let files = self.refused.iter().flat_map(|refused| refused.0.keys());

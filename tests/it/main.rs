@@ -42,6 +42,7 @@ mod owner;
 mod params;
 mod plan;
 mod processes;
+mod published;
 mod random;
 mod readme;
 mod report;

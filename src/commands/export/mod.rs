@@ -3,6 +3,7 @@
 //! file is old if nothing changed. Several tasks may share a folder. What no export wrote, or what was edited since, is
 //! never overwritten or removed, unless that is asked for.
 
+mod publish;
 mod record;
 mod target;
 mod update;
@@ -12,14 +13,17 @@ use std::path::{Path, PathBuf};
 use argh::{ArgsInfo, FromArgs};
 use serde::Serialize;
 
+use crate::attempt::NamedObject;
 use crate::cli::values::{default_db, name, path};
 use crate::db::{self, Db};
 use crate::error::{Error, Result, exit};
+use crate::ids::TaskId;
 use crate::labels::task_word;
 use crate::store::Store;
 use crate::text::{path_bytes, shown};
 
 use super::{Command, answer, complain};
+pub(super) use publish::publish;
 use record::Exporter;
 use target::Target;
 use update::{Obstacle, Update, reserved};
@@ -77,7 +81,7 @@ impl Command for ExportArgs {
                 exported += &format!("[{labels}]").replace(' ', "\\x20");
             }
             let mut outputs = Vec::new();
-            db::each_live_output(reader, task, &labels, &mut |output| {
+            db::each_live_output(reader, task, &labels, &mut |output, _| {
                 outputs.push(output);
                 Ok(())
             })?;
@@ -95,27 +99,21 @@ impl Command for ExportArgs {
             }
             complain(&why);
         }
-        let reserved = reserved(&outputs);
-        if !reserved.is_empty() {
-            return Ok(self.refuse(&reserved));
-        }
-        let mut wait =
-            || complain(&format!("waiting: another export writes into `{}`", shown(&self.to)));
-        let target = Target::open(&self.to, &self.db, &mut wait)?;
-        let exporter =
-            Exporter { task: exported, db: path_bytes(&target.path_of_db()?).to_owned() };
-        let update = Update {
-            store: &store,
-            target: &target,
-            db: &db,
-            task,
-            exporter,
-            force: self.force,
-            partial: !complete,
-        };
-        let changes = match update.run(&outputs)? {
+        let kept = (&db, self.db.as_path(), &store);
+        let changes = match bring(
+            kept,
+            (task, exported),
+            &self.to,
+            &outputs,
+            (self.force, !complete),
+        )? {
             Ok(changes) => changes,
-            Err(obstacles) => return Ok(self.refuse(&obstacles)),
+            Err(obstacles) => {
+                let cure =
+                    "move these away, export into another folder, or add --force to overwrite them";
+                complain(&obstacles_text(&self.to, &obstacles, cure));
+                return Ok(exit::STEPS_FAILED);
+            }
         };
         let export = Export { task: &self.task, complete, changes };
         if self.json {
@@ -133,21 +131,38 @@ impl Command for ExportArgs {
     }
 }
 
-impl ExportArgs {
-    /// Says what is in the way. Returns the exit code.
-    fn refuse(&self, obstacles: &[Obstacle]) -> u8 {
-        let mut text = format!("nothing was written to `{}`:", shown(&self.to));
-        for obstacle in obstacles {
-            text.push_str(&format!("\n  {}", obstacle.text(&self.to)));
-        }
-        if obstacles.iter().all(Obstacle::can_go) {
-            text.push_str(
-                "\nmove these away, export into another folder, or add --force to overwrite them",
-            );
-        }
-        complain(&text);
-        exit::STEPS_FAILED
+/// Brings a folder up to date with these outputs of a task, called so in its record, from a database (with its folder)
+/// and its store. The last two: overwrite what is in the way; results may be missing, so nothing is stale.
+///
+/// # Errors
+/// What is in the way, if anything is; those of [`Target::open`] and [`Update::run`].
+fn bring(
+    (db, db_dir, store): (&Db, &Path, &Store),
+    (task, exported): (TaskId, String),
+    to: &Path,
+    outputs: &[NamedObject],
+    (force, partial): (bool, bool),
+) -> Result<std::result::Result<Changes, Vec<Obstacle>>> {
+    let reserved = reserved(outputs);
+    if !reserved.is_empty() {
+        return Ok(Err(reserved));
     }
+    let mut wait = || complain(&format!("waiting: another export writes into `{}`", shown(to)));
+    let target = &Target::open(to, db_dir, &mut wait)?;
+    let exporter = Exporter { task: exported, db: path_bytes(&target.path_of_db()?).to_owned() };
+    Update { store, target, db, task, exporter, force, partial }.run(outputs)
+}
+
+/// Says what is in the way, and what to do if that can go.
+fn obstacles_text(to: &Path, obstacles: &[Obstacle], cure: &str) -> String {
+    let mut text = format!("nothing was written to `{}`:", shown(to));
+    for obstacle in obstacles {
+        text.push_str(&format!("\n  {}", obstacle.text(to)));
+    }
+    if obstacles.iter().all(Obstacle::can_go) {
+        text.push_str(&format!("\n{cure}"));
+    }
+    text
 }
 
 /// The answer.

@@ -18,13 +18,13 @@ use crate::error::{Error, OrIo as _, Result, exit};
 use crate::jobserver;
 use crate::manifest::ParamOverrides;
 use crate::progress::{
-    Bar, Begun, Event, JsonLines, Lines, Loudness, Paint, Progress as _, Tee, Trace,
+    Bar, Begun, Event, JsonLines, Lines, Loudness, Paint, Progress, Summary, Tee, Trace,
 };
 use crate::run::{self, RunOptions};
 use crate::sys::proc::descriptor;
 use crate::text::printable;
 
-use super::{Command, command_line};
+use super::{Command, command_line, export};
 pub(super) use plan::PlanArgs;
 pub(super) use watch::WATCH;
 
@@ -298,8 +298,9 @@ fn run(args: &RunArgs) -> Result<u8> {
         durability: options.durability.as_str(),
     }));
     let end = run::run(&options, &mut audience).map_err(|err| hint(err, &options.inputs));
+    let is_published = end.as_ref().is_ok_and(|end| publish(&options.db, end, &mut audience));
     let (code, signal) = match &end {
-        Ok(summary) if summary.failed + summary.obstacles > 0 => {
+        Ok(summary) if summary.failed + summary.obstacles > 0 || !is_published => {
             (exit::STEPS_FAILED, summary.interrupted)
         }
         // All results are kept, but an event file or a trace is incomplete.
@@ -315,6 +316,11 @@ fn run(args: &RunArgs) -> Result<u8> {
         return Ok(run::die_of(signal));
     }
     Ok(code)
+}
+
+/// Makes the exports that the manifest asks for, unless the run was told to stop. False if one could not be made.
+fn publish(db: &Path, end: &Summary, progress: &mut dyn Progress) -> bool {
+    end.interrupted.is_some() || export::publish(db, &end.exports, progress)
 }
 
 /// Opens a file for events; with `--wait` as soon as no other run writes to it.

@@ -36,6 +36,9 @@ pub(super) fn watch(args: &RunArgs) -> Result<u8> {
             progress.speak();
         }
         let end = run::run(&options, &mut progress);
+        if let Ok(summary) = &end {
+            super::publish(&options.db, summary, &mut progress);
+        }
         let mut has_spoken = progress.has_spoken();
         if end.is_err() && !has_spoken {
             progress.speak();

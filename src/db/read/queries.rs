@@ -318,7 +318,7 @@ pub fn each_live_output(
     reader: &Reader,
     task: TaskId,
     labels: &Labels,
-    see: &mut dyn FnMut(NamedObject) -> Result<()>,
+    see: &mut dyn FnMut(NamedObject, &Labels) -> Result<()>,
 ) -> Result<()> {
     let mut statement = reader
         .conn
@@ -330,14 +330,16 @@ pub fn each_live_output(
         .or_db(WHAT)?;
     let mut rows = statement.query([task]).or_db(WHAT)?;
     while let Some(row) = rows.next().or_db(WHAT)? {
-        if !labels.is_empty() && !row.get::<_, Labels>(3).or_db(WHAT)?.has(labels) {
+        let its: Labels = row.get(3).or_db(WHAT)?;
+        if !its.has(labels) {
             continue;
         }
-        see(NamedObject {
+        let output = NamedObject {
             name: row.get::<_, NameBytes>(0).or_db(WHAT)?.0,
             object: row.get(1).or_db(WHAT)?,
             executable: row.get(2).or_db(WHAT)?,
-        })?;
+        };
+        see(output, &its)?;
     }
     Ok(())
 }

@@ -22,6 +22,7 @@ const ORDER: &[&str] = &[
     "text",
     "labels",
     "origin",
+    "export_path",
     "sys",
     "attempt",
     "stop",

@@ -1,0 +1,49 @@
+//! Which exports of the manifest are due after a run: those of tasks that are complete.
+
+use crate::db::{self, Db};
+use crate::error::Result;
+use crate::manifest::{Manifest, Task};
+use crate::progress::{DueExport, Summary};
+
+use super::prepare::Prepared;
+
+/// All that a manifest asks for.
+pub(super) fn of(manifest: &Manifest) -> Vec<DueExport> {
+    let export = |task: &Task| {
+        let path = task.export.clone()?;
+        Some(DueExport { task: task.name.clone(), dir: manifest.dir.clone(), path })
+    };
+    manifest.tasks.iter().filter_map(export).collect()
+}
+
+/// Those of tasks that have no step to run, nor has any task upstream: their results are all there are.
+///
+/// # Errors
+/// If the database can't be read.
+pub(super) fn due(db: &Db, prepared: &Prepared, summary: &Summary) -> Result<Vec<DueExport>> {
+    let mut exports = of(&prepared.manifest);
+    if exports.is_empty() {
+        return Ok(exports);
+    }
+    let (counts, stale) =
+        db.read(|reader| Ok((db::step_counts(reader)?, db::out_of_date(reader)?)))?;
+    let tasks = &prepared.flow.tasks;
+    let is_settled: Vec<bool> = tasks
+        .iter()
+        .enumerate()
+        .map(|(n, task)| {
+            let counts = counts.get(&task.id).copied().unwrap_or_default();
+            counts.pending + counts.failed == 0
+                && !stale.contains(&task.name)
+                && !summary.waiting.contains(&task.name)
+                && !prepared.has_refused(n)
+        })
+        .collect();
+    exports.retain(|export| {
+        prepared.manifest.find(&export.task).is_some_and(|index| {
+            let upstream = prepared.flow.upstream(index);
+            is_settled[index.0] && upstream.iter().zip(&is_settled).all(|(is, fine)| !is || *fine)
+        })
+    });
+    Ok(exports)
+}

@@ -168,6 +168,7 @@ fn flow() -> Flow {
         sides: Arc::default(),
         accepts: None,
         gather: false,
+        row_name: None,
         gather_empty: false,
         cache: true,
         forced: false,

@@ -82,6 +82,7 @@ impl Ours {
                 dir: folder.into(),
                 env: Vec::new(),
                 timeout: None,
+                paths: Vec::new(),
                 copies_input: false,
                 wants_jobserver: false,
             }),

@@ -33,5 +33,6 @@ mod stop;
 pub mod store;
 mod suggest;
 pub mod sys;
+pub mod table;
 pub mod text;
 pub mod watch;

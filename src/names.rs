@@ -108,6 +108,11 @@ pub(crate) fn split(path: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
+/// The name of a file that a row names in this column: two of one file name have two names.
+pub(crate) fn in_column(column: &str, path: &[u8]) -> Vec<u8> {
+    [column.as_bytes(), b"/", split(path).1].concat()
+}
+
 /// Every folder above a path: `a` and `a/b` for `a/b/c`.
 pub(crate) fn folders(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(slash, _)| &path[..slash])

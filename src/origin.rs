@@ -15,6 +15,11 @@ impl Origin {
         Origin::of(&[("file", path)])
     }
 
+    /// A row of a table, by its labels as JSON: where in the table it stands makes no difference.
+    pub fn row(labels: &[u8]) -> Origin {
+        Origin::of(&[("row", labels)])
+    }
+
     /// An output, by its name, of the step of a task that has this origin.
     pub fn output(task: TaskId, step: Origin, name: &[u8]) -> Origin {
         let (task, step) = (task.0.to_le_bytes(), step.0.to_le_bytes());

@@ -29,10 +29,11 @@ const FILES: [(&str, &str); 4] = [
 const WORLD: [(&str, &str); 7] = [
     (
         "INPUT_FILE",
-        "Path of the input; with `gather`, of a file that lists all inputs, one path a line.",
+        "Path of the input; with `gather` or `paths`, of a file that lists all inputs, one path a line; for another row of a \
+         table, of the row as JSON.",
     ),
     ("INPUT_NAME", "Name of the input."),
-    ("INPUT_DIR", "With `gather`: a folder that holds all inputs."),
+    ("INPUT_DIR", "With `gather` or `paths`: a folder that holds all inputs."),
     ("WITH_DIR", "With `with`: a folder for each task named there, that holds its outputs."),
     ("OUTPUT_DIR", "An empty folder; every file that the script leaves there is an output."),
     (

@@ -99,6 +99,8 @@ struct TaskNode {
     /// The globs for single producers, by name.
     matches_of: BTreeMap<String, Vec<String>>,
     inputs: Vec<String>,
+    /// The table whose rows are its inputs.
+    table: Option<String>,
     /// Names of the params that its script is given.
     params: Vec<String>,
     gather: bool,
@@ -121,7 +123,9 @@ struct Feeds {
     #[serde(default, rename = "match_of")]
     matches_of: BTreeMap<String, Vec<String>>,
     inputs: Vec<String>,
-    /// Older builds did not record them.
+    /// Older builds did not record these.
+    #[serde(default)]
+    table: Option<String>,
     #[serde(default)]
     params: Vec<String>,
     #[serde(default)]
@@ -148,6 +152,7 @@ struct GraphTask<'a> {
     #[serde(rename = "match_of")]
     matches_of: Vec<MatchOf<'a>>,
     inputs: &'a [String],
+    table: Option<&'a str>,
     params: &'a [String],
     gather: bool,
     gather_by: &'a [String],
@@ -194,6 +199,7 @@ impl Graph<'_> {
                 .map(|(from, matches)| MatchOf { from, matches })
                 .collect(),
             inputs: &node.inputs,
+            table: node.table.as_deref(),
             params: &node.params,
             gather: node.gather,
             gather_by: &node.gather_by,
@@ -216,6 +222,7 @@ fn of_manifest(manifest: &Manifest) -> Vec<TaskNode> {
             .map(|(from, globs)| (manifest.task(*from).name.clone(), globs.clone()))
             .collect(),
         inputs: task.written_inputs(),
+        table: task.table.as_ref().map(|table| table.file.clone()),
         params: task.params.keys().cloned().collect(),
         gather: task.gather,
         gather_by: task.gather_keys.clone(),
@@ -257,6 +264,7 @@ fn of_database(db: &Db) -> Result<Vec<TaskNode>> {
             matches: feeds.matches,
             matches_of: feeds.matches_of,
             inputs: feeds.inputs,
+            table: feeds.table,
             params: feeds.params,
             gather: task.gather,
             gather_by: feeds.gather_by,
@@ -330,7 +338,7 @@ fn text(nodes: &[TaskNode], out: &mut dyn Write) -> std::io::Result<()> {
         let mut line = format!("{name:width$}  {}", states(node));
         let gather = if node.gather { "gathers " } else { "" };
         let sources: Vec<&str> = match node.from.is_empty() {
-            true => node.inputs.iter().map(String::as_str).collect(),
+            true => node.inputs.iter().chain(&node.table).map(String::as_str).collect(),
             false => node.from.iter().map(|from| nodes[*from].name.as_str()).collect(),
         };
         if !sources.is_empty() {

@@ -40,6 +40,8 @@ pub struct FlowTask {
     pub labeller: Option<Labeller>,
     /// Steps that one input makes, 1 without a matrix.
     pub variants: usize,
+    /// INPUT_NAME of its steps, if it has one for each row of a table.
+    pub row_name: Option<&'static str>,
     pub gather: bool,
     /// Its step is there also if there is nothing to gather.
     pub gather_empty: bool,

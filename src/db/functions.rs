@@ -68,7 +68,9 @@ const PURE: FunctionFlags = FunctionFlags::SQLITE_UTF8
 /// What a statement needs to know of the identity of steps:
 ///
 /// - `step_key(recipe_hash, object, name, executable [, labels, side])`, as [`short_key`] of [`step_key()`];
-/// - `file_origin(path)` and `output_origin(task, origin, name)`, see [`Origin`].
+/// - `file_origin(path)`, `row_origin(labels)` and `output_origin(task, origin, name)`, see [`Origin`];
+/// - `common_labels(labels, labels)`: how many they have in common;
+/// - `names_file(files, path)`: whether a row of a table, by its files, names this one.
 pub(in crate::db) fn register_identity(conn: &Connection) -> crate::error::Result<()> {
     let what = "register a function";
     conn.create_scalar_function("step_key", -1, PURE, |context| {
@@ -82,6 +84,22 @@ pub(in crate::db) fn register_identity(conn: &Connection) -> crate::error::Resul
     .or_db(what)?;
     conn.create_scalar_function("file_origin", 1, PURE, |context| {
         Ok(Origin::file(bytes_argument(context, 0)?))
+    })
+    .or_db(what)?;
+    conn.create_scalar_function("row_origin", 1, PURE, |context| {
+        Ok(Origin::row(bytes_argument(context, 0)?))
+    })
+    .or_db(what)?;
+    conn.create_scalar_function("common_labels", 2, PURE, |context| {
+        let (a, b): (Labels, Labels) = (context.get(0)?, context.get(1)?);
+        Ok(a.iter().filter(|(key, value)| b.get(key) == Some(value)).count() as i64)
+    })
+    .or_db(what)?;
+    conn.create_scalar_function("names_file", 2, PURE, |context| {
+        let files =
+            std::str::from_utf8(bytes_argument(context, 0)?).ok().and_then(Labels::from_json);
+        let path = bytes_argument(context, 1)?;
+        Ok(files.is_some_and(|files| files.iter().any(|(_, file)| file.as_bytes() == path)))
     })
     .or_db(what)?;
     conn.create_scalar_function("output_origin", 3, PURE, |context| {

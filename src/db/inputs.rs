@@ -15,6 +15,12 @@ use crate::db::{Reader, Writer};
 /// The `task` of the rows that stand for a task's `files`.
 pub const FILES: TaskId = TaskId(0);
 
+/// The `task` of the rows that stand for the files which a task's table names; the rows of the task itself stand for those
+/// of its table: the path has the labels, the name has the files.
+pub fn files_of_rows(task: TaskId) -> TaskId {
+    TaskId(-task.0)
+}
+
 /// What a file's inode says of its content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stat {
@@ -30,6 +36,9 @@ pub struct Stat {
 impl Stat {
     /// An `mtime_ns` that no file has: the file is hashed again next time.
     pub const UNTRUSTED: i64 = i64::MIN;
+
+    /// Of what is no file.
+    pub const NONE: Stat = Stat { size: 0, mtime_ns: 0, ctime_ns: 0, inode: 0, executable: false };
 }
 
 /// A row of `input_file`, less its task and path.
@@ -84,6 +93,30 @@ impl Inputs {
              FROM input_file WHERE task = ?1 AND path = ?2",
             )
             .and_then(|mut s| s.query_row(params![task, Name(path)], read_row).optional())
+            .or_db("look up an input file")
+    }
+
+    /// The content of a file as this plan has found it, and its executable bit.
+    ///
+    /// # Errors
+    /// If the database can't be read.
+    pub fn present(
+        reader: &Reader,
+        task: TaskId,
+        path: &[u8],
+    ) -> Result<Option<(ObjectHash, bool)>> {
+        reader
+            .conn
+            .prepare_cached(
+                "SELECT object, executable FROM temp.scan WHERE task = ?1 AND path = ?2
+                 UNION ALL SELECT object, executable FROM input_file f WHERE task = ?1 AND path = ?2
+                   AND NOT EXISTS (SELECT 1 FROM temp.gone g WHERE g.task = f.task AND g.path = f.path)",
+            )
+            .and_then(|mut s| {
+                s.query_map(params![task, Name(path)], |row| Ok((row.get(0)?, row.get(1)?)))?
+                    .next()
+                    .transpose()
+            })
             .or_db("look up an input file")
     }
 
@@ -147,7 +180,7 @@ impl Inputs {
         Ok(())
     }
 
-    /// Calls `see` with the path and the row of every file known for a task.
+    /// Calls `see` with the path and the row of every file known for a task, in the order of the paths.
     ///
     /// # Errors
     /// If the database can't be read.
@@ -156,7 +189,7 @@ impl Inputs {
             .conn
             .prepare_cached(
                 "SELECT name, size, mtime_ns, ctime_ns, inode, executable, object, path
-                 FROM input_file WHERE task = ?1",
+                 FROM input_file WHERE task = ?1 ORDER BY path",
             )
             .or_db("list input files")?;
         let mut rows = statement.query([task]).or_db("list input files")?;

@@ -17,6 +17,7 @@ use crate::db::commit::outputs_of;
 use crate::db::read::queries::{STEP, StepRow, find_steps, split_word, step_row};
 use crate::db::read::status::OUT_OF_DATE;
 use crate::db::types::{Name, NameBytes};
+use crate::db::upkeep::verify::ROWS_ON;
 
 const WHAT: &str = "look up the lineage";
 /// Steps that an error lists.
@@ -148,9 +149,10 @@ pub fn around_object(
     let makers: Vec<StepRow> = makers.or_db(WHAT)?;
     // What was made is consumed over links; only for an input file all steps are looked through.
     let condition = match makers.is_empty() {
-        true => "s.object = ?1 OR s.live = 1 AND s.task IN (
+        true => format!(
+            "s.object = ?1 OR s.live = 1 AND (s.task, s.origin) IN ({ROWS_ON}) OR s.live = 1 AND s.task IN (
                SELECT t.id FROM task t JOIN input_file f ON f.task = t.id WHERE t.gather = 1 AND f.object = ?1)"
-            .to_owned(),
+        ),
         false => {
             let ids: Vec<String> = makers.iter().map(|maker| maker.id.to_string()).collect();
             let ids = ids.join(",");
@@ -215,9 +217,19 @@ pub struct StepFacts {
     pub labels: Labels,
     /// The listing of what it sees by `with`.
     pub side: Option<ObjectHash>,
+    /// Its task has a table now.
+    pub is_row: bool,
 }
 
-const FACTS: &str = "SELECT s.id, s.task, s.name, s.object, s.recipe, s.live, s.executable, s.labels, s.side FROM step s";
+const FACTS: &str =
+    "SELECT s.id, s.task, s.name, s.object, s.recipe, s.live, s.executable, s.labels, s.side,
+       (SELECT feeds FROM task WHERE id = s.task) FROM step s";
+
+/// The table of a task, by what the database keeps of its wiring.
+fn table_of(feeds: Option<String>) -> Option<String> {
+    let feeds: serde_json::Value = serde_json::from_str(&feeds?).ok()?;
+    feeds["table"].as_str().map(str::to_owned)
+}
 
 fn facts(row: &Row<'_>) -> rusqlite::Result<StepFacts> {
     Ok(StepFacts {
@@ -230,6 +242,7 @@ fn facts(row: &Row<'_>) -> rusqlite::Result<StepFacts> {
         executable: row.get(6)?,
         labels: row.get(7)?,
         side: row.get(8)?,
+        is_row: table_of(row.get(9)?).is_some(),
     })
 }
 
@@ -242,7 +255,9 @@ pub fn step_facts(reader: &Reader, step: StepId) -> Result<StepFacts> {
 }
 
 /// The step of this task on an input of this name that ran last before a moment: what `step` replaced.
-/// Of a live one only history can be that; another live one of its name stands beside it. One with its labels comes first.
+/// Of a live one only history can be that; another live one of its name stands beside it. One with its labels comes
+/// first. For the row of a table it is the one with most labels in common, and with one at least, whose row is not there
+/// any more.
 ///
 /// # Errors
 /// If the database can't be read.
@@ -250,14 +265,28 @@ pub fn predecessor(reader: &Reader, step: &StepFacts, before_ms: i64) -> Result<
     // Looking through history only is quick beside a million live steps: it has an index of its own.
     let among = if step.live { "INDEXED BY idx_step_retired" } else { "INDEXED BY idx_step_task" };
     let history = if step.live { "AND s.live = 0" } else { "" };
-    reader.conn.prepare_cached(&format!(
-        "{FACTS} {among} JOIN attempt a ON a.step = s.id WHERE s.task = ?1 AND s.name = ?2 AND s.id <> ?3
-         {history} AND a.started_ms < ?4 ORDER BY s.labels IS ?5 DESC, a.started_ms DESC, s.id DESC LIMIT 1"
+    let (fits, best) = match step.is_row {
+        true => (
+            "common_labels(s.labels, ?5) > 0
+             AND (s.labels IS ?5 OR s.origin NOT IN (SELECT origin FROM step WHERE task = ?1 AND live = 1))",
+            "common_labels(s.labels, ?5)",
+        ),
+        false => ("s.name = ?2", "s.labels IS ?5"),
+    };
+    reader
+        .conn
+        .prepare_cached(&format!(
+        "{FACTS} {among} JOIN attempt a ON a.step = s.id WHERE s.task = ?1 AND {fits} AND s.id <> ?3
+         {history} AND a.started_ms < ?4 ORDER BY {best} DESC, a.started_ms DESC, s.id DESC LIMIT 1"
     ))
-    .and_then(|mut s| {
-        s.query_row(params![step.task, Name(&step.name), step.id, before_ms, step.labels], facts).optional()
-    })
-    .or_db(STEP_WHAT)
+        .and_then(|mut s| {
+            s.query_row(
+                params![step.task, Name(&step.name), step.id, before_ms, step.labels],
+                facts,
+            )
+            .optional()
+        })
+        .or_db(STEP_WHAT)
 }
 
 /// A task as `explain` looks at it.
@@ -324,8 +353,9 @@ pub fn task_facts(reader: &Reader, task: TaskId) -> Result<TaskFacts> {
     Ok(TaskFacts { recipe, cache, gather, present, out_of_date, before, since, last })
 }
 
-/// Paths of at most ten input files that a step works on, if they are as it found them when they were last hashed. Of
-/// several with the same content it is the one at its origin, which history of the oldest databases doesn't have.
+/// Paths of at most ten input files that a step works on, if they are as it found them when they were last hashed; for a
+/// row of a table, the table and the files that the row names. Of several with the same content it is the one at its
+/// origin, which history of the oldest databases doesn't have.
 /// `listing` reads the object of a step that gathers files; without that all files of its task may be meant.
 ///
 /// # Errors
@@ -335,12 +365,12 @@ pub fn files_of(
     step: StepId,
     listing: &dyn Fn(&ObjectHash) -> Option<Vec<NamedObject>>,
 ) -> Result<Vec<Vec<u8>>> {
-    let (object, gathers): (ObjectHash, bool) = reader
+    let (object, gathers, table): (ObjectHash, bool, _) = reader
         .conn
         .query_row(
-            "SELECT s.object, t.gather FROM step s JOIN task t ON t.id = s.task WHERE s.id = ?1",
+            "SELECT s.object, t.gather, t.feeds FROM step s JOIN task t ON t.id = s.task WHERE s.id = ?1",
             [step],
-            |row| Ok((row.get(0)?, row.get(1)?)),
+            |row| Ok((row.get(0)?, row.get(1)?, table_of(row.get(2)?))),
         )
         .or_db(STEP_WHAT)?;
     let listed = if gathers { listing(&object) } else { None };
@@ -352,11 +382,14 @@ pub fn files_of(
         .prepare_cached(
             "SELECT f.path, f.name, f.object FROM step s JOIN input_file f ON f.task = s.task
              WHERE s.id = ?1 AND f.path <> ''
-             AND (?2 OR f.object = s.object AND (s.origin = 0 OR s.origin = file_origin(f.path)))",
+             AND (?2 OR f.object = s.object AND (s.origin = 0 OR s.origin = file_origin(f.path)))
+             UNION ALL SELECT f.path, f.name, f.object FROM step s
+             JOIN input_file r ON r.task = s.task AND row_origin(r.path) = s.origin AND r.object = s.object
+             JOIN input_file f ON f.task = -s.task AND names_file(r.name, f.path) WHERE s.id = ?1",
         )
         .or_db(STEP_WHAT)?;
     let mut rows = statement.query(params![step, gathers]).or_db(STEP_WHAT)?;
-    let mut files = Vec::new();
+    let mut files: Vec<Vec<u8>> = table.map(String::into_bytes).into_iter().collect();
     while files.len() < FILES
         && let Some(row) = rows.next().or_db(STEP_WHAT)?
     {

@@ -51,7 +51,7 @@ pub use commit::turns::{Turns, turns};
 pub use commit::{commit, known_object, put_objects, share_known};
 pub use flow::{Accepts, Flow, FlowTask, Labeller};
 pub use functions::step_key;
-pub use inputs::{FILES, InputRow, Inputs, Stat};
+pub use inputs::{FILES, InputRow, Inputs, Stat, files_of_rows};
 pub use lineage::{
     Direction, RunFacts, StepFacts, TaskFacts, around_object, files_of, find_one_step,
     first_outputs, last_run, neighbours, predecessor, step_facts, task_facts,
@@ -84,8 +84,8 @@ pub use upkeep::unsynced::{
     Unsynced, all_synced, each_unsound_object, note_unsynced, redo, unsynced,
 };
 pub use upkeep::verify::{
-    Producer, check_database, each_object, forget_object, input_files, last_dir, linked_outputs,
-    lose_log, producers, redo_consumers, retire_gather, unproven_objects,
+    Producer, check_database, contents_of_rows, each_object, forget_object, input_files, last_dir,
+    linked_outputs, lose_log, producers, redo_consumers, retire_gather, unproven_objects,
 };
 
 /// SQLite before this has a bug that can corrupt a WAL database with two connections

@@ -246,6 +246,13 @@ impl Repairer<'_> {
         let (paths, dir) = db.read(|reader| {
             Ok((db::input_files(reader, object)?, db::last_dir(reader)?.unwrap_or_default()))
         })?;
+        for content in db.read(|reader| db::contents_of_rows(reader, object))? {
+            if ObjectHash::of(&content) == *object {
+                let placed = store.put(&content)?;
+                self.commit(&[&placed])?;
+                return Ok(Some(Repair::Reimported { path: b"a row of the table".to_vec() }));
+            }
+        }
         for path in paths {
             let full = as_path(&dir).join(as_path(&path));
             let Ok(mut file) = File::open(&full) else { continue };
@@ -443,7 +450,7 @@ impl Rebuilder<'_> {
         let recipe: Recipe = serde_json::from_str(&producer.recipe_json).map_err(|err| {
             Error::Internal(format!("the recipe of step {} does not read: {err}", producer.step))
         })?;
-        let input = if producer.gather {
+        let input = if producer.gather || !recipe.paths.is_empty() {
             Input::Many { name: producer.name.clone(), items: self.listed(producer)? }
         } else {
             let Producer { object, name, executable, .. } = producer.clone();
@@ -458,6 +465,7 @@ impl Rebuilder<'_> {
             dir: as_path(&producer.dir).into(),
             env,
             timeout: limits.timeout,
+            paths: recipe.paths,
             copies_input: limits.copies_input,
             wants_jobserver: limits.wants_jobserver,
         };
@@ -487,7 +495,7 @@ impl Rebuilder<'_> {
         }
     }
 
-    /// The inputs of a gather step, read back from the listing that it works on.
+    /// The inputs of a step that works on several, read back from their listing.
     fn listed(&self, producer: &Producer) -> Result<Vec<NamedObject>> {
         let bytes = self.store.read_small(&producer.object, LISTING)?.unwrap_or_default();
         let linked = self.db.read(|reader| db::linked_outputs(reader, producer.step))?;

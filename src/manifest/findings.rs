@@ -67,6 +67,11 @@ impl<'s> Findings<'s> {
         }
     }
 
+    /// Adds mistakes in another file, which the manifest names at `span`.
+    pub(super) fn add_elsewhere(&mut self, span: &Range<usize>, mistakes: Vec<Diagnostic>) {
+        self.diagnostics.extend(mistakes.into_iter().map(|mistake| (span.start, mistake)));
+    }
+
     /// Adds a mistake of the manifest as a whole.
     pub(super) fn add_whole(&mut self, message: &str, help: &str) {
         self.diagnostics.push((0, Diagnostic::of_file(self.source.path(), message, help)));

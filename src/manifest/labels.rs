@@ -19,6 +19,8 @@ struct Known {
     always: Keys,
     /// Some may have these.
     sometimes: Keys,
+    /// There is a table somewhere that can't be read: they may have any.
+    is_unknown: bool,
 }
 
 /// Checks `gather` and `env` against the labels that the steps have, and notes their keys. Expects `from` to be resolved and free of cycles.
@@ -77,7 +79,11 @@ fn check_task(
         }
     };
     let mut own = Known::default();
-    if task.is_root() {
+    if draft.place("table").is_some() {
+        own.is_unknown = task.table.is_none();
+        own.always =
+            task.table.iter().flat_map(|table| table.labels()).map(str::to_owned).collect();
+    } else if task.is_root() {
         own.always = capture::common_keys(patterns(None));
         own.sometimes = capture::all_keys(patterns(None));
         check_gathered(found, draft, &own.always, "the `inputs`");
@@ -85,12 +91,15 @@ fn check_task(
     let mut inherited: Option<Keys> = None;
     for from in &task.from {
         let Some(theirs) = &known[from.0] else { continue };
+        own.is_unknown |= theirs.is_unknown;
         own.sometimes.extend(theirs.sometimes.iter().cloned());
         own.sometimes.extend(capture::all_keys(patterns(Some(from))));
         let captured = capture::common_keys(patterns(Some(from)));
         let all: Keys = order::set(theirs.always.union(&captured).cloned());
         let producer = quoted(&drafts[from.0].task.name);
-        check_gathered(found, draft, &all, &format!("the outputs of {producer}"));
+        if !theirs.is_unknown {
+            check_gathered(found, draft, &all, &format!("the outputs of {producer}"));
+        }
         inherited = Some(match inherited {
             None => all,
             Some(common) => order::set(common.intersection(&all).cloned()),
@@ -103,6 +112,7 @@ fn check_task(
     if task.gather {
         own.always = order::set(task.gather_keys.iter().cloned());
         own.sometimes.clear();
+        own.is_unknown = false;
     }
     own.sometimes.extend(own.always.iter().cloned());
     if let (Some(export), Some(place)) = (&task.export, draft.place("export")) {
@@ -127,6 +137,7 @@ fn check_task(
             "both would be the variable of that name: give one of the two another name",
         );
     }
+    check_paths(found, draft, &own);
     if let Some(place) = draft.place("env") {
         for key in own.sometimes.iter().filter(|key| task.env.contains_key(*key)) {
             let message = format!("`env` sets {key}, which is a label of its steps");
@@ -134,4 +145,19 @@ fn check_task(
         }
     }
     own
+}
+
+/// A column of paths is a variable of its own.
+fn check_paths(found: &mut Findings<'_>, draft: &Draft, own: &Known) {
+    for (name, place) in &draft.paths {
+        let other = match () {
+            () if own.sometimes.contains(name) => "a label of its steps",
+            () if draft.params.iter().any(|(param, _)| param == name) => "a param",
+            () if draft.task.env.contains_key(name) => "in `env`",
+            () => continue,
+        };
+        let message = format!("{} is a file of the table and {other} too", quoted(name));
+        let help = "both would be the variable of that name: give one of the two another name";
+        found.add(place, message, help);
+    }
 }

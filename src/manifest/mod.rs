@@ -1,8 +1,9 @@
 //! The manifest: from its text to tasks that are valid by themselves and together, or to a list of every
-//! mistake in it. Unaware of the database and of what is on disk (`inputs` are patterns here, not files).
+//! mistake in it. Unaware of the database and of what is on disk (`inputs` are patterns here, not files), but for the
+//! headers of tables: they say which labels there are.
 //!
-//! `document` goes from bytes to TOML tables, `parse` from there to what they are for, `task` from a table to a task, `params` from names to values, `wiring`
-//! from the names in `from` to indices. All of them add what they find to one list of findings, and go on.
+//! `document` goes from bytes to TOML tables, `parse` from there to what they are for, `task` from a table to a task, `params` from names to values, `tables` from
+//! files to columns, `wiring` from the names in `from` to indices. All of them add what they find to one list of findings, and go on.
 
 mod capture;
 mod document;
@@ -12,6 +13,7 @@ mod labels;
 mod params;
 mod parse;
 mod pattern;
+mod tables;
 mod task;
 #[cfg(test)]
 mod tests;
@@ -82,13 +84,14 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// Checks the bytes of a manifest named `path` in folder `dir`; neither has to exist.
+    /// Checks the bytes of a manifest named `path` in folder `dir`; neither has to exist, but the tables that it names.
     ///
     /// # Errors
     /// [`Error::Manifest`] with every mistake found.
     pub fn from_text(path: &Path, dir: &Path, bytes: &[u8]) -> Result<Manifest> {
         let lf = with_lf(bytes);
-        let parse::Parsed { tasks, params } = parse::parse(path, &lf).map_err(Error::Manifest)?;
+        let parse::Parsed { tasks, params } =
+            parse::parse(path, dir, &lf).map_err(Error::Manifest)?;
         let had_crlf = matches!(lf, Cow::Owned(_));
         Ok(Manifest { path: path.to_owned(), dir: dir.to_owned(), tasks, params, had_crlf })
     }

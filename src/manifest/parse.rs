@@ -9,6 +9,7 @@ use toml::de::{DeTable, DeValue};
 use super::document;
 use super::findings::Findings;
 use super::params;
+use super::tables;
 use super::task::{Draft, Task};
 use super::value::{Setting, Value, type_name};
 use super::wiring;
@@ -16,8 +17,8 @@ use crate::diagnostic::{Diagnostic, quoted};
 use crate::suggest;
 
 /// The tasks and the params, or all mistakes in the order of the text.
-pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<Parsed, Vec<Diagnostic>> {
-    document::read(path, bytes, manifest)
+pub(super) fn parse(path: &Path, dir: &Path, bytes: &[u8]) -> Result<Parsed, Vec<Diagnostic>> {
+    document::read(path, bytes, |found, root| manifest(found, dir, root))
 }
 
 /// What a manifest says.
@@ -26,7 +27,7 @@ pub(super) struct Parsed {
     pub(super) params: BTreeMap<String, String>,
 }
 
-fn manifest(found: &mut Findings<'_>, root: &DeTable<'_>) -> Parsed {
+fn manifest(found: &mut Findings<'_>, dir: &Path, root: &DeTable<'_>) -> Parsed {
     let (entries, params) = entries(found, root);
     if found.is_damaged() {
         find_swallowed(found, &entries);
@@ -36,6 +37,8 @@ fn manifest(found: &mut Findings<'_>, root: &DeTable<'_>) -> Parsed {
         let end = entries.get(n + 1).map_or(found.source.text().len(), |(next, _)| next.start);
         drafts.push(Draft::read(found, table, header, &(header.start..end)));
     }
+    let shown_dir = found.source.path().parent().unwrap_or(Path::new(""));
+    tables::open(found, dir, shown_dir, &mut drafts);
     params::resolve(found, &params, &mut drafts);
     Parsed { tasks: wiring::wire(found, drafts), params }
 }

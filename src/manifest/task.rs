@@ -18,6 +18,7 @@ use crate::export_path::ExportPath;
 use crate::ids::TaskIndex;
 use crate::labels::{Labels, key_mistake};
 use crate::suggest;
+use crate::table::Table;
 
 /// One `[[task]]`.
 #[derive(Debug, Clone)]
@@ -28,6 +29,8 @@ pub struct Task {
     pub script: String,
     /// Globs or plain paths of files on disk, relative to the manifest's folder. Only roots have any.
     pub inputs: Vec<String>,
+    /// Its rows are the inputs. Only roots have one.
+    pub table: Option<Table>,
     /// What `inputs` leave out, without the `!`: globs, plain paths, folders with all that is in them.
     pub exclusions: Vec<String>,
     /// Tasks whose outputs this one consumes, in the order written; empty for a root.
@@ -83,6 +86,11 @@ impl Task {
         self.from.is_empty()
     }
 
+    /// True if its steps work on the files that the rows of its table name.
+    pub fn has_paths(&self) -> bool {
+        self.table.as_ref().is_some_and(Table::has_paths)
+    }
+
     /// `inputs` as they are written.
     pub fn written_inputs(&self) -> Vec<String> {
         let exclusions = self.exclusions.iter().map(|pattern| format!("!{pattern}"));
@@ -100,6 +108,7 @@ impl Task {
             name: String::new(),
             script: String::new(),
             inputs: Vec::new(),
+            table: None,
             exclusions: Vec::new(),
             from: Vec::new(),
             with: Vec::new(),
@@ -169,6 +178,20 @@ pub const KEYS: &[Key] = &[
                 over all. Those after a ! are left out.",
         aliases: &[],
         read: inputs,
+    },
+    Key {
+        name: "table",
+        about: "A CSV or TSV file, relative to the manifest: one step per row. Each column is a label.",
+        aliases: &["sheet", "samplesheet", "sample_sheet", "samples", "csv", "tsv"],
+        read: |found, draft, setting| {
+            draft.table = setting.string(found).map(|file| (file.to_owned(), setting.span()));
+        },
+    },
+    Key {
+        name: "paths",
+        about: "Columns of the table that are no labels but files, relative to the table: the inputs of the row's step.",
+        aliases: &["file_columns", "path_columns"],
+        read: paths,
     },
     Key {
         name: "from",
@@ -313,6 +336,10 @@ pub(super) struct Draft {
     pub(super) from: Option<Vec<(String, Range<usize>)>>,
     /// `with` as written.
     pub(super) with: Vec<(String, Range<usize>)>,
+    /// `table` as written.
+    pub(super) table: Option<(String, Range<usize>)>,
+    /// `paths` as written.
+    pub(super) paths: Vec<(String, Range<usize>)>,
     /// `match` as a table: each name with its place and its globs.
     pub(super) matches_of: Vec<(String, Range<usize>, Vec<String>)>,
     /// `params` as written.
@@ -342,6 +369,8 @@ impl Draft {
             script_place,
             from,
             with: Vec::new(),
+            table: None,
+            paths: Vec::new(),
             matches_of,
             params,
             gather_places,
@@ -379,6 +408,28 @@ impl Draft {
         {
             let help = "drop one of the two: a task works on files or on other tasks' outputs";
             found.add(place, "`inputs` can't go together with `from`", help);
+        }
+        if let Some(place) = self.place("table") {
+            let with_from = self.from.as_ref().is_some_and(|from| !from.is_empty());
+            let others = [
+                ("inputs", self.place("inputs").is_some()),
+                ("from", with_from),
+                ("gather", self.task.gather),
+                ("match", self.place("match").is_some()),
+            ];
+            for (key, _) in others.into_iter().filter(|(_, is_there)| *is_there) {
+                let help = match key {
+                    "gather" => "put the `gather` into a task of its own, after this one",
+                    _ => "drop one of the two: the rows of the table are the inputs",
+                };
+                found.add(place, format!("`table` can't go together with `{key}`"), help);
+            }
+        }
+        if let Some(place) = self.place("paths")
+            && self.place("table").is_none()
+        {
+            let help = "add table = \"samples.csv\", or drop `paths`";
+            found.add(place, "`paths` does nothing without `table`", help);
         }
         if let Some(place) = self.place("gather_empty")
             && !self.task.gather
@@ -548,6 +599,24 @@ fn inputs(found: &mut Findings<'_>, draft: &mut Draft, setting: Setting<'_, '_>)
         let help = "name at least one file, or leave `inputs` out: a task with from = [] gets \
                     the files named on the command line";
         found.add(&setting.span(), "`inputs` is empty", help);
+    }
+}
+
+fn paths(found: &mut Findings<'_>, draft: &mut Draft, setting: Setting<'_, '_>) {
+    for (column, place) in setting.strings(found) {
+        if draft.paths.iter().any(|(known, _)| *known == column) {
+            found.add(
+                &place,
+                format!("{} is in this `paths` already", quoted(&column)),
+                "take it out",
+            );
+        } else {
+            draft.paths.push((column, place));
+        }
+    }
+    if setting.is_empty_list() {
+        let help = "name columns of the table, or leave `paths` out: then every column is a label";
+        found.add(&setting.span(), "`paths` is empty", help);
     }
 }
 

@@ -24,7 +24,8 @@ pub(super) fn wire(found: &mut Findings<'_>, mut drafts: Vec<Draft>) -> Vec<Task
     let mut comparisons_left = MOST_COMPARISONS;
     let mut wired = Vec::with_capacity(drafts.len());
     for (n, draft) in drafts.iter().enumerate() {
-        let is_default_root = n == 0 || draft.place("inputs").is_some();
+        let is_default_root =
+            n == 0 || draft.place("inputs").is_some() || draft.place("table").is_some();
         let mut guess = |name: &str| {
             comparisons_left = comparisons_left.saturating_sub(known.len());
             if comparisons_left == 0 { None } else { suggest::nearest(name, known.iter().copied()) }
@@ -140,12 +141,13 @@ fn check_root(found: &mut Findings<'_>, draft: &Draft) {
     if let Some(place) = draft.place("gather")
         && draft.task.gather
         && draft.place("inputs").is_none()
+        && draft.place("table").is_none()
     {
         let help =
             "there is nothing to gather: add from = [\"…\"] or inputs = [\"…\"], or drop `gather`";
         found.add(place, "`gather` on a root", help);
     }
-    if let Some(place) = draft.place("match") {
+    if let Some(place) = draft.place("match").filter(|_| draft.place("table").is_none()) {
         let help = "it chooses among other tasks' outputs: drop it, or add from = [\"…\"]";
         found.add(place, "`match` on a root", help);
     }

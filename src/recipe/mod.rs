@@ -26,6 +26,9 @@ pub struct Recipe {
     /// The task's `params`, sorted by name. Recipes of older builds have none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub params: Vec<(String, String)>,
+    /// The columns of the table that are files, sorted: they are variables.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub paths: Vec<String>,
     /// The labels that the groups go by.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gather_keys: Vec<String>,
@@ -41,6 +44,7 @@ impl Recipe {
             files,
             gather: task.gather,
             params: task.params.clone().into_iter().collect(),
+            paths: task.table.iter().flat_map(|table| table.paths()).map(str::to_owned).collect(),
             gather_keys: task.gather_keys.clone(),
         }
     }
@@ -74,6 +78,9 @@ impl Recipe {
         // Recipes are older than this field.
         for key in &self.gather_keys {
             hasher.field("gather key", key.as_bytes());
+        }
+        for column in &self.paths {
+            hasher.field("path", column.as_bytes());
         }
         hasher.finish()
     }
@@ -111,6 +118,9 @@ impl Recipe {
             changes.push(format!("gather turned {switch}"));
         } else if self.gather_keys != before.gather_keys {
             changes.push("gather goes by other labels".to_owned());
+        }
+        if self.paths != before.paths {
+            changes.push("other columns of the table are files".to_owned());
         }
         changes
     }

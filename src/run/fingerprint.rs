@@ -42,6 +42,22 @@ impl Digest {
         Digest::from(ObjectHash::of(path))
     }
 
+    /// The same of a thing that has this content.
+    pub(super) fn with(self, content: &ObjectHash) -> Digest {
+        Digest(self.0.wrapping_add(Digest::from(*content).0))
+    }
+
+    /// With a place in the stead of its last 32 bits, which are not missed.
+    pub(super) fn at(self, place: usize) -> Digest {
+        Digest(self.0 >> 32 << 32 | place as u128)
+    }
+
+    /// Its place, if it is among these, which are sorted and have places.
+    pub(super) fn place_in(self, sorted: &[Digest]) -> Option<usize> {
+        let found = sorted.get(sorted.partition_point(|known| known.0 >> 32 < self.0 >> 32))?;
+        (found.0 >> 32 == self.0 >> 32).then_some((found.0 & 0xffff_ffff) as usize)
+    }
+
     fn from(hash: ObjectHash) -> Digest {
         let mut half = [0; 16];
         half.copy_from_slice(&hash.as_bytes()[..16]);

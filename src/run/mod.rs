@@ -29,6 +29,7 @@ mod scan;
 mod session;
 mod signals;
 mod sources;
+mod tables;
 mod walk;
 mod worker;
 
@@ -49,6 +50,7 @@ use crate::jobserver::Jobserver;
 use crate::labels::{Labels, task_word};
 use crate::maintain::{self, RunAgain, ScriptLimits};
 use crate::manifest::{Manifest, ParamOverrides};
+use crate::object::ObjectHash;
 use crate::progress::{Event, Progress, Registered, Summary};
 use crate::proof::Proof;
 use crate::store::{self, Store};
@@ -58,6 +60,7 @@ use crate::sys::clock::now_ms;
 use crate::sys::limits;
 
 use dispatch::RunOutcome;
+use preflight::Checked;
 use session::Session;
 
 pub(crate) use busy::tell_on_stderr;
@@ -184,6 +187,10 @@ struct Asked {
     inputs: Vec<PathBuf>,
     /// The INPUTs that are open already, such as standard input, in their order.
     streams: Vec<File>,
+    /// What to say of the tables, a sentence each.
+    warnings: Vec<String>,
+    /// By place: a fingerprint of the rows of the task's table.
+    table_rows: Vec<Option<ObjectHash>>,
 }
 
 impl Asked {
@@ -193,9 +200,9 @@ impl Asked {
         let graph = Graph::of(&manifest);
         let only = only(&manifest, &options.only)?;
         let inputs = sources::inputs(options)?;
-        let streams = preflight::check(&manifest, &inputs)?;
+        let Checked { streams, warnings, rows } = preflight::check(&manifest, &inputs)?;
         let inputs = inputs.into_iter().map(|input| input.path).collect();
-        Ok(Asked { manifest, graph, only, inputs, streams })
+        Ok(Asked { manifest, graph, only, inputs, streams, warnings, table_rows: rows })
     }
 }
 

@@ -4,22 +4,53 @@
 use std::fs::File;
 use std::path::Path;
 
+use crate::db::Stat;
+use crate::diagnostic::Diagnostic;
 use crate::error::{Error, Result};
 use crate::manifest::{Manifest, is_plain};
+use crate::object::ObjectHash;
 use crate::sys::duplicate_high;
 use crate::sys::proc::descriptor;
+use crate::table::TableCheck;
 use crate::text::shown;
 
+use super::fingerprint::Fingerprint;
 use super::given::GivenInput;
 
-/// Checks every INPUT, every plain path of `inputs` and every one of `files`. Returns those INPUTs that are open
-/// already, such as standard input: now, while no descriptor can be one of our own.
+/// What was found before anything is made.
+pub(super) struct Checked {
+    /// Those INPUTs that are open already, such as standard input: now, while no descriptor can be one of our own.
+    pub(super) streams: Vec<File>,
+    /// What to say of the tables, a sentence each.
+    pub(super) warnings: Vec<String>,
+    /// By place: a fingerprint of the rows of the task's table.
+    pub(super) rows: Vec<Option<ObjectHash>>,
+}
+
+/// Rows of a table that are told by name to be there twice.
+const TOLD: usize = 5;
+
+/// Checks every INPUT, every plain path of `inputs`, every one of `files` and every row of the tables.
 ///
 /// # Errors
-/// [`Error::Usage`] naming all that are missing or are no files.
-pub(super) fn check(manifest: &Manifest, arguments: &[GivenInput]) -> Result<Vec<File>> {
-    let mut wrong = Vec::new();
-    for task in &manifest.tasks {
+/// [`Error::Usage`] naming all that are missing or are no files; [`Error::Manifest`] if there are mistakes in a table,
+/// with all of the others too.
+pub(super) fn check(manifest: &Manifest, arguments: &[GivenInput]) -> Result<Checked> {
+    let (mut wrong, mut mistakes, mut warnings) = (Vec::new(), Vec::new(), Vec::new());
+    let mut rows = vec![None; manifest.tasks.len()];
+    for (task, rows) in manifest.tasks.iter().zip(&mut rows) {
+        if let Some(table) = &task.table {
+            let unusable = |path: &Path| unusable_in_manifest(path, unusable_input);
+            let mut sum = Fingerprint::default();
+            let found = table.check(&unusable, &mut |row| {
+                sum.add(row.labels.as_bytes(), row.files.as_bytes(), &Stat::NONE);
+            })?;
+            *rows = Some(sum.finish());
+            warnings.extend(odd_rows(&task.name, &table.name(), &found));
+            // Two tasks may have one table.
+            let new = found.mistakes.into_iter().filter(|mistake| !mistakes.contains(mistake));
+            mistakes.extend(new.collect::<Vec<_>>());
+        }
         for path in task.inputs.iter().filter(|path| is_plain(path)) {
             if let Some(why) = unusable_in_manifest(&manifest.dir.join(path), unusable_input) {
                 wrong.push(format!("task `{}`: input `{path}` {why}", task.name));
@@ -50,7 +81,39 @@ pub(super) fn check(manifest: &Manifest, arguments: &[GivenInput]) -> Result<Vec
             Err(_) => wrong.push(format!("input `{name}` is not open")),
         }
     }
-    if wrong.is_empty() { Ok(streams) } else { Err(Error::Usage(wrong.join("\n"))) }
+    if !mistakes.is_empty() {
+        let of_manifest = wrong.into_iter().map(|message| Diagnostic {
+            path: manifest.path.clone(),
+            location: None,
+            message,
+            help: None,
+        });
+        return Err(Error::Manifest(of_manifest.chain(mistakes).collect()));
+    }
+    if wrong.is_empty() {
+        Ok(Checked { streams, warnings, rows })
+    } else {
+        Err(Error::Usage(wrong.join("\n")))
+    }
+}
+
+/// What is odd about the rows of a task's table and no mistake.
+fn odd_rows(task: &str, table: &str, found: &TableCheck) -> Vec<String> {
+    if found.rows == 0 && found.mistakes.is_empty() {
+        return vec![format!("task `{task}`: `{table}` has no rows")];
+    }
+    let told = found.repeated.iter().take(TOLD).map(|(line, first)| {
+        format!(
+            "task `{task}`: line {line} of `{table}` says what line {first} says; they are one step"
+        )
+    });
+    let mut warnings: Vec<String> = told.collect();
+    let more = found.repeated_count - warnings.len() as u64;
+    if more > 0 {
+        let row = if more == 1 { "row" } else { "rows" };
+        warnings.push(format!("task `{task}`: {more} more {row} of `{table}` are there twice"));
+    }
+    warnings
 }
 
 /// Checks INPUTs of an earlier run: they may have gone since.

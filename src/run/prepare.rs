@@ -17,10 +17,12 @@ use crate::order;
 use crate::progress::{Event, Progress};
 use crate::recipe::Recipe;
 use crate::store::Store;
+use crate::table::Table;
 
 use super::listed::{ListedFiles, Lister};
 use super::scan::{ScanSummary, Scanner, Source};
 use super::sources::{NamedInputs, sources};
+use super::tables::TableScan;
 use super::walk::Crossed;
 use super::{Asked, RunOptions};
 use crate::text::{path_bytes, printable};
@@ -52,6 +54,8 @@ pub struct Prepared {
     removed: Vec<TaskId>,
     /// By place: inputs that can't be read.
     refused: Vec<Refused>,
+    /// By place: the labels of a table's rows that name inputs which can't be read.
+    unread_rows: Vec<Vec<Labels>>,
     db_dir: PathBuf,
 }
 
@@ -68,7 +72,10 @@ impl Prepared {
         store: Option<&Store>,
         progress: &mut dyn Progress,
     ) -> Result<Prepared> {
-        let Asked { manifest, graph, only, inputs, streams } = asked;
+        let Asked { manifest, graph, only, inputs, streams, warnings, table_rows } = asked;
+        for warning in &warnings {
+            progress.tell(&Event::Warning(warning));
+        }
         if manifest.had_crlf {
             let path = printable(path_bytes(&manifest.path));
             progress.tell(&Event::Note(&format!(
@@ -122,8 +129,9 @@ impl Prepared {
         )?);
         let mut scans = Vec::with_capacity(sources.len());
         let mut summaries = Vec::with_capacity(sources.len());
-        for (task, sources) in manifest.tasks.iter().zip(&sources) {
-            let summary = scanner.stat_pass(sources)?;
+        for ((task, table_rows), sources) in manifest.tasks.iter().zip(table_rows).zip(&sources) {
+            let mut summary = scanner.stat_pass(sources)?;
+            summary.rows = table_rows;
             for pattern in summary.idle.unmatched.iter().take(NAMED) {
                 let written = task.inputs.iter().find(|input| without_captures(input) == **pattern);
                 let pattern = crate::diagnostic::quoted(written.unwrap_or(pattern));
@@ -154,7 +162,7 @@ impl Prepared {
             let mut met = scanner.take_crossed();
             let now = Refused::of(&mut met);
             // A file that can't be read may be readable next time, with the same inode.
-            scans.push(now.is_empty().then_some(summary.fingerprint));
+            scans.push(now.is_empty().then_some(summary.fingerprint()));
             summaries.push(summary);
             refused.push(now);
             crossed.add(met);
@@ -167,6 +175,7 @@ impl Prepared {
             .filter(|task| task.present && !present.contains(&task.id))
             .map(|task| task.id)
             .collect();
+        let unread_rows = vec![Vec::new(); manifest.tasks.len()];
         let mut prepared = Prepared {
             manifest: Arc::new(manifest),
             graph,
@@ -182,6 +191,7 @@ impl Prepared {
             fingerprint: None,
             removed,
             refused,
+            unread_rows,
             db_dir: db_dir.to_owned(),
         };
         prepared.fingerprint = prepared.sum();
@@ -214,7 +224,11 @@ impl Prepared {
 
     /// By place: the labels of the steps that inputs which can't be read would make. What a folder holds may have any.
     pub(super) fn unread(&self) -> Vec<Vec<Labels>> {
-        let labels = |(task, refused): (&FlowTask, &Refused)| {
+        let labels = |((task, refused), rows): ((&FlowTask, &Refused), &Vec<Labels>)| {
+            if task.row_name.is_some() {
+                let of_row = |row| task.labels_on(db::FILES, b"", row).collect::<Vec<_>>();
+                return rows.iter().flat_map(of_row).collect();
+            }
             let of_path = |path: &PathBuf| {
                 let path = path.strip_prefix(&self.manifest.dir).unwrap_or(path);
                 let no_labels = Labels::default();
@@ -227,7 +241,7 @@ impl Prepared {
             };
             refused.0.keys().flat_map(of_path).collect()
         };
-        self.flow.tasks.iter().zip(&self.refused).map(labels).collect()
+        self.flow.tasks.iter().zip(&self.refused).zip(&self.unread_rows).map(labels).collect()
     }
 
     /// Refuses labels of `--step` that no step has and none can get any more.
@@ -296,11 +310,20 @@ impl Prepared {
     ) -> Result<Plan> {
         let scanner = scanner(db, &self.manifest.dir, &self.db_dir, options, store);
         let summaries = std::mem::take(&mut self.summaries);
-        for (n, summary) in summaries.iter().enumerate() {
+        for (n, summary) in summaries.into_iter().enumerate() {
             let (task, row) = (&self.flow.tasks[n], &self.rows[n]);
             let before = row.known.as_ref().and_then(|known| known.scan);
             if task.is_root() && (before.is_none() || before != self.scans[n]) {
-                self.scans[n] = scanner.hash_pass(task.id, &self.sources[n], summary)?;
+                let sources = &self.sources[n];
+                match &self.manifest.tasks[n].table {
+                    Some(table) => {
+                        let scan = TableScan { scanner: &scanner, task: task.id, table };
+                        let scanned = scan.hash_pass(sources, summary)?;
+                        self.scans[n] = scanned.fingerprint;
+                        self.unread_rows[n] = scanned.unread;
+                    }
+                    None => self.scans[n] = scanner.hash_pass(task.id, sources, &summary)?,
+                }
                 let refused = &mut self.refused[n];
                 refused.0.extend(Refused::of(&mut scanner.take_crossed()).0);
                 if !refused.is_empty() {
@@ -308,7 +331,13 @@ impl Prepared {
                 }
             }
         }
-        drop(summaries);
+        for (task, row) in self.manifest.tasks.iter().zip(&self.rows) {
+            // The files of a table that the task had before.
+            let files = db::files_of_rows(row.id);
+            if task.table.is_none() && db.read(|reader| Inputs::count(reader, files))? > 0 {
+                scanner.hash_pass(files, &[], &scanner.stat_pass(&[])?)?;
+            }
+        }
         self.fingerprint = self.sum();
         // What a task was last planned with counts only while it stays in the manifest: when it left,
         // its steps stopped being live.
@@ -431,6 +460,7 @@ fn flow(
             accepts: accepts(task, rows)?,
             labeller: labeller(task, rows)?,
             variants: task.matrix.len().max(1),
+            row_name: task.table.as_ref().map(Table::row_name),
             gather: task.gather,
             gather_empty: task.gather_empty,
             gather_keys: task.gather_keys.clone(),
@@ -455,9 +485,12 @@ fn feeds(manifest: &Manifest, task: &Task) -> String {
     let params: Vec<&String> = task.params.keys().collect();
     let of = task.matches_of.iter().map(|(at, globs)| (&manifest.tasks[at.0].name, globs));
     let matches_of = order::map(of);
-    serde_json::json!({ "from": from, "with": with, "match": matches, "match_of": matches_of, "inputs": inputs, "params": params,
-        "labels": task.label_keys, "gather_by": task.gather_keys })
-        .to_string()
+    let table = task.table.as_ref().map(|table| &table.file);
+    serde_json::json!({
+        "from": from, "with": with, "match": matches, "match_of": matches_of, "inputs": inputs,
+        "table": table, "params": params, "labels": task.label_keys, "gather_by": task.gather_keys,
+    })
+    .to_string()
 }
 
 /// Row ids instead of names stand for the producers, so that renaming one is no new wiring.
@@ -505,6 +538,8 @@ fn wiring(
         match source {
             Source::Pattern(pattern) => hasher.field("inputs", pattern.as_bytes()),
             Source::Exclusion(pattern) => hasher.field("exclusion", pattern.as_bytes()),
+            // What its rows are is the scan's business, and which columns are files is the recipe's.
+            Source::Table(_) => hasher.field("table", b""),
             // Which files they are is the scan's business.
             Source::Argument(_) => continue,
             Source::Nothing => hasher.field("inputs", b""),

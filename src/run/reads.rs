@@ -28,6 +28,14 @@ pub fn reads(options: &RunOptions) -> Reads {
     // With mistakes in it nothing runs, whatever else changes.
     let Ok(manifest) = Manifest::read(&options.manifest) else { return reads };
     for task in &manifest.tasks {
+        if let Some(table) = &task.table {
+            reads.files.push(table.path());
+            // One with mistakes in it is the run's to complain of.
+            let _ = table.each(&mut |row| {
+                reads.files.extend(row.each_file().map(|(_, path)| manifest.dir.join(path)));
+                Ok(())
+            });
+        }
         for pattern in task.inputs.iter().chain(&task.files) {
             if is_plain(pattern) && !pattern.ends_with('/') {
                 reads.files.push(manifest.dir.join(pattern));

@@ -16,6 +16,7 @@ use crate::labels::Labels;
 use crate::manifest::is_plain;
 use crate::object::ObjectHash;
 use crate::store::{Placed, Store};
+use crate::table::Table;
 use crate::text::{as_path, path_bytes, printable};
 
 use super::exclusions::Exclusions;
@@ -30,6 +31,8 @@ pub(super) enum Source {
     Pattern(String),
     /// What `inputs` leave out, without the `!`.
     Exclusion(String),
+    /// The files that the rows of a table name.
+    Table(Table),
     /// An INPUT of the command line.
     Argument(Argument),
     /// One step on the empty object.
@@ -53,10 +56,28 @@ pub(super) struct Scanner<'a> {
 
 /// What the first pass saw.
 pub(super) struct ScanSummary {
-    pub(super) fingerprint: ObjectHash,
+    /// Of the files.
+    fingerprint: ObjectHash,
+    /// Of the rows of a table.
+    pub(super) rows: Option<ObjectHash>,
     pub(super) idle: IdlePatterns,
     /// Each file, sorted.
     pub(super) files: Vec<Digest>,
+}
+
+impl ScanSummary {
+    /// Of all that was seen.
+    pub(super) fn fingerprint(&self) -> ObjectHash {
+        ScanSummary::total(&self.fingerprint, self.rows.as_ref())
+    }
+
+    /// Of files and, if there is a table, of its rows.
+    pub(super) fn total(files: &ObjectHash, rows: Option<&ObjectHash>) -> ObjectHash {
+        match rows {
+            Some(rows) => ObjectHash::of(&[*files.as_bytes(), *rows.as_bytes()].concat()),
+            None => *files,
+        }
+    }
 }
 
 /// Patterns that are of no use.
@@ -69,8 +90,6 @@ pub(super) struct IdlePatterns {
     /// How many files exclusions left out.
     pub(super) left_out: u64,
 }
-
-const NO_STAT: Stat = Stat { size: 0, mtime_ns: 0, ctime_ns: 0, inode: 0, executable: false };
 
 /// Sees (path, name, stat, content if it is no file).
 type See<'a> = dyn FnMut(&[u8], &[u8], Stat, Option<ObjectHash>) -> Result<()> + 'a;
@@ -87,7 +106,7 @@ impl Scanner<'_> {
         let mut sources = sources.iter().peekable();
         while let Some(source) = sources.next() {
             match source {
-                Source::Nothing => see(b"", b"", NO_STAT, Some(ObjectHash::EMPTY))?,
+                Source::Nothing => see(b"", b"", Stat::NONE, Some(ObjectHash::EMPTY))?,
                 Source::Exclusion(_) => {}
                 Source::Pattern(plain)
                     if is_plain(plain) && exclusions.leave_out(plain.as_bytes()) =>
@@ -95,7 +114,7 @@ impl Scanner<'_> {
                     left_out += 1;
                 }
                 Source::Argument(Argument { path, object: Some(object) }) => {
-                    let stat = Stat { inode: i64::from(object.as_bytes()[0]), ..NO_STAT };
+                    let stat = Stat { inode: i64::from(object.as_bytes()[0]), ..Stat::NONE };
                     let name = match path.as_slice() {
                         b"-" => b"stdin",
                         path => crate::names::split(path).1,
@@ -110,6 +129,7 @@ impl Scanner<'_> {
                         see(path_bytes(path), path_bytes(Path::new(name)), stat, None)?;
                     }
                 }
+                Source::Table(table) => self.each_file_of(table, see)?,
                 Source::Pattern(plain) if is_plain(plain) => {
                     let path = Path::new(plain);
                     let full = self.dir.join(path);
@@ -144,6 +164,28 @@ impl Scanner<'_> {
             }
         }
         Ok(IdlePatterns { unmatched, exclusions: exclusions.idle(), left_out })
+    }
+
+    /// The same for the files that the rows of a table name, each of them once.
+    fn each_file_of(&self, table: &Table, see: &mut See<'_>) -> Result<()> {
+        if !table.has_paths() {
+            return Ok(());
+        }
+        let mut seen: HashSet<Digest> = HashSet::new();
+        table.each(&mut |row| {
+            for (_, path) in row.each_file() {
+                if !seen.insert(Digest::of_path(path_bytes(&path))) {
+                    continue;
+                }
+                let full = self.dir.join(&path);
+                self.refuse_own(&full)?;
+                if let Some(stat) = self.look(&full) {
+                    let name = crate::names::split(path_bytes(&path)).1;
+                    see(path_bytes(&path), name, stat, None)?;
+                }
+            }
+            Ok(())
+        })
     }
 
     /// What the inode of an input says; one that can't be looked at is noted.
@@ -184,12 +226,12 @@ impl Scanner<'_> {
         let idle = self.each(sources, &mut |path, name, stat, object| {
             files.push(fingerprint.add(path, name, &stat));
             if let Some(object) = object {
-                fingerprint.add(object.as_bytes(), b"", &NO_STAT);
+                fingerprint.add(object.as_bytes(), b"", &Stat::NONE);
             }
             Ok(())
         })?;
         files.sort_unstable();
-        Ok(ScanSummary { fingerprint: fingerprint.finish(), idle, files })
+        Ok(ScanSummary { fingerprint: fingerprint.finish(), rows: None, idle, files })
     }
 
     /// Second pass: leaves in the temporary tables what is new, changed or gone. Returns the
@@ -214,7 +256,7 @@ impl Scanner<'_> {
         self.each(sources, &mut |path, name, stat, object| {
             fingerprint.add(path, name, &stat);
             if let Some(object) = object {
-                fingerprint.add(object.as_bytes(), b"", &NO_STAT);
+                fingerprint.add(object.as_bytes(), b"", &Stat::NONE);
             }
             if !seen.insert(Digest::of_path(path)) {
                 return Ok(()); // two patterns name this file: the first one decides
@@ -232,12 +274,11 @@ impl Scanner<'_> {
                 self.note_object(task, path, name, stat, object, known.is_some())?;
                 return Ok(());
             }
-            let full = self.dir.join(as_path(path));
-            ingest.add(ChangedFile {
+            ingest.add(Changed {
                 path: path.to_vec(),
                 name: name.to_vec(),
-                full,
                 was_known: known.is_some(),
+                content: Content::File(self.dir.join(as_path(path))),
             })
         })?;
         let trusted = ingest.finish()?;
@@ -295,8 +336,10 @@ impl Scanner<'_> {
         sources: &[Source],
         summary: &ScanSummary,
     ) -> Result<Option<bool>> {
-        if !sources.iter().all(|source| matches!(source, Source::Pattern(_) | Source::Exclusion(_)))
-        {
+        let is_files = |source: &Source| {
+            matches!(source, Source::Pattern(_) | Source::Exclusion(_) | Source::Table(_))
+        };
+        if !sources.iter().all(is_files) {
             return Ok(None);
         }
         let has = |digest| summary.files.binary_search(&digest).is_ok();
@@ -321,7 +364,8 @@ impl Scanner<'_> {
             let stat = std::fs::metadata(&full).ok().map(|metadata| stat_of(&metadata));
             if stat.is_some_and(|stat| has(Digest::of(&path, &name, &stat))) {
                 unknown = unknown.saturating_sub(1);
-                changed.push(ChangedFile { path, name, full, was_known: true });
+                let content = Content::File(full);
+                changed.push(Changed { path, name, was_known: true, content });
             } else {
                 gone.push(path);
             }
@@ -385,16 +429,16 @@ impl Scanner<'_> {
     fn take_all(
         &self,
         task: TaskId,
-        changed: Vec<ChangedFile>,
-        before: Vec<(ChangedFile, Option<HashedFile>)>,
-    ) -> Result<Vec<(ChangedFile, Option<HashedFile>)>> {
+        changed: Vec<Changed>,
+        before: Vec<(Changed, Option<Hashed>)>,
+    ) -> Result<Vec<(Changed, Option<Hashed>)>> {
         let share = changed.len().div_ceil(self.jobs.get()).max(1);
-        let taken: Result<Vec<Vec<Option<HashedFile>>>> = std::thread::scope(|scope| {
+        let taken: Result<Vec<Vec<Option<Hashed>>>> = std::thread::scope(|scope| {
             let threads: Vec<_> = changed
                 .chunks(share)
                 .map(|part| {
                     std::thread::Builder::new().spawn_scoped(scope, move || {
-                        part.iter().map(|file| self.hash_or_refuse(&file.full)).collect()
+                        part.iter().map(|changed| self.hash_or_refuse(&changed.content)).collect()
                     })
                 })
                 .collect();
@@ -412,15 +456,15 @@ impl Scanner<'_> {
     }
 
     /// Commits the objects of files that were read, and leaves the files in the temporary tables.
-    fn note_all(&self, task: TaskId, all: Vec<(ChangedFile, Option<HashedFile>)>) -> Result<()> {
+    fn note_all(&self, task: TaskId, all: Vec<(Changed, Option<Hashed>)>) -> Result<()> {
         let mut placed = Vec::with_capacity(all.len());
         let mut rows = Vec::with_capacity(all.len());
-        for (file, taken) in all {
+        for (changed, taken) in all {
             let row = taken.map(|taken| {
                 placed.extend(taken.placed);
-                InputRow { name: file.name, stat: taken.stat, object: taken.object }
+                InputRow { name: changed.name, stat: taken.stat, object: taken.object }
             });
-            rows.push((file.path, file.was_known, row));
+            rows.push((changed.path, changed.was_known, row));
         }
         if !placed.is_empty() {
             self.keep(&placed)?;
@@ -440,7 +484,15 @@ impl Scanner<'_> {
     }
 
     /// [`Self::hash`], but a file that can't be read is noted, and `None`.
-    fn hash_or_refuse(&self, full: &Path) -> Result<Option<HashedFile>> {
+    fn hash_or_refuse(&self, content: &Content) -> Result<Option<Hashed>> {
+        let full = match content {
+            Content::File(full) => full,
+            Content::Bytes(bytes) => {
+                let placed = self.store.map(|store| store.put(bytes)).transpose()?;
+                let object = placed.as_ref().map_or_else(|| ObjectHash::of(bytes), |p| p.hash);
+                return Ok(Some(Hashed { object, placed, stat: Stat::NONE }));
+            }
+        };
         let err = match self.hash(full) {
             Ok(hashed) => return Ok(Some(hashed)),
             Err(Error::Io { what: READ | LOOK, source, .. }) => source,
@@ -452,7 +504,7 @@ impl Scanner<'_> {
     }
 
     /// Hashes one file, storing it unless this is a dry run.
-    fn hash(&self, full: &Path) -> Result<HashedFile> {
+    fn hash(&self, full: &Path) -> Result<Hashed> {
         // A file that somebody is writing gives other bytes each time; three looks, then say so.
         for _ in 0..3 {
             let mut file = File::open(full).or_io(READ, full)?;
@@ -472,7 +524,7 @@ impl Scanner<'_> {
             if is_racy(stat.ctime_ns, now_ns) {
                 stat.mtime_ns = Stat::UNTRUSTED;
             }
-            return Ok(HashedFile { object, placed, stat });
+            return Ok(Hashed { object, placed, stat });
         }
         Err(Error::Usage(
             "it changes while it is read; run again when nobody writes to it".to_owned(),
@@ -507,24 +559,30 @@ pub(super) fn now_ns() -> i64 {
 const READ: &str = "read input";
 const LOOK: &str = "look at input";
 
-/// Files hashed, stored and committed together.
+/// Files, or rows, hashed, stored and committed together.
 const CHUNK: usize = 512;
 
-/// A file that has to be hashed.
-struct ChangedFile {
+/// A file, or row of a table, that has to be hashed.
+pub(super) struct Changed {
     pub(super) path: Vec<u8>,
     pub(super) name: Vec<u8>,
-    pub(super) full: PathBuf,
     pub(super) was_known: bool,
+    pub(super) content: Content,
 }
 
-/// Files being taken in, a chunk at a time.
-struct Ingest<'a> {
+/// Where its content is.
+pub(super) enum Content {
+    File(PathBuf),
+    Bytes(Vec<u8>),
+}
+
+/// Files, or rows, being taken in, a chunk at a time.
+pub(super) struct Ingest<'a> {
     scanner: &'a Scanner<'a>,
     task: TaskId,
-    waiting: Vec<ChangedFile>,
+    waiting: Vec<Changed>,
     /// Read, but not committed yet.
-    read: Vec<(ChangedFile, Option<HashedFile>)>,
+    read: Vec<(Changed, Option<Hashed>)>,
     trusted: bool,
 }
 
@@ -533,9 +591,9 @@ impl<'a> Ingest<'a> {
         Ingest { scanner, task, waiting: Vec::new(), read: Vec::new(), trusted: true }
     }
 
-    /// One more file.
-    pub(super) fn add(&mut self, file: ChangedFile) -> Result<()> {
-        self.waiting.push(file);
+    /// One more of them.
+    pub(super) fn add(&mut self, changed: Changed) -> Result<()> {
+        self.waiting.push(changed);
         if self.waiting.len() < CHUNK { Ok(()) } else { self.advance() }
     }
 
@@ -551,20 +609,20 @@ impl<'a> Ingest<'a> {
         let (waiting, read) = (std::mem::take(&mut self.waiting), std::mem::take(&mut self.read));
         self.read = self.scanner.take_all(self.task, waiting, read)?;
         self.trusted &=
-            self.read.iter().all(|(_, taken)| taken.as_ref().is_some_and(HashedFile::is_trusted));
+            self.read.iter().all(|(_, taken)| taken.as_ref().is_some_and(Hashed::is_trusted));
         Ok(())
     }
 }
 
-impl HashedFile {
+impl Hashed {
     /// What the inode says is enough to know the content by, next time.
     pub(super) fn is_trusted(&self) -> bool {
         self.stat.mtime_ns != Stat::UNTRUSTED
     }
 }
 
-/// A file's content and what its inode said of it.
-struct HashedFile {
+/// The content, and what the inode said of it.
+struct Hashed {
     pub(super) object: ObjectHash,
     pub(super) placed: Option<Placed>,
     pub(super) stat: Stat,

@@ -167,6 +167,7 @@ impl Session<'_> {
                     .map(|(k, v)| (OsString::from(k), OsString::from(v)))
                     .collect(),
                 timeout: task.timeout,
+                paths: recipe.paths.clone(),
                 copies_input: task.copies_input,
                 wants_jobserver: task.jobserver,
             })

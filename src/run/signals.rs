@@ -102,14 +102,19 @@ impl Forwarder {
         let thread = std::thread::Builder::new()
             .name("signals".to_owned())
             .spawn(move || {
-                for signal in signals.forever() {
+                let note = |signal| {
                     if signal != SIGTSTP {
                         LAST.store(signal, Ordering::Release);
                     }
+                };
+                for signal in signals.forever() {
+                    note(signal);
                     if !take(signal) {
                         break;
                     }
                 }
+                // One that came just before the end.
+                signals.pending().for_each(note);
             })
             .or_system("start the signal thread")?;
         Ok(Forwarder { handle, thread: Some(thread) })

@@ -96,15 +96,16 @@ pub(super) fn sources(
     named: NamedInputs<'_>,
     progress: &mut dyn Progress,
 ) -> Result<Vec<Vec<Source>>> {
-    let takes_arguments = |task: &Task| task.is_root() && task.inputs.is_empty();
+    let takes_arguments =
+        |task: &Task| task.is_root() && task.inputs.is_empty() && task.table.is_none();
     let arguments = if manifest.tasks.iter().any(takes_arguments) {
         arguments(scanner, manifest, named, progress)?
     } else if named.inputs.is_empty() {
         Vec::new()
     } else {
         return Err(Error::Usage(
-            "no task takes files from the command line: each root has `inputs` of its own; \
-             leave INPUT out, or take `inputs` from the task that should read them"
+            "no task takes files from the command line: each root has `inputs` or a `table` of its own; \
+             leave INPUT out, or take those from the task that should read them"
                 .to_owned(),
         ));
     };
@@ -113,6 +114,7 @@ pub(super) fn sources(
         .iter()
         .map(|task| match () {
             () if !task.is_root() => Vec::new(),
+            () if let Some(table) = &task.table => vec![Source::Table(table.clone())],
             () if !task.inputs.is_empty() => {
                 let exclusions = task.exclusions.iter().cloned().map(Source::Exclusion);
                 let patterns =

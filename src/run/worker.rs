@@ -229,8 +229,8 @@ impl Engine {
     fn describe(&self, job: &Job) -> Result<Attempt> {
         let task = &self.manifest.tasks[job.task.0];
         let leaf = &job.leaf;
-        let input = if task.gather {
-            Input::Many { name: leaf.name.clone(), items: self.gathered(job)? }
+        let input = if task.gather || task.has_paths() {
+            Input::Many { name: leaf.name.clone(), items: self.items(job)? }
         } else {
             Input::One(NamedObject {
                 name: leaf.name.clone(),
@@ -260,10 +260,10 @@ impl Engine {
         })
     }
 
-    /// The inputs of a gather step.
-    fn gathered(&self, job: &Job) -> Result<Vec<NamedObject>> {
+    /// The inputs of a step that works on several.
+    fn items(&self, job: &Job) -> Result<Vec<NamedObject>> {
         let (flow, index) = (&self.flow, job.task);
-        if flow.task(index).gathers_files() {
+        if flow.task(index).is_root() {
             let listing = self.store.read_small(&job.leaf.object, u64::MAX)?;
             return Ok(db::read_listing(&listing.unwrap_or_default()));
         }

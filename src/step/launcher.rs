@@ -74,6 +74,9 @@ impl Launcher for Spawn {
         for (key, value) in exec.labels.iter() {
             command.env(key, value);
         }
+        for (column, path) in exec.columns {
+            command.env(column, path);
+        }
         let starting = starting();
         let spawned = command.spawn();
         drop(starting);

@@ -68,7 +68,7 @@ pub use survivors::{end_survivors, remove_scratch};
 pub enum Input {
     /// One object.
     One(NamedObject),
-    /// `gather`: all of them, already sorted by name.
+    /// `gather`, or the files of a row: all of them, already sorted by name.
     Many {
         /// INPUT_NAME; empty unless it is one of several groups.
         name: Vec<u8>,
@@ -365,7 +365,7 @@ impl Execution<'_> {
 fn exec<'a>(
     attempt: &'a Attempt,
     file: PathBuf,
-    staged: &StagedInput,
+    staged: &'a StagedInput,
     workspace: &'a Workspace,
     share: Option<&'a Share>,
 ) -> Exec<'a> {
@@ -389,8 +389,8 @@ fn exec<'a>(
         (var::ATTEMPT, text(attempt.number.to_string())),
     ];
     let share = share.filter(|_| script.wants_jobserver);
-    let labels = &attempt.labels;
-    Exec { script, file, log: workspace.log.write_end(), share, vars, labels }
+    let (labels, columns) = (&attempt.labels, &staged.columns);
+    Exec { script, file, log: workspace.log.write_end(), share, vars, labels, columns }
 }
 
 fn outcome(end: &Ended, script: &Script) -> Outcome {

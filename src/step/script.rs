@@ -61,6 +61,9 @@ pub struct Script {
     /// Variables of the manifest. Those of [`var`](crate::attempt::var) win over them.
     pub env: Vec<(OsString, OsString)>,
     pub timeout: Option<Duration>,
+    /// Columns of the table that are files: each is a variable, and a folder of INPUT_DIR.
+    #[serde(default)]
+    pub paths: Vec<String>,
     /// `input = "copy"`: it may do anything to its inputs, whatever their size.
     pub copies_input: bool,
     /// It is given tokens for a make, cargo or ninja in it.
@@ -85,6 +88,8 @@ pub(super) struct Exec<'a> {
     pub(super) vars: [(&'static str, Option<OsString>); 10],
     /// Variables too.
     pub(super) labels: &'a Labels,
+    /// The columns of a table that are files, each with the path of its file; empty: the row names none.
+    pub(super) columns: &'a [(String, OsString)],
 }
 
 impl Exec<'_> {

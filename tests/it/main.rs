@@ -53,6 +53,7 @@ mod schemas;
 mod start;
 mod status;
 mod store;
+mod table;
 mod terminal;
 mod tidy;
 mod trace;

@@ -1,7 +1,7 @@
 //! Section 5, by chance: whatever was edited between runs, what lives afterwards is what a run on a
 //! fresh database gives, and nothing ever ran twice. TASK_PIPELINE_ROUNDS sets the number of runs.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::harness::{Dice, Project};
 
@@ -17,9 +17,18 @@ struct Task {
     exclusion: u64,
     gather: bool,
     gather_empty: bool,
+    /// It has a step per row of the table, or gathers what has come of them by a label.
+    sheet: Option<Sheet>,
     has_seed: bool,
     has_files: bool,
     is_present: bool,
+}
+
+/// What a task has to do with the table.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sheet {
+    Rows { has_paths: bool },
+    Groups,
 }
 
 struct World {
@@ -29,9 +38,19 @@ struct World {
     names: u64,
     /// Of `[params]`.
     seed: u64,
+    /// Of the table, by the first column.
+    rows: BTreeMap<&'static str, Row>,
+}
+
+/// The other columns of a row, and how often it is there.
+struct Row {
+    x: u64,
+    file: &'static str,
+    times: usize,
 }
 
 const CONTENTS: [&str; 6] = ["apple", "avocado", "banana", "blueberry", "cherry", ""];
+const ROW_FILES: [&str; 3] = ["f1", "f2", "f3"];
 const EXCLUSIONS: [&str; 4] = ["", ", \"!in/f1\"", ", \"!in/d/\"", ", \"!**/f[1-3]\""];
 
 /// Puts the sum of what a step sees behind its outputs.
@@ -62,24 +81,32 @@ impl World {
             exclusion: 0,
             gather,
             gather_empty: false,
+            sheet: None,
             has_seed: false,
             has_files: false,
             is_present: true,
         };
+        let rows = Some(Sheet::Rows { has_paths: false });
         let tasks = vec![
             task(0, &[], false),
             task(1, &[], true),
-            task(2, &[0], false),
-            task(3, &[0, 2], false),
-            task(4, &[2], true),
-            task(5, &[1, 3, 4], false),
-            task(6, &[3], true),
-            task(7, &[5, 6], false),
+            Task { sheet: rows, ..task(2, &[], false) },
+            task(3, &[0], false),
+            task(4, &[0, 3], false),
+            task(5, &[2, 3], true),
+            task(6, &[1, 4, 5], false),
+            task(7, &[4], true),
+            task(8, &[6, 7], false),
+            Task { sheet: Some(Sheet::Groups), ..task(9, &[2], true) },
         ];
-        let mut world =
-            World { p: Project::new(), dice: Dice::new(seed), tasks, names: 0, seed: 0 };
+        let (p, dice) = (Project::new(), Dice::new(seed));
+        let mut world = World { p, dice, tasks, names: 0, seed: 0, rows: BTreeMap::new() };
+        for name in ROW_FILES {
+            world.p.file(format!("rows/{name}"), name);
+        }
         for _ in 0..4 {
             world.edit_an_input();
+            world.edit_a_row();
         }
         world.p.file("ref/a", "a");
         world.write();
@@ -98,10 +125,30 @@ impl World {
         }
     }
 
+    /// A row comes, goes, changes or is there twice, or the content of a file that rows may name changes.
+    fn edit_a_row(&mut self) {
+        let first = ["A", "B", "C", "D"][self.dice.below(4) as usize];
+        let file = ["", "f1", "f2", "f3"][self.dice.below(4) as usize];
+        match self.dice.below(4) {
+            0 => drop(self.rows.remove(first)),
+            1 if !file.is_empty() => {
+                let content = CONTENTS[self.dice.below(6) as usize];
+                self.p.file(format!("rows/{file}"), content);
+            }
+            _ => {
+                let (x, times) = (self.dice.below(2), 1 + self.dice.below(2) as usize);
+                self.rows.insert(first, Row { x, file, times });
+            }
+        }
+    }
+
     /// Changes one thing. A task that is given both another script and another name in one go is
     /// another task, so each of `touched` is left alone.
     fn edit(&mut self, touched: &mut BTreeSet<usize>) {
-        let choice = self.dice.below(15);
+        let choice = self.dice.below(18);
+        if choice > 14 {
+            return self.edit_a_row();
+        }
         if choice > 12 {
             // It may be another script for many tasks.
             if touched.is_empty() {
@@ -126,9 +173,15 @@ impl World {
                 self.names += 1;
                 self.tasks[n].name = format!("renamed-{}", self.names);
             }
+            7 if self.tasks[n].sheet.is_some() => match &mut self.tasks[n].sheet {
+                Some(Sheet::Rows { has_paths }) => *has_paths ^= true,
+                _ => self.edit_an_input(),
+            },
             7 if self.tasks[n].from.is_empty() => self.tasks[n].exclusion = self.dice.below(4),
             7 => self.tasks[n].matches = self.dice.below(5),
-            8 if n > 1 => self.tasks[n].from = self.some_above(n, 2),
+            8 if n > 1 && self.tasks[n].sheet.is_none() => {
+                self.tasks[n].from = self.some_above(n, 2)
+            }
             11 if n > 0 => {
                 let most = self.dice.below(3) as usize;
                 self.tasks[n].with = self.some_above(n, most);
@@ -140,7 +193,9 @@ impl World {
                 self.tasks[n].is_present = comes && is_possible;
             }
             12 => self.tasks[n].with.clear(),
-            10 if self.tasks[n].gather => self.tasks[n].gather_empty ^= true,
+            10 if self.tasks[n].gather && self.tasks[n].sheet.is_none() => {
+                self.tasks[n].gather_empty ^= true
+            }
             _ => self.edit_an_input(),
         }
     }
@@ -169,11 +224,23 @@ impl World {
     }
 
     fn write(&self) {
+        // Where a row stands makes no difference.
+        let row = |(first, row): (&&str, &Row)| {
+            let Row { x, file, times } = row;
+            format!("{first},{x},{file}\n").repeat(*times)
+        };
+        let mut rows: Vec<String> = self.rows.iter().map(row).collect();
+        rows.sort_by_key(|row| row.len() % 3);
+        self.p.file("rows/sheet.csv", format!("s,x,r\n{}", rows.concat()));
         let mut text = format!("[params]\nseed = {}\n", self.seed);
         for task in self.tasks.iter().filter(|task| task.is_present) {
             let Task { id, name, variant, from, gather, .. } = task;
             let from: Vec<&str> = from.iter().map(|&up| self.tasks[up].name.as_str()).collect();
             let wiring = match from.as_slice() {
+                [] if task.sheet == Some(Sheet::Rows { has_paths: true }) => {
+                    "table = \"rows/sheet.csv\"\npaths = [\"r\"]".to_owned()
+                }
+                [] if task.sheet.is_some() => "table = \"rows/sheet.csv\"".to_owned(),
                 [] => {
                     let exclusion = EXCLUSIONS[task.exclusion as usize];
                     format!("inputs = [\"in/*\", \"in/d/*\"{exclusion}]")
@@ -192,7 +259,21 @@ impl World {
                 (task.has_files, "files = [\"ref/\"]\n"),
             ];
             let more: String = more.iter().filter(|(has, _)| *has).map(|(_, key)| *key).collect();
-            let script = match (gather, variant) {
+            let gather = match task.sheet {
+                Some(Sheet::Groups) => "[\"s\"]".to_owned(),
+                _ => gather.to_string(),
+            };
+            let script = match (task.gather, variant) {
+                _ if task.sheet == Some(Sheet::Rows { has_paths: true }) => match variant {
+                    0 => "cat \"${r:-/dev/null}\" >\"$OUTPUT_DIR/f$x\"",
+                    1 => "wc -l <\"$INPUT_FILE\" >\"$OUTPUT_DIR/f$x\"",
+                    _ => "echo \"$s\" >\"$OUTPUT_DIR/f1\"; echo \"$x\" >\"$OUTPUT_DIR/f0\"",
+                },
+                _ if task.sheet == Some(Sheet::Rows { has_paths: false }) => match variant {
+                    0 => "cp \"$INPUT_FILE\" \"$OUTPUT_DIR/f$x\"",
+                    1 => "echo \"$r\" >\"$OUTPUT_DIR/f$x\"",
+                    _ => "cp \"$INPUT_FILE\" \"$OUTPUT_DIR/f1\"; echo \"$x\" >\"$OUTPUT_DIR/f0\"",
+                },
                 (false, 0) => "cp \"$INPUT_FILE\" \"$OUTPUT_DIR/$INPUT_NAME\"",
                 (false, 1) => "head -c1 \"$INPUT_FILE\" >\"$OUTPUT_DIR/$INPUT_NAME\"",
                 (false, _) => {
@@ -214,8 +295,8 @@ impl World {
     fn living(&self, db: &str) -> Vec<String> {
         self.p.sql_in(
             db,
-            "SELECT t.position, t.name, s.name, s.object_hash, s.side, s.state, o.name, o.object FROM task t
-             JOIN step s ON s.task = t.id AND s.live = 1 LEFT JOIN output o ON o.step = s.id ORDER BY 1, 3, 4, 7",
+            "SELECT t.position, t.name, s.name, s.object_hash, s.labels, s.side, s.state, o.name, o.object FROM task t
+             JOIN step s ON s.task = t.id AND s.live = 1 LEFT JOIN output o ON o.step = s.id ORDER BY 1, 3, 4, 5, 8",
         )
     }
 }

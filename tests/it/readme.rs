@@ -79,6 +79,8 @@ fn lacks(text: &str) -> Vec<&'static str> {
 fn every_manifest_in_it_is_one() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("pipeline.toml");
+    // The header of a table is a part of what a manifest says.
+    std::fs::write(dir.path().join("samples.csv"), "sample,r1,r2\n").unwrap();
     let manifests = manifests();
     assert!(!manifests.is_empty());
     for block in manifests {
@@ -106,7 +108,9 @@ fn its_second_manifest_runs_and_has_every_key() {
         assert!(text.lines().any(|line| is_key(&line)), "no `{}`:\n{text}", key.name);
     }
     let p = project(text).file("data/a b.csv", "one\ntwo two\n").file("data/c.csv", "");
+    p.file("samples.csv", "sample,r1,r2\nA,a_1,a_2\n").file("a_1", "1\n").file("a_2", "2\n");
     p.file("data/d.csv", "three\n".repeat(1500)).file("tidy.sed", "s/two//\n").run().ok();
+    assert_eq!(p.call(["cat", "pair"]).ok().stdout, "1\n2\n");
     assert_eq!(p.call(["cat", "total"]).ok().stdout, "1502\n");
 }
 

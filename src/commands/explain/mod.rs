@@ -490,15 +490,20 @@ fn judge(
     // Why the step exists at all.
     let born = || match before {
         _ if !changes.is_empty() => changes.clone(),
+        Some(before)
+            if before.labels != facts.labels
+                && (facts.is_row
+                    || (before.object, before.executable) == (facts.object, facts.executable)) =>
+        {
+            differences::labels(&before.labels, &facts.labels)
+        }
         Some(before) if before.object != facts.object => vec![INPUT_CHANGED.to_owned()],
         Some(before) if before.executable != facts.executable => {
             let verb = if facts.executable { "was set" } else { "was cleared" };
             vec![format!("the executable bit of its input {verb}")]
         }
-        Some(before) if before.labels != facts.labels => {
-            differences::labels(&before.labels, &facts.labels)
-        }
         Some(_) => vec!["nothing like it was kept".to_owned()],
+        None if facts.is_row => vec!["its row is new".to_owned()],
         None if facts.name.is_empty() => vec!["the task is new".to_owned()],
         None => vec!["its input is new".to_owned()],
     };

@@ -161,6 +161,7 @@ fn prepare(reader: &Reader) -> Result<()> {
            held INTEGER NOT NULL DEFAULT 0,        -- only what runs anew, or may change by it, supports it
            UNIQUE(task, key, origin)
          ) STRICT;
+         CREATE INDEX temp.fresh_task ON fresh(task, held);
          CREATE TEMP TABLE wanted(key INTEGER, origin INTEGER, PRIMARY KEY(key, origin)) WITHOUT ROWID;
          CREATE TEMP TABLE variant(n INTEGER PRIMARY KEY);"
         ))

@@ -76,7 +76,7 @@ pub fn reasons(reader: &Reader, flow: &Flow, index: TaskIndex) -> Result<Vec<(Wh
     Ok(reasons)
 }
 
-/// A step that is born replaces the one of its name that stops being live.
+/// A step that is born replaces the one of its name that stops being live; of a table's row, the one with its labels.
 fn of_fresh(reader: &Reader, index: TaskIndex, task: &FlowTask) -> Result<Vec<(Why, u64)>> {
     // An index, because there may be as many of the one as of the other.
     reader
@@ -86,20 +86,21 @@ fn of_fresh(reader: &Reader, index: TaskIndex, task: &FlowTask) -> Result<Vec<(W
          CREATE TEMP TABLE leaving(name ANY PRIMARY KEY, is_same INTEGER) STRICT, WITHOUT ROWID;",
         )
         .or_db(WHAT)?;
-    reader.conn.prepare_cached(
-        "INSERT OR IGNORE INTO leaving SELECT s.name, s.recipe = ?2 FROM change c JOIN step s ON s.id = c.step
-         WHERE c.task = ?1 AND c.live = 0 AND s.live = 1 ORDER BY 2 DESC",
-    )
+    let place = if task.row_name.is_some() { "origin" } else { "name" };
+    reader.conn.prepare_cached(&format!(
+        "INSERT OR IGNORE INTO leaving SELECT s.{place}, s.recipe = ?2 FROM change c JOIN step s ON s.id = c.step
+         WHERE c.task = ?1 AND c.live = 0 AND s.live = 1 ORDER BY 2 DESC"
+    ))
     .and_then(|mut s| s.execute(params![task.id, task.recipe]))
     .or_db(WHAT)?;
     reader
         .conn
-        .prepare_cached(
+        .prepare_cached(&format!(
             "SELECT count(*) FILTER (WHERE l.name IS NULL), count(*) FILTER (WHERE l.is_same = 0),
            count(*) FILTER (WHERE l.is_same = 1)
-         FROM fresh f LEFT JOIN leaving l ON l.name = f.name WHERE f.task = ?1 AND f.held = 0
-         AND may_run(?2, f.labels)",
-        )
+         FROM fresh f LEFT JOIN leaving l ON l.name = f.{place} WHERE f.task = ?1 AND f.held = 0
+         AND may_run(?2, f.labels)"
+        ))
         .and_then(|mut s| {
             s.query_row(params![task.id, index.0 as i64], |row| {
                 let count = |n| row.get::<_, i64>(n).map(i64::unsigned_abs);

@@ -69,8 +69,19 @@ impl Planner<'_> {
         )
     }
 
-    /// A query for what a task's files support, as those of [`Self::supports`]: all of one table.
+    /// A query for what a task's files support, as those of [`Self::supports`]: all of one table. For a table of samples
+    /// there are its rows in the place of files, by their labels.
     fn files(index: TaskIndex, task: &FlowTask, table: &str, condition: &str) -> String {
+        if let Some(name) = task.row_name {
+            let (join, fits, labels) =
+                Planner::labelled(index, task, "0", "''", "nullif(f.path, '{}')");
+            return format!(
+                "SELECT f.object, '{name}' AS name, 0 AS executable, {labels} AS labels,
+                   row_origin(f.path) AS origin, NULL AS producer
+                 FROM {table} f {join} WHERE f.task = {id} {condition} {fits}",
+                id = task.id
+            );
+        }
         let (join, fits, labels) = Planner::labelled(index, task, "0", "f.path", "NULL");
         format!(
             "SELECT f.object, f.name, f.executable, {labels} AS labels, file_origin(f.path) AS origin,
@@ -130,6 +141,12 @@ impl Planner<'_> {
     pub(in crate::db) fn whole(&self, index: TaskIndex, task: &FlowTask) -> Result<()> {
         self.flow.read_sides(self.reader, index)?;
         let supports = self.supports(index, task);
+        if task.is_root()
+            && task.with.is_empty()
+            && self.count("SELECT EXISTS (SELECT 1 FROM step WHERE task = ?1)", task.id)? == 0
+        {
+            return self.bear(task, &supports);
+        }
         self.want(task, &supports)?;
         self.run(
             "INSERT OR REPLACE INTO change SELECT id, task, 0, state, state = 1 FROM step s
@@ -226,6 +243,23 @@ impl Planner<'_> {
             )?;
         }
         self.gain(task, &found)
+    }
+
+    /// Every support of a root that never had a step bears one. As [`Self::gain`], without a look at what there was.
+    fn bear(&self, task: &FlowTask, supports: &str) -> Result<()> {
+        // The steps of rows are all of one name.
+        let order = if task.row_name.is_some() { "" } else { "ORDER BY name" };
+        self.run(
+            &format!(
+                "INSERT OR IGNORE INTO fresh(task, recipe, key, object, name, executable, labels, origin)
+                 SELECT {id}, ?2, step_key(?1, object, name, executable, labels), object, name, executable, labels,
+                   origin
+                 FROM ({supports}) {order}",
+                id = task.id
+            ),
+            params![task.recipe_hash, task.recipe],
+        )?;
+        Ok(())
     }
 
     /// Steps that have a support: those known come alive again, the others are born.

@@ -4,11 +4,15 @@ use rusqlite::OptionalExtension;
 
 use crate::attempt::NamedObject;
 use crate::error::{OrDb, Result};
-use crate::ids::StepId;
+use crate::ids::{StepId, TaskId};
 use crate::labels::Labels;
+use crate::names;
 use crate::object::ObjectHash;
+use crate::table::Row;
 
 use crate::db::commit::outputs_of;
+use crate::db::inputs::{InputRow, Inputs, files_of_rows};
+use crate::db::listing::listing_line;
 use crate::db::types::NameBytes;
 use crate::db::{Reader, Writer};
 
@@ -90,14 +94,21 @@ pub fn unproven_objects(reader: &Reader) -> Result<Vec<ObjectHash>> {
     rows.and_then(|rows| rows.collect()).or_db(WHAT)
 }
 
-/// Everything that a live step works on, made or printed, or another one for it; for what gathers files, the files too.
+/// Everything that a live step works on, made or printed, or another one for it; for what gathers files, and for rows that
+/// name some, the files too.
 pub(in crate::db) const LIVE_OBJECTS: &str = "
     SELECT object FROM step WHERE live = 1
     UNION ALL SELECT o.object FROM step s JOIN output o ON o.step = s.id WHERE s.live = 1 AND s.state = 1
     UNION ALL SELECT a.log FROM step s JOIN attempt a ON a.step IN (s.id, s.same_as) WHERE s.live = 1
       AND (a.number = (SELECT max(number) FROM attempt WHERE step = a.step) OR a.step = s.same_as AND a.outcome = 'ok')
     UNION ALL SELECT f.object FROM task t JOIN input_file f ON f.task = t.id
-      WHERE t.gather = 1 AND t.position IS NOT NULL";
+      WHERE t.gather = 1 AND t.position IS NOT NULL
+    UNION ALL SELECT f.object FROM task t JOIN input_file f ON f.task = -t.id WHERE t.position IS NOT NULL";
+
+/// The rows of tables that name a file with the object ?1: (task, origin).
+pub(in crate::db) const ROWS_ON: &str = "
+    SELECT r.task, row_origin(r.path) FROM input_file f JOIN input_file r ON r.task = -f.task
+    WHERE f.object = ?1 AND f.task < 0 AND names_file(r.name, f.path)";
 
 /// A step that made an object, with what is needed to make it again.
 #[derive(Debug, Clone)]
@@ -190,14 +201,15 @@ pub fn redo_consumers(writer: &mut Writer, object: &ObjectHash) -> Result<usize>
     let redone = writer
         .conn
         .execute(
-            "UPDATE step SET state = 0 WHERE state = 1 AND (object = ?1 OR id IN (
+            &format!("UPDATE step SET state = 0 WHERE state = 1 AND (object = ?1 OR id IN (
                SELECT l.to_step_id FROM output o JOIN step_link l ON l.from_step_id = o.step
                JOIN step s ON s.id = l.to_step_id JOIN task t ON t.id = s.task
                WHERE o.object = ?1 AND t.gather = 1
                UNION SELECT s.id FROM input_file f JOIN task t ON t.id = f.task JOIN step s ON s.task = t.id
                WHERE f.object = ?1 AND t.gather = 1 AND s.live = 1
                UNION SELECT s.id FROM output o JOIN side_link l ON l.from_step_id = o.step JOIN step s ON s.side = l.side
-               WHERE o.object = ?1))",
+               WHERE o.object = ?1)
+               OR live = 1 AND (task, origin) IN ({ROWS_ON}))"),
             [object],
         )
         .or_db(WHAT)?;
@@ -225,6 +237,42 @@ pub fn input_files(reader: &Reader, object: &ObjectHash) -> Result<Vec<Vec<u8>>>
         .or_db(WHAT)?;
     let rows = statement.query_map([object], |row| Ok(row.get::<_, NameBytes>(0)?.0));
     rows.and_then(|rows| rows.collect()).or_db(WHAT)
+}
+
+/// What steps on rows of tables work on, if it was this object: the rows as JSON, or the listings of their files.
+///
+/// # Errors
+/// If the database can't be read.
+pub fn contents_of_rows(reader: &Reader, object: &ObjectHash) -> Result<Vec<Vec<u8>>> {
+    let mut statement = reader
+        .conn
+        .prepare_cached("SELECT task, path, name FROM input_file WHERE object = ?1 AND task > 0")
+        .or_db(WHAT)?;
+    let rows = statement.query_map([object], |row| {
+        let text = |n| row.get::<_, NameBytes>(n).map(|text| String::from_utf8(text.0));
+        Ok((row.get::<_, TaskId>(0)?, text(1)?, text(2)?))
+    });
+    let rows: Vec<_> = rows.and_then(|rows| rows.collect()).or_db(WHAT)?;
+    let mut contents = Vec::new();
+    for row in rows {
+        let (task, Ok(labels), Ok(files)) = row else { continue };
+        let Some(files) = Labels::from_json(&files) else { continue };
+        contents.push(Row::object(&labels));
+        let mut listing = Vec::new();
+        for (column, path) in files.iter() {
+            let path = path.as_bytes();
+            if let Some(file) = Inputs::known(reader, files_of_rows(task), path)? {
+                let name = names::in_column(column, path);
+                let InputRow { stat, object, .. } = file;
+                listing_line(
+                    &mut listing,
+                    &NamedObject { name, object, executable: stat.executable },
+                );
+            }
+        }
+        contents.push(listing);
+    }
+    Ok(contents)
 }
 
 /// Folder of the manifest of the last run.

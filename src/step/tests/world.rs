@@ -100,6 +100,7 @@ impl World {
             dir: self.dir.path().into(),
             env: self.env.iter().map(|(name, value)| (name.into(), value.into())).collect(),
             timeout: self.timeout,
+            paths: Vec::new(),
             copies_input: self.copies_input,
             wants_jobserver: false,
         };

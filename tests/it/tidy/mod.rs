@@ -31,6 +31,7 @@ const ORDER: &[&str] = &[
     "error",
     "folder",
     "proof",
+    "table",
     "manifest",
     "graph",
     "recipe",

@@ -9,7 +9,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::order;
-use crate::text::{self, printable};
+use crate::text::{self, printable, unescaped};
 
 /// Longest key, in bytes.
 pub const LONGEST_KEY: usize = 64;
@@ -81,11 +81,15 @@ impl Labels {
         serde_json::to_string(&self.0).unwrap_or_default()
     }
 
-    /// Reads `sample=A,lr=0.1`. A value may have anything but a comma in it. `None` for anything else.
+    /// Reads `sample=A,lr=0.1`, with the values as they are printed. A value may have anything but a comma in it. `None`
+    /// for anything else.
     fn from_words(words: &str) -> Option<Labels> {
         let mut labels = Labels::default();
         for word in words.split(',') {
             let (key, value) = word.split_once('=')?;
+            let printed =
+                unescaped(value.as_bytes()).and_then(|bytes| String::from_utf8(bytes).ok());
+            let value = printed.as_deref().unwrap_or(value);
             if key_mistake(key).is_some() || !labels.add(key, value) {
                 return None;
             }

@@ -1,6 +1,7 @@
 //! Captures: `{sample}` in a glob stands for at least one character of a component, like `?*`, and gives its text to
 //! the label `sample`. `{a,b}`, with a comma, stays a choice of alternatives. Unaware of what is matched.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use globset::GlobBuilder;
@@ -8,6 +9,7 @@ use regex::bytes::{Regex, RegexBuilder};
 
 use crate::labels::{LONGEST_VALUE, Labels, key_mistake};
 use crate::order;
+use crate::text::printable;
 
 /// What a capture is while its glob becomes a regular expression: a character that no pattern holds, private to
 /// whoever uses it.
@@ -132,8 +134,13 @@ impl Capture {
         let groups = self.regex.captures(text)?;
         let mut labels = inherited.clone();
         for (n, key) in self.keys.iter().enumerate() {
-            let value = std::str::from_utf8(groups.get(n + 1)?.as_bytes()).ok()?;
-            if value.len() > LONGEST_VALUE || !labels.add(key, value) {
+            let value = groups.get(n + 1)?.as_bytes();
+            // A label is text. What is none has the value that is printed of it, rather than to be left out.
+            let value = match std::str::from_utf8(value) {
+                Ok(text) => Cow::Borrowed(text),
+                Err(_) => printable(value),
+            };
+            if value.len() > LONGEST_VALUE || !labels.add(key, &value) {
                 return None;
             }
         }
@@ -179,6 +186,13 @@ mod tests {
         assert_eq!(labels(pattern, "reads/x/A_1.fastq"), None);
         assert_eq!(labels("./a/{s}.*", "a/ü.b.c").as_deref(), Some("s=ü.b"));
         assert_eq!(without_captures(pattern), "reads/?*_?*.fastq");
+    }
+
+    #[test]
+    fn what_is_not_utf_8_has_the_value_that_is_printed_of_it() {
+        let captures = Captures::of(["d/{s}.x"]).unwrap().expect("a capture");
+        let labels = captures.labels(b"d/a\xff.x", &Labels::default()).expect("labels");
+        assert_eq!(labels.get("s"), Some(r"a\xff"));
     }
 
     #[test]

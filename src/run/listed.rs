@@ -79,9 +79,18 @@ impl<'a> Lister<'a> {
         }
         files.extend(found.paths.into_iter().map(|path| (path.clone(), self.dir.join(path))));
         for (path, full) in files {
+            // Before it is read: a change that comes after that is one since.
+            let planned = std::fs::metadata(&full).map(|found| stat_of(&found)).ok();
             let (object, stat) = self.hash(&full).map_err(|err| unusable(err, task, &path))?;
             let seen = Mutex::new(stat);
-            listed.files.push(ListedFile { path, full, object, seen });
+            for step in full.ancestors().take_while(|step| *step != self.dir) {
+                if !listed.way.contains_key(step)
+                    && let Some(seen) = WayPoint::see(step)
+                {
+                    listed.way.insert(step.to_owned(), seen);
+                }
+            }
+            listed.files.push(ListedFile { path, full, object, planned, seen });
         }
         *listed.folders() = found.folders;
         crossed.database |= found.crossed.database;
@@ -193,6 +202,8 @@ pub(super) struct ListedFiles {
     patterns: Vec<String>,
     /// Sorted by path.
     files: Vec<ListedFile>,
+    /// The folders and links on the way to the files, as they were when the run was planned.
+    way: BTreeMap<PathBuf, WayPoint>,
     /// With which the folders that `patterns` are looked for in were last seen to have these files.
     folders: Mutex<Vec<SeenFolder>>,
 }
@@ -202,8 +213,39 @@ struct ListedFile {
     path: PathBuf,
     full: PathBuf,
     object: ObjectHash,
+    /// Its inode when the run was planned.
+    planned: Option<Stat>,
     /// With which it was last seen to be `object`.
     seen: Mutex<Stat>,
+}
+
+/// A folder or a link that leads to a file. Its time of change tells that it was another one in the meantime: to be
+/// renamed, or made anew, is a change of itself, and what comes and goes in a folder changes its other time too.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct WayPoint {
+    is_link: bool,
+    inode: i64,
+    mtime_ns: i64,
+    ctime_ns: i64,
+}
+
+impl WayPoint {
+    /// `None` for what is neither, or is not there.
+    fn see(path: &Path) -> Option<WayPoint> {
+        let found = std::fs::symlink_metadata(path).ok()?;
+        let is_link = found.is_symlink();
+        let Stat { inode, mtime_ns, ctime_ns, .. } = stat_of(&found);
+        (is_link || found.is_dir()).then_some(WayPoint { is_link, inode, mtime_ns, ctime_ns })
+    }
+
+    /// Whether something else may have been there after a moment, now that it looks so.
+    fn was_another_since(&self, now: Option<WayPoint>, since_ns: i64) -> bool {
+        let Some(now) = now else { return true };
+        let is_new = (now.is_link, now.inode) != (self.is_link, self.inode);
+        let is_renamed =
+            now.ctime_ns != self.ctime_ns && (now.is_link || now.mtime_ns == self.mtime_ns);
+        (is_new || is_renamed) && is_racy(now.ctime_ns, since_ns)
+    }
 }
 
 /// A folder, and its inode before it was read; `None`: it was not there.
@@ -233,15 +275,32 @@ impl ListedFiles {
         self.files.iter().map(|file| (name(&file.path), file.object.hex())).collect()
     }
 
-    /// The first file that no longer is what it was when the run was planned, or that came or went. Costs a stat a file
-    /// and a folder; a file whose inode has changed is hashed, and if a folder's has, all of them are read.
+    /// The first file that, for a script which began at `since_ns`, was not all the time what it was when the run was
+    /// planned: it is another one now, it came or went, or it was changed and changed back. The second value tells
+    /// whether it is what it was. Costs a stat a file and a folder; a file whose inode has changed is hashed, and if a
+    /// folder's has, all of them are read.
     ///
     /// # Errors
     /// If a folder can't be read.
-    pub(super) fn changed(&self) -> Result<Option<PathBuf>> {
+    pub(super) fn changed(&self, since_ns: i64) -> Result<Option<(PathBuf, bool)>> {
         if let Some(file) = self.files.iter().find(|file| !file.is_unchanged()) {
-            return Ok(Some(file.path.clone()));
+            return Ok(Some((file.path.clone(), false)));
         }
+        if let Some(new) = self.came_or_went()? {
+            return Ok(Some((new, false)));
+        }
+        let file = self.files.iter().find(|file| file.was_another_since(since_ns));
+        if let Some(file) = file {
+            return Ok(Some((file.path.clone(), true)));
+        }
+        let was_another = |(path, seen): &(&PathBuf, &WayPoint)| {
+            seen.was_another_since(WayPoint::see(path), since_ns)
+        };
+        let way = self.way.iter().find(was_another);
+        Ok(way.map(|(path, _)| (path.strip_prefix(&self.dir).unwrap_or(path).to_owned(), true)))
+    }
+
+    fn came_or_went(&self) -> Result<Option<PathBuf>> {
         let mut folders = self.folders();
         let is_same = |folder: &SeenFolder| {
             folder.stat == std::fs::metadata(&folder.path).ok().map(|found| stat_of(&found))
@@ -299,6 +358,14 @@ impl ListedFiles {
 }
 
 impl ListedFile {
+    /// Whether it may have been another one after a moment, though it is what it was: its inode tells of a change.
+    fn was_another_since(&self, since_ns: i64) -> bool {
+        let now = std::fs::metadata(&self.full).map(|found| stat_of(&found)).ok();
+        let inode = |stat: Stat| (stat.inode, stat.ctime_ns);
+        now.map(inode) != self.planned.map(inode)
+            && now.is_none_or(|now| is_racy(now.ctime_ns, since_ns))
+    }
+
     fn is_unchanged(&self) -> bool {
         let Ok(metadata) = std::fs::metadata(&self.full) else { return false };
         // Held while it is hashed, so that all workers don't hash a large file at once.

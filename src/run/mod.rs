@@ -139,6 +139,15 @@ pub fn run_on(
     folder::look(&options.db)?;
     std::fs::create_dir_all(&options.db).or_io("make the database folder", &options.db)?;
     let dir = options.db.canonicalize().or_io("find the database folder", &options.db)?;
+    if dir.as_os_str().as_encoded_bytes().contains(&b'\n')
+        && asked.manifest.tasks.iter().any(|task| task.gather)
+    {
+        return Err(Error::Usage(format!(
+            "the path of the database has a line break (`{}`), and the list that `gather` gives a script has a path on \
+             each line; move it, or name another one with --db",
+            crate::text::shown(&dir)
+        )));
+    }
     let result = run_in(&dir, options, asked, open_site, begun, progress);
     result.map_err(|error| free_space::explain(error, &dir))
 }

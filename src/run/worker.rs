@@ -27,6 +27,7 @@ use super::free_space::FreeSpace;
 use super::listed::ListedFiles;
 use super::message::{AttemptReport, Job, Message};
 use super::permits::{Due, Slot, Slots, Tokens};
+use super::scan::now_ns;
 
 /// No more of a log than this is shown with `-v`.
 const SHOWN_LOG: u64 = 1 << 20;
@@ -158,7 +159,7 @@ impl Engine {
         if token.is_none() {
             return Ok(Attempted::Cancelled);
         }
-        let began = Instant::now();
+        let (began, since_ns) = (Instant::now(), now_ns());
         let attempt = self.describe(job)?;
         if self.tell_starts {
             self.say(Message::Started { job: job.clone(), worker: slot.number, at: began });
@@ -178,9 +179,12 @@ impl Engine {
         self.set_aside(&report.damaged_inputs)?;
         // A failure is recorded all the same: its log may say what is wrong, and the next run tries it again.
         if report.record.outcome.is_ok()
-            && let Some(file) = self.listed[job.task.0].changed()?
+            && let Some((file, is_back)) = self.listed[job.task.0].changed(since_ns)?
         {
-            self.outdated[job.task.0].store(true, Ordering::Release);
+            // What was changed back is the recipe's again for whoever begins now.
+            if !is_back {
+                self.outdated[job.task.0].store(true, Ordering::Release);
+            }
             for placed in placed {
                 self.store.discard(placed)?;
             }

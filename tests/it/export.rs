@@ -626,6 +626,25 @@ fn an_id_that_belongs_to_another_task_in_a_new_database_renames_nothing() {
 }
 
 #[test]
+fn what_was_edited_and_given_its_old_size_and_time_is_seen_to_be_edited() {
+    let p = two();
+    export(&p, "a");
+    let before = p.path("out/a").metadata().unwrap();
+    p.file("out/a", "z z\n");
+    let file = fs::File::options().append(true).open(p.path("out/a")).unwrap();
+    file.set_modified(before.modified().unwrap()).unwrap();
+    assert_eq!(file.metadata().unwrap().len(), before.len());
+    p.call(["export", "a", "--to", "out"]).fails(1).says("was edited after it was exported");
+    p.call(["export", "a", "--to", "out", "--force"]).ok().says("1 written");
+    assert_eq!(p.read("out/a"), "a a\n");
+    // The executable bit is the output's.
+    chmod(&p.path("out/a"), 0o755);
+    p.call(["export", "a", "--to", "out"]).ok().says("1 written");
+    assert_eq!(p.path("out/a").metadata().unwrap().permissions().mode() & 0o111, 0);
+    p.call(["export", "a", "--to", "out"]).ok().says("0 written");
+}
+
+#[test]
 fn a_record_of_an_older_build_is_understood() {
     let p = two();
     export(&p, "a");

@@ -393,3 +393,12 @@ fn a_file_that_cannot_be_read_holds_only_the_group_of_files_that_its_name_says()
     p.remove("reads/A_2.fq").run().ok().ran_on(["merge A"]);
     p.run().ok().says("nothing to do");
 }
+
+#[test]
+fn a_list_of_paths_is_refused_where_the_database_has_a_line_break_in_its_own() {
+    let p = Project::new().file("in/1", "1\n");
+    p.task_with("a", "inputs = [\"in/*\"]", "cp \"$INPUT_FILE\" \"$OUTPUT_DIR/x\"");
+    p.run_with(["-db", "a\nb"]).ok();
+    p.task_with("all", "gather = true", "cat $INPUT_DIR/* >$OUTPUT_DIR/all");
+    p.run_with(["-db", "a\nb"]).fails(2).ran([]).says("has a line break").says("--db");
+}

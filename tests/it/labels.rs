@@ -1,6 +1,7 @@
 //! Section 12: labels, from captures and a matrix; groups that fire as soon as they are complete.
 
 use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
 
 use serde_json::json;
 
@@ -600,4 +601,28 @@ fn a_step_that_has_the_results_of_another_one_says_so() {
     fs::remove_file(p.object(&object)).unwrap();
     p.call(["repair"]).ok();
     p.call(["verify", "--data"]).ok();
+}
+
+#[test]
+fn a_value_that_is_no_plain_text_makes_a_label_and_is_found_as_it_is_printed() {
+    let p = Project::new();
+    for name in [&b"a\xff"[..], b"a\nb", b"a\\b"] {
+        let path = p.path("in").join(std::ffi::OsStr::from_bytes(name));
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, name).unwrap();
+    }
+    p.task_with(
+        "t",
+        "inputs = [\"in/{s}\"]",
+        "cat \"$INPUT_FILE\"; cp \"$INPUT_FILE\" $OUTPUT_DIR/x",
+    );
+    p.run().ok().says("3 run");
+    for printed in [r"a\nb", r"a\\b", r"a\\xff"] {
+        let word = format!("t[s={printed}]");
+        p.call(["log", &word]).ok();
+        p.call(["explain", &word]).ok().answers(&format!("s={printed}"));
+        p.call(["cat", &word]).ok();
+        p.run_with(["--step", &word, "-n"]).ok();
+    }
+    assert_eq!(p.call(["cat", r"t[s=a\nb]"]).ok().stdout, "a\nb");
 }

@@ -82,6 +82,36 @@ fn what_is_made_while_a_file_comes_or_goes_is_not_kept() {
 }
 
 #[test]
+fn what_is_made_while_a_file_is_changed_and_changed_back_is_not_kept() {
+    for change in [
+        "echo n >src/a.h; cat src/a.h >seen; cp -p saved src/a.h",
+        "mv src/a.h away; echo n >src/a.h; cat src/a.h >seen; mv -f away src/a.h",
+        "ln -sfn ref linked; cat linked/deep/x >seen; ln -sfn src linked",
+        "mv src away; cp -r ref src; mv src other; mv away src",
+    ] {
+        let p = project();
+        std::os::unix::fs::symlink("src", p.path("linked")).unwrap();
+        p.file("saved", p.read("src/a.h"));
+        let keys = "files = [\"src/a.h\", \"linked/b.h\", \"ref/\"]";
+        p.task_with("a", keys, &format!("[ -e calm ] || {{ {change}; }}; echo 1 >$OUTPUT_DIR/x"));
+        let told = "(of `files`) was changed while the run was reading it";
+        p.run().fails(1).ran(["a"]).says(told);
+        assert_eq!(p.sql("SELECT count(*) FROM output"), ["0"], "{change}");
+        p.file("calm", "").run().ok().ran(["a"]);
+    }
+    // What comes and goes beside a file is no change of it, nor is what was changed before the step began.
+    let p = project();
+    p.task_with("first", "", "echo n >src/a.h; cp -p saved src/a.h; echo 1 >$OUTPUT_DIR/x");
+    p.file("saved", p.read("src/a.h"));
+    p.task_with(
+        "a",
+        "files = [\"src/a.h\"]",
+        "sleep 0.2; echo 1 >src/new; rm src/new; echo 1 >$OUTPUT_DIR/x",
+    );
+    p.run().ok().ran(["first", "a"]);
+}
+
+#[test]
 fn a_folder_that_was_not_there_and_comes_meanwhile_is_noticed() {
     let p = Project::new().task_with(
         "a",

@@ -7,7 +7,7 @@
 //! unfinished                     while an export is at work; what it is about to write is noted before
 //! by TASK DB                     whose files follow; DB is the path of the database from this folder on
 //! task ID                        the task's id there, which it keeps when it is renamed
-//! HASH x SIZE MTIME_NS NAME      x or -, the executable bit
+//! HASH x SIZE MTIME:CTIME NAME   x or -, the executable bit; times in nanoseconds (of older builds no CTIME)
 //! HASH - ? ? NAME                about to be written
 //! by                             whose files follow that an older build wrote
 //! ```
@@ -43,17 +43,21 @@ pub(super) struct Exporter {
 pub(super) struct Seen {
     size: u64,
     mtime_ns: i128,
+    /// Whoever keeps the times of a file (`cp -p`, `rsync -t`) can't keep this one.
+    ctime_ns: i128,
 }
 
 impl Seen {
     pub(super) fn of(found: &Metadata) -> Seen {
-        let mtime_ns = i128::from(found.mtime()) * 1_000_000_000 + i128::from(found.mtime_nsec());
-        Seen { size: found.len(), mtime_ns }
+        let ns = |seconds: i64, rest: i64| i128::from(seconds) * 1_000_000_000 + i128::from(rest);
+        let mtime_ns = ns(found.mtime(), found.mtime_nsec());
+        Seen { size: found.len(), mtime_ns, ctime_ns: ns(found.ctime(), found.ctime_nsec()) }
     }
 
     pub(super) fn of_stat(found: &Stat) -> Seen {
         let mtime_ns = i128::from(found.st_mtime) * 1_000_000_000 + i128::from(found.st_mtime_nsec);
-        Seen { size: found.st_size as u64, mtime_ns }
+        let ctime_ns = i128::from(found.st_ctime) * 1_000_000_000 + i128::from(found.st_ctime_nsec);
+        Seen { size: found.st_size as u64, mtime_ns, ctime_ns }
     }
 }
 
@@ -202,7 +206,7 @@ impl Record {
 fn write_claim(bytes: &mut Vec<u8>, name: &[u8], claim: &Claim) {
     let mode = if claim.executable { 'x' } else { '-' };
     let seen = match claim.seen {
-        Some(Seen { size, mtime_ns }) => format!("{size} {mtime_ns}"),
+        Some(Seen { size, mtime_ns, ctime_ns }) => format!("{size} {mtime_ns}:{ctime_ns}"),
         None => "? ?".to_owned(),
     };
     bytes.extend_from_slice(format!("{} {mode} {seen} ", claim.object).as_bytes());
@@ -221,7 +225,11 @@ fn parse_claim(item: &[u8]) -> Option<(Vec<u8>, Claim)> {
     let executable = word()? == "x";
     let seen = match (word()?, word()?) {
         ("?", "?") => None,
-        (size, mtime) => Some(Seen { size: size.parse().ok()?, mtime_ns: mtime.parse().ok()? }),
+        (size, times) => {
+            let (mtime, ctime) = times.split_once(':').unwrap_or((times, "0"));
+            let (mtime_ns, ctime_ns) = (mtime.parse().ok()?, ctime.parse().ok()?);
+            Some(Seen { size: size.parse().ok()?, mtime_ns, ctime_ns })
+        }
     };
     let name = words.next()?.to_vec();
     // Nobody but us writes it, but anybody may: no name leads out of the folder.
@@ -242,7 +250,7 @@ mod tests {
             executable,
             seen,
         };
-        let seen = Some(Seen { size: 3, mtime_ns: -5 });
+        let seen = Some(Seen { size: 3, mtime_ns: -5, ctime_ns: 7 });
         let odd: &[u8] = b"d/ a\n\xff";
         let a = Exporter { task: "a".to_owned(), db: b"../ my db".to_vec() };
         let record = Record {
@@ -274,7 +282,7 @@ mod tests {
         let claim = Claim {
             object: hash,
             executable: true,
-            seen: Some(Seen { size: 2, mtime_ns: 1_700_000_000_123_456_789 }),
+            seen: Some(Seen { size: 2, mtime_ns: 1_700_000_000_123_456_789, ctime_ns: 0 }),
         };
         assert_eq!(record.claims[&None], Claims::from([(b"d/x".to_vec(), vec![claim])]));
         assert_eq!(Record::parse(b"task-pipeline export 3\0"), None);

@@ -263,7 +263,6 @@ impl Target {
         let mode = if executable { 0o777 } else { 0o666 };
         let draft = NewFile::make(dir.as_fd(), EXPORT_RECORD, mode).or_io("write", &path)?;
         fill(draft.file())?;
-        let seen = Seen::of(&draft.file().metadata().or_io("look at", &path)?);
         let placed = if replaces { draft.replace(base) } else { draft.add(base) };
         match placed {
             Err(Errno::EXIST) => Err(Error::Usage(format!(
@@ -271,7 +270,12 @@ impl Target {
                  there, the file system takes another output's name for the same",
                 shown(&path)
             ))),
-            placed => placed.or_io("write", &path).map(|()| seen),
+            placed => {
+                placed.or_io("write", &path)?;
+                // Only now: that it is given its name is a change of the file too.
+                let stat = rustix::fs::statat(&*dir, base, AtFlags::SYMLINK_NOFOLLOW);
+                Ok(Seen::of_stat(&stat.or_io("look at", &path)?))
+            }
         }
     }
 

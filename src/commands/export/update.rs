@@ -237,6 +237,7 @@ impl Update<'_> {
                         claim.object == output.object
                             && claim.executable == output.executable
                             && claim.seen == Some(seen)
+                            && executable == output.executable
                     };
                     match known.find(is_it) {
                         Some(claim) => Action::Keep(claim.clone()),

@@ -561,3 +561,64 @@ fn a_forced_step_that_sees_others_runs_once_whatever_runs_anew_above_it() {
     let seen = p.sql("SELECT count(*) FROM step WHERE live AND state = 1");
     assert_eq!(seen, ["8"]);
 }
+
+#[test]
+fn what_fails_elsewhere_makes_no_doubt_of_what_is_seen() {
+    let p = Project::new().file("in/a_1", "a1").file("in/a_2", "a2").file("in/b_1", "b1");
+    p.task_with("index", "inputs = [\"in/{k}_{n}\"]", "cp $INPUT_FILE $OUTPUT_DIR/$n")
+        .task_with("group", "gather = [\"k\"]", "cat $INPUT_DIR/* >$OUTPUT_DIR/x")
+        .task_with("all", "from = [\"index\"]\ngather = true", "cat $INPUT_DIR/* >$OUTPUT_DIR/x")
+        .task_with(
+            "map",
+            "inputs = [\"in/{k}_{n}\"]\nwith = [\"group\", \"all\"]",
+            "cat $WITH_DIR/*/x >$OUTPUT_DIR/$INPUT_NAME",
+        )
+        .task_with("other", "from = []\ninputs = [\"in/a_1\"]", "exit 3");
+    p.run_with(["-k"]).fails(1);
+    p.call(["plan"]).ok().answers("1 steps to run\n").answers("1 failed last time");
+    p.run_with(["-k"]).fails(1).ran(["other"]).says_nothing_of("no longer needed");
+    p.file("in/a_3", "a3").run_with(["-k"]).fails(1);
+    p.call(["plan"]).ok().answers("1 steps to run\n");
+    let a = p.sql("SELECT count(DISTINCT side) FROM step WHERE live = 1");
+    assert_eq!(a, ["2"]);
+}
+
+#[test]
+fn a_large_file_that_is_seen_is_guarded_like_a_large_input() {
+    let p = Project::new().file("in/1", "1");
+    p.task_with("index", "from = []", "head -c 17000000 /dev/zero >$OUTPUT_DIR/x").task_with(
+        "map",
+        "inputs = [\"in/*\"]\nwith = [\"index\"]",
+        "wc -c <$WITH_DIR/index/x >$OUTPUT_DIR/n; [ ! -e bad ] || { chmod u+w $WITH_DIR/index/x; echo >>$WITH_DIR/index/x; }",
+    );
+    p.run().ok();
+    assert_eq!(p.call(["cat", "map"]).ok().stdout.trim(), "17000000");
+    // A file system with clones gives private copies of any size.
+    let ran = p.file("bad", "").run_with(["-B"]);
+    assert!(ran.is_ok() || ran.stderr.contains("a file of WITH_DIR (`index/x`) was modified"));
+    p.call(["verify", "--data"]).ok();
+    assert_eq!(p.call(["cat", "index"]).ok().stdout.len(), 17_000_000);
+}
+
+#[test]
+fn it_goes_with_a_table_whose_columns_choose_what_a_row_sees() {
+    let p = Project::new().file("ref/hg.fa", "human\n").file("ref/mm.fa", "mouse\n");
+    p.file("samples.csv", "sample,genome\nA,hg\nB,mm\nC,none\n");
+    p.task_with("index", "inputs = [\"ref/{genome}.fa\"]", "cp $INPUT_FILE $OUTPUT_DIR/x")
+        .task_with(
+            "map",
+            "table = \"samples.csv\"\nwith = [\"index\"]",
+            "{ echo $sample; cat $WITH_DIR/index/x; } >$OUTPUT_DIR/$sample",
+        );
+    p.run().ok().ran(["index", "index", "map", "map"]).says("task map: 1 input has no step");
+    assert_eq!(p.exported("map"), files([("A", "A\nhuman\n"), ("B", "B\nmouse\n")]));
+    p.run().ok().says("nothing to do");
+    p.file("ref/hg.fa", "HUMAN\n").run().ok().ran(["index", "map"]);
+    p.file("samples.csv", "sample,genome\nA,hg\nB,hg\n");
+    p.call(["plan"]).ok().answers("1 steps to run\n");
+    p.run().ok().ran(["map"]);
+    assert_eq!(p.exported("map"), files([("A", "A\nHUMAN\n"), ("B", "B\nHUMAN\n")]));
+    p.file("ref/hg.fa", "human\n").file("samples.csv", "sample,genome\nA,hg\nB,mm\n");
+    p.run().ok().ran([]);
+    assert_eq!(p.exported("map"), files([("A", "A\nhuman\n"), ("B", "B\nmouse\n")]));
+}

@@ -123,7 +123,8 @@ pub fn plan(
             task.sides.close();
         }
         anew[index.0] = planner.take_turns(index, task, upstream_anew)? || upstream_anew;
-        lacks[index.0] |= task.fed_by().any(|task| lacks[task.0]) || planner.lacks_groups(task)?;
+        lacks[index.0] |=
+            task.fed_by().any(|task| lacks[task.0]) || with::lacks_steps(reader, flow, index)?;
         unsettled[index.0] = has_gather && (upstream_unsettled || planner.is_unsettled(task)?);
     }
     let mut plan = Plan { tasks: Vec::new(), retired_with_task: 0 };

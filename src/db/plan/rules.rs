@@ -356,22 +356,6 @@ impl Planner<'_> {
             .or_db(WHAT)
     }
 
-    /// True if a gather task may have something to gather and no step for it, as after a run that was killed.
-    pub(in crate::db) fn lacks_groups(&self, task: &FlowTask) -> Result<bool> {
-        if !task.gathers_outputs() || self.flow.tasks.iter().all(|task| task.with.is_empty()) {
-            return Ok(false);
-        }
-        self.reader
-            .conn
-            .prepare_cached(
-                "SELECT NOT EXISTS (SELECT 1 FROM meta WHERE key = 'settled') AND (?2 OR NOT EXISTS (
-                   SELECT 1 FROM step s LEFT JOIN change c ON c.step = s.id
-                   WHERE s.task = ?1 AND coalesce(c.live, s.live) = 1))",
-            )
-            .and_then(|mut s| s.query_row(params![task.id, task.is_grouped()], |row| row.get(0)))
-            .or_db(WHAT)
-    }
-
     /// True if a step of a task is to change, to be made or to run.
     pub(in crate::db) fn is_unsettled(&self, task: &FlowTask) -> Result<bool> {
         self.reader

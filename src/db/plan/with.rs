@@ -1,6 +1,8 @@
 //! `with`: the steps of a task that wait for what they see besides their input. Like a gather step they are made when all
 //! of that is done; then each is what its input, its labels and what agrees with them make of it.
 
+use std::collections::HashSet;
+
 use rusqlite::{OptionalExtension, Row};
 
 use crate::attempt::NamedObject;
@@ -12,7 +14,7 @@ use crate::origin::Origin;
 use crate::db::commit::completion::Effects;
 use crate::db::commit::{DoneStep, activate, link, replace_gathered, side_on, support};
 use crate::db::flow::Flow;
-use crate::db::plan::gather::looked_at;
+use crate::db::plan::gather::{each_group, labels_of, looked_at};
 use crate::db::plan::rules::Planner;
 use crate::db::types::NameBytes;
 use crate::db::{Reader, Writer};
@@ -61,6 +63,27 @@ pub fn plan_with(writer: &mut Writer, flow: &Flow, index: TaskIndex) -> Result<E
     }
     looked_at(writer, task)?;
     Ok(effects)
+}
+
+/// True if a gather task has something to gather and no step for it, as after a run that was killed. Asked only where it
+/// may be seen.
+pub(in crate::db) fn lacks_steps(reader: &Reader, flow: &Flow, index: TaskIndex) -> Result<bool> {
+    let task = flow.task(index);
+    if !task.gathers_outputs() || flow.tasks.iter().all(|task| task.with.is_empty()) {
+        return Ok(false);
+    }
+    let is_settled: bool = reader
+        .conn
+        .query_row("SELECT EXISTS (SELECT 1 FROM meta WHERE key = 'settled')", [], |row| row.get(0))
+        .or_db(WHAT)?;
+    if is_settled {
+        return Ok(false);
+    }
+    let sql = "SELECT labels FROM step WHERE task = ?1 AND live = 1";
+    let live: HashSet<Labels> = labels_of(reader, sql, task.id)?.into_iter().collect();
+    let mut lacks = false;
+    each_group(reader, flow, index, &mut |group, _| lacks |= !live.contains(&group))?;
+    Ok(lacks)
 }
 
 /// How many inputs of a task have no step, because there is nothing that it could see. 0 as long as nobody

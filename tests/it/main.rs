@@ -17,6 +17,7 @@ mod commands;
 mod damage;
 mod durability;
 mod events;
+mod examples;
 mod exclusions;
 mod explain;
 mod export;

@@ -1,0 +1,85 @@
+//! The pipelines in `fixtures` that users are to copy from.
+
+use std::fs;
+use std::path::Path;
+
+use crate::harness::{Project, contents};
+
+const PAGE: &str = include_str!("../../fixtures/README.md");
+
+/// A copy of one of the fixtures.
+fn copy(name: &str) -> Project {
+    let p = Project::new();
+    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name);
+    for entry in walkdir::WalkDir::new(&from).into_iter().map(Result::unwrap) {
+        let to = p.path(entry.path().strip_prefix(&from).unwrap().to_str().unwrap());
+        if entry.file_type().is_dir() {
+            fs::create_dir_all(to).unwrap();
+        } else {
+            fs::copy(entry.path(), to).unwrap();
+        }
+    }
+    p
+}
+
+fn edit(p: &Project, file: &str, from: &str, to: &str) {
+    let text = p.read(file);
+    assert!(text.contains(from), "{file}: {text}");
+    p.file(file, text.replace(from, to));
+}
+
+#[test]
+fn a_sample_sheet_with_an_index_runs_what_a_change_of_it_affects_and_nothing_more() {
+    let p = copy("reads");
+    p.run().ok().says("total 7 steps: 7 run");
+    assert_eq!(p.read("results/hits.tsv"), "A\t4\nB\t2\n");
+    assert_eq!(p.read("results/B/B.hits"), "4 r2/B_1_r2.txt:1\n22 r1/B_1_r1.txt:1\n");
+    // A row: its own step, its sample's, and the table.
+    p.file("samples.csv", p.read("samples.csv") + "B,2,reads/A_1_r1.txt,reads/A_1_r2.txt\n");
+    p.run().ok().says("3 run, 5 reused");
+    assert_eq!(p.read("results/hits.tsv"), "A\t4\nB\t5\n");
+    // Files that are read change: only what they belong to.
+    p.file("reads/A_2_r2.txt", "ACATTTGACC\n").run().ok().says("3 run, 5 reused");
+    assert_eq!(p.read("results/hits.tsv"), "A\t5\nB\t5\n");
+    // Another index of the same content runs nothing below it, one of other content all that see it.
+    edit(&p, "pipeline.toml", "# Each word of eight letters", "# Words of eight letters");
+    p.run().ok().says("1 run, 7 reused");
+    p.file("ref/genome.txt", p.read("ref/genome.txt") + "GATTACATTT\n").run().ok().says("8 run");
+    p.file("samples.csv", "sample,lane,r1,r2\nB,1,reads/B_1_r1.txt,reads/B_1_r2.txt\n");
+    p.run().ok();
+    assert_eq!(p.read("results/hits.tsv"), "B\t2\n");
+    assert!(!p.path("results/A").exists());
+}
+
+#[test]
+fn a_sweep_has_the_best_of_each_set_and_runs_only_what_is_new_of_it() {
+    let p = copy("sweep");
+    p.run().ok().says("total 17 steps: 17 run");
+    let best = p.read("results/best.txt");
+    assert_eq!(
+        best,
+        "flat 0.000000 0.500 rate=0.1 start=0\nsteep 0.000000 2.000 rate=0.1 start=0\n"
+    );
+    assert_eq!(contents(&p.path("results/flat")).len(), 1);
+    // One more rate is one more fit for each set and start, and nothing below changes.
+    edit(&p, "pipeline.toml", "\"0.001\"]", "\"0.001\", \"0.0001\"]");
+    p.call(["plan"]).ok().answers("4 steps to run");
+    p.run().ok().says("0 failed");
+    assert_eq!(p.read("results/best.txt"), best);
+    assert_eq!(p.call(["cat", "fit[set=steep,rate=0.1,start=0]"]).ok().stdout.lines().count(), 1);
+    // A param of `fit` reruns the fits; without it their results come back.
+    p.run_with(["-P", "rounds=1"]).ok();
+    assert_ne!(p.read("results/best.txt"), best);
+    p.run().ok();
+    assert_eq!(p.read("results/best.txt"), best);
+}
+
+#[test]
+fn the_page_for_newcomers_shows_a_pipeline_that_runs() {
+    let from = PAGE.find("```toml\n").unwrap() + "```toml\n".len();
+    let manifest = &PAGE[from..from + PAGE[from..].find("```").unwrap()];
+    let p = Project::new().manifest(manifest);
+    p.file("reads/A_1.txt", "x\ny\n").file("reads/A_2.txt", "x\n").file("reads/B_1.txt", "x\n");
+    p.run().ok();
+    assert_eq!(p.read("results/table.txt"), "A 3\nB 1\n");
+}

@@ -14,17 +14,17 @@ use task_pipeline::db::Durability;
 /// Steps of a run: enough to hide its beginning and end, which are timed too.
 const STEPS: u64 = 5_000;
 
-/// A database with [`STEPS`] pending steps, each of which will leave `own` outputs.
-fn pending(durability: Durability, own: u64) -> PathBuf {
+/// A database with [`STEPS`] pending steps, each of which will leave `own` outputs; `more` is the rest of the manifest.
+fn pending(durability: Durability, own: u64, more: &str) -> PathBuf {
     let folder = common::folder();
     let manifest = format!(
         "[[task]]\nname = 'fan'\nscript = ':'\nenv = {{ SAME = '{STEPS}' }}\n\
-         [[task]]\nname = 'each'\nscript = ':'\nenv = {{ OWN = '{own}' }}\n"
+         [[task]]\nname = 'each'\nscript = ':'\nenv = {{ OWN = '{own}' }}\n{more}"
     );
     std::fs::write(folder.join("pipeline.toml"), manifest).unwrap();
     let mut options = common::options(&folder, durability);
     options.only.push("fan".to_owned());
-    assert_eq!(common::run(&options).left, STEPS);
+    common::run(&options);
     folder
 }
 
@@ -41,7 +41,7 @@ fn dispatch(criterion: &mut Criterion) {
             timer.iter_custom(|iterations| {
                 let mut total = Duration::ZERO;
                 for _ in 0..iterations {
-                    let options = common::options(&pending(durability, own), durability);
+                    let options = common::options(&pending(durability, own, ""), durability);
                     common::settle();
                     let start = Instant::now();
                     let summary = common::run(&options);
@@ -54,5 +54,34 @@ fn dispatch(criterion: &mut Criterion) {
     }
 }
 
-criterion_group! { name = benches; config = common::criterion(); targets = dispatch }
+/// What groups cost: all outputs gathered in one step, and in 50 by a label that all steps have. The time per element is
+/// that of a completion.
+fn groups(criterion: &mut Criterion) {
+    let mut benches = criterion.benchmark_group("dispatch");
+    // Names of fewer than three digits have no label.
+    let labelled = STEPS - 100;
+    benches.sampling_mode(SamplingMode::Flat).throughput(Throughput::Elements(labelled));
+    for (kind, gather, steps) in [("one gather", "true", 1), ("50 groups", "['g']", 50)] {
+        let more = format!(
+            "match = ['.same{{g}}[0-9][0-9]']\n[[task]]\nname = 'all'\nscript = ':'\ngather = {gather}\n"
+        );
+        benches.bench_function(BenchmarkId::new(kind, "off"), |timer| {
+            timer.iter_custom(|iterations| {
+                let mut total = Duration::ZERO;
+                for _ in 0..iterations {
+                    let folder = pending(Durability::Off, 1, &more);
+                    let options = common::options(&folder, Durability::Off);
+                    common::settle();
+                    let start = Instant::now();
+                    let summary = common::run(&options);
+                    total += start.elapsed();
+                    assert_eq!((summary.done, summary.complete), (labelled + steps, true));
+                }
+                total
+            });
+        });
+    }
+}
+
+criterion_group! { name = benches; config = common::criterion(); targets = dispatch, groups }
 criterion_main!(benches);

@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::attempt::{NamedObject, Outcome, Verdict, verdict};
 use crate::db::{self, Completion, Db, Flow};
@@ -60,6 +60,10 @@ pub(super) struct Engine {
     pub(super) keep_going: bool,
 }
 
+/// The pauses before further attempts of a step whose `files` were changed and changed back while it ran: so long that
+/// their time stamps tell that this was before, also where those are whole or even seconds.
+const PAUSES: [Duration; 2] = [Duration::from_millis(60), Duration::from_millis(2100)];
+
 /// What became of a job.
 enum Attempted {
     Ready(Box<PendingCommit>),
@@ -67,6 +71,9 @@ enum Attempted {
     Cancelled,
     /// This one of the task's `files` changed meanwhile.
     Outdated(PathBuf),
+    /// While it ran one of the task's `files` may have been another one, which it no longer is: nothing is kept of the
+    /// attempt, and another one is due.
+    Again(PathBuf),
 }
 
 /// Takes steps until there are no more. Never panics: the pool would swallow it, and the dispatcher
@@ -120,7 +127,17 @@ impl Engine {
             self.stop.advance(Stop::Drain);
             return self.say(Message::Broken { job: Some(job), error });
         }
-        let attempt = catch_unwind(AssertUnwindSafe(|| self.attempt(slot, executor, &job)));
+        let attempt = catch_unwind(AssertUnwindSafe(|| {
+            let mut attempt = self.attempt(slot, executor, &job);
+            for pause in PAUSES {
+                if !matches!(attempt, Ok(Attempted::Again(_))) || !self.stop.may_start() {
+                    break;
+                }
+                std::thread::sleep(pause);
+                attempt = self.attempt(slot, executor, &job);
+            }
+            attempt
+        }));
         match attempt {
             Ok(Ok(Attempted::Ready(ready))) => {
                 if self.committer.submit(*ready) {
@@ -128,7 +145,9 @@ impl Engine {
                 }
             }
             Ok(Ok(Attempted::Cancelled)) => self.say(Message::Dropped { job }),
-            Ok(Ok(Attempted::Outdated(file))) => self.say(Message::Outdated { job, file }),
+            Ok(Ok(Attempted::Outdated(file) | Attempted::Again(file))) => {
+                self.say(Message::Outdated { job, file })
+            }
             Ok(Err(error)) => self.say(Message::Broken { job: Some(job), error }),
             Err(_) => {
                 let error = Error::Internal(format!("a worker panicked on step {}", job.leaf.step));
@@ -181,13 +200,13 @@ impl Engine {
         if report.record.outcome.is_ok()
             && let Some((file, is_back)) = self.listed[job.task.0].changed(since_ns)?
         {
-            // What was changed back is the recipe's again for whoever begins now.
-            if !is_back {
-                self.outdated[job.task.0].store(true, Ordering::Release);
-            }
             for placed in placed {
                 self.store.discard(placed)?;
             }
+            if is_back {
+                return Ok(Attempted::Again(file));
+            }
+            self.outdated[job.task.0].store(true, Ordering::Release);
             return Ok(Attempted::Outdated(file));
         }
         let ready = self.ready(job, slot.number, (began, Instant::now()), report, placed)?;

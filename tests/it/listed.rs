@@ -87,7 +87,7 @@ fn what_is_made_while_a_file_is_changed_and_changed_back_is_not_kept() {
         "echo n >src/a.h; cat src/a.h >seen; cp -p saved src/a.h",
         "mv src/a.h away; echo n >src/a.h; cat src/a.h >seen; mv -f away src/a.h",
         "ln -sfn ref linked; cat linked/deep/x >seen; ln -sfn src linked",
-        "mv src away; cp -r ref src; mv src other; mv away src",
+        "rm -rf other; mv src away; cp -r ref src; mv src other; mv away src",
     ] {
         let p = project();
         std::os::unix::fs::symlink("src", p.path("linked")).unwrap();
@@ -95,9 +95,15 @@ fn what_is_made_while_a_file_is_changed_and_changed_back_is_not_kept() {
         let keys = "files = [\"src/a.h\", \"linked/b.h\", \"ref/\"]";
         p.task_with("a", keys, &format!("[ -e calm ] || {{ {change}; }}; echo 1 >$OUTPUT_DIR/x"));
         let told = "(of `files`) was changed while the run was reading it";
-        p.run().fails(1).ran(["a"]).says(told);
+        p.run().fails(1).ran(["a", "a", "a"]).says(told);
         assert_eq!(p.sql("SELECT count(*) FROM output"), ["0"], "{change}");
-        p.file("calm", "").run().ok().ran(["a"]);
+        // If it happens once, the step runs once more.
+        p.task_with(
+            "a",
+            keys,
+            &format!("[ -e once ] || {{ echo >once; {change}; }}; echo 1 >$OUTPUT_DIR/x"),
+        );
+        p.run().ok().ran(["a", "a"]);
     }
     // What comes and goes beside a file is no change of it, nor is what was changed before the step began.
     let p = project();

@@ -113,6 +113,18 @@ impl Error {
         )
     }
 
+    /// What SQLite was to do when a file could not be opened, or not for writing.
+    pub fn refused_by_sqlite(&self) -> Option<&'static str> {
+        use rusqlite::ErrorCode::{CannotOpen, PermissionDenied, ReadOnly};
+        match self {
+            Error::Db { what, source, .. } => {
+                matches!(source.sqlite_error_code(), Some(CannotOpen | ReadOnly | PermissionDenied))
+                    .then_some(what)
+            }
+            _ => None,
+        }
+    }
+
     /// True if the disk, a quota or the inodes are used up.
     pub fn is_no_space(&self) -> bool {
         self.exit_code() == exit::NO_SPACE
@@ -120,6 +132,15 @@ impl Error {
 }
 
 const MAKE_ROOM: &str = "; make room and run the same command again";
+
+/// What to do about an error of the system, where that is the same whatever was tried.
+fn cure(error: &io::Error) -> &'static str {
+    match error.raw_os_error() {
+        Some(libc::EMFILE) => "; raise the limit of open files (ulimit -n), or add a smaller -j",
+        _ if is_no_space(error) => MAKE_ROOM,
+        _ => "",
+    }
+}
 
 fn is_no_space(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
@@ -130,12 +151,12 @@ impl fmt::Display for Error {
         match self {
             Error::Io { what, path, source } => {
                 write!(f, "could not {what} `{}`: {source}", shown(path))?;
-                if is_no_space(source) {
-                    f.write_str(MAKE_ROOM)?;
-                }
-                Ok(())
+                f.write_str(cure(source))
             }
-            Error::System { what, source } => write!(f, "could not {what}: {source}"),
+            Error::System { what, source } => {
+                write!(f, "could not {what}: {source}")?;
+                f.write_str(cure(source))
+            }
             Error::Manifest(diagnostics) => {
                 for (n, diagnostic) in diagnostics.iter().enumerate() {
                     if n > 0 {

@@ -4,11 +4,11 @@
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, OrIo, Result};
-use crate::text::printable;
+use crate::text::{printable, shown};
 
 /// Name of the file that says what the folder is.
 pub(crate) const FORMAT_FILE: &str = "format";
@@ -28,6 +28,11 @@ const HARMLESS: [&str; 4] = ["lost+found", ".gitignore", ".gitkeep", "CACHEDIR.T
 
 /// `PRAGMA application_id` of our database, "tskp", which SQLite keeps in the file's header.
 const APPLICATION_ID: &[u8; 4] = b"tskp";
+
+/// Modes of the folders and files in a database. Nobody else may write to it even if the umask is 0; whether the group
+/// may, the umask says.
+pub(crate) const FOLDER_MODE: u32 = 0o775;
+pub(crate) const FILE_MODE: u32 = 0o664;
 
 /// What a folder turned out to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +69,11 @@ pub(crate) fn look(dir: &Path) -> Result<FolderKind> {
     Ok(layout)
 }
 
+/// Makes a folder of a database, and those above it that are missing.
+pub(crate) fn make(dir: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(dir)
+}
+
 /// Whether a folder says of itself that it is a database, of any layout that this build knows.
 pub(crate) fn is_database(dir: &Path) -> bool {
     matches!(read_format(dir), Ok(Some(_)))
@@ -76,6 +86,12 @@ pub(crate) fn is_in_database(path: &Path, db: Option<&Path>) -> bool {
     let existing = absolute.ancestors().find_map(|path| path.canonicalize().ok());
     let is_it = |folder: &Path| db.is_some_and(|db| is_same(folder, db)) || is_database(folder);
     existing.is_some_and(|existing| existing.ancestors().any(is_it))
+}
+
+/// Refuses to write what no run writes into a database.
+pub(crate) fn only_runs_write(path: &Path, cure: &str) -> Error {
+    let shown = shown(path);
+    Error::Usage(format!("`{shown}` is in a database, in which nothing but runs may write; {cure}"))
 }
 
 /// Whether two paths lead to the same file or folder.

@@ -7,10 +7,11 @@
 //! commands that don't inherit the descriptors. So they are checked before we open any file: later the
 //! same numbers may be files of ours.
 
-use std::fs::OpenOptions;
-use std::io;
+use std::fs::File;
+use std::io::{self, Write as _};
 use std::num::NonZeroUsize;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, OnceLock};
 
@@ -34,8 +35,26 @@ pub struct Inherited {
 /// A pipe or FIFO of tokens.
 #[derive(Debug, Clone)]
 pub struct Jobserver {
-    client: Client,
+    /// Keeps the pipe.
+    _client: Client,
+    tokens: Arc<File>,
     address: Arc<Address>,
+}
+
+/// A token that goes back when it is dropped.
+#[derive(Debug)]
+pub struct LentToken {
+    /// Where it came from, and goes back to.
+    pub tokens: Arc<File>,
+    /// make knows its tokens by their bytes.
+    pub byte: u8,
+}
+
+impl Drop for LentToken {
+    fn drop(&mut self) {
+        // Should it fail, make says that one is missing.
+        let _ = (&*self.tokens).write(&[self.byte]);
+    }
 }
 
 #[derive(Debug)]
@@ -71,9 +90,11 @@ fn look() -> Inherited {
     let value = found.var.map(|(_, value)| value.to_string_lossy().into_owned());
     let address = value.as_deref().and_then(auth).and_then(address);
     match (found.client, address) {
-        (Ok(client), Some(address)) if address.is_sound() => {
-            inherited.jobserver = Some(Jobserver { client, address: Arc::new(address) });
-        }
+        (Ok(client), Some(address)) if address.is_sound() => match Jobserver::open(client, address)
+        {
+            Ok(jobserver) => inherited.jobserver = Some(jobserver),
+            Err(_) => inherited.out_of_reach = Some("it can't be opened by this user"),
+        },
         (Err(err), _)
             if matches!(err.kind(), FromEnvErrorKind::NoEnvVar | FromEnvErrorKind::NoJobserver) => {
         }
@@ -86,6 +107,16 @@ fn look() -> Inherited {
 }
 
 impl Address {
+    /// Opens it anew, to read tokens and write them back, so that this never waits. In other processes it still does.
+    fn open(&self) -> io::Result<File> {
+        let path = match self {
+            Address::Pipe(read, _) => &format!("/dev/fd/{read}"),
+            Address::Fifo(path) => path,
+        };
+        // For both: opening one end of a FIFO alone would wait for the other.
+        File::options().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(path)
+    }
+
     /// Whether the descriptors are what make claims: the reading and the writing end of one pipe.
     fn is_sound(&self) -> bool {
         match *self {
@@ -146,12 +177,17 @@ impl Jobserver {
         let flags = probe.get_envs().find_map(|(_, value)| value?.to_str());
         let address = flags.and_then(auth).and_then(address);
         let address = address.ok_or_else(|| io::Error::other("the jobserver has no name"))?;
-        Ok(Jobserver { client, address: Arc::new(address) })
+        Jobserver::open(client, address)
     }
 
-    /// To acquire tokens and release them.
-    pub fn client(&self) -> Client {
-        self.client.clone()
+    fn open(client: Client, address: Address) -> io::Result<Jobserver> {
+        let tokens = Arc::new(address.open()?);
+        Ok(Jobserver { _client: client, tokens, address: Arc::new(address) })
+    }
+
+    /// Where tokens are read from, a byte each, without waiting.
+    pub fn tokens(&self) -> Arc<File> {
+        Arc::clone(&self.tokens)
     }
 
     /// Prepares what scripts are given. It is a FIFO, which make 4.4 and newer, ninja and cargo understand;
@@ -166,7 +202,7 @@ impl Jobserver {
             Address::Fifo(path) if is_pipe => {
                 // For reading and writing: opening one end alone would block until the other is opened.
                 for _ in 0..2 {
-                    let file = OpenOptions::new().read(true).write(true).open(path)?;
+                    let file = File::options().read(true).write(true).open(path)?;
                     open.push(sys::duplicate_high(file.as_raw_fd())?);
                 }
             }

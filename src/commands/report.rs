@@ -53,7 +53,7 @@ impl Command for ReportArgs {
         if self.output == Path::new("-") {
             answer::write(|out| out.write_all(page.as_bytes()))?;
         } else {
-            replace(&self.output, &page, self.force)?;
+            replace(&self.output, &page, &self.db, self.force)?;
         }
         Ok(exit::OK)
     }
@@ -81,7 +81,7 @@ fn is_page(path: &Path) -> Result<bool> {
 
 /// Writes the page so that a browser, or a reader in a build, sees the old one or the new one, never half of one. A file
 /// that is no page is somebody's, and is not overwritten unless `force`.
-fn replace(path: &Path, page: &str, force: bool) -> Result<()> {
+fn replace(path: &Path, page: &str, db: &Path, force: bool) -> Result<()> {
     // A regular file must not replace something else, such as /dev/null.
     if fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir()) {
         return fs::write(path, page).or_io("write", path);
@@ -99,14 +99,10 @@ fn replace(path: &Path, page: &str, force: bool) -> Result<()> {
         Err(err) if err.kind() == ErrorKind::NotFound => None,
         Err(err) => return Err(err).or_io("look at", path),
     };
+    if folder::is_in_database(&end, Some(db)) {
+        return Err(folder::only_runs_write(path, "name another file with -o FILE"));
+    }
     if found.as_ref().is_some_and(Metadata::is_file) && !is_page(&end)? {
-        // A database has files that are empty.
-        if folder::is_in_database(&end, None) {
-            return Err(Error::Usage(format!(
-                "`{}` is a file of a database; name another one with -o FILE",
-                shown(path)
-            )));
-        }
         // An empty one is what `mktemp` makes.
         if !force && found.as_ref().is_some_and(|found| found.len() > 0) {
             return Err(Error::Usage(format!(

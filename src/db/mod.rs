@@ -489,7 +489,7 @@ fn immutable(path: &Path) -> PathBuf {
 /// room anyway. `/var/tmp` may be small, full or read-only, and no message would name it.
 fn keep_temporary_files_in(conn: &Connection, dir: &Path) -> Result<()> {
     let scratch = dir.join("scratch");
-    std::fs::create_dir_all(&scratch).or_io("make the scratch folder", &scratch)?;
+    folder::make(&scratch).or_io("make the scratch folder", &scratch)?;
     match std::path::absolute(&scratch).ok().as_deref().and_then(Path::to_str) {
         Some(scratch) => conn.pragma_update(None, "temp_store_directory", scratch),
         // Only text can be said to SQLite.

@@ -14,6 +14,7 @@ use crate::attempt::NamedObject;
 use crate::db::{self, Db, Producer, step_key};
 use crate::error::{Error, OrIo, Result};
 use crate::exec::{Executor, Ground, Local, Ran, Site as _};
+use crate::folder;
 use crate::jobserver::Share;
 use crate::object::ObjectHash;
 use crate::order;
@@ -168,7 +169,7 @@ pub fn set_aside(db: &Db, store: &Store, db_dir: &Path, object: &ObjectHash) -> 
         return Ok(());
     }
     let folder = db_dir.join("quarantine");
-    fs::create_dir_all(&folder).or_io("make the folder", &folder)?;
+    folder::make(&folder).or_io("make the folder", &folder)?;
     let mut to = folder.join(object.hex());
     let mut n = 1;
     while fs::symlink_metadata(&to).is_ok() {
@@ -404,7 +405,7 @@ impl Rebuilder<'_> {
         again: &'a RunAgain,
     ) -> Result<Rebuilder<'a>> {
         let root = db_dir.join("scratch");
-        fs::create_dir_all(&root).or_io("make the scratch folder", &root)?;
+        folder::make(&root).or_io("make the scratch folder", &root)?;
         step::end_survivors(&root)?;
         let folder = root.join(format!("repair-{}", std::process::id()));
         let made = fs::DirBuilder::new().mode(0o700).create(&folder);

@@ -170,7 +170,8 @@ fn log_text(step: &StepName<'_>, log: &[u8], paint: Paint) -> String {
 }
 
 fn interrupted_text(signal: i32, presses: usize) -> String {
-    let name = signal_hook::low_level::signal_name(signal).unwrap_or("a signal");
+    let name = signal_hook::low_level::signal_name(signal)
+        .map_or_else(|| format!("signal {signal}"), str::to_owned);
     match presses {
         1 => format!("{name}: ending the running steps; once more ends them at once\n"),
         _ => format!("{name} again: killing the running steps\n"),

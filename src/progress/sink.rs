@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use rustix::fs::OFlags;
 
 use crate::error::{Error, OrIo as _, Result};
-use crate::folder;
 use crate::sys::flock;
 use crate::text::{printable, shown};
 
@@ -85,17 +84,10 @@ impl Sink {
         if (format.is_it)(&beginning) {
             return Ok(());
         }
-        // A database has files that are empty.
-        let what = format.what;
-        if folder::is_in_database(path, None) {
-            return Err(Error::Usage(format!(
-                "`{}` is a file of a database; name another one for {what}",
-                shown(path)
-            )));
-        }
         if beginning.is_empty() || force {
             return Ok(());
         }
+        let what = format.what;
         Err(Error::Usage(format!(
             "`{}` holds something else than {what} of an earlier run; name another file, or add --force to overwrite \
              it",

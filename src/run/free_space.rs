@@ -1,8 +1,13 @@
 //! How much of the disk has to stay free, and what else the disk below the database has to be.
 
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use rustix::fs::{Access, AtFlags, CWD};
+use rustix::io::Errno;
 
 use crate::error::{Error, OrIo, Result};
 use crate::sys::disk;
@@ -72,7 +77,8 @@ impl FreeSpace {
 }
 
 /// Adds the database's path to an error of SQLite. On a full disk SQLite reports some failures (of its shared memory,
-/// say) as plain I/O errors: those become [`Error::NoSpace`].
+/// say) as plain I/O errors: those become [`Error::NoSpace`]. And where it says only that it can't open a file, or not
+/// for writing, the kernel is asked why.
 pub(crate) fn explain(error: Error, db_dir: &Path) -> Error {
     let error = error.in_db(&crate::db::Db::file(db_dir));
     if error.is_database_io()
@@ -81,5 +87,34 @@ pub(crate) fn explain(error: Error, db_dir: &Path) -> Error {
     {
         return Error::NoSpace { path: db_dir.to_owned(), free, floor: NOTHING };
     }
-    error
+    match error.refused_by_sqlite().and_then(|what| Some((what, refusal(db_dir)?))) {
+        Some((what, (path, source))) => Error::Io { what, path, source },
+        None => error,
+    }
+}
+
+/// Which file of a database the kernel doesn't let this user have, and why. Opens none of them: closing it would drop
+/// SQLite's locks.
+fn refusal(db_dir: &Path) -> Option<(PathBuf, io::Error)> {
+    // Whether descriptors are left is a question of its own.
+    if let Err(err) = File::open("/dev/null") {
+        return Some((db_dir.join("db"), err));
+    }
+    let (read, write) = (Access::READ_OK, Access::WRITE_OK);
+    let names = [("db", read), ("db-wal", write), ("db-shm", write), ("db", write), ("", write)];
+    names.into_iter().find_map(|(name, access)| {
+        let path = if name.is_empty() { db_dir.to_owned() } else { db_dir.join(name) };
+        let err = rustix::fs::accessat(CWD, &path, access, AtFlags::EACCESS).err()?;
+        let cure = match err {
+            Errno::NOENT => return None,
+            Errno::ACCESS => {
+                "; let its owner give this user permission (chmod, chgrp), or run this as its owner"
+            }
+            Errno::PERM => "; it is immutable: `chattr -i` as root makes it writable",
+            Errno::ROFS => "; mount its file system for writing, or copy the database elsewhere",
+            _ => "",
+        };
+        let err = io::Error::from(err);
+        Some((path, io::Error::new(err.kind(), format!("{err}{cure}"))))
+    })
 }

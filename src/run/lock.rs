@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use crate::attempt::var;
 use crate::error::{Error, OrIo, Result};
+use crate::folder::FILE_MODE;
 use crate::progress::{Event, Progress};
 use crate::sys::clock::now_ms;
 use crate::sys::{self, flock, proc};
@@ -73,6 +74,7 @@ impl RunLock {
             .write(true)
             .create(true)
             .truncate(false)
+            .mode(FILE_MODE)
             // Signing would overwrite what a link leads to.
             .custom_flags(libc::O_NOFOLLOW)
             .open(&path)

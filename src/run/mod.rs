@@ -38,6 +38,7 @@ use std::num::NonZeroUsize;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use crate::db::{self, Applied, Complete, Db, Durability, Plan, RunRow};
@@ -58,6 +59,7 @@ use crate::suggest;
 use crate::sys;
 use crate::sys::clock::now_ms;
 use crate::sys::limits;
+use crate::text::plural;
 
 use dispatch::RunOutcome;
 use preflight::Checked;
@@ -73,11 +75,13 @@ pub use prepare::Prepared;
 pub use reads::reads;
 pub use signals::{Forwarder, die_of, die_when_idle, late_signal};
 
-/// Files that a run has open, whatever it does: the database, and a lock for each shard of the store.
-const FILES: u64 = 512;
+/// Descriptors that a run needs besides those of its workers, once the database is open: a dozen, and what a deep tree
+/// of outputs takes.
+const FILES: u64 = 24;
 
-/// Files that each script has open, at most: folders, log, pidfd, and what it copies.
-const FILES_EACH: u64 = 40;
+/// Descriptors that a worker needs. While its script runs they are twelve: folders, pipes, log, pidfd. Before and after,
+/// without the pidfd, four more at most.
+const FILES_EACH: u64 = 16;
 
 /// What the command line asks of a run.
 #[derive(Debug, Clone)]
@@ -137,7 +141,7 @@ pub fn run_on(
     let begun = Instant::now();
     let asked = Asked::read(options)?;
     folder::look(&options.db)?;
-    std::fs::create_dir_all(&options.db).or_io("make the database folder", &options.db)?;
+    folder::make(&options.db).or_io("make the database folder", &options.db)?;
     let dir = options.db.canonicalize().or_io("find the database folder", &options.db)?;
     if dir.as_os_str().as_encoded_bytes().contains(&b'\n')
         && asked.manifest.tasks.iter().any(|task| task.gather)
@@ -172,6 +176,8 @@ fn run_in(
         }
         Planned::Work { prepared, plan, run } => (prepared, plan, run),
     };
+    let jobs = scripts_at_once(options.jobs, progress)?;
+    let options = &RunOptions { jobs, ..options.clone() };
     let session = Session { opened: &opened, prepared: &prepared, run, options, open_site };
     let mut outcome = session.drive(progress)?;
     let summary = &mut outcome.summary;
@@ -239,8 +245,6 @@ fn open(
     if !options.allow_network_fs {
         free_space::refuse_network(dir)?;
     }
-    let needed = FILES + options.jobs.get() as u64 * FILES_EACH;
-    limits::raise_open_files(needed).or_system("raise the limit of open files")?;
     let lock = RunLock::take(dir, options.wait, progress)?;
     store::prepare(dir)?;
     let db = Arc::new(Db::open(dir, options.durability)?);
@@ -260,6 +264,29 @@ fn open(
     }
     let identity = identity(dir)?;
     Ok(Opened { db, store, dir: dir.to_owned(), boot, identity, _lock: lock })
+}
+
+/// How many scripts may run at once: fewer than -j says where the limit of open files allows no more. Raises that as far
+/// as it goes.
+fn scripts_at_once(jobs: NonZeroUsize, progress: &mut dyn Progress) -> Result<NonZeroUsize> {
+    static IS_TOLD: AtomicBool = AtomicBool::new(false);
+    let others = FILES + sys::proc::open_files() as u64;
+    // One worker more than scripts: see `permits`.
+    let needed = others + (jobs.get() as u64 + 1) * FILES_EACH;
+    let limit = limits::raise_open_files(needed).or_system("raise the limit of open files")?;
+    if limit >= needed {
+        return Ok(jobs);
+    }
+    let most = (limit.saturating_sub(others) / FILES_EACH).saturating_sub(1);
+    let most = NonZeroUsize::new(most as usize).unwrap_or(NonZeroUsize::MIN);
+    if !IS_TOLD.swap(true, Ordering::Relaxed) {
+        progress.tell(&Event::Warning(&format!(
+            "{most} script{} at once instead of {jobs}, because no more than {limit} files may be open; for more, \
+             raise the hard limit (`ulimit -Hn`)",
+            plural(most.get() as u64)
+        )));
+    }
+    Ok(most)
 }
 
 /// Device and inode of a database folder, and of its `db`.

@@ -12,19 +12,25 @@
 //! # Tokens
 //!
 //! One token for each script that runs. This process owns one from birth, the others are asked for. A thread
-//! of the crate's asks, because whoever reads from the pipe can't wait for anything else; the workers wait
-//! here, where they hear both of tokens and of the end. A token is returned after every script, because other
-//! processes share the jobserver.
+//! asks, because whoever waits for the pipe can't wait for a mutex; the workers wait here, where they hear both
+//! of tokens and of the end. (The jobserver crate has such a thread, too, but ends it with SIGUSR1, which batch
+//! systems send to end a job.) A token is returned after every script, because other processes share the
+//! jobserver.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::io;
+use std::fs::File;
+use std::io::{ErrorKind, Read as _};
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 use std::time::Instant;
 
-use jobserver::{Acquired, Client, HelperThread};
+use rustix::event::{EventfdFlags, PollFd, PollFlags};
+use rustix::io::Errno;
 
 use crate::error::{OrIo, Result};
+use crate::jobserver::LentToken;
 use crate::stop::StopSwitch;
 
 pub(super) struct Slots {
@@ -95,7 +101,14 @@ impl Drop for Slot<'_> {
 /// Nothing to do with a jobserver if there is none: then a token is to be had at once, always.
 pub(super) struct Tokens {
     shared: Arc<TokenPool>,
-    asking: Option<HelperThread>,
+    asking: Option<Asking>,
+}
+
+/// The thread that waits for tokens.
+struct Asking {
+    /// Tells it that something has changed.
+    wake: Arc<OwnedFd>,
+    thread: Option<JoinHandle<()>>,
 }
 
 #[derive(Default)]
@@ -111,13 +124,15 @@ struct TokenState {
     /// Our own is in use.
     own_is_taken: bool,
     /// Those that no worker has taken yet.
-    arrived: Vec<Acquired>,
+    arrived: Vec<LentToken>,
     /// Workers that need one.
     waiting: usize,
     /// How many are asked for.
     asked: usize,
     /// The jobserver is gone: our own token has to do.
     is_cut_off: bool,
+    /// Nobody will ask any more.
+    is_over: bool,
 }
 
 /// Permission to run one script; given back when dropped.
@@ -132,11 +147,11 @@ enum Kind {
     Own,
     /// Goes back to the jobserver when it is dropped.
     #[expect(dead_code, reason = "held for its drop")]
-    Lent(Acquired),
+    Lent(LentToken),
 }
 
 impl Tokens {
-    pub(super) fn new(jobserver: Option<Client>, stop: Arc<StopSwitch>) -> Result<Tokens> {
+    pub(super) fn new(tokens: Option<Arc<File>>, stop: Arc<StopSwitch>) -> Result<Tokens> {
         let shared = Arc::new(TokenPool { stop, ..TokenPool::default() });
         // Weak, or the switch and its listener would keep each other for ever.
         let woken = Arc::downgrade(&shared);
@@ -145,15 +160,16 @@ impl Tokens {
                 shared.let_go();
             }
         });
-        let asking = match jobserver {
+        let asking = match tokens {
             None => None,
-            Some(client) => {
-                // The crate ends its thread with this signal: blocked, it would leave with a token.
-                crate::sys::unblock(&[libc::SIGUSR1]).or_system("listen for signals")?;
-                let shared = Arc::clone(&shared);
-                let take_in = move |token: io::Result<Acquired>| shared.take_in(token.ok());
-                let thread = client.into_helper_thread(take_in);
-                Some(thread.or_system("start a thread")?)
+            Some(tokens) => {
+                let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
+                let wake = rustix::event::eventfd(0, flags).or_system("wait for tokens")?;
+                let (wake, shared) = (Arc::new(wake), Arc::clone(&shared));
+                let woken = Arc::clone(&wake);
+                let thread = std::thread::Builder::new().name("tokens".to_owned());
+                let thread = thread.spawn(move || shared.ask(&tokens, &woken));
+                Some(Asking { wake, thread: Some(thread.or_system("start a thread")?) })
             }
         };
         Ok(Tokens { shared, asking })
@@ -174,7 +190,7 @@ impl Tokens {
             }
             if state.asked < state.waiting && !state.is_cut_off {
                 state.asked += 1;
-                asking.request_token();
+                asking.wake();
             }
             state = shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         };
@@ -184,6 +200,25 @@ impl Tokens {
         drop(state);
         drop(surplus);
         kind.map(|kind| Token { shared, kind })
+    }
+}
+
+impl Asking {
+    fn wake(&self) {
+        // It fails only if the thread was woken 2^64 times and never looked.
+        let _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
+    }
+}
+
+impl Drop for Tokens {
+    fn drop(&mut self) {
+        if let Some(asking) = &mut self.asking {
+            self.shared.state().is_over = true;
+            asking.wake();
+            if let Some(thread) = asking.thread.take() {
+                let _ = thread.join();
+            }
+        }
     }
 }
 
@@ -202,6 +237,38 @@ impl TokenPool {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Takes tokens in as long as some are asked for.
+    fn ask(&self, tokens: &Arc<File>, wake: &OwnedFd) {
+        loop {
+            let watched = match &*self.state() {
+                TokenState { is_over: true, .. } => return,
+                TokenState { asked: 0, .. } => 1,
+                _ => 2,
+            };
+            let mut ready =
+                [PollFd::new(wake, PollFlags::IN), PollFd::new(&**tokens, PollFlags::IN)];
+            match rustix::event::poll(&mut ready[..watched], None) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(_) => return self.take_in(None),
+            }
+            // Before the state is looked at again, so that no call is missed.
+            let _ = rustix::io::read(wake, &mut [0; 8]);
+            if ready[1].revents().is_empty() {
+                continue;
+            }
+            let mut byte = [0];
+            match (&**tokens).read(&mut byte) {
+                Ok(1) => {
+                    self.take_in(Some(LentToken { tokens: Arc::clone(tokens), byte: byte[0] }))
+                }
+                // Another process was faster.
+                Err(err)
+                    if matches!(err.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+                _ => self.take_in(None),
+            }
+        }
+    }
+
     /// The run stops: nobody waits any longer, and tokens that nobody has taken go back.
     fn let_go(&self) {
         let arrived = std::mem::take(&mut self.state().arrived);
@@ -210,7 +277,7 @@ impl TokenPool {
     }
 
     /// What came of asking for a token. One that nobody waits for any more goes back at once.
-    fn take_in(&self, token: Option<Acquired>) {
+    fn take_in(&self, token: Option<LentToken>) {
         let mut state = self.state();
         state.asked = state.asked.saturating_sub(1);
         state.is_cut_off |= token.is_none();

@@ -9,6 +9,7 @@ use threadpool::ThreadPool;
 
 use crate::error::{OrIo, Result};
 use crate::exec::Ground;
+use crate::folder;
 use crate::ids::RunId;
 use crate::jobserver::{Jobserver, Share};
 use crate::manifest::Task;
@@ -52,7 +53,7 @@ impl Session<'_> {
     pub(super) fn drive(&self, progress: &mut dyn Progress) -> Result<RunOutcome> {
         let Opened { db, store, dir, .. } = self.opened;
         let scratch_root = dir.join("scratch");
-        std::fs::create_dir_all(&scratch_root).or_io("make the scratch folder", &scratch_root)?;
+        folder::make(&scratch_root).or_io("make the scratch folder", &scratch_root)?;
         step::end_survivors(&scratch_root)?;
         // No other run ever had this folder: a script that outlived a killed runner may still write to its own.
         let scratch = scratch_root.join(format!("{}-{}", self.run, std::process::id()));
@@ -88,7 +89,7 @@ impl Session<'_> {
             committer,
             slots: Slots::new(jobs),
             free_space: FreeSpace::new(dir, self.options.min_free),
-            tokens: Tokens::new(jobserver.as_ref().map(Jobserver::client), Arc::clone(&stop))?,
+            tokens: Tokens::new(jobserver.as_ref().map(Jobserver::tokens), Arc::clone(&stop))?,
             stop: Arc::clone(&stop),
             messages: send_message.clone(),
             tell_starts: progress.wants_starts(),

@@ -1,19 +1,19 @@
 //! Signals as messages: a thread forwards them, and the dispatcher alone decides what to do.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
-use std::sync::{Arc, LazyLock};
 
-use signal_hook::consts::{SIGALRM, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGUSR2, SIGXCPU};
+use libc::SIGTSTP;
 use signal_hook::iterator::{Handle, Signals};
 
 use crate::error::{OrIo, Result};
 use crate::stop::{Stop, StopSwitch};
-use crate::sys::proc;
+use crate::sys::{self, proc};
 
 use super::message::Message;
 
 /// True while no run is listening: signals then have their default effect.
-static IS_IDLE: LazyLock<Arc<AtomicBool>> = LazyLock::new(|| Arc::new(AtomicBool::new(true)));
+static IS_IDLE: AtomicBool = AtomicBool::new(true);
 
 /// The last signal that was forwarded, in case it came too late for the run to act on it.
 static LAST: AtomicI32 = AtomicI32::new(0);
@@ -25,8 +25,7 @@ static LAST: AtomicI32 = AtomicI32::new(0);
 /// Those of sigaction(2).
 pub fn die_when_idle() -> Result<()> {
     for signal in handled() {
-        let done = signal_hook::flag::register_conditional_default(signal, Arc::clone(&IS_IDLE));
-        done.or_system("listen for signals")?;
+        sys::die_when(signal, &IS_IDLE).or_system("listen for signals")?;
     }
     Ok(())
 }
@@ -39,16 +38,32 @@ pub fn late_signal() -> Option<i32> {
     }
 }
 
-/// Signals that end a process unless it handles them. Not USR1, with which the jobserver crate stops a thread; nor
-/// those that report a bug of ours, such as SEGV.
-const FATAL: [i32; 7] = [SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR2, SIGALRM, SIGXCPU];
+/// Signals that end a process unless it handles them, besides those of real time. Not those after which a process can't
+/// go on (BUS, FPE, ILL, SEGV); nor IO, PIPE and XFSZ, which tell what return values tell as well.
+const FATAL: [i32; 15] = [
+    libc::SIGINT,
+    libc::SIGTERM,
+    libc::SIGHUP,
+    libc::SIGQUIT,
+    libc::SIGUSR1,
+    libc::SIGUSR2,
+    libc::SIGALRM,
+    libc::SIGVTALRM,
+    libc::SIGPROF,
+    libc::SIGXCPU,
+    libc::SIGPWR,
+    libc::SIGSTKFLT,
+    libc::SIGSYS,
+    libc::SIGTRAP,
+    libc::SIGABRT,
+];
 
 /// The fatal signals that we handle: all but those ignored when we were started, since `nohup` and a shell's `&` have
 /// them ignored on purpose.
 fn handled() -> Vec<i32> {
-    let mut handled = FATAL.to_vec();
-    handled.retain(|&signal| !is_ignored(signal));
-    handled
+    let ignored = proc::ignored_signals();
+    let all = FATAL.into_iter().chain(libc::SIGRTMIN()..=libc::SIGRTMAX());
+    all.filter(|signal| ignored >> (signal - 1) & 1 == 0).collect()
 }
 
 fn is_ignored(signal: i32) -> bool {
@@ -60,7 +75,7 @@ fn is_ignored(signal: i32) -> bool {
 /// die of signals that it sends itself.
 pub fn die_of(signal: i32) -> u8 {
     if std::process::id() != 1 {
-        let _ = signal_hook::low_level::emulate_default_handler(signal);
+        sys::die_of(signal);
     }
     u8::try_from(128 + signal).unwrap_or(u8::MAX)
 }
@@ -96,7 +111,7 @@ impl Forwarder {
             handled.push(SIGTSTP);
         }
         let mut signals = Signals::new(&handled).or_system("listen for signals")?;
-        crate::sys::unblock(&handled).or_system("listen for signals")?;
+        sys::unblock(&handled).or_system("listen for signals")?;
         IS_IDLE.store(false, Ordering::Release);
         let handle = signals.handle();
         let thread = std::thread::Builder::new()

@@ -11,7 +11,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use super::script::{Exec, Interpreters, Script};
 use crate::error::{Error, OrIo, Result};
 use crate::labels::Labels;
-use crate::sys::limits;
+use crate::sys::{self, limits};
 use crate::text::printable;
 
 /// Held for writing while a program is open for writing, for reading while a script is started: a process
@@ -81,13 +81,7 @@ impl Launcher for Spawn {
         let spawned = command.spawn();
         drop(starting);
         match spawned {
-            Ok(child) => {
-                let number = i32::try_from(child.id()).unwrap_or(0);
-                if let Some(child) = super::proc::pid(number) {
-                    limits::give_back_open_files(child);
-                }
-                Ok(Ok(number))
-            }
+            Ok(child) => Ok(Ok(i32::try_from(child.id()).unwrap_or(0))),
             Err(err) if is_ours(&err) => Err(err).or_io("start", command.get_program()),
             Err(err) => {
                 let program = PathBuf::from(command.get_program());
@@ -124,7 +118,10 @@ impl Prepared {
         if let Some(share) = share
             && !share.fds.is_empty()
         {
-            crate::sys::hand_down(&mut command, &share.fds);
+            sys::hand_down(&mut command, &share.fds);
+        }
+        if let Some(limit) = limits::original_open_files() {
+            sys::limit_open_files(&mut command, limit);
         }
         let (script, file, labels) = (Arc::clone(script), file.clone(), exec.labels.clone());
         Ok(Prepared { command, script, file, labels })

@@ -9,11 +9,12 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use super::{OBJECTS, TMP, make_folders};
 use crate::error::{Error, OrIo, Result};
-use crate::folder::{self, CONVERTING, FORMAT, FORMAT_FILE, FolderKind};
+use crate::folder::{self, CONVERTING, FILE_MODE, FORMAT, FORMAT_FILE, FolderKind};
 
 /// Makes a folder a database of this build: a new one gets its `format`, one of an older layout is converted. Then
 /// makes the folders of the object store. The caller holds the run lock.
@@ -55,7 +56,9 @@ pub(super) fn check(db_dir: &Path) -> Result<()> {
 /// Replaces the file. The bytes are synced before the rename, because this file decides whether the folder is ours.
 fn write(db_dir: &Path, text: &str) -> Result<()> {
     let draft = db_dir.join("format~");
-    let mut file = File::create(&draft).or_io("write", &draft)?;
+    let mut options = File::options();
+    options.write(true).create(true).truncate(true).mode(FILE_MODE);
+    let mut file = options.open(&draft).or_io("write", &draft)?;
     file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).or_io("write", &draft)?;
     let path = db_dir.join(FORMAT_FILE);
     fs::rename(&draft, &path).or_io("write", path)
@@ -117,15 +120,15 @@ fn lower(from: &Path, folder: &Path, name: &str, objects: &Path) -> Result<()> {
     let to = folder.join(name);
     let moved = match fs::rename(from, &to) {
         Err(err) if err.kind() == io::ErrorKind::NotFound => {
-            fs::create_dir(folder).or_io("make the folder", folder)?;
+            folder::make(folder).or_io("make the folder", folder)?;
             fs::rename(from, &to)
         }
         Err(err) if err.kind() == io::ErrorKind::NotADirectory => {
             // A file has the name of the folder. It is kept until the store is next opened.
             let tmp = objects.join(TMP);
-            fs::create_dir_all(&tmp).or_io("make the object store", &tmp)?;
+            folder::make(&tmp).or_io("make the object store", &tmp)?;
             fs::rename(folder, stray(&tmp, folder)).or_io("move out of the way", folder)?;
-            fs::create_dir(folder).or_io("make the folder", folder)?;
+            folder::make(folder).or_io("make the folder", folder)?;
             fs::rename(from, &to)
         }
         moved => moved,

@@ -493,7 +493,7 @@ impl Store {
 /// Makes the folders of an object store in a database folder.
 fn make_folders(db_dir: &Path) -> Result<()> {
     let tmp = db_dir.join(OBJECTS).join(TMP);
-    std::fs::create_dir_all(&tmp).or_io("make the object store", &tmp)
+    crate::folder::make(&tmp).or_io("make the object store", &tmp)
 }
 
 fn open_dir(path: &Path) -> Result<OwnedFd, Errno> {

@@ -13,6 +13,7 @@ use super::shard::{Hold, State};
 use super::sparse::{SparseWriter, copy_sparse};
 use super::{FOLDER, MODE, Name, Placed, SHARD, Store, read};
 use crate::error::{Error, OrIo, Result};
+use crate::folder::FOLDER_MODE;
 use crate::object::{ObjectHash, ObjectHasher};
 
 /// Up to this many bytes are hashed in memory; anything longer is written while it is hashed.
@@ -287,7 +288,7 @@ fn make_folders(store: &Store, name: &Name, state: &mut State) -> Result<(), Err
 
 /// True if the folder was not there before.
 fn make_folder(store: &Store, path: &[u8]) -> Result<bool, Errno> {
-    match rustix::fs::mkdirat(&store.inner.objects, path, Mode::from_raw_mode(0o777)) {
+    match rustix::fs::mkdirat(&store.inner.objects, path, Mode::from_raw_mode(FOLDER_MODE)) {
         Ok(()) => Ok(true),
         Err(Errno::EXIST) => Ok(false),
         Err(err) => Err(err),

@@ -18,6 +18,7 @@ use rustix::io::Errno;
 
 use super::{Inner, Store};
 use crate::error::{OrIo, Result};
+use crate::folder::FOLDER_MODE;
 use crate::object::ObjectHash;
 use crate::sys::{self, ByteLock, flock};
 
@@ -279,7 +280,7 @@ impl LockFile {
         let file = match open() {
             Err(Errno::NOENT) => {
                 let folder = format!("../{LOCKS}");
-                match rustix::fs::mkdirat(objects, folder, Mode::from_raw_mode(0o777)) {
+                match rustix::fs::mkdirat(objects, folder, Mode::from_raw_mode(FOLDER_MODE)) {
                     Ok(()) | Err(Errno::EXIST) => open(),
                     Err(err) => Err(err),
                 }

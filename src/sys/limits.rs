@@ -5,31 +5,31 @@
 use std::io;
 use std::sync::OnceLock;
 
-use rustix::process::{Pid, Resource, Rlimit};
+use rustix::process::{Resource, Rlimit};
 
 /// The limit that we were started with, if we have raised it.
 static ORIGINAL: OnceLock<Rlimit> = OnceLock::new();
 
-/// Raises the soft limit, at most to the hard one, if it is below `needed` descriptors.
+/// Raises the soft limit, at most to the hard one, if it is below `needed` descriptors. Returns what it is now.
 ///
 /// # Errors
 /// Those of setrlimit(2).
-pub fn raise_open_files(needed: u64) -> io::Result<()> {
+pub fn raise_open_files(needed: u64) -> io::Result<u64> {
     let limit = rustix::process::getrlimit(Resource::Nofile);
-    if limit.current.is_none_or(|soft| soft >= needed) {
-        return Ok(());
+    let soft = limit.current.unwrap_or(u64::MAX);
+    if soft >= needed {
+        return Ok(soft);
     }
     let raised = limit.maximum.map_or(needed, |hard| hard.min(needed));
-    rustix::process::setrlimit(Resource::Nofile, Rlimit { current: Some(raised), ..limit })?;
-    let _ = ORIGINAL.set(limit);
-    Ok(())
+    if raised > soft {
+        rustix::process::setrlimit(Resource::Nofile, Rlimit { current: Some(raised), ..limit })?;
+        let _ = ORIGINAL.set(limit);
+    }
+    Ok(raised)
 }
 
-/// Gives a process that was just started the limit that we were started with. It may have been running with ours
-/// for some microseconds: what it has opened meanwhile stays open.
-pub fn give_back_open_files(child: Pid) {
-    if let Some(original) = ORIGINAL.get() {
-        // It may have ended already.
-        let _ = rustix::process::prlimit(Some(child), Resource::Nofile, *original);
-    }
+/// The limit that we were started with, if we have raised it. Scripts get it back before they begin: a limit that is
+/// set from outside comes too late on a busy machine.
+pub fn original_open_files() -> Option<Rlimit> {
+    ORIGINAL.get().copied()
 }

@@ -16,8 +16,11 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Command, ExitStatus};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+
+use rustix::process::{Resource, Rlimit};
 
 /// What a child left when it was reaped.
 #[derive(Debug, Clone, Copy)]
@@ -190,6 +193,29 @@ pub fn survive_file_signals() -> io::Result<()> {
     Ok(())
 }
 
+/// Lets a signal that this process handles end it all the same, as long as `is_so`.
+///
+/// # Errors
+/// Those of sigaction(2).
+pub fn die_when(signal: i32, is_so: &'static AtomicBool) -> io::Result<()> {
+    let act = move || {
+        if is_so.load(Ordering::SeqCst) {
+            die_of(signal);
+        }
+    };
+    // SAFETY: in the signal's context it reads an atomic and makes system calls, no more.
+    unsafe { signal_hook::low_level::register(signal, act) }.map(drop)
+}
+
+/// Ends this process by a signal that it handles, unless it may not die of it.
+pub fn die_of(signal: i32) {
+    // SAFETY: SIG_DFL is no function, so no code of ours can run in a signal's context.
+    unsafe { libc::signal(signal, libc::SIG_DFL) };
+    let _ = unblock(&[signal]);
+    // SAFETY: no pointer is passed.
+    unsafe { libc::raise(signal) };
+}
+
 /// Lets signals reach this thread that our parent has left blocked. Who doesn't want us to have them
 /// ignores them.
 ///
@@ -330,6 +356,13 @@ pub fn hand_down(command: &mut Command, fds: &[RawFd]) {
     };
     // SAFETY: between fork and exec it makes system calls and reads its own memory, no more.
     unsafe { command.pre_exec(open) };
+}
+
+/// Gives a command another limit of open files than this process has. Price: as for [`hand_down`].
+pub fn limit_open_files(command: &mut Command, limit: Rlimit) {
+    let set = move || Ok(rustix::process::setrlimit(Resource::Nofile, limit)?);
+    // SAFETY: between fork and exec it makes a system call, no more.
+    unsafe { command.pre_exec(set) };
 }
 
 /// Repeats a call that a signal interrupted.

@@ -401,3 +401,55 @@ fn a_run_killed_on_fuse_is_no_obstacle_to_the_next() {
     running.end();
     p.file("go", "").call(args).ok().ran(["a"]);
 }
+
+#[test]
+fn a_database_is_not_writable_for_others_whatever_the_umask_and_for_its_group_as_that_says() {
+    for (umask, group) in [("000", 0o020), ("002", 0o020), ("022", 0)] {
+        let p = Project::new();
+        p.task("a", "echo 1 >$OUTPUT_DIR/x; echo 2 >$OUTPUT_DIR/y")
+            .task("b", "cp $INPUT_FILE $OUTPUT_DIR/z");
+        let under = |args: &[&str]| p.cmd(args).shell(&format!("umask {umask}")).go();
+        under(&["-manifest", "pipeline.toml", "-db", "deep/er/db"]).ok();
+        let db = p.path("deep/er/db");
+        // What is made in the course of time: folders that are missing, and a place for what is damaged.
+        let object = &p.sql_in("deep/er/db", "SELECT object FROM output ORDER BY object")[0];
+        let object = db.join("objects").join(&object[..2]).join(&object[2..4]).join(&object[4..]);
+        chmod(&object, 0o644);
+        fs::write(&object, "damage").unwrap();
+        fs::remove_dir_all(db.join("locks")).unwrap();
+        fs::remove_dir_all(db.join("scratch")).unwrap();
+        under(&["repair", "-db", "deep/er/db"]).ok();
+        under(&["gc", "-db", "deep/er/db", "--grace", "0s"]).ok();
+        assert!(db.join("quarantine").is_dir() && db.join("locks").is_dir());
+        let all = walkdir::WalkDir::new(p.path("deep")).into_iter().map(Result::unwrap);
+        for entry in all {
+            let found = entry.metadata().unwrap();
+            let mode = found.mode() & 0o777;
+            assert_eq!(mode & 0o002, 0, "{umask} {mode:o} {:?}", entry.path());
+            if found.is_dir() {
+                assert_eq!(mode & 0o020, group, "{umask} {mode:o} {:?}", entry.path());
+            }
+        }
+    }
+}
+
+#[test]
+fn who_may_not_read_a_database_is_told_so_and_what_to_do() {
+    let p = one();
+    p.run().ok();
+    chmod(&p.root(), 0o755);
+    for (name, mode) in [("db/db", 0o000), ("db/db-wal", 0o000)] {
+        let before = fs::metadata(p.path(name)).unwrap().mode() & 0o777;
+        chmod(&p.path(name), mode);
+        for command in [&["status"][..], &["log", "1"], &["cat", "a"]] {
+            let ran = p.cmd(command).shell(as_nobody()).go();
+            if ran.is_ok() {
+                // What is all in the database can be read without its log.
+                assert_eq!(name, "db/db-wal");
+                continue;
+            }
+            ran.fails(74).says("Permission denied").says("db/db").says("chmod");
+        }
+        chmod(&p.path(name), before);
+    }
+}

@@ -107,8 +107,26 @@ fn a_file_of_a_database_is_not_overwritten_even_if_that_is_asked_for() {
         // The lock is empty.
         for name in ["db/format", "db/db", "db/lock"] {
             let before = fs::read(p.path(name)).unwrap();
-            write(&p, writer, name, &["--force"]).fails(2).says("is a file of a database");
+            write(&p, writer, name, &["--force"]).fails(2).says("nothing but runs may write");
             assert_eq!(fs::read(p.path(name)).unwrap(), before);
+        }
+    }
+}
+
+#[test]
+fn nothing_but_a_run_adds_a_file_to_a_database() {
+    for writer in WRITERS {
+        let p = project();
+        for name in ["db/new", "db/objects/new", "db/scratch/../new"] {
+            write(&p, writer, name, &["--force"]).fails(2).says("nothing but runs may write");
+            assert!(!p.path(name).exists(), "{writer} {name}");
+        }
+        // Nor to what becomes one.
+        fs::create_dir(p.path("empty.db")).unwrap();
+        if writer != "report" {
+            let run = ["-manifest", "pipeline.toml", "-db", "empty.db", writer, "empty.db/new"];
+            p.call(run).fails(2).says("nothing but runs may write");
+            assert!(!p.path("empty.db/new").exists());
         }
     }
 }

@@ -89,8 +89,24 @@ fn waiting(p: &Project) -> Project {
 
 #[test]
 fn the_first_signal_ends_what_runs_and_the_runner_dies_of_it() {
-    for signal in [Signal::INT, Signal::TERM, Signal::HUP, Signal::QUIT, Signal::USR2, Signal::XCPU]
-    {
+    let signals = [
+        Signal::INT,
+        Signal::TERM,
+        Signal::HUP,
+        Signal::QUIT,
+        Signal::USR1,
+        Signal::USR2,
+        Signal::ALARM,
+        Signal::VTALARM,
+        Signal::PROF,
+        Signal::XCPU,
+        Signal::POWER,
+        Signal::STKFLT,
+        Signal::SYS,
+        Signal::TRAP,
+        Signal::ABORT,
+    ];
+    for signal in signals {
         let p = waiting(&Project::new());
         let running = p.run_cmd([""; 0]).start();
         wait_for("the slow step", || p.path("started").exists());
@@ -102,6 +118,38 @@ fn the_first_signal_ends_what_runs_and_the_runner_dies_of_it() {
         assert_eq!(p.sql("SELECT count(*) FROM attempt"), ["1"]);
         p.file("go", "").run().ok().ran_on(["slow x"]);
         assert_eq!(p.exported("slow"), files([("x", "1\n")]));
+    }
+}
+
+#[test]
+fn a_signal_of_real_time_ends_what_runs_and_the_runner_dies_of_it() {
+    use std::os::unix::process::ExitStatusExt as _;
+    for signal in [34, 64] {
+        let p = waiting(&Project::new());
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_task-pipeline"));
+        let mut running = command.arg("-q").current_dir(p.root()).spawn().unwrap();
+        wait_for("the slow step", || p.path("started").exists());
+        let kill = [format!("-{signal}"), running.id().to_string()];
+        assert!(std::process::Command::new("kill").args(kill).status().unwrap().success());
+        assert_eq!(running.wait().unwrap().signal(), Some(signal));
+        assert!(!is_alive(&p.read("shell")));
+    }
+}
+
+#[test]
+fn a_signal_ends_what_shares_tokens_too_whoever_else_uses_that_signal() {
+    for signal in [Signal::USR1, Signal::TERM] {
+        let p = Project::new().task_with(
+            "slow",
+            "jobserver = true",
+            &format!("echo $$ >shell; : >started; {WAIT_FOR_GO}"),
+        );
+        let running = p.run_cmd(["-j", "2"]).start();
+        wait_for("the slow step", || p.path("started").exists());
+        running.signal(signal);
+        running.end().dies_of(signal);
+        assert!(!is_alive(&p.read("shell")));
+        p.file("go", "").run_with(["-j", "2"]).ok().ran(["slow"]);
     }
 }
 
@@ -230,12 +278,30 @@ fn more_scripts_than_files_may_be_open_and_each_has_the_limit_that_was_given() {
     p.task_with(
         "a",
         "inputs = [\"in/*\"]",
-        r#": > "started-$INPUT_NAME"; until [ "$(ls | grep -c ^started-)" = 200 ]; do sleep 0.1; done
+        r#"ulimit -Sn >"$OUTPUT_DIR/$INPUT_NAME.first"
+           : > "started-$INPUT_NAME"; until [ "$(ls | grep -c ^started-)" = 200 ]; do sleep 0.1; done
            ulimit -Sn >"$OUTPUT_DIR/$INPUT_NAME""#,
     );
     let call = p.run_cmd(["-j", "200"]).shell("ulimit -Sn 256");
     call.go().ok();
     assert!(p.exported("a").values().all(|limit| limit == "256\n"));
+}
+
+#[test]
+fn fewer_scripts_than_asked_for_run_where_no_more_files_may_be_open_and_that_is_said_once() {
+    let p = Project::new();
+    for n in 0..80 {
+        p.file(format!("in/{n}"), n.to_string());
+    }
+    // Long enough that as many run at once as may.
+    p.task_with("a", "inputs = [\"in/*\"]", "sleep 0.2; cp $INPUT_FILE $OUTPUT_DIR/x")
+        .task("b", "cp $INPUT_FILE $OUTPUT_DIR/y");
+    for limit in [100, 700] {
+        let ran = p.run_cmd(["-B", "-j", "1000"]).shell(&format!("ulimit -n {limit}")).go().ok();
+        assert_eq!(ran.stderr.matches("scripts at once instead of 1000").count(), 1);
+        ran.says(&format!("no more than {limit} files may be open"));
+    }
+    p.run_with(["-B", "-j", "40"]).ok().says_nothing_of("at once instead");
 }
 
 #[test]

@@ -13,7 +13,7 @@ use rustix::io::Errno;
 
 use crate::commands::outside::NewFile;
 use crate::error::{Error, OrIo as _, Result};
-use crate::folder::{is_database, is_in_database, is_same};
+use crate::folder::{is_database, is_in_database, is_same, only_runs_write};
 use crate::names::{self, EXPORT_RECORD};
 use crate::object::ObjectHash;
 use crate::order;
@@ -62,10 +62,7 @@ impl Target {
     /// [`Error::Usage`] if it lies in a database; [`Error::Io`].
     pub(super) fn open(path: &Path, db: &Path, wait: &mut dyn FnMut()) -> Result<Target> {
         if is_in_database(path, Some(db)) {
-            return Err(Error::Usage(format!(
-                "`{}` is in a database, in which nothing but runs may write; export into another folder",
-                shown(path)
-            )));
+            return Err(only_runs_write(path, "export into another folder"));
         }
         fs::create_dir_all(path).or_io("make the folder", path)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;

@@ -15,6 +15,7 @@ use crate::cli::Color;
 use crate::cli::values::{bytes_of_size, default_db, jobs, name, param, path};
 use crate::db::Durability;
 use crate::error::{Error, OrIo as _, Result, exit};
+use crate::folder;
 use crate::jobserver;
 use crate::manifest::ParamOverrides;
 use crate::progress::{
@@ -215,6 +216,11 @@ impl RunArgs {
             () if self.quiet => audience.add(Lines::new(stderr, Loudness::Quiet, paint)),
             () if can_draw && !self.verbose => audience.add(Bar::start(paint)?),
             () => audience.add(Lines::new(stderr, Loudness::Normal, paint)),
+        }
+        for path in [&self.events, &self.trace].into_iter().flatten() {
+            if path.as_os_str() != "-" && folder::is_in_database(path, Some(&self.db)) {
+                return Err(folder::only_runs_write(path, "name another file"));
+            }
         }
         if let Some(path) = &self.events {
             let lines = when_free(self, &mut audience, || JsonLines::open(path, self.force))?;

@@ -49,7 +49,7 @@ struct TaskState {
     /// Producers that are not closed, those of `with` too.
     open_producers: usize,
     /// Of these, those that its steps can't be made before: of `with`, and all if any of the others runs anew. What they
-    /// have made so far is no input then.
+    /// have made so far is no input then. What a task gathers is waited for by itself.
     open_sides: usize,
     waits_for_all: bool,
     /// Its steps are made as soon as there is an input: what they see by `with` is known.
@@ -136,7 +136,8 @@ impl Backlog {
         let turns = db::turns(reader)?;
         let mut tasks = Vec::with_capacity(limits.len());
         for ((task, limits), unread) in flow.tasks.iter().zip(limits).zip(unread) {
-            let waits_for_all = task.from.iter().any(|&up| turns.contains_key(&flow.task(up).id));
+            let waits_for_all = !task.gathers_outputs()
+                && task.from.iter().any(|&up| turns.contains_key(&flow.task(up).id));
             let sides = if waits_for_all { task.fed_by().count() } else { task.with.len() };
             let left = todo.get(&task.id).copied().unwrap_or_default();
             let turns = turns.get(&task.id).copied().unwrap_or_default();

@@ -622,3 +622,87 @@ fn it_goes_with_a_table_whose_columns_choose_what_a_row_sees() {
     p.run().ok().ran([]);
     assert_eq!(p.exported("map"), files([("A", "A\nhuman\n"), ("B", "B\nmouse\n")]));
 }
+
+#[test]
+fn after_a_complete_run_no_task_that_gathers_and_sees_is_out_of_date() {
+    let p = Project::new().file("in/1", "1\n").file("in/2", "2\n");
+    let all = "find -L $INPUT_DIR $WITH_DIR -type f -exec cat {} + | sort >$OUTPUT_DIR/x";
+    p.task_with("i", "inputs = [\"in/*\"]", "cp $INPUT_FILE $OUTPUT_DIR")
+        .task_with("a", "inputs = [\"in/*\"]", "cp $INPUT_FILE $OUTPUT_DIR")
+        .task_with("b", "from = [\"a\"]\ngather = true\nwith = [\"i\"]", all)
+        .task_with("c", "from = [\"b\"]\ngather = true\nwith = [\"a\"]", all)
+        .task_with("d", "from = [\"b\", \"c\"]\ngather = true\nwith = [\"c\"]", all);
+    let is_settled = || {
+        p.call(["plan", "--check"]).ok().answers("0 steps to run");
+        let status = p.call(["status", "--json"]).ok().json();
+        assert_eq!(status["out_of_date"], serde_json::json!([]));
+        p.run().ok().says("nothing to do");
+    };
+    p.run().ok().ran(["i", "i", "a", "a", "b", "c", "d"]);
+    is_settled();
+    p.file("in/2", "3\n").run().ok().ran(["i", "a", "b", "c", "d"]);
+    is_settled();
+    // A run that ends before it comes to them leaves them for the next one.
+    p.task_with("i", "inputs = [\"in/*\"]", "[ ! -e fail ]; tr 1 4 <$INPUT_FILE >$OUTPUT_DIR/x");
+    p.file("fail", "").run_with(["-k"]).fails(1).ran(["i", "i"]);
+    p.call(["plan", "--check"]).fails(3);
+    p.remove("fail").run().ok().ran(["i", "i", "b", "c", "d"]);
+    is_settled();
+    p.run_with(["-B"]).ok().ran(["i", "i", "a", "a", "b", "c", "d"]);
+    is_settled();
+}
+
+/// Groups `m` of what `a` makes, which see what `index` makes; where there is a file `fail-K`, the steps of `a` with the
+/// label K fail.
+fn grouped() -> Project {
+    let p = Project::new().file("ref/r", "").file("round", "1\n");
+    for k in ["A", "B", "C"] {
+        p.file(format!("in/{k}"), format!("{k}\n"));
+    }
+    p.task_with("index", "inputs = [\"ref/*\"]", "cat round >$OUTPUT_DIR/x")
+        .task_with("a", "inputs = [\"in/{k}\"]", "[ ! -e fail-$k ]; cp $INPUT_FILE $OUTPUT_DIR")
+        .task_with(
+            "m",
+            "gather = [\"k\"]\nwith = [\"index\"]",
+            "cat $INPUT_DIR/* $WITH_DIR/index/x >$OUTPUT_DIR/$k",
+        )
+}
+
+#[test]
+fn what_fails_in_a_forced_run_keeps_no_other_group_that_sees_others_from_running() {
+    let p = grouped().file("fail-C", "");
+    p.run_with(["-k"]).fails(1).ran_on(["index r", "a A", "a B", "a C", "m A", "m B"]);
+    let forced = ["index r", "a A", "a B", "a C", "m A", "m B"];
+    for round in ["1\n", "2\n", "3\n"] {
+        p.file("round", round).run_with(["-k", "-B"]).fails(1).ran_on(forced);
+        let made = [("A", format!("A\n{round}")), ("B", format!("B\n{round}"))];
+        let made = made.each_ref().map(|(k, made)| (*k, made.as_str()));
+        assert_eq!(p.exported_partially("m"), files(made));
+    }
+    p.run_with(["-k"]).fails(1).ran_on(["a C"]);
+    p.remove("fail-C").run().ok().ran_on(["a C", "m C"]);
+    p.call(["plan", "--check"]).ok();
+    p.run().ok().says("nothing to do");
+}
+
+#[test]
+fn a_group_that_sees_others_keeps_its_result_where_a_forced_run_fails_before_it() {
+    let p = grouped();
+    p.run().ok();
+    let before = p.exported("m");
+    // What it gathers is not made anew, and then nothing is.
+    p.file("fail-B", "")
+        .run_with(["-k", "-B"])
+        .fails(1)
+        .ran_on(["index r", "a A", "a B", "a C", "m A", "m C"]);
+    assert_eq!(p.exported("m"), before);
+    p.file("fail-A", "").file("fail-C", "").run_with(["-B", "-j1"]).fails(1);
+    assert_eq!(p.exported("m"), before);
+    // One that sees something else now waits for the next run.
+    p.file("round", "2\n").run_with(["-k", "-B"]).fails(1).ran_on(["index r", "a A", "a B", "a C"]);
+    assert_eq!(p.exported_partially("m"), before);
+    p.call(["status"]).ok().answers("m may be out of date");
+    p.run().ok().ran_on(["m A", "m B", "m C"]);
+    assert_eq!(p.exported("m"), files([("A", "A\n2\n"), ("B", "B\n2\n"), ("C", "C\n2\n")]));
+    p.run().ok().says("nothing to do");
+}

@@ -119,7 +119,7 @@ pub fn plan(
             () => planner.difference(index, task)?,
         }
         planner.rerun(index, task)?;
-        if any(&anew, &task.with) {
+        if !is_blind && any(&anew, &task.with) {
             task.sides.close();
         }
         anew[index.0] = planner.take_turns(index, task, upstream_anew)? || upstream_anew;

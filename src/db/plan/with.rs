@@ -29,8 +29,13 @@ const WHAT: &str = "plan steps that see others' outputs";
 pub fn plan_with(writer: &mut Writer, flow: &Flow, index: TaskIndex) -> Result<Effects> {
     let task = flow.task(index);
     let mut effects = Effects::default();
+    let had_no_steps = task.sides.is_unknown();
     task.sides.open();
     if task.gathers_outputs() {
+        // Every step that it gets from now on sees all there is. Those that it has may have to be made anew.
+        if had_no_steps {
+            looked_at(writer, task)?;
+        }
         return Ok(effects);
     }
     let inputs = Planner { reader: writer, flow }.inputs(index, task);

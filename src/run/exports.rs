@@ -36,13 +36,21 @@ pub(super) fn due(db: &Db, prepared: &Prepared, summary: &Summary) -> Result<Vec
             counts.pending + counts.failed == 0
                 && !stale.contains(&task.name)
                 && !summary.waiting.contains(&task.name)
+                && !summary.blind.contains(&task.name)
                 && !prepared.has_refused(n)
         })
         .collect();
     exports.retain(|export| {
         prepared.manifest.find(&export.task).is_some_and(|index| {
-            let upstream = prepared.flow.upstream(index);
-            is_settled[index.0] && upstream.iter().zip(&is_settled).all(|(is, fine)| !is || *fine)
+            // What it sees by `with` counts as what feeds it.
+            let mut open = vec![index];
+            let mut known = vec![false; tasks.len()];
+            while let Some(task) = open.pop() {
+                if !std::mem::replace(&mut known[task.0], true) {
+                    open.extend(tasks[task.0].fed_by());
+                }
+            }
+            known.iter().zip(&is_settled).all(|(is, fine)| !is || *fine)
         })
     });
     Ok(exports)

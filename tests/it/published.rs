@@ -131,3 +131,22 @@ fn an_export_that_leads_elsewhere_or_names_no_label_is_a_mistake_with_its_cure()
     let p = reads("out").task_with("b", "publishDir = \"x\"", "true");
     p.run().fails(2).says("did you mean `export`?");
 }
+
+#[test]
+fn a_task_that_waits_for_what_it_sees_keeps_its_export() {
+    for gather in ["", "\ngather = true"] {
+        let p = Project::new().file("ref/A", "1\n").file("ref/B", "2\n");
+        p.file("in/A", "a\n").file("in/B", "b\n");
+        let script = "! grep FAIL $INPUT_FILE || exit 1; cp $INPUT_FILE $OUTPUT_DIR/$INPUT_NAME";
+        p.task_with("i", "inputs = [\"ref/{s}\"]", script);
+        let keys = format!("inputs = [\"in/*\"]\nwith = [\"i\"]{gather}\nexport = \"res\"");
+        p.task_with("m", &keys, "cat $WITH_DIR/i/* >$OUTPUT_DIR/${INPUT_NAME:-all}");
+        p.run().ok();
+        let before = contents(&p.path("res"));
+        assert!(!before.is_empty());
+        p.file("ref/A", "FAIL\n").run_with(["-k"]).fails(1);
+        assert_eq!(contents(&p.path("res")), before);
+        p.file("ref/A", "3\n").run().ok().says("written");
+        assert_ne!(contents(&p.path("res")), before);
+    }
+}

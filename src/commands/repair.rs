@@ -55,7 +55,7 @@ impl Command for RepairArgs {
         let depth = if self.quick { Depth::Sizes } else { Depth::Data(1.0) };
         let dir = self.db.canonicalize().or_io("find the folder", &self.db)?;
         let manifest = last_manifest(&db)?;
-        let (again, _signals) = run::run_again(manifest.as_ref())?;
+        let (again, _signals) = run::run_again(&db, manifest.as_ref())?;
         let report = maintain::repair(&db, &Arc::new(store), &dir, depth, &again);
         if let Some(signal) = run::late_signal() {
             complain(

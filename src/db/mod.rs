@@ -80,12 +80,14 @@ pub use report::{
 };
 pub use sides::{Sides, side_listing};
 pub use upkeep::gc::{History, drop_objects, each_garbage, is_needed};
+pub use upkeep::relist::relisted;
 pub use upkeep::unsynced::{
     Unsynced, all_synced, each_unsound_object, note_unsynced, redo, unsynced,
 };
 pub use upkeep::verify::{
-    Producer, check_database, contents_of_rows, each_object, forget_object, input_files, last_dir,
-    linked_outputs, lose_log, producers, redo_consumers, retire_gather, unproven_objects,
+    Producer, check_database, contents_of_rows, each_object, forget_object, input_files,
+    is_listing, last_dir, linked_outputs, lose_log, producers, redo_consumers, retire_gather,
+    unproven_objects,
 };
 
 /// SQLite before this has a bug that can corrupt a WAL database with two connections

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::attempt::NamedObject;
-use crate::db::{self, Db, Producer, step_key};
+use crate::db::{self, Db, Flow, Producer, step_key};
 use crate::error::{Error, OrIo, Result};
 use crate::exec::{Executor, Ground, Local, Ran, Site as _};
 use crate::folder;
@@ -208,6 +208,12 @@ impl Repairer<'_> {
         if let Some(repair) = self.reimport(object)? {
             return Ok(repair);
         }
+        let flow = self.rebuilder.again.flow.as_ref();
+        if let Some(listing) = db.read(|reader| db::relisted(reader, flow, object))? {
+            let placed = self.rebuilder.store.put(&listing)?;
+            self.commit(&[&placed])?;
+            return Ok(Repair::Relisted);
+        }
         let mut failure = None;
         let producers = db.read(|reader| db::producers(reader, object))?;
         for producer in producers {
@@ -222,6 +228,9 @@ impl Repairer<'_> {
         }
         if db.write(|writer| db::retire_gather(writer, object))? > 0 {
             return Ok(Repair::ListedNextRun);
+        }
+        if failure.is_none() && db.read(|reader| db::is_listing(reader, object))? {
+            return Ok(Repair::ListingLost);
         }
         if let Some(failure) = failure {
             return Ok(failure);
@@ -276,8 +285,13 @@ impl Repairer<'_> {
                 return Ok(Repair::InputGone { step });
             }
         }
-        for seen in self.rebuilder.seen(producer)? {
-            if self.results.contains_key(&seen.object) && !self.get_back(&seen.object)?.is_good() {
+        let mut others = self.rebuilder.seen(producer)?;
+        if works_on_several(producer, &recipe_of(producer)?) {
+            others.append(&mut self.rebuilder.listed(producer)?);
+        }
+        for other in others {
+            if self.results.contains_key(&other.object) && !self.get_back(&other.object)?.is_good()
+            {
                 self.waiting.insert(*object);
                 return Ok(Repair::InputGone { step });
             }
@@ -361,6 +375,17 @@ fn record(db: &Db, store: &Store, object: &ObjectHash) -> Result<bool> {
     Ok(true)
 }
 
+fn recipe_of(producer: &Producer) -> Result<Recipe> {
+    serde_json::from_str(&producer.recipe_json).map_err(|err| {
+        Error::Internal(format!("the recipe of step {} does not read: {err}", producer.step))
+    })
+}
+
+/// True if what a step works on is a listing: it gathers, or is one on a row that names files.
+fn works_on_several(producer: &Producer, recipe: &Recipe) -> bool {
+    producer.gather || !recipe.paths.is_empty()
+}
+
 /// Largest listing of a gather step that is read into memory.
 const LISTING: u64 = 1 << 30;
 
@@ -369,6 +394,8 @@ const LISTING: u64 = 1 << 30;
 pub struct RunAgain {
     /// By the name of the task. A task that is missing has no timeout.
     pub limits: HashMap<String, ScriptLimits>,
+    /// The tasks of the manifest, if it can be read: says what gather steps work on.
+    pub flow: Option<Flow>,
     /// Ends the script that runs.
     pub stop: Arc<StopSwitch>,
     /// Tokens for scripts that want them.
@@ -448,10 +475,8 @@ impl Rebuilder<'_> {
     }
 
     fn describe(&self, producer: &Producer) -> Result<Attempt> {
-        let recipe: Recipe = serde_json::from_str(&producer.recipe_json).map_err(|err| {
-            Error::Internal(format!("the recipe of step {} does not read: {err}", producer.step))
-        })?;
-        let input = if producer.gather || !recipe.paths.is_empty() {
+        let recipe = recipe_of(producer)?;
+        let input = if works_on_several(producer, &recipe) {
             Input::Many { name: producer.name.clone(), items: self.listed(producer)? }
         } else {
             let Producer { object, name, executable, .. } = producer.clone();
@@ -532,8 +557,12 @@ pub enum Repair {
     MadeReadOnly,
     /// Only its row was missing.
     Recorded,
+    /// A gather step's listing: what it lists is known.
+    Relisted,
     /// A gather step's listing: the next run lists anew.
     ListedNextRun,
+    /// A listing of gather steps that are history.
+    ListingLost,
     /// A log, which nothing can bring back; the attempt says so.
     LogLost,
     /// The step made something else this time.
@@ -555,6 +584,13 @@ impl fmt::Display for Repair {
             Repair::Reimported { path } => write!(f, "read again from {}", printable(path)),
             Repair::MadeReadOnly => f.write_str("made read-only again; its bytes are good"),
             Repair::Recorded => f.write_str("its bytes are there, and good: recorded again"),
+            Repair::Relisted => {
+                f.write_str("it was the listing of a gather step's inputs: listed again")
+            }
+            Repair::ListingLost => f.write_str(
+                "not repaired: it was the listing of a gather step's inputs, which are not known any more; no \
+                 present step needs it",
+            ),
             Repair::ListedNextRun => f.write_str("the next run makes it again"),
             Repair::LogLost => f.write_str("it was a log, which is lost; its attempt says so now"),
             Repair::NonDeterministic { step } => write!(
@@ -589,6 +625,7 @@ impl Repair {
                 | Repair::Failed { .. }
                 | Repair::InputGone { .. }
                 | Repair::Unreadable
+                | Repair::ListingLost
                 | Repair::NoProducer
         )
     }

@@ -427,7 +427,7 @@ fn heal(
     if summary.spoilt.is_empty() {
         return Ok(());
     }
-    let (again, _signals) = run_again(Some(&prepared.manifest))?;
+    let (again, _signals) = run_again(&opened.db, Some(&prepared.manifest))?;
     for (object, _, repair) in
         maintain::get_back(&opened.db, &opened.store, &opened.dir, &again, &summary.spoilt)?
     {
@@ -442,9 +442,12 @@ fn heal(
 /// the second value lives.
 ///
 /// # Errors
-/// If signals can't be taken, or a jobserver not be made.
-pub fn run_again(manifest: Option<&Manifest>) -> Result<(RunAgain, Forwarder)> {
+/// If signals can't be taken, a jobserver not be made, or the database not be read.
+pub fn run_again(db: &Db, manifest: Option<&Manifest>) -> Result<(RunAgain, Forwarder)> {
     let mut again = RunAgain::default();
+    if let Some(manifest) = manifest {
+        again.flow = prepare::known_flow(db, manifest)?;
+    }
     for task in manifest.iter().flat_map(|manifest| &manifest.tasks) {
         let limits = ScriptLimits {
             timeout: task.timeout,

@@ -430,6 +430,30 @@ fn scanner<'a>(
     }
 }
 
+/// The flow of a manifest whose tasks the database knows, as far as it says what is an input of what; `None`: it
+/// has others.
+pub(super) fn known_flow(db: &Db, manifest: &Manifest) -> Result<Option<Flow>> {
+    let known = db.read(db::known_tasks)?;
+    let (mut registrations, mut rows) = (Vec::new(), Vec::new());
+    for task in &manifest.tasks {
+        let Some(row) = known.iter().find(|row| row.name == task.name) else { return Ok(None) };
+        registrations.push(Registration {
+            name: task.name.clone(),
+            script: task.script.clone(),
+            gather: task.gather,
+            recipe_hash: row.recipe_hash,
+            recipe_json: String::new(),
+            cache: task.cache,
+            feeds: String::new(),
+        });
+        let (id, recipe) = (row.id, row.recipe);
+        rows.push(TaskRow { id, recipe, known: Some(row.clone()), recipe_is_new: false });
+    }
+    let sources: Vec<Vec<Source>> = rows.iter().map(|_| Vec::new()).collect();
+    let graph = Graph::of(manifest);
+    flow(manifest, &graph, &registrations, &rows, &sources, false, &[]).map(Some)
+}
+
 fn flow(
     manifest: &Manifest,
     graph: &Graph,

@@ -156,18 +156,137 @@ fn a_lock_that_is_a_link_overwrites_nothing() {
     assert_eq!(p.read("mine"), "precious");
 }
 
+/// Removes what a query says, and returns it.
+fn lose(p: &Project, query: &str) -> String {
+    let hash = p.sql(query).remove(0);
+    fs::remove_file(p.object(&hash)).unwrap();
+    hash
+}
+
 #[test]
-fn a_lost_listing_is_made_again_by_the_next_run() {
+fn a_lost_listing_is_listed_again_at_once() {
     let p = Project::new().file("in/1", "1\n").task_with("a", "inputs = [\"in/*\"]", COPY);
     p.task_with("b", "gather = true", "cat $INPUT_DIR/* >$OUTPUT_DIR/b").run().ok();
-    let listing = p.sql("SELECT object_hash FROM step WHERE name = '' OR task = 2").remove(0);
-    let path = p.object(&listing);
-    assert!(fs::read_to_string(&path).unwrap().ends_with("  1\n"));
-    fs::remove_file(&path).unwrap();
-    p.call(["repair"]).ok().ran([]).answers("the next run makes it again");
-    p.run().ok().ran([]);
+    let listing = lose(&p, "SELECT object_hash FROM step WHERE task = 2");
+    p.call(["repair"]).ok().ran([]).answers("listed again");
+    assert!(fs::read_to_string(p.object(&listing)).unwrap().ends_with("  1\n"));
     verify(&p).ok();
+    p.run().ok().says("nothing to do");
     assert_eq!(p.exported("b")["b"], "1\n");
+}
+
+const JOIN: &str = "cat $INPUT_DIR/* >$OUTPUT_DIR";
+
+/// A gather by two labels, and one of what comes of it by one of them.
+fn gathers_in_a_row() -> Project {
+    let p = Project::new().file("in/A_g1", "1 ").file("in/B_g1", "2 ").file("in/C_g2", "3 ");
+    p.task_with(
+        "align",
+        "inputs = [\"in/{sample}_{grp}\"]",
+        "cat $INPUT_FILE >$OUTPUT_DIR/$sample.x; echo >$OUTPUT_DIR/$sample.log",
+    )
+    .task_with(
+        "merge",
+        "gather = [\"sample\", \"grp\"]\nmatch = [\"*.x\"]",
+        &format!("{JOIN}/m_$sample"),
+    )
+    .task_with("top", "gather = [\"grp\"]", &format!("{JOIN}/$grp"))
+}
+
+#[test]
+fn a_group_is_whole_and_there_once_after_the_repair_of_any_listing() {
+    let p = gathers_in_a_row();
+    p.run().ok();
+    let expected = p.exported("top");
+    assert_eq!(expected["g1"], "1 2 ");
+    for task in ["merge", "top"] {
+        for name in p.sql(&format!(
+            "SELECT s.name FROM step s JOIN task t ON t.id = s.task WHERE t.name = '{task}'"
+        )) {
+            lose(&p, &format!("SELECT object_hash FROM step WHERE name = '{name}'"));
+            p.call(["repair"]).ok().ran([]).answers("1 repaired");
+            verify(&p).ok();
+            p.run().ok().says("nothing to do");
+            assert_eq!(p.exported("top"), expected);
+        }
+    }
+    p.run_with(["-B"]).ok();
+    assert_eq!(p.exported("top"), expected);
+}
+
+#[test]
+fn a_group_waits_for_a_listing_that_only_the_next_run_can_make() {
+    let p = gathers_in_a_row();
+    p.run().ok();
+    let (expected, manifest) = (p.exported("top"), p.read("pipeline.toml"));
+    // Without the manifest, nobody knows what `match` has chosen.
+    let p = p.file("pipeline.toml", "no manifest");
+    lose(&p, "SELECT object_hash FROM step WHERE name = 'A/g1'");
+    p.call(["repair"]).ok().ran([]).answers("the next run makes it again");
+    let p = p.file("pipeline.toml", &manifest);
+    p.call(["plan", "--check"]).fails(3);
+    p.run().ok().ran([]);
+    assert_eq!(p.exported("top"), expected);
+    assert_eq!(p.sql("SELECT count(*) FROM step WHERE live"), ["8"]);
+    verify(&p).ok();
+    p.call(["plan", "--check"]).ok();
+    p.run().ok().says("nothing to do");
+}
+
+#[test]
+fn what_gathers_is_made_again_after_all_that_it_gathers() {
+    let p = Project::new();
+    for n in ["1", "2", "3"] {
+        p.file(format!("in/{n}"), n);
+    }
+    let p = p
+        .task_with(
+            "a",
+            "inputs = [\"in/*\"]",
+            "echo a $(cat $INPUT_FILE) >$OUTPUT_DIR/x$INPUT_NAME",
+        )
+        .task_with("b", "gather = true", "cat $INPUT_DIR/* >$OUTPUT_DIR/b; echo b >>$OUTPUT_DIR/b");
+    p.run().ok();
+    // The listing in between is lost as well, at last.
+    for query in ["", "SELECT object_hash FROM step WHERE name = ''"] {
+        for n in ["1", "2", "3"] {
+            fs::remove_file(object(&p, &format!("a {n}\n"))).unwrap();
+        }
+        fs::remove_file(object(&p, "a 1\na 2\na 3\nb\n")).unwrap();
+        if !query.is_empty() {
+            lose(&p, query);
+        }
+        p.call(["repair"]).ok().answers("0 left");
+        verify(&p).ok();
+        p.run().ok().says("nothing to do");
+    }
+}
+
+#[test]
+fn a_listing_of_history_is_listed_again_or_told_to_be_one() {
+    let p = Project::new().file("in/1", "1").file("in/2", "2").task_with(
+        "a",
+        "inputs = [\"in/*\"]",
+        COPY,
+    );
+    let p = p.task_with("b", "gather = true", "cat $INPUT_DIR/* >$OUTPUT_DIR/b");
+    p.run().ok();
+    p.file("in/2", "two");
+    p.run().ok();
+    let history = "SELECT object_hash FROM step WHERE task = 2 AND NOT live";
+    lose(&p, history);
+    p.call(["repair"]).ok().ran([]).answers("listed again");
+    verify(&p).ok();
+    p.run().ok().says("nothing to do");
+    // What it was linked from is not known any more.
+    change(&p, "DELETE FROM step_link WHERE to_step_id IN (SELECT id FROM step WHERE NOT live)");
+    lose(&p, history);
+    p.call(["repair"]).fails(65).answers("not repaired: it was the listing of a gather step");
+    verify(&p).ok();
+    p.run().ok().says("nothing to do");
+    p.file("in/2", "2");
+    p.run().ok();
+    assert_eq!(p.exported("b")["b"], "12");
 }
 
 #[test]

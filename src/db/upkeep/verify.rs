@@ -214,12 +214,7 @@ pub fn redo_consumers(writer: &mut Writer, object: &ObjectHash) -> Result<usize>
         )
         .or_db(WHAT)?;
     if redone > 0 {
-        writer
-            .conn
-            .execute_batch(
-                "DELETE FROM meta WHERE key IN ('complete', 'settled'); UPDATE task SET wiring = NULL, scan = NULL;",
-            )
-            .or_db(WHAT)?;
+        look_at_all_anew(writer)?;
     }
     Ok(redone)
 }
@@ -289,7 +284,8 @@ pub fn last_dir(reader: &Reader) -> Result<Option<Vec<u8>>> {
         .or_db(WHAT)
 }
 
-/// Live gather steps that work on this listing; they are retired, so that the next run lists anew.
+/// Live gather steps that work on this listing, which can't be had again, are retired, so that the next run lists anew,
+/// and so is all that comes of them: a group downstream must not be taken for complete without them.
 ///
 /// # Errors
 /// If the rows can't be written.
@@ -297,18 +293,38 @@ pub fn retire_gather(writer: &mut Writer, listing: &ObjectHash) -> Result<usize>
     let retired = writer
         .conn
         .execute(
-            "UPDATE step SET live = 0 WHERE live = 1 AND object = ?1
-             AND task IN (SELECT id FROM task WHERE gather = 1)",
+            "WITH RECURSIVE below(step) AS (
+               SELECT s.id FROM step s JOIN task t ON t.id = s.task
+                 WHERE s.live = 1 AND s.object = ?1 AND t.gather = 1
+               UNION SELECT s.id FROM below b JOIN step_link l ON l.from_step_id = b.step
+                 JOIN step s ON s.id = l.to_step_id WHERE s.live = 1)
+             UPDATE step SET live = 0 WHERE id IN (SELECT step FROM below)",
             [listing],
         )
         .or_db(WHAT)?;
     if retired > 0 {
-        writer
-            .conn
-            .execute("DELETE FROM meta WHERE key IN ('complete', 'settled')", [])
-            .or_db(WHAT)?;
+        look_at_all_anew(writer)?;
     }
     Ok(retired)
+}
+
+/// The next plan takes nothing for settled.
+fn look_at_all_anew(writer: &mut Writer) -> Result<()> {
+    writer
+        .conn
+        .execute_batch(
+            "DELETE FROM meta WHERE key IN ('complete', 'settled'); UPDATE task SET wiring = NULL, scan = NULL;",
+        )
+        .or_db(WHAT)
+}
+
+/// True if a gather step, live or not, works on this.
+///
+/// # Errors
+/// If the database can't be read.
+pub fn is_listing(reader: &Reader, object: &ObjectHash) -> Result<bool> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM step s JOIN task t ON t.id = s.task WHERE s.object = ?1 AND t.gather = 1)";
+    reader.conn.query_row(sql, [object], |row| row.get(0)).or_db(WHAT)
 }
 
 /// The log of these attempts is lost. Returns how many they are.

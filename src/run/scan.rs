@@ -432,7 +432,7 @@ impl Scanner<'_> {
         changed: Vec<Changed>,
         before: Vec<(Changed, Option<Hashed>)>,
     ) -> Result<Vec<(Changed, Option<Hashed>)>> {
-        let share = changed.len().div_ceil(self.jobs.get()).max(1);
+        let share = changed.len().div_ceil(self.jobs.get().min(READERS)).max(1);
         let taken: Result<Vec<Vec<Option<Hashed>>>> = std::thread::scope(|scope| {
             let threads: Vec<_> = changed
                 .chunks(share)
@@ -554,6 +554,9 @@ pub(super) fn is_racy(ctime_ns: i64, now_ns: i64) -> bool {
 pub(super) fn now_ns() -> i64 {
     crate::sys::clock::now_ms().saturating_mul(1_000_000)
 }
+
+/// Files read at once: more wait for the disk, and each takes some descriptors.
+const READERS: usize = 8;
 
 /// What fails if a file can't be read.
 const READ: &str = "read input";

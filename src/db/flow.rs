@@ -167,6 +167,9 @@ impl Flow {
     /// Reads what there is to see for a task by `with`, once that is known.
     pub(in crate::db) fn read_sides(&self, reader: &Reader, index: TaskIndex) -> Result<()> {
         let task = self.task(index);
+        if task.with.is_empty() {
+            return Ok(());
+        }
         let with = task.with.iter().map(|&with| self.task(with));
         let with: Vec<(&str, TaskId)> = with.map(|with| (with.name.as_str(), with.id)).collect();
         task.sides.read(reader, &with)

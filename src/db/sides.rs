@@ -25,8 +25,8 @@ pub struct Sides(Mutex<View>);
 #[derive(Default)]
 struct View {
     stage: Stage,
-    /// As it was when it was read.
-    seen: Option<Seen>,
+    /// As it was when it was read. Most tasks see nothing by `with`, hence the box.
+    seen: Option<Box<Seen>>,
 }
 
 #[derive(Default, PartialEq)]
@@ -96,7 +96,7 @@ impl Sides {
     pub(in crate::db) fn read(&self, reader: &Reader, tasks: &[(&str, TaskId)]) -> Result<()> {
         let mut view = self.lock();
         if view.stage == Stage::Known && view.seen.is_none() {
-            view.seen = Some(Seen::read(reader, tasks)?);
+            view.seen = Some(Box::new(Seen::read(reader, tasks)?));
         }
         Ok(())
     }

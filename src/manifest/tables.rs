@@ -1,6 +1,7 @@
 //! Opens the tables that tasks name: which labels their steps have is written there, and nowhere in the manifest.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use super::findings::Findings;
 use super::task::Draft;
@@ -18,7 +19,7 @@ pub(super) fn open(found: &mut Findings<'_>, dir: &Path, shown_dir: &Path, draft
         }
         let paths: Vec<&str> = draft.paths.iter().map(|(name, _)| name.as_str()).collect();
         match Table::read(dir, shown_dir, file, &paths) {
-            Ok(table) => draft.task.table = Some(table),
+            Ok(table) => draft.task.table = Some(Arc::new(table)),
             Err(BadTable::Unreadable(message, help)) => {
                 found.add(place, format!("table {}: {message}", quoted(file)), help);
             }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
 use toml::de::DeTable;
@@ -30,7 +31,7 @@ pub struct Task {
     /// Globs or plain paths of files on disk, relative to the manifest's folder. Only roots have any.
     pub inputs: Vec<String>,
     /// Its rows are the inputs. Only roots have one.
-    pub table: Option<Table>,
+    pub table: Option<Arc<Table>>,
     /// What `inputs` leave out, without the `!`: globs, plain paths, folders with all that is in them.
     pub exclusions: Vec<String>,
     /// Tasks whose outputs this one consumes, in the order written; empty for a root.
@@ -77,7 +78,7 @@ pub struct Task {
     /// A make, cargo or ninja in the script shares the run's `-j`.
     pub jobserver: bool,
     /// Where its results are to lie after a run.
-    pub export: Option<ExportPath>,
+    pub export: Option<Box<ExportPath>>,
 }
 
 impl Task {
@@ -88,7 +89,7 @@ impl Task {
 
     /// True if its steps work on the files that the rows of its table name.
     pub fn has_paths(&self) -> bool {
-        self.table.as_ref().is_some_and(Table::has_paths)
+        self.table.as_ref().is_some_and(|table| table.has_paths())
     }
 
     /// `inputs` as they are written.
@@ -316,12 +317,12 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         name: "export",
-        about: "the folder that its results lie in after a run, below the manifest's: \"results/{sample}\" has one of each \
+        about: "The folder that its results lie in after a run, below the manifest's: \"results/{sample}\" has one of each \
                 value of a label.",
         aliases: &["publish", "publishdir", "publish_dir", "output", "outdir"],
         read: |found, draft, setting| match setting.string(found).map(ExportPath::parse) {
             None => {}
-            Some(Ok(path)) => draft.task.export = Some(path),
+            Some(Ok(path)) => draft.task.export = Some(Box::new(path)),
             Some(Err((message, help))) => found.add(&setting.span(), message, help),
         },
     },

@@ -10,5 +10,5 @@ pub struct DueExport {
     pub task: String,
     /// The manifest's folder.
     pub dir: PathBuf,
-    pub path: ExportPath,
+    pub path: Box<ExportPath>,
 }

@@ -17,7 +17,6 @@ use crate::order;
 use crate::progress::{Event, Progress};
 use crate::recipe::Recipe;
 use crate::store::Store;
-use crate::table::Table;
 
 use super::listed::{ListedFiles, Lister};
 use super::scan::{ScanSummary, Scanner, Source};
@@ -484,7 +483,7 @@ fn flow(
             accepts: accepts(task, rows)?,
             labeller: labeller(task, rows)?,
             variants: task.matrix.len().max(1),
-            row_name: task.table.as_ref().map(Table::row_name),
+            row_name: task.table.as_ref().map(|table| table.row_name()),
             gather: task.gather,
             gather_empty: task.gather_empty,
             gather_keys: task.gather_keys.clone(),

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::db::{self, Argument, Db, Durability, FlowTask, InputRow, Inputs, Stat};
 use crate::error::{Error, OrIo, Result};
@@ -32,7 +32,7 @@ pub(super) enum Source {
     /// What `inputs` leave out, without the `!`.
     Exclusion(String),
     /// The files that the rows of a table name.
-    Table(Table),
+    Table(Arc<Table>),
     /// An INPUT of the command line.
     Argument(Argument),
     /// One step on the empty object.

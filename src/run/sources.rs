@@ -114,7 +114,7 @@ pub(super) fn sources(
         .iter()
         .map(|task| match () {
             () if !task.is_root() => Vec::new(),
-            () if let Some(table) = &task.table => vec![Source::Table(table.clone())],
+            () if let Some(table) = &task.table => vec![Source::Table(Arc::clone(table))],
             () if !task.inputs.is_empty() => {
                 let exclusions = task.exclusions.iter().cloned().map(Source::Exclusion);
                 let patterns =

@@ -30,7 +30,7 @@ SUB = "all: x y\nx y:\n\t@echo making $@\n"
 LINE = re.compile(
     r"manifest \S+: \d+ tasks?|database \S+|registered [\w, ]+|to run: \d+ steps? so far; \d+ up to date"
     r"|step \d+ \w+( \([\w./]+\))?: done, \d+ outputs?, [\d.]+ (ms|s)"
-    r"|step \d+ \w+: done, same work as step \d+"
+    r"|step \d+ \w+( \([\w./]+\))?: done, same work as step \d+"
     r"|total \d+ steps?: \d+ run, \d+ reused, \d+ failed, \d+ left; \d+ outputs?; [\d.]+ (ms|s)"
     r"|nothing to do: \d+ steps? up to date \([\d.]+ (ms|s)\)"
     r"|make(\[\d+\])?: (Entering|Leaving) directory '[^']+'"

@@ -41,7 +41,7 @@ use crate::text::shown;
 
 pub use attempts::{AttemptOfRun, attempts};
 pub use commit::completion::{Completion, Effects, KnownWork, SharedStep};
-pub use commit::leaves::{Leaf, Todo, has_live_step, leaves, todo, todo_by_labels};
+pub use commit::leaves::{Leaf, Todo, each_todo, has_live_step, leaves, todo};
 pub use commit::runs::{
     Argument, Complete, RunRow, arguments, complete, end_run, live_steps, manifests_with_arguments,
     set_arguments, unread,

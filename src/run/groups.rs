@@ -56,11 +56,11 @@ impl Groups {
         }
         let places: HashMap<TaskId, TaskIndex> =
             flow.tasks.iter().enumerate().map(|(n, task)| (task.id, TaskIndex(n))).collect();
-        for (task, labels, count) in db::todo_by_labels(reader)? {
+        db::each_todo(reader, &mut |task, labels| {
             if let Some(&task) = places.get(&task) {
-                groups.add_open(task, &labels, count);
+                groups.add_open(task, labels, 1);
             }
-        }
+        })?;
         for (n, task) in flow.tasks.iter().enumerate() {
             // Nobody knows what labels the steps have that are to come.
             let is_to_gather = task.gather && !task.is_grouped() && !is_gathered[n];

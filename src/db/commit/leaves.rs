@@ -129,25 +129,23 @@ pub fn todo(reader: &Reader) -> Result<HashMap<TaskId, Todo>> {
     Ok(todo)
 }
 
-/// Live steps that aren't done or run anew, by task and labels; without those that wait for a producer. For the
-/// connection that made the plan of the run.
+/// Calls `each` with task and labels of each live step that isn't done or runs anew; without those that wait for a
+/// producer. For the connection that made the plan of the run.
 ///
 /// # Errors
 /// If the database can't be read.
-pub fn todo_by_labels(reader: &Reader) -> Result<Vec<(TaskId, Labels, u64)>> {
-    let mut statement = reader
-        .conn
-        .prepare_cached(
-            "SELECT task, labels, count(*) FROM (
-               SELECT task, labels FROM step s INDEXED BY idx_step_todo WHERE live = 1 AND state <> 1
-                 AND NOT EXISTS (SELECT 1 FROM temp.turn t WHERE t.step = s.id AND t.turn < 2)
-               UNION ALL SELECT s.task, s.labels FROM temp.turn t JOIN step s ON s.id = t.step WHERE t.turn = 2)
-             GROUP BY task, labels",
-        )
-        .or_db("count leaf steps")?;
-    let rows = statement
-        .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get::<_, i64>(2)?.unsigned_abs())));
-    rows.and_then(|rows| rows.collect()).or_db("count leaf steps")
+pub fn each_todo(reader: &Reader, each: &mut dyn FnMut(TaskId, &Labels)) -> Result<()> {
+    let what = "count leaf steps";
+    // One by one: of a table's rows each has labels of its own, and a list of them would be most of a run's memory.
+    let sql = "SELECT task, labels FROM step s INDEXED BY idx_step_todo WHERE live = 1 AND state <> 1
+             AND NOT EXISTS (SELECT 1 FROM temp.turn t WHERE t.step = s.id AND t.turn < 2)
+           UNION ALL SELECT s.task, s.labels FROM temp.turn t JOIN step s ON s.id = t.step WHERE t.turn = 2";
+    let mut statement = reader.conn.prepare_cached(sql).or_db(what)?;
+    let mut rows = statement.query([]).or_db(what)?;
+    while let Some(row) = rows.next().or_db(what)? {
+        each(row.get(0).or_db(what)?, &row.get(1).or_db(what)?);
+    }
+    Ok(())
 }
 
 /// True if a task has a live step: for a gather task, that it is planned.

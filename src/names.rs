@@ -74,11 +74,14 @@ pub(crate) fn below(name: &[u8]) -> Cow<'_, [u8]> {
 }
 
 /// Values joined by `/`, so that each component can be the name of a file or folder: an empty one becomes `%`, `.` and
-/// `..` become `%2E` and `%2E%2E`, and of what is too long some digits of a hash stand for the end. All others stay.
+/// `..` become `%2E` and `%2E%2E`, those that look like one of these get `%25` for each `%`, and of what is too long some
+/// digits of a hash stand for the end. All others stay.
 pub(crate) fn of_values(values: &[&str]) -> String {
     let component = |part: &str| match part {
         "" => "%".to_owned(),
         "." | ".." => part.replace('.', "%2E"),
+        "%" | "%2E" | "%2E%2E" => part.replace('%', "%25"),
+        part if part.starts_with("%25") => part.replace('%', "%25"),
         part => shortened(part, LONGEST),
     };
     let all = values.join("/");
@@ -143,6 +146,8 @@ mod tests {
     fn any_values_make_a_path_of_folders_below_another_one() {
         assert_eq!(of_values(&["A", "x y/\u{e9}"]), "A/x y/\u{e9}");
         assert_eq!(of_values(&[""]), "%");
+        // No two values have one name.
+        assert_eq!(of_values(&["%", "%2E", "%2E%2E", "%25"]), "%25/%252E/%252E%252E/%2525");
         assert_eq!(of_values(&["/..", "a//.b", "."]), "%/%2E%2E/a/%/.b/%2E");
         let (long, other) = ("\u{e9}".repeat(300), "\u{e9}".repeat(301));
         let (a, b) = (of_values(&[&long]), of_values(&[&other]));

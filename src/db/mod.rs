@@ -62,7 +62,9 @@ pub use plan::gather::{
     Group, each_group, end_gather, file_listings, gather_inputs, group_inputs, groups_of_step,
     linked_steps, live_labels, plan_gather,
 };
-pub use plan::reasons::{Why, has_inputs, planned_labels, reasons, recipe_fields, shared};
+pub use plan::reasons::{
+    Why, groups_to_come, has_inputs, planned_labels, reasons, recipe_fields, shared,
+};
 pub use plan::tasks::{KnownTask, Registration, TaskRow, known_tasks, task_rows};
 pub use plan::with::{plan_with, unseeing};
 pub use plan::{Before, Plan, TaskPlan, plan};

@@ -123,7 +123,18 @@ fn forecast_in(reader: &Reader, prepared: &Prepared, plan: &Plan) -> Result<Fore
         if !tasks[index.0].is_left_out {
             let changes = upstream_changes[index.0];
             let has_inputs = || db::has_inputs(reader, &prepared.flow, index);
-            tasks[index.0].later = later(prepared, &tasks, &counts, index, changes, has_inputs)?;
+            tasks[index.0].later = match prepared.flow.task(index) {
+                task if task.gathers_outputs() && task.is_grouped() => {
+                    let waits = tasks[index.0].plan.waits_for_inputs;
+                    let least = u64::from(changes && tasks[index.0].to_do() == 0);
+                    match changes || waits && has_inputs()? {
+                        true => db::groups_to_come(reader, &prepared.flow, index)?.max(least),
+                        false => 0,
+                    }
+                    .into()
+                }
+                _ => later(prepared, &tasks, &counts, index, changes, has_inputs)?,
+            };
         }
         let flow = prepared.flow.task(index);
         let is_blind = flow.with.iter().any(|with| lacks[with.0]);

@@ -193,3 +193,33 @@ fn what_step_leaves_out_is_not_counted() {
     );
     p.run_with(["-n", "--step", "a"]).ok().answers("left out by --step");
 }
+
+#[test]
+fn the_groups_that_are_to_come_are_counted_by_the_labels_that_are_known() {
+    let p = Project::new();
+    for name in ["A_1", "A_2", "B_1", "C_1"] {
+        p.file(format!("in/{name}"), format!("{name}\n"));
+    }
+    let p = p.task_with("each", "inputs = [\"in/{sample}_{lane}\"]", COPY);
+    // Nothing has run: what is to run has its labels already.
+    let groups = "gather = [\"sample\"]";
+    let with_groups = p.task_with("merge", groups, "cat $INPUT_DIR/* >$OUTPUT_DIR/all");
+    assert_eq!(of(&plan(&with_groups, &[]), 1), json!([{}, [], 3]));
+    let p = with_groups;
+    p.run().ok();
+    assert_eq!(of(&plan(&p, &[]), 1), json!([{}, [], 0]));
+    // One group changes, and one is new.
+    p.file("in/A_1", "changed\n").file("in/D_1", "new\n");
+    let changed = plan(&p, &[]);
+    assert_eq!(of(&changed, 0), json!([{ "input": 1, "new": 1 }, [], 0]));
+    assert_eq!(of(&changed, 1), json!([{}, [], 2]));
+    p.run().ok().ran(["each", "each", "merge", "merge"]);
+    // All that another task is to gather is there.
+    let p = p.task_with(
+        "again",
+        "from = [\"each\"]\ngather = [\"sample\"]",
+        "ls $INPUT_DIR >$OUTPUT_DIR/all",
+    );
+    assert_eq!(of(&plan(&p, &[]), 2), json!([{}, [], 4]));
+    p.run().ok().ran(["again", "again", "again", "again"]);
+}

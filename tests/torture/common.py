@@ -134,6 +134,34 @@ def n_steps(files=2, width=3, pause="", big=False):
     ), files
 
 
+SIDED = MARK + """
+mkdir -p "$OUTPUT_DIR/sub"
+@PAUSE@
+cat "$INPUT_FILE" "$WITH_DIR/index/all" > "$OUTPUT_DIR/sub/$INPUT_NAME.$mode"
+echo "worked on $sample, part $part, $mode" >&2
+"""
+MERGE = MARK + """
+tr '\\n' '\\0' < "$INPUT_FILE" | xargs -0 cat | cksum > "$OUTPUT_DIR/$sample"
+"""
+INDEX = MARK + """
+tr '\\n' '\\0' < "$INPUT_FILE" | xargs -0 cat > "$OUTPUT_DIR/all"
+"""
+
+
+def grouped(files=2, width=2, pause=""):
+    """2 * files * width + 2 * files + 3 steps: labels from names and a matrix, a side input, a group for each file, one
+    step over all groups, and one after it."""
+    return (
+        task("index", INDEX, inputs=["in/*.txt"], gather=True)
+        + task("split", SPLIT.replace("@WIDTH@", str(width)).replace("@BIG@", ""), inputs=["in/{sample}.txt"])
+        + task("work", SIDED.replace("@PAUSE@", pause), match=["*.{part}"], **{"from": ["split"], "with": ["index"]})
+        + 'matrix = { mode = ["x", "y"] }\n'
+        + task("merge", MERGE, gather=["sample"])
+        + task("total", TOTAL, gather=True)
+        + task("last", LAST)
+    ), files
+
+
 class Box:
     """A folder with a pipeline, its database and its ledger."""
 
@@ -242,7 +270,7 @@ class Box:
     def canonical(self):
         """All that a run leaves, less times, places, processes and the order of things."""
         step = (
-            "SELECT s.id, t.name || '/' || s.name || '/' || s.object_hash || '/' || hex(r.hash) AS step"
+            "SELECT s.id, t.name || '/' || s.name || '/' || coalesce(s.labels, '') || '/' || s.object_hash || '/' || hex(r.hash) || '/' || hex(coalesce(s.side, '')) AS step"
             " FROM step s JOIN task t ON t.id = s.task JOIN recipe r ON r.id = s.recipe"
         )
         tables = {
@@ -250,6 +278,8 @@ class Box:
             "recipe": "SELECT hex(hash), fields FROM recipe",
             "step": f"SELECT n.step, key, executable, live, state FROM step JOIN ({step}) n USING (id)",
             "step_link": f"SELECT a.step, b.step FROM step_link JOIN ({step}) a ON a.id = from_step_id JOIN ({step}) b ON b.id = to_step_id",
+            "side": "SELECT hex(hash) FROM side",
+            "side_link": f"SELECT n.step, hex(l.side) FROM side_link l JOIN ({step}) n ON n.id = l.from_step_id",
             "output": f"SELECT n.step, name, hex(object), executable FROM output o JOIN ({step}) n ON n.id = o.step",
             "attempt": f"SELECT n.step, number, outcome, code, detail, hex(log) FROM attempt a JOIN ({step}) n ON n.id = a.step",
             "object": "SELECT hex(hash), size FROM object",

@@ -42,6 +42,8 @@ def pipelines(is_full):
     for name, pause in PAUSES.items():
         for shape in SHAPES.get(name, [(2, 3), (1, 8)])[: None if is_full else 1]:
             table[name, shape] = n_steps(*shape, pause)
+        if name in ("none", "session"):
+            table[f"groups, {name}", (2, 2)] = grouped(2, 2, pause)
     return table
 
 

@@ -15,7 +15,8 @@ import threading
 from common import *
 from faults import *
 
-PIPELINE = n_steps(files=4, width=4)
+# The plain one, and one with labels, groups and a side input; each life of a disk has one of them.
+PIPELINES = [n_steps(files=4, width=4), grouped(files=3, width=2)]
 MEBIBYTES = {"ext4": 48, "xfs": 320}
 LONGEST = 0.6  # seconds until a cut
 
@@ -23,8 +24,8 @@ LONGEST = 0.6  # seconds until a cut
 class Disk:
     """A box on a loop device, life after life."""
 
-    def __init__(self, family, system, mode, want, skipped=""):
-        self.family, self.system, self.mode, self.want = family, system, mode, want
+    def __init__(self, family, system, mode, wants, skipped=""):
+        self.family, self.system, self.mode, self.wants = family, system, mode, wants
         self.env = skip_sync(skipped)
         # What is said to be done is so after the cut; and so is all else that is in the database.
         self.is_safe, self.is_all_safe = mode != "off", mode == "batch"
@@ -39,7 +40,8 @@ class Disk:
     def one_life(self, most):
         """A new disk, a few cuts, and a run to the end."""
         self.lives += 1
-        with MountBox(PIPELINE, f"t06-{self.system}") as box:
+        pipeline, want = PIPELINES[self.lives % 2], self.wants[self.lives % 2]
+        with MountBox(pipeline, f"t06-{self.system}") as box:
             image = box.path / "disk"
             make_image(image, self.system, MEBIBYTES[self.system])
             box.mount_image(image)
@@ -54,7 +56,7 @@ class Disk:
                 self.say(f"the run that is not cut: exit {code}: {text[-300:]}")
             else:
                 self.look(box, text)
-                wrong = settled(self.want, box.canonical())
+                wrong = settled(want, box.canonical())
                 if wrong:
                     self.say(f"another final state: {wrong[:2]}")
                 wrong = box.verify()
@@ -155,7 +157,7 @@ def main():
     if not systems:
         family.control("not run", True)
         family.done("not run")
-    want = undisturbed(PIPELINE)
+    wants = [undisturbed(pipeline) for pipeline in PIPELINES]
     cuts, off = family.count("cuts", 12, 1000), family.count("off", 4, 150)
     mixed = family.count("mixed", 4, 150)
     most = family.count("control", 60, 200)
@@ -163,8 +165,8 @@ def main():
 
     def both(system):
         for mode, count in (("batch", cuts), ("mixed", mixed), ("off", off)):
-            disks[system, mode] = Disk(family, system, mode, want).run(count)
-        disks[system, "control"] = Disk(family, system, "batch", want, "all").run(most, until_found=True)
+            disks[system, mode] = Disk(family, system, mode, wants).run(count)
+        disks[system, "control"] = Disk(family, system, "batch", wants, "all").run(most, until_found=True)
 
     threads = [threading.Thread(target=both, args=(system,)) for system in systems]
     for thread in threads:

@@ -81,7 +81,8 @@ def alive(box, mark):
     return found
 
 
-def make(shape, ending, mark):
+def make(shape, ending, mark, is_grouped):
+    """a, which does it, and b, which follows; `is_grouped`: a sees what another task has made, and b gathers by a label."""
     way = WAYS[ENDINGS[ending][0]]
     early = "trap ': > termed' TERM" if ENDINGS[ending][0] == "deaf wait" else ""
     script = (
@@ -91,14 +92,21 @@ def make(shape, ending, mark):
     )
     more = {"timeout": f"{LIMIT * 1000:.0f}ms"} if ending in ("times out", "INT in a time limit's grace") else {}
     follow = 'cat "$INPUT_FILE" > "$OUTPUT_DIR/y"\n'
-    return task("a", script, **more) + task("b", MARK + follow), 0
+    if not is_grouped:
+        return task("a", script, **more) + task("b", MARK + follow), 0
+    return (
+        task("side", MARK + 'echo side > "$OUTPUT_DIR/side"\n')
+        + task("a", 'test -s "$WITH_DIR/side/side"\n' + script, **more, **{"from": [], "with": ["side"]})
+        + 'matrix = { kind = ["k"] }\n'
+        + task("b", MARK + 'test "$kind" = k\n' + 'cat "$INPUT_DIR/x" > "$OUTPUT_DIR/y"\n', gather=["kind"])
+    ), 0
 
 
-def case(shape, ending, through_shell=False, sabotage=None):
+def case(shape, ending, through_shell=False, is_grouped=False, sabotage=None):
     """Plays one case; gives (what was wrong, seconds beyond a time limit)."""
     mark, faults, over = number(), [], 0.0
     _, code, outcome = ENDINGS[ending]
-    box = Box(make(shape, ending, mark), "t08")
+    box = Box(make(shape, ending, mark, is_grouped), "t08")
     try:
         with open(box.path / "out", "w+b") as out:
             if through_shell:
@@ -146,7 +154,7 @@ def case(shape, ending, through_shell=False, sabotage=None):
         if shape not in DEAF and "grace" not in ending and seconds > limit + GRACE:
             faults.append(f"took {seconds:.1f} s")
         if ending == "times out":
-            ((wall,),) = box.query("SELECT wall_us FROM attempt")
+            ((wall,),) = box.query("SELECT wall_us FROM attempt a JOIN step s ON s.id = a.step JOIN task t ON t.id = s.task WHERE t.name = 'a'")
             over = wall / 1e6 - LIMIT
             if over < 0 or over > (GRACE + 2 if shape in DEAF else GRACE):
                 faults.append(f"a time limit of {LIMIT} s ended after {wall / 1e6:.2f} s")
@@ -169,7 +177,7 @@ def case(shape, ending, through_shell=False, sabotage=None):
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
                 pass
-        where = f"[{shape}; {ending}{'; through a shell' if through_shell else ''}; {box.path}]"
+        where = f"[{shape}; {ending}{'; through a shell' if through_shell else ''}{'; groups' if is_grouped else ''}; {box.path}]"
         if not faults or sabotage:
             box.remove()
     return [f"{fault} {where}" for fault in faults], over
@@ -356,9 +364,10 @@ def main():
         endings.add(ending)
     chosen = (first + rest)[:count]
     shells = {pair for n, pair in enumerate(chosen) if pair[1] in ("INT", "TERM", "HUP", "exits", "fails") and n % 3 == 0}
+    groups = set(family.random.sample(chosen, len(chosen) // 2))
     clean, survivors, over = 0, 0, 0.0
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
-        for faults, late in pool.map(lambda pair: case(*pair, pair in shells), chosen):
+        for faults, late in pool.map(lambda pair: case(*pair, pair in shells, pair in groups), chosen):
             clean += not faults
             survivors += sum("survivors" in fault for fault in faults)
             over = max(over, late if late < GRACE else 0)

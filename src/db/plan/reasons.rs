@@ -1,6 +1,8 @@
 //! Why the steps of a plan have to run, counted per task. Reads the temporary tables that `plan` left on
 //! this connection; only a dry run asks.
 
+use std::collections::HashSet;
+
 use rusqlite::{OptionalExtension, params};
 
 use crate::error::{OrDb, Result};
@@ -9,6 +11,7 @@ use crate::labels::Labels;
 
 use crate::db::Reader;
 use crate::db::flow::{Flow, FlowTask};
+use crate::db::plan::gather::{each_group, labels_of};
 use crate::order;
 
 const WHAT: &str = "look for reasons";
@@ -157,6 +160,43 @@ pub fn shared(
         })
         .map(i64::unsigned_abs)
         .or_db(WHAT)
+}
+
+/// The groups of a gather task that will have a step and have none yet: those that something was made for, and those
+/// that the labels of steps upstream tell which have to run. What labels outputs to come will have is not known.
+///
+/// # Errors
+/// If the database can't be read.
+pub fn groups_to_come(reader: &Reader, flow: &Flow, index: TaskIndex) -> Result<u64> {
+    let task = flow.task(index);
+    let mut groups = HashSet::new();
+    each_group(reader, flow, index, &mut |group, _| {
+        groups.insert(group);
+    })?;
+    let to_run = format!(
+        "SELECT f.labels FROM fresh f WHERE f.task = ?1 AND f.held = 0 AND may_run(?2, f.labels)
+         UNION ALL SELECT s.labels {KNOWN}"
+    );
+    let mut to_run = reader.conn.prepare(&to_run).or_db(WHAT)?;
+    let upstream = flow.upstream(index).into_iter().enumerate().filter(|(_, is)| *is);
+    for up in upstream.map(|(n, _)| TaskIndex(n)) {
+        let mut rows = to_run.query(params![flow.task(up).id, up.0 as i64]).or_db(WHAT)?;
+        while let Some(row) = rows.next().or_db(WHAT)? {
+            let labels: Labels = row.get(0).or_db(WHAT)?;
+            let group = labels.only(task.gather_keys.iter().map(String::as_str));
+            if group.len() == task.gather_keys.len() {
+                groups.insert(group);
+            }
+        }
+    }
+    let there = "SELECT labels FROM step s WHERE task = ?1 AND live = 1
+          AND NOT EXISTS (SELECT 1 FROM turn t WHERE t.step = s.id AND t.turn < 2)
+          AND NOT EXISTS (SELECT 1 FROM change c WHERE c.step = s.id AND c.live = 0)
+        UNION ALL SELECT s.labels FROM change c JOIN step s ON s.id = c.step WHERE c.task = ?1 AND c.live = 1";
+    for group in labels_of(reader, there, task.id)? {
+        groups.remove(&group);
+    }
+    Ok(u64::try_from(groups.len()).unwrap_or(u64::MAX))
 }
 
 fn of_known(reader: &Reader, index: TaskIndex, task: &FlowTask) -> Result<Vec<(Why, u64)>> {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use task_pipeline::attempt::{AttemptRecord, Outcome, Output, Usage, Verdict};
+use task_pipeline::attempt::{AttemptRecord, Outcome, Output, PeakOf, Usage, Verdict};
 use task_pipeline::db::{
     self, Applied, Before, Completion, Db, Durability, Flow, FlowTask, InputRow, Inputs,
     Registration, RunRow, Stat,
@@ -122,6 +122,7 @@ const STAT: Stat = Stat { size: 8, mtime_ns: 0, ctime_ns: 0, inode: 0, executabl
 
 fn registration(name: &str, recipe: u8) -> Registration {
     Registration {
+        resources: None,
         name: name.to_owned(),
         script: String::new(),
         gather: false,
@@ -141,6 +142,7 @@ fn completion(step: i64, object: ObjectHash, size: u64) -> Completion {
             outcome: Outcome::Succeeded,
             started_ms: 1_700_000_000_000,
             usage: Usage {
+                peak_of: PeakOf::Process,
                 wall: Duration::from_micros(1000),
                 user: Duration::from_micros(400),
                 system: Duration::from_micros(400),

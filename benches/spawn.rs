@@ -92,6 +92,7 @@ impl Ours {
 
     fn run(&mut self, step: i64) {
         let attempt = Attempt {
+            cpus: 1,
             side: Vec::new(),
             step: StepId(step),
             number: 1,

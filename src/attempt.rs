@@ -28,13 +28,15 @@ pub mod var {
     pub const STEP_ID: &str = "STEP_ID";
     /// Hash of recipe and input; the same in every run and on every machine.
     pub const STEP_KEY: &str = "STEP_KEY";
+    /// How many of the run's `-j` the step has.
+    pub const CPUS: &str = "CPUS";
     /// Number of the attempt, from 1.
     pub const ATTEMPT: &str = "ATTEMPT";
 
     /// All of them: names that a manifest can't give a value.
-    pub const ALL: [&str; 10] = [
+    pub const ALL: [&str; 11] = [
         INPUT_FILE, INPUT_NAME, INPUT_DIR, WITH_DIR, OUTPUT_DIR, TMPDIR, TASK_NAME, STEP_ID,
-        STEP_KEY, ATTEMPT,
+        STEP_KEY, CPUS, ATTEMPT,
     ];
 }
 
@@ -190,6 +192,38 @@ pub struct Usage {
     pub system: Duration,
     /// KiB.
     pub peak_memory: u64,
+    /// What that is the memory of.
+    pub peak_of: PeakOf,
+}
+
+/// What a peak of memory is the peak of. The kernel tells it of the largest process of a script only, and of that not
+/// if it is smaller than whoever started it: a new process begins with the peak of the program that it replaces.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PeakOf {
+    /// Of the largest of the script's processes.
+    #[default]
+    Process,
+    /// Of all of them together, added up now and then while they ran; at least that of the largest one.
+    Tree,
+    /// Of the runner: none of the script's processes had more, and nobody looked while they ran.
+    Runner,
+}
+
+impl PeakOf {
+    /// The word for it in the table `attempt`, in JSON and in events.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            PeakOf::Process => "process",
+            PeakOf::Tree => "tree",
+            PeakOf::Runner => "runner",
+        }
+    }
+
+    /// The one of this word.
+    pub fn parse(word: &str) -> Option<PeakOf> {
+        [PeakOf::Process, PeakOf::Tree, PeakOf::Runner].into_iter().find(|of| of.as_str() == word)
+    }
 }
 
 /// A duration in whole microseconds, the unit of every `…_us` column and JSON key.

@@ -28,6 +28,7 @@ pub mod proof;
 mod recipe;
 pub mod report;
 pub mod run;
+mod size;
 pub mod step;
 mod stop;
 pub mod store;

@@ -77,6 +77,8 @@ pub(crate) fn options(folder: &Path, durability: Durability) -> RunOptions {
         wait: false,
         durability,
         verbose: false,
+        memory: None,
+        have: Vec::new(),
         min_free: 0,
         allow_network_fs: true,
     }

@@ -9,25 +9,30 @@ use argh::FromArgValue;
 
 use super::token::decode;
 use crate::duration;
+use crate::manifest::resource_mistake;
+use crate::size;
 
-/// `4096`, `64K`, `512M`, `10G`: powers of 1,024.
+/// `4096` as bytes; also as a manifest writes sizes: powers of 1,024.
 pub(crate) fn bytes_of_size(word: &str) -> Result<u64, String> {
-    let (digits, unit) = match word.char_indices().next_back() {
-        Some((at, unit)) if !unit.is_ascii_digit() => (&word[..at], Some(unit)),
-        _ => (word, None),
-    };
-    let shift = match unit {
-        None => Some(0),
-        Some('k' | 'K') => Some(10),
-        Some('m' | 'M') => Some(20),
-        Some('g' | 'G') => Some(30),
-        Some('t' | 'T') => Some(40),
-        Some(_) => None,
-    };
-    let number = digits.parse::<u64>().ok().zip(shift);
-    number
-        .and_then(|(number, shift)| number.checked_mul(1 << shift))
-        .ok_or_else(|| "must be a size such as 512M or 10G".to_owned())
+    let read = word.parse().ok().or_else(|| size::parse(word).ok());
+    read.ok_or_else(|| "must be a size such as 512M or 10G".to_owned())
+}
+
+/// `8G`, and more than nothing.
+pub(crate) fn memory(word: &str) -> Result<u64, String> {
+    match size::parse(word) {
+        Ok(0) => Err("no step could run; name the memory that there is, such as 8G".to_owned()),
+        Ok(bytes) => Ok(bytes),
+        Err(why) => Err(format!("it {why}; write a size such as 512M or 8G")),
+    }
+}
+
+/// `gpu=2`
+pub(crate) fn resource(word: &str) -> Result<(String, usize), String> {
+    let (name, number) = word.split_once('=').unwrap_or((word, ""));
+    let number = number.parse().ok().filter(|_| resource_mistake(name).is_none());
+    let number = number.ok_or_else(|| "must be a name, `=` and a number: --have gpu=2".to_owned())?;
+    Ok((name.to_owned(), number))
 }
 
 /// `5%`, as a share from 0 to 1.

@@ -195,6 +195,8 @@ struct Attempt {
     user_us: u64,
     system_us: u64,
     peak_kib: u64,
+    /// Whose peak that is.
+    peak_of: &'static str,
 }
 
 impl StepLog {
@@ -214,6 +216,7 @@ impl StepLog {
                 user_us: micros(usage.user),
                 system_us: micros(usage.system),
                 peak_kib: usage.peak_memory,
+                peak_of: usage.peak_of.as_str(),
             });
         let StepRow { id, task, name, object, live, state, labels, same_as } = step;
         Ok(StepLog { step: id, task, name, object, live, state, labels, same_as, attempt, log })

@@ -8,7 +8,7 @@ use argh::{ArgsInfo, FromArgs};
 use serde::Serialize;
 
 use crate::cli::values::{default_db, path};
-use crate::db::{self, Db, RunStatus, TaskStatus};
+use crate::db::{self, Db, Declared, RunStatus, TaskStatus};
 use crate::error::{Result, exit};
 use crate::ids::StepId;
 use crate::labels::{Labels, step_text};
@@ -102,6 +102,9 @@ struct Task {
     wall_us: u64,
     /// Highest of all attempts.
     peak_kib: u64,
+    /// What the manifest says that each step takes: `cpus`, `memory` in bytes, `uses`.
+    #[serde(flatten)]
+    declared: Declared,
 }
 
 /// A script that runs just now.
@@ -158,6 +161,7 @@ impl Status {
             attempts: task.attempts,
             wall_us: task.wall_us,
             peak_kib: task.peak_kib,
+            declared: task.declared,
         };
         let newest = runs.iter().map(|run| run.id).max();
         let run = |run: RunStatus| Run {
@@ -198,19 +202,33 @@ impl Status {
 impl Answer for Status {
     fn text(&self, out: &mut dyn Write) -> std::io::Result<()> {
         let width = self.tasks.iter().map(|task| task.task.len()).max().unwrap_or(0).max(4);
+        let has_declared = self.tasks.iter().any(|task| !task.declared.is_nothing());
         writeln!(
             out,
-            "{:width$}  {:>8}  {:>8}  {:>8}  {:>8}  {:>8}  {:>10}  {:>12}  {:>10}",
-            "task", "done", "pending", "failed", "retired", "outputs", "bytes", "time", "peak"
+            "{:width$}  {:>8}  {:>8}  {:>8}  {:>8}  {:>8}  {:>10}  {:>12}  {:>10}{}",
+            "task",
+            "done",
+            "pending",
+            "failed",
+            "retired",
+            "outputs",
+            "bytes",
+            "time",
+            "peak",
+            if has_declared { "  declared" } else { "" }
         )?;
         for task in &self.tasks {
             let Task { task: name, done, pending, failed, retired, outputs, .. } = task;
             let (bytes, peak) = (size(task.bytes), size(task.peak_kib * 1024));
             let time = span(Duration::from_micros(task.wall_us));
-            writeln!(
+            write!(
                 out,
                 "{name:width$}  {done:>8}  {pending:>8}  {failed:>8}  {retired:>8}  {outputs:>8}  {bytes:>10}  {time:>12}  {peak:>10}"
             )?;
+            match &task.declared {
+                declared if declared.is_nothing() => writeln!(out)?,
+                declared => writeln!(out, "  {declared}")?,
+            }
         }
         if !self.running.is_empty() {
             writeln!(out, "running: {}", self.running.len())?;

@@ -6,9 +6,9 @@ use std::time::Duration;
 use rusqlite::types::Type;
 use rusqlite::{Row, params};
 
-use crate::attempt::{AttemptRecord, Outcome, Usage};
+use crate::attempt::{AttemptRecord, Outcome, PeakOf, Usage};
 use crate::error::{OrDb, Result};
-use crate::ids::{RunId, StepId};
+use crate::ids::{RunId, StepId, TaskId};
 
 use crate::db::types::micros;
 use crate::db::{Reader, Writer};
@@ -24,7 +24,7 @@ pub struct AttemptOfRun {
 
 /// What [`insert`] writes and `record` reads, in this order, after the step and the run.
 const COLUMNS: &str =
-    "number, outcome, code, detail, started_ms, wall_us, user_us, system_us, peak_kib, log, worker";
+    "number, outcome, code, detail, started_ms, wall_us, user_us, system_us, peak_kib, log, worker, peak_of";
 
 /// Adds an attempt of a run.
 pub(in crate::db) fn insert(
@@ -38,7 +38,7 @@ pub(in crate::db) fn insert(
         .conn
         .prepare_cached(&format!(
             "INSERT INTO attempt(step, run, {COLUMNS})
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)"
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)"
         ))
         .and_then(|mut insert| {
             insert.execute(params![
@@ -55,6 +55,7 @@ pub(in crate::db) fn insert(
                 i64::try_from(usage.peak_memory).unwrap_or(i64::MAX),
                 log,
                 worker,
+                usage.peak_of.as_str(),
             ])
         })
         .map(drop)
@@ -79,10 +80,44 @@ fn record(row: &Row<'_>, at: usize) -> rusqlite::Result<AttemptRecord> {
             user: micros(at + 6)?,
             system: micros(at + 7)?,
             peak_memory: row.get::<_, i64>(at + 8)?.unsigned_abs(),
+            peak_of: peak_of(row, at + 11)?,
         },
         log: row.get(at + 9)?,
         worker: row.get(at + 10)?,
     })
+}
+
+/// An older build had the peak of the largest process, or its own.
+fn peak_of(row: &Row<'_>, at: usize) -> rusqlite::Result<PeakOf> {
+    let word: Option<String> = row.get(at)?;
+    Ok(word.and_then(|word| PeakOf::parse(&word)).unwrap_or_default())
+}
+
+/// Attempts from which is learned how much memory a task's steps need.
+pub const PEAKS: usize = 20;
+
+/// Steps that are looked at for them.
+const STEPS: i64 = 100;
+
+/// The peaks of memory, in KiB, of about the last [`PEAKS`] attempts at a task's steps, the newest first; those that are
+/// known. Looked for among the newest steps, and among the newest of those made before `first`, the first one that has
+/// to run: so it costs the same however many steps there are.
+///
+/// # Errors
+/// If the database can't be read.
+pub fn recent_peaks(reader: &Reader, task: TaskId, first: StepId) -> Result<Vec<u64>> {
+    let what = "read earlier peaks of memory";
+    let sql = "WITH s AS MATERIALIZED (
+          SELECT id FROM (SELECT id FROM step WHERE task = ?1 ORDER BY id DESC LIMIT ?3)
+          UNION SELECT id FROM (SELECT id FROM step WHERE task = ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3))
+        SELECT a.peak_kib FROM s CROSS JOIN attempt a ON a.step = s.id
+        WHERE a.peak_of IS NOT 'runner' AND a.outcome <> 'start'
+        ORDER BY a.started_ms DESC, a.step DESC LIMIT ?4";
+    let mut statement = reader.conn.prepare_cached(sql).or_db(what)?;
+    let rows = statement.query_map(params![task, first, STEPS, PEAKS as i64], |row| {
+        row.get::<_, i64>(0).map(i64::unsigned_abs)
+    });
+    rows.and_then(|rows| rows.collect()).or_db(what)
 }
 
 /// All attempts at a step, oldest first.

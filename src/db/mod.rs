@@ -39,7 +39,7 @@ use crate::proof::Proof;
 use crate::sys::flock;
 use crate::text::shown;
 
-pub use attempts::{AttemptOfRun, attempts};
+pub use attempts::{AttemptOfRun, PEAKS, attempts, recent_peaks};
 pub use commit::completion::{Completion, Effects, KnownWork, SharedStep};
 pub use commit::leaves::{Leaf, Todo, each_todo, has_live_step, leaves, todo};
 pub use commit::runs::{
@@ -73,7 +73,7 @@ pub use read::queries::{
     is_complete, meaning, objects_made_by, present_name, split_word,
 };
 pub use read::status::{
-    RunStatus, StepCounts, TaskStatus, Wiring, last_runs, mean_times, out_of_date, status,
+    Declared, RunStatus, StepCounts, TaskStatus, Wiring, last_runs, mean_times, out_of_date, status,
     step_counts, wiring,
 };
 pub use report::{

@@ -11,7 +11,7 @@ use crate::labels::Labels;
 use crate::object::ObjectHash;
 
 use crate::db::Reader;
-use crate::db::read::status::{StepCounts, step_counts};
+use crate::db::read::status::{Declared, StepCounts, step_counts};
 use crate::db::schema;
 use crate::db::types::NameBytes;
 
@@ -79,6 +79,8 @@ pub struct ReportTask {
     /// Of live steps that are done, and their bytes.
     pub outputs: u64,
     pub bytes: u64,
+    /// What the manifest says that each step takes.
+    pub declared: Declared,
 }
 
 fn unsigned(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
@@ -93,7 +95,8 @@ pub fn report_tasks(reader: &Reader) -> Result<Vec<ReportTask>> {
     let counts = step_counts(reader)?;
     let mut statement = reader.conn
         .prepare(
-            "SELECT t.id, t.name, t.gather, coalesce(l.outputs, 0), coalesce(l.bytes, 0), t.feeds
+            "SELECT t.id, t.name, t.gather, coalesce(l.outputs, 0), coalesce(l.bytes, 0), t.feeds,
+               t.resources
              FROM task t LEFT JOIN total l ON l.task = t.id WHERE t.position IS NOT NULL ORDER BY t.position",
         )
         .or_db(WHAT)?;
@@ -118,6 +121,7 @@ pub fn report_tasks(reader: &Reader) -> Result<Vec<ReportTask>> {
             retired,
             outputs,
             bytes,
+            declared: Declared::read(row.get(7)?),
         })
     });
     rows.and_then(|rows| rows.collect()).or_db(WHAT)

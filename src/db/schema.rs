@@ -192,6 +192,10 @@ CREATE TABLE side_link(
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX idx_side_link_side ON side_link(side);
 ",
+    "
+ALTER TABLE attempt ADD COLUMN peak_of TEXT;   -- whose peak_kib is: process, tree, runner; NULL: by an older build
+ALTER TABLE task ADD COLUMN resources TEXT;    -- JSON: cpus, memory in bytes, uses; NULL: none declared
+",
 ];
 
 /// Schema whose steps have an origin.

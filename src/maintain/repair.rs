@@ -410,6 +410,8 @@ pub struct ScriptLimits {
     pub copies_input: bool,
     /// `jobserver = true`
     pub wants_jobserver: bool,
+    /// How many processors it is told to have; 0: not known, so one.
+    pub cpus: usize,
 }
 
 /// A place to run scripts in: the one that runs have.
@@ -508,6 +510,7 @@ impl Rebuilder<'_> {
             ),
             input,
             labels: producer.labels.clone(),
+            cpus: limits.cpus.max(1),
             side: self.seen(producer)?,
             script: Arc::new(script),
         })

@@ -34,6 +34,7 @@ pub use capture::{Captures, without_captures};
 pub use globs::Globs;
 pub use params::ParamOverrides;
 pub use pattern::{expand, fixed_part, glob_set, is_plain};
+pub(crate) use task::resource_mistake;
 pub use task::{KEYS, Key, Task};
 
 /// A manifest without mistakes.

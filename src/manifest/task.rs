@@ -45,6 +45,12 @@ pub struct Task {
     pub matches_of: Vec<(TaskIndex, Vec<String>)>,
     /// At most this many steps of the task at once.
     pub parallel: Option<NonZeroUsize>,
+    /// How many of the run's `-j` each step takes.
+    pub cpus: NonZeroUsize,
+    /// Bytes of memory that each step is taken to need; `None`: what its last attempts have taken.
+    pub memory: Option<u64>,
+    /// Of what the run has besides, how many each step takes, by name.
+    pub uses: BTreeMap<String, NonZeroUsize>,
     /// Wall time after which an attempt is ended.
     pub timeout: Option<Duration>,
     /// Further attempts within one run after a failed one.
@@ -116,6 +122,9 @@ impl Task {
             matches: Vec::new(),
             matches_of: Vec::new(),
             parallel: None,
+            cpus: NonZeroUsize::MIN,
+            memory: None,
+            uses: BTreeMap::new(),
             timeout: None,
             retries: 0,
             retry_delay: Duration::ZERO,
@@ -204,7 +213,7 @@ pub const KEYS: &[Key] = &[
         name: "with",
         about: "Tasks whose outputs every step sees too, in $WITH_DIR/TASK/NAME: those that agree with it on every label \
                 that both have.",
-        aliases: &["uses", "using", "beside"],
+        aliases: &["using", "beside"],
         read: |found, draft, setting| {
             draft.with = setting.strings(found);
             if setting.is_empty_list() {
@@ -222,12 +231,41 @@ pub const KEYS: &[Key] = &[
     Key {
         name: "parallel",
         about: "At most this many of its steps at once; default: only limited by -j.",
-        aliases: &["jobs", "threads"],
+        aliases: &["jobs", "max_forks", "maxforks"],
         read: |found, draft, setting| {
             let help = "leave `parallel` out for no limit of the task's own";
             let number = setting.number(found, 1..=usize::MAX, help);
             draft.task.parallel = number.and_then(NonZeroUsize::new);
         },
+    },
+    Key {
+        name: "cpus",
+        about: "How many of the run's -j each step takes, which $CPUS tells it; default: 1. More than -j: it runs alone.",
+        aliases: &["cpu", "cores", "core", "threads", "nproc", "ncpus"],
+        read: |found, draft, setting| {
+            let help = "write how many processors a step keeps busy, or leave `cpus` out for one";
+            let number = setting.number(found, 1..=MOST_CPUS, help);
+            draft.task.cpus = number.and_then(NonZeroUsize::new).unwrap_or(NonZeroUsize::MIN);
+        },
+    },
+    Key {
+        name: "memory",
+        about: "Memory of a step, such as \"8G\": only so many run at once as --memory has room for; default: the highest \
+                of its last 20 peaks and a fifth.",
+        aliases: &["mem", "ram", "mem_mb", "mem_gb", "max_memory"],
+        read: |found, draft, setting| {
+            draft.task.memory = setting.size(found);
+            if draft.task.memory == Some(0) {
+                let help = "leave `memory` out if it is not known";
+                found.add(&setting.span(), "`memory` is zero", help);
+            }
+        },
+    },
+    Key {
+        name: "uses",
+        about: "What else a step takes for itself, such as { gpu = 1 }, of what --have says there is.",
+        aliases: &["resources", "resource", "gpu", "gpus", "accelerator", "licenses"],
+        read: uses,
     },
     Key {
         name: "timeout",
@@ -327,6 +365,9 @@ pub const KEYS: &[Key] = &[
         },
     },
 ];
+
+/// No machine has more; `-j` has the same limit.
+const MOST_CPUS: usize = 4096;
 
 /// A task whose producers are still names.
 pub(super) struct Draft {
@@ -681,6 +722,56 @@ fn globs(
         }
     }
     list.into_iter().map(|(glob, _)| glob).collect()
+}
+
+fn uses(found: &mut Findings<'_>, draft: &mut Draft, setting: Setting<'_, '_>) {
+    let example = "{ gpu = 1 }";
+    if setting.is_list() {
+        let help = format!("write uses = {example}; tasks whose outputs are seen too are named by `with`");
+        found.wrong_type(&setting.span(), "uses", "a table", "a list", help);
+        return;
+    }
+    let Some(table) = setting.table(found, example) else { return };
+    for (key, value) in table {
+        let name = key.get_ref().as_ref();
+        if let Some(why) = resource_mistake(name) {
+            let help = "name it with letters, digits, `_` and `-`, such as gpu";
+            found.add(&key.span(), format!("{} can't be a resource: {why}", quoted(name)), help);
+        }
+        let meant = match name {
+            "cpus" | "cpu" | "cores" | "threads" => Some("cpus = 4"),
+            "memory" | "mem" | "ram" | "mem_mb" => Some("memory = \"8G\""),
+            _ => None,
+        };
+        if let Some(meant) = meant {
+            let help = format!("write {meant} as a key of the task");
+            found.add(&key.span(), format!("{} is no resource of `uses`", quoted(name)), help);
+            continue;
+        }
+        let help = "write how many of them a step takes, or take it out";
+        let number = Setting { key: name, value }.number(found, 1..=MOST_USED, help);
+        if let Some(number) = number.and_then(NonZeroUsize::new) {
+            draft.task.uses.insert(name.to_owned(), number);
+        }
+    }
+    if table.is_empty() {
+        found.add(&setting.span(), "`uses` is empty", format!("write uses = {example}, or leave it out"));
+    }
+}
+
+/// More of a thing than anybody has.
+const MOST_USED: usize = 1_000_000;
+
+/// Why a resource of `uses` and `--have` can't be called so, if it can't.
+pub(crate) fn resource_mistake(name: &str) -> Option<&'static str> {
+    let is_fine = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
+    match name {
+        "" => Some("it is empty"),
+        _ if name.len() > 64 => Some("it is longer than 64 bytes"),
+        _ if !name.bytes().all(is_fine) => Some("it has other characters than A-Z a-z 0-9 _ -"),
+        _ if !name.as_bytes()[0].is_ascii_alphabetic() => Some("it doesn't begin with a letter"),
+        _ => None,
+    }
 }
 
 fn timeout(found: &mut Findings<'_>, draft: &mut Draft, setting: Setting<'_, '_>) {

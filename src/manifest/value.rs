@@ -11,6 +11,7 @@ use super::findings::Findings;
 use crate::diagnostic::quoted;
 use crate::duration;
 use crate::labels::LONGEST_VALUE;
+use crate::size;
 
 /// A value, and where it is in the text.
 pub(super) type Value<'i> = Spanned<DeValue<'i>>;
@@ -108,6 +109,29 @@ impl<'v, 'i> Setting<'v, 'i> {
         if let Err(why) = read {
             let message = format!("the duration {} {why}", quoted(text));
             found.add(&self.span(), message, duration::HELP);
+        }
+        read.ok()
+    }
+
+    /// A size such as `"8G"`, in bytes.
+    pub(super) fn size(self, found: &mut Findings<'_>) -> Option<u64> {
+        let text = match self.value.get_ref() {
+            DeValue::String(text) => text,
+            DeValue::Integer(number) => {
+                let key = self.key;
+                let help = format!("write {key} = \"{number}M\" if megabytes are meant");
+                found.wrong_type(&self.span(), key, "a string with a unit", "a bare number", help);
+                return None;
+            }
+            _ => {
+                self.wrong_type(found, "a string", size::HELP);
+                return None;
+            }
+        };
+        let read = size::parse(text);
+        if let Err(why) = read {
+            let message = format!("the size {} {why}", quoted(text));
+            found.add(&self.span(), message, size::HELP);
         }
         read.ok()
     }

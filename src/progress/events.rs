@@ -139,6 +139,7 @@ impl JsonLines {
             user_us: micros(attempt.usage.user),
             system_us: micros(attempt.usage.system),
             peak_kib: attempt.usage.peak_memory,
+            peak_of: attempt.usage.peak_of.as_str(),
             outputs: ended.completion.outputs.iter().map(output_fields).collect(),
             log: attempt.log,
         };
@@ -335,6 +336,7 @@ struct EndFields<'a> {
     user_us: u64,
     system_us: u64,
     peak_kib: u64,
+    peak_of: &'static str,
     outputs: Vec<OutputFields<'a>>,
     log: Option<ObjectHash>,
 }

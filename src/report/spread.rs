@@ -104,6 +104,8 @@ struct Measure {
     /// Which of the two spreads of a task.
     index: usize,
     words: fn(u64) -> String,
+    /// What the manifest says of it.
+    declared: fn(&ReportTask) -> Option<u64>,
     /// Round values that may be marked on the axis.
     round: &'static [(f64, &'static str)],
 }
@@ -114,6 +116,7 @@ const MEASURES: [Measure; 2] = [
         caption: "Wall time of the last attempt at each step that is done",
         index: 0,
         words: time_words,
+        declared: |_| None,
         round: &[
             (1e2, "0.1 ms"),
             (1e3, "1 ms"),
@@ -144,6 +147,7 @@ const MEASURES: [Measure; 2] = [
         caption: "Highest memory of the last attempt at each step that is done",
         index: 1,
         words: memory_words,
+        declared: |task| task.declared.memory.map(|bytes| bytes / 1024),
         round: &[
             (64.0, "64 KiB"),
             (256.0, "256 KiB"),
@@ -201,7 +205,9 @@ fn table(out: &mut String, measure: &Measure, rows: &[(&ReportTask, &Spread)]) {
         measure.caption,
         "</caption>\n<thead><tr><th scope=\"col\">Task</th>"
     );
-    for head in ["Steps", "Least", "Median", "95 %", "Most"] {
+    let heads = ["Steps", "Least", "Median", "95 %", "Most", "Declared"];
+    let has_declared = rows.iter().any(|(task, _)| (measure.declared)(task).is_some());
+    for &head in &heads[..heads.len() - usize::from(!has_declared)] {
         html!(out, "<th scope=\"col\" class=\"n\">", head, "</th>");
     }
     let width = BARS as f64 * STEP;
@@ -236,6 +242,10 @@ fn table(out: &mut String, measure: &Measure, rows: &[(&ReportTask, &Spread)]) {
         );
         for value in [spread.low, spread.quantile(0.5), spread.quantile(0.95), spread.high] {
             html!(out, "<td class=\"n\">", text((measure.words)(value)), "</td>");
+        }
+        if has_declared {
+            let declared = (measure.declared)(task).map(measure.words).unwrap_or_default();
+            html!(out, "<td class=\"n\">", text(declared), "</td>");
         }
         html!(out, "<td class=\"plot\">");
         histogram(out, spread, axis);

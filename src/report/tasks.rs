@@ -70,6 +70,9 @@ pub(super) fn section(out: &mut String, facts: &Facts, edges: &[(TaskId, TaskId)
         if let Some(keys) = &task.labels {
             html!(out, " <small>[", text(keys), "]</small>");
         }
+        if !task.declared.is_nothing() {
+            html!(out, " <small>takes ", text(task.declared.to_string()), "</small>");
+        }
         html!(out, "</th>");
         for number in [task.done, task.failed, task.pending, task.retired, task.outputs] {
             html!(

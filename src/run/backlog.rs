@@ -7,12 +7,13 @@ use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, BinaryHeap, HashMap, HashSet, VecDeque};
 use std::time::Instant;
 
-use crate::attempt::Verdict;
+use crate::attempt::{Usage, Verdict};
 use crate::db::{self, Db, Effects, Flow, FlowTask, Group, KnownWork, Leaf, Reader, SharedStep};
 use crate::error::Result;
 use crate::ids::{StepId, TaskIndex};
 use crate::labels::Labels;
 
+use super::admission::{Admission, Scarcity};
 use super::groups::Groups;
 use super::message::Job;
 
@@ -72,8 +73,13 @@ pub(super) struct Backlog {
     due_sides: BTreeSet<(usize, TaskIndex)>,
     /// Place of each task in the flow's order.
     rank: Vec<usize>,
-    /// Jobs handed out that did not come back.
+    /// Jobs handed out that did not come back, and the first in line.
     in_flight: usize,
+    admission: Admission,
+    /// The next job to start, which has no room yet. Nobody gets ahead of it.
+    first: Option<Job>,
+    /// Tasks whose steps wait for memory that they are only taken to need.
+    news: Vec<(TaskIndex, Scarcity)>,
     /// Jobs that wait for another try, the next one due first.
     delayed: BinaryHeap<Reverse<Delayed>>,
     /// Height of the task whose job was handed out last, which is the farthest from the end.
@@ -92,6 +98,16 @@ struct Claim {
     /// without any end, one of them takes its place.
     others: Vec<Leaf>,
     has_failed: bool,
+}
+
+/// What a backlog has to start.
+pub(super) enum Next {
+    Start(Job),
+    /// From now on only what has room is started: first everything that no worker has taken yet must
+    /// be [recalled](Backlog::recall).
+    Recall,
+    /// Nothing, or nothing that has room.
+    Nothing,
 }
 
 /// A job that waits for another try, and until when.
@@ -121,15 +137,17 @@ impl Backlog {
         db: &Db,
         flow: &Flow,
         limits: Vec<TaskLimits>,
+        admission: Admission,
         unread: &[Vec<Labels>],
     ) -> Result<Backlog> {
-        db.read(|reader| Backlog::read_in(reader, flow, limits, unread))
+        db.read(|reader| Backlog::read_in(reader, flow, limits, admission, unread))
     }
 
     fn read_in(
         reader: &Reader,
         flow: &Flow,
         limits: Vec<TaskLimits>,
+        admission: Admission,
         unread: &[Vec<Labels>],
     ) -> Result<Backlog> {
         let todo = db::todo(reader)?;
@@ -183,6 +201,9 @@ impl Backlog {
             due_sides: BTreeSet::new(),
             rank,
             in_flight: 0,
+            admission,
+            first: None,
+            news: Vec::new(),
             delayed: BinaryHeap::new(),
             last_height: 0,
             claims: HashMap::new(),
@@ -211,30 +232,90 @@ impl Backlog {
 
     /// Hands out the next job to start, if there is one: a retry that is due, or else a leaf of the task nearest
     /// to the end of the graph.
-    pub(super) fn next(&mut self, db: &Db, flow: &Flow) -> Result<Option<Job>> {
-        let job = match self.pop_due(Instant::now()) {
-            Some(job) => Some(job),
-            None => self.next_leaf(db, flow)?,
-        };
-        if let Some(job) = &job {
+    /// to the end of the graph. One that has no room becomes the first in line, and whoever doesn't get in its way may pass.
+    pub(super) fn next(&mut self, db: &Db, flow: &Flow) -> Result<Next> {
+        loop {
+            let is_tight = self.admission.review(self.first.is_some());
+            let waits = self.first.as_ref().map(|first| first.task);
+            if let Some(first) = self.first.take_if(|first| self.admission.has_room(first.task, None)) {
+                return Ok(self.hand_out(first));
+            }
+            let job = match waits {
+                Some(first) if !self.admission.may_pass(first) => None,
+                _ => match self.pop_due(Instant::now(), waits) {
+                    Some(job) => Some(job),
+                    None => self.next_leaf(db, flow, waits)?,
+                },
+            };
+            let Some(job) = job else { return Ok(Next::Nothing) };
             self.mark_in_flight(job.task);
+            let is_easy = self.admission.is_easy(job.task);
+            let has_room = || self.admission.has_room(job.task, None);
+            if waits.is_some() || is_easy && !is_tight || is_tight && has_room() {
+                return Ok(self.hand_out(job));
+            }
+            self.news.extend(self.admission.scarcity(job.task));
+            self.first = Some(job);
+            if !is_tight {
+                self.admission.review(true);
+                return Ok(Next::Recall);
+            }
         }
-        Ok(job)
     }
 
-    fn pop_due(&mut self, now: Instant) -> Option<Job> {
+    fn hand_out(&mut self, job: Job) -> Next {
+        self.admission.take(job.leaf.step, job.task);
+        Next::Start(job)
+    }
+
+    /// The script of a step is over: others have room.
+    pub(super) fn give_back(&mut self, step: StepId) {
+        self.admission.give_back(step);
+    }
+
+    /// Learns what an attempt took. True if everything that no worker has taken yet must be recalled, since steps like it
+    /// take more than was thought.
+    pub(super) fn learn(&mut self, task: TaskIndex, usage: &Usage) -> bool {
+        self.admission.learn(task, usage)
+    }
+
+    /// Takes what is to be told of tasks whose steps wait.
+    pub(super) fn take_news(&mut self) -> Vec<(TaskIndex, Scarcity)> {
+        std::mem::take(&mut self.news)
+    }
+
+    /// Takes the first in line, if one waits: it will not be started.
+    pub(super) fn take_first(&mut self) -> Option<Job> {
+        self.first.take()
+    }
+
+    /// Whether a step of a task may be started in spite of the first in line that `waits`, if any.
+    fn may_start(&self, task: TaskIndex, waits: Option<TaskIndex>) -> bool {
+        waits.is_none() || self.admission.has_room(task, waits)
+    }
+
+    fn pop_due(&mut self, now: Instant, waits: Option<TaskIndex>) -> Option<Job> {
         let Reverse(Delayed(due, job)) = self.delayed.peek()?;
         let task = &self.tasks[job.task.0];
-        if *due > now || task.in_flight >= task.limits.parallel {
+        if *due > now || task.in_flight >= task.limits.parallel || !self.may_start(job.task, waits) {
             return None;
         }
         self.delayed.pop().map(|Reverse(Delayed(_, job))| job)
     }
 
-    fn next_leaf(&mut self, db: &Db, flow: &Flow) -> Result<Option<Job>> {
-        while let Some(&(height, n)) = self.startable.first() {
+    fn next_leaf(
+        &mut self,
+        db: &Db,
+        flow: &Flow,
+        waits: Option<TaskIndex>,
+    ) -> Result<Option<Job>> {
+        while let Some((height, n)) = self.next_startable(waits) {
             if self.tasks[n].ready.is_empty() {
                 self.read_leaves(db, flow, n)?;
+                if !self.may_start(TaskIndex(n), waits) {
+                    // Now that it is known what its steps have taken.
+                    continue;
+                }
             }
             if let Some(leaf) = self.tasks[n].ready.pop_front() {
                 if !flow.tasks[n].shares_work() {
@@ -261,6 +342,12 @@ impl Backlog {
         Ok(None)
     }
 
+    /// The task nearest to the end that has something to start.
+    fn next_startable(&self, waits: Option<TaskIndex>) -> Option<(usize, usize)> {
+        let may_start = |&&(_, n): &&(usize, usize)| self.may_start(TaskIndex(n), waits);
+        self.startable.iter().find(may_start).copied()
+    }
+
     /// A job is not with a worker any more, nor will it be tried again by itself: whoever is the same work and has no
     /// results of it is ready.
     fn release(&mut self, job: &Job) {
@@ -283,12 +370,13 @@ impl Backlog {
         self.review(task.0);
     }
 
-    fn mark_back(&mut self, task: TaskIndex) {
+    fn mark_back(&mut self, job: &Job) {
         self.in_flight -= 1;
-        self.tasks[task.0].in_flight -= 1;
+        self.tasks[job.task.0].in_flight -= 1;
+        self.admission.give_back(job.leaf.step);
     }
 
-    /// Jobs that were handed out and did not come back.
+    /// Jobs that were handed out and did not come back, and the first in line.
     pub(super) fn in_flight(&self) -> usize {
         self.in_flight
     }
@@ -301,11 +389,17 @@ impl Backlog {
     fn read_leaves(&mut self, db: &Db, flow: &Flow, n: usize) -> Result<()> {
         let FlowTask { id, forced, .. } = flow.tasks[n];
         let takes_known = flow.tasks[n].shares_work() && !forced;
+        let mut wants_history = self.admission.wants_history(TaskIndex(n));
         let task = &mut self.tasks[n];
         loop {
             let from = task.after;
             let leaves = db.read(|reader| db::leaves(reader, id, from, BATCH))?;
             let was_last = leaves.len() < BATCH;
+            if wants_history && let Some(first) = leaves.first() {
+                wants_history = false;
+                let peaks = db.read(|reader| db::recent_peaks(reader, id, first.step))?;
+                self.admission.remember(TaskIndex(n), peaks);
+            }
             for leaf in leaves {
                 task.after = leaf.step;
                 if !self.held_steps.insert(leaf.step) {
@@ -338,7 +432,7 @@ impl Backlog {
     /// A job came back, and its attempt is committed. One that is tried again waits until `due`.
     pub(super) fn settle(&mut self, flow: &Flow, job: Job, verdict: Verdict, due: Instant) {
         let task = job.task;
-        self.mark_back(task);
+        self.mark_back(&job);
         let state = &mut self.tasks[task.0];
         let is_again = verdict == Verdict::TryAgain;
         if is_again && state.limits.excluded {
@@ -401,7 +495,7 @@ impl Backlog {
 
     /// A job came back without a result: its step is pending as before.
     pub(super) fn put_back(&mut self, job: &Job) {
-        self.mark_back(job.task);
+        self.mark_back(job);
         let state = &mut self.tasks[job.task.0];
         state.held -= 1;
         state.after = StepId::default();
@@ -422,6 +516,9 @@ impl Backlog {
             self.held_steps.remove(&job.leaf.step);
             self.release(&job);
         }
+        if let Some(first) = self.first.take_if(|first| first.task == task) {
+            self.put_back(&first);
+        }
         self.review(task.0);
         !was_excluded
     }
@@ -436,7 +533,7 @@ impl Backlog {
     pub(super) fn recall(&mut self, jobs: Vec<Job>) {
         for job in jobs.into_iter().rev() {
             let task = job.task.0;
-            self.mark_back(job.task);
+            self.mark_back(&job);
             if job.tried == 0 {
                 self.release(&job);
             }

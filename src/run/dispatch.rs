@@ -28,9 +28,10 @@ use crate::progress::{
     Event, Failure, Progress, StepEnded, StepName, StepShared, StepStarted, Summary,
 };
 use crate::stop::Stop;
-use crate::text::{path_bytes, printable};
+use crate::text::{path_bytes, printable, size};
 
-use super::backlog::Backlog;
+use super::admission::Scarcity;
+use super::backlog::{Backlog, Next};
 use super::message::{AttemptReport, Job, Message};
 use super::worker::Engine;
 
@@ -69,6 +70,9 @@ impl Dispatcher<'_> {
             self.plan_gathers();
             self.fill();
             let may_start = self.engine.stop.may_start();
+            if !may_start && let Some(first) = self.backlog.take_first() {
+                self.put_back(&first);
+            }
             if may_start && self.backlog.has_due() {
                 // Leaves that had their results from others were the last thing that was to be gathered.
                 continue;
@@ -138,13 +142,29 @@ impl Dispatcher<'_> {
                 self.backlog.put_known_back(&known);
                 self.fail(error);
             }
+            for (task, Scarcity { each, all }) in self.backlog.take_news() {
+                let text = format!(
+                    "steps of `{}` wait for memory: each is taken to need {}, a fifth more than the last ones took, and \
+                     there are {}; `memory` in the task or --memory says otherwise",
+                    self.engine.flow.task(task).name,
+                    size(each),
+                    size(all)
+                );
+                self.progress.tell(&Event::Note(&text));
+            }
             match next {
-                Ok(Some(job)) => self.send(job),
-                Ok(None) if is_news => {}
-                Ok(None) => return,
+                Ok(Next::Start(job)) => self.send(job),
+                Ok(Next::Recall) => self.recall(),
+                Ok(Next::Nothing) if is_news => {}
+                Ok(Next::Nothing) => return,
                 Err(error) => return self.fail(error),
             }
         }
+    }
+
+    /// Takes back what no worker has taken yet.
+    fn recall(&mut self) {
+        self.backlog.recall(self.taken_back.try_iter().collect());
     }
 
     /// Leaves that are the same work as a step that is done have its results; one that has failed, they fail with.
@@ -174,7 +194,7 @@ impl Dispatcher<'_> {
     /// off in broad layers instead of to its end.
     fn make_way_for(&mut self, effects: &Effects) {
         if self.backlog.is_nearer(effects.pending.iter().map(|&(task, _)| task)) {
-            self.backlog.recall(self.taken_back.try_iter().collect());
+            self.recall();
         }
     }
 
@@ -298,6 +318,7 @@ impl Dispatcher<'_> {
                 let name = name(&self.engine.flow, &job);
                 self.progress.tell(&Event::Started(&StepStarted { name, worker, at }));
             }
+            Message::Freed { step } => self.backlog.give_back(step),
             Message::Committed { ended, effects, commit } => {
                 self.progress.tell(&Event::Committed(&commit));
                 if let Err(error) = self.take_effects(&effects) {
@@ -464,6 +485,9 @@ impl Dispatcher<'_> {
             (_, None) => {}
         }
         self.join_groups(&job, completion);
+        if self.backlog.learn(job.task, &completion.attempt.usage) {
+            self.recall();
+        }
         let due = Instant::now() + self.engine.manifest.tasks[job.task.0].retry_delay;
         self.backlog.settle(&self.engine.flow, job, verdict, due);
     }

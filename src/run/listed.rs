@@ -266,6 +266,11 @@ struct FoundFiles {
 }
 
 impl ListedFiles {
+    /// The task has none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.patterns.is_empty() && self.files.is_empty()
+    }
+
     /// For the recipe: (path, hash in hex). A path that is not UTF-8 is escaped: it is only compared and shown.
     pub(super) fn for_recipe(&self) -> Vec<(String, String)> {
         let name = |path: &Path| match path.to_str() {

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use crate::db::{Completion, Effects, Leaf};
 use crate::error::Error;
-use crate::ids::TaskIndex;
+use crate::ids::{StepId, TaskIndex};
 use crate::object::ObjectHash;
 use crate::progress::{Commit, Failure};
 
@@ -35,6 +35,8 @@ pub(super) struct AttemptReport {
 pub(super) enum Message {
     /// A script was started.
     Started { job: Job, worker: usize, at: Instant },
+    /// The script of a step is over, and all that it has started. Told only as long as somebody waits for that.
+    Freed { step: StepId },
     /// One transaction's worth of attempts is durable.
     Committed { ended: Vec<(AttemptReport, Completion)>, effects: Effects, commit: Commit },
     /// Leaves have the results of other steps.

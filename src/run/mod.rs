@@ -7,6 +7,7 @@
 //! did). `permits` limits how many scripts run at once. `forecast` and `reads` answer for a run that doesn't take
 //! place.
 
+mod admission;
 mod backlog;
 mod busy;
 mod committer;
@@ -50,7 +51,7 @@ use crate::ids::{RunId, TaskIndex};
 use crate::jobserver::Jobserver;
 use crate::labels::{Labels, task_word};
 use crate::maintain::{self, RunAgain, ScriptLimits};
-use crate::manifest::{Manifest, ParamOverrides};
+use crate::manifest::{Manifest, ParamOverrides, Task};
 use crate::object::ObjectHash;
 use crate::progress::{Event, Progress, Registered, Summary};
 use crate::proof::Proof;
@@ -114,6 +115,10 @@ pub struct RunOptions {
     pub verbose: bool,
     /// Bytes that have to stay free.
     pub min_free: u64,
+    /// `--memory`: bytes that the steps that run may need together; `None`: what the machine has to spare.
+    pub memory: Option<u64>,
+    /// `--have`: what there is of what tasks use.
+    pub have: Vec<(String, usize)>,
     /// The database may lie on a network mount.
     pub allow_network_fs: bool,
 }
@@ -140,6 +145,7 @@ pub fn run_on(
 ) -> Result<Summary> {
     let begun = Instant::now();
     let asked = Asked::read(options)?;
+    check_uses(&asked.manifest, &options.have)?;
     folder::look(&options.db)?;
     folder::make(&options.db).or_io("make the database folder", &options.db)?;
     let dir = options.db.canonicalize().or_io("find the database folder", &options.db)?;
@@ -378,7 +384,10 @@ fn plan(
     } else {
         Vec::new()
     };
-    let limits = prepared.limits();
+    // Of steps that take several processors, so many fewer run at once.
+    let at_once = |task: &Task| (options.jobs.get() / task.cpus.get()).max(1);
+    let limits = prepared.limits().into_iter().zip(&prepared.manifest.tasks);
+    let limits: Vec<usize> = limits.map(|(limit, task)| limit.min(at_once(task))).collect();
     progress.tell(&Event::Registered(&Registered {
         run,
         plan: &plan,
@@ -448,17 +457,18 @@ pub fn run_again(db: &Db, manifest: Option<&Manifest>) -> Result<(RunAgain, Forw
     if let Some(manifest) = manifest {
         again.flow = prepare::known_flow(db, manifest)?;
     }
+    // One script at a time runs, so that all the processors are its.
+    let jobs = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     for task in manifest.iter().flat_map(|manifest| &manifest.tasks) {
         let limits = ScriptLimits {
             timeout: task.timeout,
             copies_input: task.copies_input,
             wants_jobserver: task.jobserver,
+            cpus: task.cpus.get().min(jobs),
         };
         again.limits.insert(task.name.clone(), limits);
     }
     if again.limits.values().any(|limits| limits.wants_jobserver) {
-        // One script at a time runs, so that all the processors are its.
-        let jobs = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let jobserver = Jobserver::new(jobs).or_system("make a pipe")?;
         again.share = Some(Arc::new(jobserver.share(jobs).or_system("make a jobserver")?));
     }
@@ -497,6 +507,30 @@ pub fn dry_run(options: &RunOptions, progress: &mut dyn Progress) -> Result<Fore
         progress.tell(&Event::Warning(&sentence));
     }
     forecast::forecast(&db, &prepared, &plan)
+}
+
+/// Every task that uses what is not there, or not so many of it as each of its steps needs.
+fn check_uses(manifest: &Manifest, have: &[(String, usize)]) -> Result<()> {
+    let mut wrong = Vec::new();
+    for task in &manifest.tasks {
+        for (name, count) in &task.uses {
+            let lacking = match have.iter().find(|(known, _)| known == name) {
+                Some((_, there)) if *there >= count.get() => continue,
+                Some((_, there)) => format!("--have {name}={there} has fewer; add more of them"),
+                None => {
+                    match suggest::nearest(name, have.iter().map(|(known, _)| known.as_str())) {
+                        Some(near) => format!("--have names none; did you mean `{near}`?"),
+                        None => format!("--have names none; add --have {name}={count}"),
+                    }
+                }
+            };
+            wrong.push(format!("task `{}` uses {count} of `{name}`, but {lacking}", task.name));
+        }
+    }
+    match wrong.is_empty() {
+        true => Ok(()),
+        false => Err(Error::Usage(wrong.join("\n"))),
+    }
 }
 
 /// Checks the names of `--step`, and the keys of its labels.

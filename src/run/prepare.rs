@@ -110,6 +110,7 @@ impl Prepared {
                     .map_err(|err| Error::Internal(err.to_string()))?,
                 cache: task.cache,
                 feeds: feeds(&manifest, task),
+                resources: resources(task),
             });
         }
         let rows = db.read(|reader| db::task_rows(reader, &registrations))?;
@@ -288,7 +289,8 @@ impl Prepared {
     /// Recipes, wiring and inputs in one hash.
     fn sum(&self) -> Option<ObjectHash> {
         let mut hasher = FieldHasher::new("task-pipeline run 1");
-        for (task, scan) in self.flow.tasks.iter().zip(&self.scans) {
+        let scans = self.scans.iter().zip(&self.registrations);
+        for (task, (scan, registration)) in self.flow.tasks.iter().zip(scans) {
             if !task.cache {
                 return None;
             }
@@ -296,6 +298,10 @@ impl Prepared {
                 .field("task", task.name.as_bytes())
                 .field("wiring", task.wiring.as_bytes())
                 .field("scan", scan.as_ref()?.as_bytes());
+            if let Some(resources) = &registration.resources {
+                // They make nothing run, but are written down.
+                hasher.field("resources", resources.as_bytes());
+            }
         }
         Some(hasher.finish())
     }
@@ -444,6 +450,7 @@ pub(super) fn known_flow(db: &Db, manifest: &Manifest) -> Result<Option<Flow>> {
             recipe_json: String::new(),
             cache: task.cache,
             feeds: String::new(),
+            resources: None,
         });
         let (id, recipe) = (row.id, row.recipe);
         rows.push(TaskRow { id, recipe, known: Some(row.clone()), recipe_is_new: false });
@@ -514,6 +521,16 @@ fn feeds(manifest: &Manifest, task: &Task) -> String {
         "table": table, "params": params, "labels": task.label_keys, "gather_by": task.gather_keys,
     })
     .to_string()
+}
+
+/// For `status` and the report, which show what is declared beside what was seen.
+fn resources(task: &Task) -> Option<String> {
+    let Task { cpus, memory, uses, .. } = task;
+    let is_declared = cpus.get() > 1 || memory.is_some() || !uses.is_empty();
+    let uses: BTreeMap<&String, usize> = uses.iter().map(|(name, n)| (name, n.get())).collect();
+    is_declared.then(|| {
+        serde_json::json!({ "cpus": cpus.get(), "memory": memory, "uses": uses }).to_string()
+    })
 }
 
 /// Row ids instead of names stand for the producers, so that renaming one is no new wiring.

@@ -17,7 +17,10 @@ use crate::progress::{Event, Progress};
 use crate::recipe::Recipe;
 use crate::step::{self, Script};
 use crate::stop::StopSwitch;
+use crate::sys;
+use crate::text::size;
 
+use super::admission::{Admission, Capacity, TaskNeeds};
 use super::backlog::{Backlog, TaskLimits};
 use super::busy;
 use super::committer::{self, Committer};
@@ -63,6 +66,8 @@ impl Session<'_> {
 
         let jobs = self.options.jobs.get();
         let stop = Arc::new(StopSwitch::default());
+        let is_tight = Arc::default();
+        let admission = self.admission(Arc::clone(&is_tight), progress);
         let (jobserver, share) = self.jobserver(progress)?;
         let (send_message, messages) = flume::unbounded();
         // Enough that no worker has to wait for the dispatcher, who hears of a whole group at once.
@@ -89,6 +94,8 @@ impl Session<'_> {
             committer,
             slots: Slots::new(jobs),
             free_space: FreeSpace::new(dir, self.options.min_free),
+            jobs,
+            is_tight: Arc::clone(&is_tight),
             tokens: Tokens::new(jobserver.as_ref().map(Jobserver::tokens), Arc::clone(&stop))?,
             stop: Arc::clone(&stop),
             messages: send_message.clone(),
@@ -111,7 +118,13 @@ impl Session<'_> {
         }
         let dispatcher = Dispatcher {
             site: &*site,
-            backlog: Backlog::read(db, &engine.flow, self.limits(), &self.prepared.unread())?,
+            backlog: Backlog::read(
+                db,
+                &engine.flow,
+                self.limits(),
+                admission,
+                &self.prepared.unread(),
+            )?,
             engine: Arc::clone(&engine),
             jobs: send_job,
             taken_back: take_job,
@@ -128,6 +141,34 @@ impl Session<'_> {
         // What can't be removed now is removed by the next run.
         let _ = step::remove_scratch(&scratch);
         Ok(outcome)
+    }
+
+    /// What steps take, and what there is.
+    fn admission(&self, is_tight: Arc<AtomicBool>, progress: &mut dyn Progress) -> Admission {
+        let RunOptions { jobs, memory, have, .. } = self.options;
+        let memory = memory.or_else(sys::memory::available).unwrap_or(u64::MAX);
+        let capacity =
+            Capacity { cpus: jobs.get(), memory, have: have.iter().map(|(_, count)| *count).collect() };
+        let tasks = &self.prepared.manifest.tasks;
+        for task in tasks {
+            let more = match task.memory {
+                _ if task.cpus > *jobs => format!("{} cpus, more than -j {jobs}", task.cpus),
+                Some(asked) if asked > memory => {
+                    format!("{} of memory, more than the {} there are", size(asked), size(memory))
+                }
+                _ => continue,
+            };
+            let text = format!("task `{}` asks for {more}: each of its steps runs alone", task.name);
+            progress.tell(&Event::Note(&text));
+        }
+        let kind = |name: &String| have.iter().position(|(known, _)| known == name);
+        let needs = |task: &Task| TaskNeeds {
+            cpus: task.cpus.get(),
+            memory: task.memory,
+            // All of them are there: see `check_uses`.
+            uses: task.uses.iter().filter_map(|(name, n)| Some((kind(name)?, n.get()))).collect(),
+        };
+        Admission::new(capacity, tasks.iter().map(needs).collect(), is_tight)
     }
 
     /// make's, or one of our own if a task wants to share; and what such tasks are given.

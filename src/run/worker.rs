@@ -51,6 +51,10 @@ pub(super) struct Engine {
     pub(super) slots: Slots,
     pub(super) free_space: FreeSpace,
     pub(super) tokens: Tokens,
+    /// `-j`
+    pub(super) jobs: usize,
+    /// The dispatcher wants to know of each script that is over.
+    pub(super) is_tight: Arc<AtomicBool>,
     pub(super) stop: Arc<StopSwitch>,
     pub(super) messages: flume::Sender<Message>,
     /// Somebody wants to know of starts.
@@ -174,12 +178,12 @@ impl Engine {
         executor: &mut dyn Executor,
         job: &Job,
     ) -> Result<Attempted> {
-        let mut token = self.tokens.take();
-        if token.is_none() {
-            return Ok(Attempted::Cancelled);
-        }
+        let cpus = self.manifest.tasks[job.task.0].cpus.get().min(self.jobs);
+        let Some(taken) = self.tokens.take(cpus) else { return Ok(Attempted::Cancelled) };
+        let cpus = taken.cpus();
+        let mut token = Some(taken);
         let (began, since_ns) = (Instant::now(), now_ns());
-        let attempt = self.describe(job)?;
+        let attempt = self.describe(job, cpus)?;
         if self.tell_starts {
             self.say(Message::Started { job: job.clone(), worker: slot.number, at: began });
         }
@@ -189,6 +193,10 @@ impl Engine {
                 self.stop.advance(Stop::Drain);
             }
             drop(token.take());
+            // One whose `files` have changed meanwhile may run once more.
+            if self.is_tight.load(Ordering::Acquire) && self.listed[job.task.0].is_empty() {
+                self.say(Message::Freed { step: job.leaf.step });
+            }
         });
         let (report, placed) = match ran.or_else(|error| self.excuse(error, &attempt))? {
             Ran::Report(report, placed) => (*report, placed),
@@ -249,7 +257,8 @@ impl Engine {
         verdict(outcome, job.tried, retries, false) == Some(Verdict::Failed)
     }
 
-    fn describe(&self, job: &Job) -> Result<Attempt> {
+    /// `cpus` is what the script is told that it has.
+    fn describe(&self, job: &Job, cpus: usize) -> Result<Attempt> {
         let task = &self.manifest.tasks[job.task.0];
         let leaf = &job.leaf;
         let input = if task.gather || task.has_paths() {
@@ -275,6 +284,7 @@ impl Engine {
             key,
             input,
             labels: leaf.labels.clone(),
+            cpus,
             side: match &leaf.side {
                 Some(side) => self.db.read(|reader| db::side_listing(reader, side))?,
                 None => Vec::new(),

@@ -12,6 +12,7 @@ mod folder;
 mod launcher;
 mod links;
 mod log;
+mod memory;
 mod outputs;
 mod proc;
 mod process;
@@ -98,10 +99,17 @@ pub struct Attempt {
     pub input: Input,
     /// Each is a variable of the script.
     pub labels: Labels,
+    /// How many of the run's `-j` it has.
+    #[serde(default = "one")]
+    pub cpus: usize,
     /// `with`: what the script finds in WITH_DIR.
     #[serde(default)]
     pub side: Vec<NamedObject>,
     pub script: Arc<Script>,
+}
+
+fn one() -> usize {
+    1
 }
 
 /// Everything there is to know of an attempt that was made.
@@ -386,6 +394,7 @@ fn exec<'a>(
         (var::TASK_NAME, text(script.task.clone())),
         (var::STEP_ID, text(attempt.step.to_string())),
         (var::STEP_KEY, text(attempt.key.hex())),
+        (var::CPUS, text(attempt.cpus.to_string())),
         (var::ATTEMPT, text(attempt.number.to_string())),
     ];
     let share = share.filter(|_| script.wants_jobserver);

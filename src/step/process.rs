@@ -49,11 +49,12 @@ use rustix::io::Errno;
 use rustix::process::{PidfdFlags, WaitId, WaitIdOptions};
 
 use super::log::LogPipe;
+use super::memory::TreeMemory;
 use super::proc::pid;
 use super::supervisor::{Cause, Leftovers, Supervisor};
 use crate::attempt::Usage;
 use crate::error::{Error, OrIo, Result};
-use crate::sys;
+use crate::sys::{self, Reaped};
 
 const LOG: &str = "keep the log of a script in";
 
@@ -80,7 +81,8 @@ pub(super) fn supervise(
     scratch: &Path,
     log: &mut LogPipe,
 ) -> Result<Ended> {
-    let waited = wait_for_end(leader, scratch, log);
+    let mut memory = TreeMemory::of(leader);
+    let waited = wait_for_end(leader, scratch, log, &mut memory);
     let wall = start.elapsed();
     let ending = supervisor.ended(leader);
     let leftovers = waited.and_then(|()| {
@@ -91,14 +93,20 @@ pub(super) fn supervise(
     let reaped = sys::reap(leader).or_io("wait for a script in", scratch);
     supervisor.reaped(leader);
     let (leftovers, reaped) = (leftovers?, reaped?);
-    let usage =
-        Usage { wall, user: reaped.user, system: reaped.system, peak_memory: reaped.peak_memory };
+    let (peak_memory, peak_of) = memory.peak(reaped.peak_memory);
+    let Reaped { user, system, status, .. } = reaped;
+    let usage = Usage { wall, user, system, peak_memory, peak_of };
     let cause = ending.map(|ending| ending.cause);
-    Ok(Ended { status: reaped.status, cause, usage, leftovers })
+    Ok(Ended { status, cause, usage, leftovers })
 }
 
-/// Waits until a leader has ended, and leaves it unreaped. Drains the log meanwhile.
-fn wait_for_end(leader: i32, scratch: &Path, log: &mut LogPipe) -> Result<()> {
+/// Waits until a leader has ended, and leaves it unreaped. Drains the log meanwhile, and looks at its memory.
+fn wait_for_end(
+    leader: i32,
+    scratch: &Path,
+    log: &mut LogPipe,
+    memory: &mut TreeMemory,
+) -> Result<()> {
     let not_ours = || Error::Internal(format!("process {leader} is not ours to wait for"));
     let leader = pid(leader).ok_or_else(not_ours)?;
     let pidfd = match rustix::process::pidfd_open(leader, PidfdFlags::empty()) {
@@ -116,7 +124,7 @@ fn wait_for_end(leader: i32, scratch: &Path, log: &mut LogPipe) -> Result<()> {
                     PollFd::new(pidfd, PollFlags::IN),
                     PollFd::from_borrowed_fd(log.read_end(), PollFlags::IN),
                 ];
-                match rustix::event::poll(&mut polled, None) {
+                match rustix::event::poll(&mut polled, Some(&memory.next_look())) {
                     Ok(_) => {}
                     Err(Errno::INTR) => continue,
                     Err(err) => return on_error(err),
@@ -140,6 +148,7 @@ fn wait_for_end(leader: i32, scratch: &Path, log: &mut LogPipe) -> Result<()> {
         if has_ended {
             return Ok(());
         }
+        memory.look();
         if has_log {
             log.drain_for_followers().or_io(LOG, scratch)?;
         }

@@ -85,7 +85,7 @@ pub(super) struct Exec<'a> {
     pub(super) log: BorrowedFd<'a>,
     pub(super) share: Option<&'a Share>,
     /// What differs from step to step. `None`: the script must not see such a variable.
-    pub(super) vars: [(&'static str, Option<OsString>); 10],
+    pub(super) vars: [(&'static str, Option<OsString>); 11],
     /// Variables too.
     pub(super) labels: &'a Labels,
     /// The columns of a table that are files, each with the path of its file; empty: the row names none.

@@ -116,6 +116,48 @@ pub fn exists(pid: i32) -> bool {
     folder(pid).exists()
 }
 
+/// A process and all that descend from it, as far as the kernel lists children; those whose parent has ended are not
+/// among them.
+pub fn tree(root: i32) -> Vec<i32> {
+    // More than any script has; it ends even if numbers are used again while we look.
+    const MOST: usize = 10_000;
+    let mut found = vec![root];
+    let mut at = 0;
+    while let Some(&pid) = found.get(at)
+        && found.len() < MOST
+    {
+        at += 1;
+        for thread in fs::read_dir(folder(pid).join("task")).into_iter().flatten().flatten() {
+            let children = fs::read_to_string(thread.path().join("children")).unwrap_or_default();
+            found.extend(children.split_ascii_whitespace().filter_map(|pid| pid.parse::<i32>().ok()));
+        }
+    }
+    found
+}
+
+/// What a process has in memory, in KiB.
+pub fn resident(pid: i32) -> Option<u64> {
+    let statm = fs::read_to_string(folder(pid).join("statm")).ok()?;
+    let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
+    Some(pages * rustix::param::page_size() as u64 / 1024)
+}
+
+/// The same, with each page that it shares with others counted in part. Takes long for a large process.
+pub fn proportional(pid: i32) -> Option<u64> {
+    kib(&fs::read_to_string(folder(pid).join("smaps_rollup")).ok()?, "Pss:")
+}
+
+/// The most that this process has ever had in memory, in KiB.
+pub fn own_peak() -> Option<u64> {
+    kib(&fs::read_to_string("/proc/self/status").ok()?, "VmHWM:")
+}
+
+/// The value of a line such as `VmHWM:   1234 kB`.
+pub(super) fn kib(text: &str, key: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(key))?;
+    line.split_ascii_whitespace().next()?.parse().ok()
+}
+
 /// The folder of a process, for messages.
 pub fn folder(pid: i32) -> PathBuf {
     PathBuf::from(format!("/proc/{pid}"))

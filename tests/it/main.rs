@@ -47,6 +47,7 @@ mod published;
 mod random;
 mod readme;
 mod report;
+mod resources;
 mod resume;
 mod revival;
 mod scale;

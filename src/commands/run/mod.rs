@@ -12,7 +12,7 @@ use std::time::Duration;
 use argh::{ArgsInfo, FromArgs};
 
 use crate::cli::Color;
-use crate::cli::values::{bytes_of_size, default_db, jobs, name, param, path};
+use crate::cli::values::{bytes_of_size, default_db, jobs, memory, name, param, path, resource};
 use crate::db::Durability;
 use crate::error::{Error, OrIo as _, Result, exit};
 use crate::folder;
@@ -115,6 +115,15 @@ pub struct RunArgs {
     #[argh(option, arg_name = "MODE", from_str_fn(durability), default = "Durability::Batch")]
     pub durability: Durability,
 
+    /// memory that the running steps may need together (8G); default: what the machine has to
+    /// spare at the start, or the limit of its cgroup
+    #[argh(option, arg_name = "SIZE", from_str_fn(memory))]
+    pub memory: Option<u64>,
+
+    /// what there is of something that tasks name in `uses`; may be repeated
+    #[argh(option, arg_name = "NAME=N", from_str_fn(resource))]
+    pub have: Vec<(String, usize)>,
+
     /// start no more steps when less disk space than this is free (512M, 10G); default: 64M
     #[argh(option, arg_name = "SIZE", from_str_fn(bytes_of_size), default = "DEFAULT_MIN_FREE")]
     pub min_free: u64,
@@ -160,6 +169,12 @@ impl Command for RunArgs {
         match () {
             () if self.quiet && self.verbose => {
                 Err("--quiet and --verbose contradict each other: drop one of them")
+            }
+            () if self.have.iter().enumerate().any(|(n, (name, _))| {
+                self.have[..n].iter().any(|(other, _)| other == name)
+            }) =>
+            {
+                Err("--have names something twice: drop one of them")
             }
             () if self.watch && self.dry_run => {
                 Err("--watch and --dry-run contradict each other: drop one of them")
@@ -262,6 +277,8 @@ impl RunArgs {
             durability: self.durability,
             verbose: self.verbose,
             min_free: self.min_free,
+            memory: self.memory,
+            have: self.have.clone(),
             allow_network_fs: self.allow_network_fs,
         })
     }

@@ -102,6 +102,8 @@ impl PlanArgs {
             wait: false,
             durability: Durability::Batch,
             min_free: 0,
+            memory: None,
+            have: Vec::new(),
             allow_network_fs: true,
             events: None,
             trace: None,

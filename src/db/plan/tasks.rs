@@ -23,6 +23,8 @@ pub struct Registration {
     pub cache: bool,
     /// Where its inputs come from, as JSON: `from`, `match`, `inputs`; and its `params`.
     pub feeds: String,
+    /// What each step takes, as JSON; `None`: one of `-j` and nothing else.
+    pub resources: Option<String>,
 }
 
 /// A row of `task`.
@@ -194,15 +196,17 @@ pub(in crate::db) fn register(
             .and_then(|mut s| s.execute(params![task.name, row.id]))
             .or_db(what)?;
         writer.conn.prepare_cached(
-            "INSERT INTO task(id, name, script, position, recipe, gather, cache, feeds)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+            "INSERT INTO task(id, name, script, position, recipe, gather, cache, feeds, resources)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
              ON CONFLICT(id) DO UPDATE SET name = ?2, script = ?3, position = ?4, recipe = ?5, gather = ?6,
-               cache = ?7, feeds = ?8",
+               cache = ?7, feeds = ?8, resources = ?9",
         )
         .and_then(|mut s| {
             let position = position as i64;
-            let Registration { name, script, gather, cache, feeds, .. } = task;
-            s.execute(params![row.id, name, script, position, row.recipe, gather, cache, feeds])
+            let Registration { name, script, gather, cache, feeds, resources, .. } = task;
+            s.execute(params![
+                row.id, name, script, position, row.recipe, gather, cache, feeds, resources
+            ])
         })
         .or_db(what)?;
     }

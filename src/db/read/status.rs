@@ -1,12 +1,15 @@
 //! Where everything stands, in numbers. Reads sums and indexes only, never all steps row by row.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::time::Duration;
 
 use rusqlite::{Row, params};
+use serde::{Deserialize, Serialize};
 
 use crate::error::{OrDb, Result};
 use crate::ids::TaskId;
+use crate::text::size;
 
 use crate::db::Reader;
 use crate::db::commit::leaves::todo;
@@ -35,6 +38,48 @@ pub struct TaskStatus {
     pub wall_us: u64,
     /// Highest of them.
     pub peak_kib: u64,
+    /// What the manifest says that each step takes.
+    pub declared: Declared,
+}
+
+/// What the manifest says that each step of a task takes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Declared {
+    /// Of `-j`.
+    pub cpus: u64,
+    /// Bytes; `None`: not declared.
+    pub memory: Option<u64>,
+    /// Of what `--have` names.
+    pub uses: BTreeMap<String, u64>,
+}
+
+impl Default for Declared {
+    fn default() -> Declared {
+        Declared { cpus: 1, memory: None, uses: BTreeMap::new() }
+    }
+}
+
+impl Declared {
+    /// Nothing is declared.
+    pub fn is_nothing(&self) -> bool {
+        *self == Declared::default()
+    }
+
+    /// Reads the column `task.resources`.
+    pub(in crate::db) fn read(json: Option<String>) -> Declared {
+        json.and_then(|json| serde_json::from_str(&json).ok()).unwrap_or_default()
+    }
+}
+
+/// `4 cpus, 8.0 GiB, 1 gpu`; empty if nothing is declared.
+impl fmt::Display for Declared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let cpus = (self.cpus > 1).then(|| format!("{} cpus", self.cpus));
+        let uses = self.uses.iter().map(|(name, count)| format!("{count} {name}"));
+        let words = cpus.into_iter().chain(self.memory.map(size)).chain(uses);
+        f.write_str(&words.collect::<Vec<_>>().join(", "))
+    }
 }
 
 /// Every task of the last manifest, in its order.
@@ -46,7 +91,8 @@ pub fn status(reader: &Reader) -> Result<Vec<TaskStatus>> {
         .conn
         .prepare(
             "SELECT t.id, t.name, coalesce(l.outputs, 0), coalesce(l.bytes, 0),
-               coalesce(sum(r.done + r.failed), 0), coalesce(sum(r.wall_us), 0), coalesce(max(r.peak_kib), 0)
+               coalesce(sum(r.done + r.failed), 0), coalesce(sum(r.wall_us), 0), coalesce(max(r.peak_kib), 0),
+               t.resources
              FROM task t LEFT JOIN total l ON l.task = t.id LEFT JOIN run_task r ON r.task = t.id
              WHERE t.position IS NOT NULL GROUP BY t.id ORDER BY t.position",
         )
@@ -61,6 +107,7 @@ pub fn status(reader: &Reader) -> Result<Vec<TaskStatus>> {
             attempts: unsigned(row, 4)?,
             wall_us: unsigned(row, 5)?,
             peak_kib: unsigned(row, 6)?,
+            declared: Declared::read(row.get(7)?),
             ..TaskStatus::default()
         })
     });

@@ -105,6 +105,7 @@ impl World {
             wants_jobserver: false,
         };
         Attempt {
+            cpus: 1,
             side: Vec::new(),
             step: StepId(1),
             number: 1,

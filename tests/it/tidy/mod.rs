@@ -17,6 +17,7 @@ const ORDER: &[&str] = &[
     "ids",
     "names",
     "duration",
+    "size",
     "suggest",
     "order",
     "text",

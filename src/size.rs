@@ -35,12 +35,11 @@ pub(crate) fn parse(text: &str) -> Result<u64, &'static str> {
     }
     // Only digits are left, so the number can only be too large.
     let whole: u64 = whole.parse().map_err(|_| "is more than any machine has")?;
-    let mut bytes = u128::from(whole) << shift;
-    let mut part = 1_u128 << shift;
-    for digit in fraction.bytes() {
-        part /= 10;
-        bytes += u128::from(digit - b'0') * part;
-    }
+    // Beyond so many digits there is nothing of a byte left.
+    let fraction = &fraction[..fraction.len().min(18)];
+    let parts: u128 = fraction.parse().map_err(|_| "has a number that can't be read")?;
+    let bytes =
+        (u128::from(whole) << shift) + (parts << shift) / 10_u128.pow(fraction.len() as u32);
     // What SQLite and JSON can hold.
     let bytes = i64::try_from(bytes).map_err(|_| "is more than any machine has")?;
     Ok(bytes.unsigned_abs())
@@ -57,6 +56,8 @@ mod tests {
         assert_eq!(parse("64k"), Ok(64 << 10));
         assert_eq!(parse("2T"), Ok(2 << 40));
         assert_eq!(parse("1.5GiB"), Ok(3 << 29));
+        assert_eq!(parse("0.0009765625M"), Ok(1 << 10));
+        assert_eq!(parse("0.00000000000000000000001T"), Ok(0));
         assert_eq!(parse("8 GB"), Ok(8 << 30));
         assert_eq!(parse("0.5m"), Ok(512 << 10));
         assert_eq!(parse("0G"), Ok(0));

@@ -31,7 +31,8 @@ pub(crate) fn memory(word: &str) -> Result<u64, String> {
 pub(crate) fn resource(word: &str) -> Result<(String, usize), String> {
     let (name, number) = word.split_once('=').unwrap_or((word, ""));
     let number = number.parse().ok().filter(|_| resource_mistake(name).is_none());
-    let number = number.ok_or_else(|| "must be a name, `=` and a number: --have gpu=2".to_owned())?;
+    let number =
+        number.ok_or_else(|| "must be a name, `=` and a number: --have gpu=2".to_owned())?;
     Ok((name.to_owned(), number))
 }
 

@@ -23,8 +23,7 @@ pub struct AttemptOfRun {
 }
 
 /// What [`insert`] writes and `record` reads, in this order, after the step and the run.
-const COLUMNS: &str =
-    "number, outcome, code, detail, started_ms, wall_us, user_us, system_us, peak_kib, log, worker, peak_of";
+const COLUMNS: &str = "number, outcome, code, detail, started_ms, wall_us, user_us, system_us, peak_kib, log, worker, peak_of";
 
 /// Adds an attempt of a run.
 pub(in crate::db) fn insert(

@@ -73,8 +73,8 @@ pub use read::queries::{
     is_complete, meaning, objects_made_by, present_name, split_word,
 };
 pub use read::status::{
-    Declared, RunStatus, StepCounts, TaskStatus, Wiring, last_runs, mean_times, out_of_date, status,
-    step_counts, wiring,
+    Declared, RunStatus, StepCounts, TaskStatus, Wiring, last_runs, mean_times, out_of_date,
+    status, step_counts, wiring,
 };
 pub use report::{
     FailedStep, ReportAttempt, ReportRun, ReportTask, TaskSpan, each_attempt, last_work,

@@ -121,7 +121,7 @@ pub fn report_tasks(reader: &Reader) -> Result<Vec<ReportTask>> {
             retired,
             outputs,
             bytes,
-            declared: Declared::read(row.get(7)?),
+            declared: Declared::read(row.get(6)?),
         })
     });
     rows.and_then(|rows| rows.collect()).or_db(WHAT)

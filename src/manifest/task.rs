@@ -727,7 +727,8 @@ fn globs(
 fn uses(found: &mut Findings<'_>, draft: &mut Draft, setting: Setting<'_, '_>) {
     let example = "{ gpu = 1 }";
     if setting.is_list() {
-        let help = format!("write uses = {example}; tasks whose outputs are seen too are named by `with`");
+        let help =
+            format!("write uses = {example}; tasks whose outputs are seen too are named by `with`");
         found.wrong_type(&setting.span(), "uses", "a table", "a list", help);
         return;
     }
@@ -755,7 +756,11 @@ fn uses(found: &mut Findings<'_>, draft: &mut Draft, setting: Setting<'_, '_>) {
         }
     }
     if table.is_empty() {
-        found.add(&setting.span(), "`uses` is empty", format!("write uses = {example}, or leave it out"));
+        found.add(
+            &setting.span(),
+            "`uses` is empty",
+            format!("write uses = {example}, or leave it out"),
+        );
     }
 }
 

@@ -64,7 +64,8 @@ fn what_a_task_does_is_in_its_recipe() {
 fn what_a_task_is_called_and_how_it_is_run_is_not_in_its_recipe() {
     let plain = with("").hash();
     let keys = "from = [\"above\"]\nmatch = [\"*.txt\"]\nparallel = 2\ntimeout = \"1s\"\n\
-                retries = 3\nretry_delay = \"1s\"\ncache = false";
+                retries = 3\nretry_delay = \"1s\"\ncache = false\n\
+                cpus = 4\nmemory = \"8G\"\nuses = { gpu = 1 }";
     assert_eq!(with(keys).hash(), plain);
     assert_eq!(recipe("[[task]]\nname = \"other\"\nscript = \"wc\"\n").hash(), plain);
     assert_eq!(with("shell = \"sh -e\"").hash(), plain);

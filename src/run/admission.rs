@@ -125,7 +125,8 @@ impl Admission {
         let state = &mut self.tasks[task.0];
         if let (None, Some(highest)) = (state.needs.memory, state.peaks.iter().max()) {
             // A fifth more.
-            state.memory = highest.saturating_mul(1024).saturating_add(highest.saturating_mul(1024) / 5);
+            state.memory =
+                highest.saturating_mul(1024).saturating_add(highest.saturating_mul(1024) / 5);
         }
         state.is_easy = state.needs.cpus == 1
             && state.needs.uses.is_empty()
@@ -150,7 +151,8 @@ impl Admission {
     pub(super) fn learn(&mut self, task: TaskIndex, usage: &Usage) -> bool {
         let state = &mut self.tasks[task.0];
         // One that stayed below what the runner has needs no room that anybody would miss.
-        if state.needs.memory.is_some() || usage.peak_of == PeakOf::Runner || usage.peak_memory == 0 {
+        if state.needs.memory.is_some() || usage.peak_of == PeakOf::Runner || usage.peak_memory == 0
+        {
             return false;
         }
         state.peaks.push_front(usage.peak_memory);
@@ -160,10 +162,10 @@ impl Admission {
         was_easy && !self.tasks[task.0].is_easy
     }
 
-    /// Finds out anew whether the run is tight.
-    pub(super) fn review(&self, is_first_waiting: bool) -> bool {
+    /// Finds out anew whether the run is tight, for which something that waits suffices.
+    pub(super) fn review(&self, is_waiting: bool) -> bool {
         let is_hard = |task: &TaskIndex| !self.tasks[task.0].is_easy;
-        let is_tight = is_first_waiting || self.by_task.keys().any(is_hard);
+        let is_tight = is_waiting || self.by_task.keys().any(is_hard);
         self.is_tight.store(is_tight, Ordering::Release);
         is_tight
     }
@@ -208,8 +210,12 @@ impl Admission {
             need == 0 || free.checked_sub(need).is_some_and(|left| left >= first.unwrap_or(0))
         };
         let of_first = |of: &dyn Fn(&Taken) -> u64| first.as_ref().map(of);
-        fits(*cpus as u64, taken.cpus as u64, need.cpus as u64, of_first(&|first| first.cpus as u64))
-            && fits(*memory, taken.memory, need.memory, of_first(&|first| first.memory))
+        fits(
+            *cpus as u64,
+            taken.cpus as u64,
+            need.cpus as u64,
+            of_first(&|first| first.cpus as u64),
+        ) && fits(*memory, taken.memory, need.memory, of_first(&|first| first.memory))
             && (0..have.len()).all(|kind| {
                 let first = of_first(&|first| first.uses[kind] as u64);
                 fits(have[kind] as u64, taken.uses[kind] as u64, need.uses[kind] as u64, first)

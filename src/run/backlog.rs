@@ -76,6 +76,8 @@ pub(super) struct Backlog {
     /// Jobs handed out that did not come back, and the first in line.
     in_flight: usize,
     admission: Admission,
+    /// A job that is not easy has come up, but has not been handed out yet.
+    is_counting: bool,
     /// The next job to start, which has no room yet. Nobody gets ahead of it.
     first: Option<Job>,
     /// Tasks whose steps wait for memory that they are only taken to need.
@@ -202,6 +204,7 @@ impl Backlog {
             rank,
             in_flight: 0,
             admission,
+            is_counting: false,
             first: None,
             news: Vec::new(),
             delayed: BinaryHeap::new(),
@@ -235,9 +238,11 @@ impl Backlog {
     /// to the end of the graph. One that has no room becomes the first in line, and whoever doesn't get in its way may pass.
     pub(super) fn next(&mut self, db: &Db, flow: &Flow) -> Result<Next> {
         loop {
-            let is_tight = self.admission.review(self.first.is_some());
+            let is_tight = self.admission.review(self.is_counting || self.first.is_some());
             let waits = self.first.as_ref().map(|first| first.task);
-            if let Some(first) = self.first.take_if(|first| self.admission.has_room(first.task, None)) {
+            if let Some(first) =
+                self.first.take_if(|first| self.admission.has_room(first.task, None))
+            {
                 return Ok(self.hand_out(first));
             }
             let job = match waits {
@@ -254,17 +259,21 @@ impl Backlog {
             if waits.is_some() || is_easy && !is_tight || is_tight && has_room() {
                 return Ok(self.hand_out(job));
             }
-            self.news.extend(self.admission.scarcity(job.task));
-            self.first = Some(job);
             if !is_tight {
-                self.admission.review(true);
+                // Those that are in the channel come first, and they were not counted.
+                self.is_counting = true;
+                self.recall(vec![job]);
                 return Ok(Next::Recall);
             }
+            self.news.extend(self.admission.scarcity(job.task));
+            self.first = Some(job);
         }
     }
 
     fn hand_out(&mut self, job: Job) -> Next {
         self.admission.take(job.leaf.step, job.task);
+        // As long as this one runs, all are counted anyway.
+        self.is_counting &= self.admission.is_easy(job.task);
         Next::Start(job)
     }
 
@@ -297,18 +306,14 @@ impl Backlog {
     fn pop_due(&mut self, now: Instant, waits: Option<TaskIndex>) -> Option<Job> {
         let Reverse(Delayed(due, job)) = self.delayed.peek()?;
         let task = &self.tasks[job.task.0];
-        if *due > now || task.in_flight >= task.limits.parallel || !self.may_start(job.task, waits) {
+        if *due > now || task.in_flight >= task.limits.parallel || !self.may_start(job.task, waits)
+        {
             return None;
         }
         self.delayed.pop().map(|Reverse(Delayed(_, job))| job)
     }
 
-    fn next_leaf(
-        &mut self,
-        db: &Db,
-        flow: &Flow,
-        waits: Option<TaskIndex>,
-    ) -> Result<Option<Job>> {
+    fn next_leaf(&mut self, db: &Db, flow: &Flow, waits: Option<TaskIndex>) -> Result<Option<Job>> {
         while let Some((height, n)) = self.next_startable(waits) {
             if self.tasks[n].ready.is_empty() {
                 self.read_leaves(db, flow, n)?;

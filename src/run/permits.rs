@@ -296,8 +296,7 @@ impl TokenPool {
     /// Takes tokens for the first in line, as long as somebody waits.
     fn ask(&self, tokens: &Arc<File>, wake: &OwnedFd) {
         let now = Instant::now();
-        let mut asker =
-            Asker { first: 0, since: now, pause: None, pauses: 0, enough: usize::MAX };
+        let mut asker = Asker { first: 0, since: now, pause: None, pauses: 0, enough: usize::MAX };
         loop {
             let asks = {
                 let state = self.state();
@@ -316,12 +315,19 @@ impl TokenPool {
             let watched = if asks.is_some() && !is_pausing { 2 } else { 1 };
             // Whoever needs several may get fewer once it has waited for long.
             let until = match asks {
-                Some((_, 2..)) => [asker.pause, Some(asker.since + PATIENCE)].into_iter().flatten().filter(|at| *at > now).min(),
+                Some((_, 2..)) => [asker.pause, Some(asker.since + PATIENCE)]
+                    .into_iter()
+                    .flatten()
+                    .filter(|at| *at > now)
+                    .min(),
                 _ => asker.pause.filter(|at| *at > now && asks.is_some()),
             };
             let mut ready =
                 [PollFd::new(wake, PollFlags::IN), PollFd::new(&**tokens, PollFlags::IN)];
-            match rustix::event::poll(&mut ready[..watched], until.map(|at| timespec(at, now)).as_ref()) {
+            match rustix::event::poll(
+                &mut ready[..watched],
+                until.map(|at| timespec(at, now)).as_ref(),
+            ) {
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(_) => return self.cut_off(),
             }

@@ -147,8 +147,11 @@ impl Session<'_> {
     fn admission(&self, is_tight: Arc<AtomicBool>, progress: &mut dyn Progress) -> Admission {
         let RunOptions { jobs, memory, have, .. } = self.options;
         let memory = memory.or_else(sys::memory::available).unwrap_or(u64::MAX);
-        let capacity =
-            Capacity { cpus: jobs.get(), memory, have: have.iter().map(|(_, count)| *count).collect() };
+        let capacity = Capacity {
+            cpus: jobs.get(),
+            memory,
+            have: have.iter().map(|(_, count)| *count).collect(),
+        };
         let tasks = &self.prepared.manifest.tasks;
         for task in tasks {
             let more = match task.memory {
@@ -158,7 +161,8 @@ impl Session<'_> {
                 }
                 _ => continue,
             };
-            let text = format!("task `{}` asks for {more}: each of its steps runs alone", task.name);
+            let text =
+                format!("task `{}` asks for {more}: each of its steps runs alone", task.name);
             progress.tell(&Event::Note(&text));
         }
         let kind = |name: &String| have.iter().position(|(known, _)| known == name);

@@ -27,7 +27,8 @@ fn limit(read: &dyn Fn(&Path) -> Option<String>) -> Option<u64> {
         let folder = mount.folder(&groups)?;
         // A limit holds for all that is below it.
         let above = folder.ancestors().take_while(|folder| folder.starts_with(&mount.point));
-        above.flat_map(|folder| mount.files.iter().map(move |file| folder.join(file)))
+        above
+            .flat_map(|folder| mount.files.iter().map(move |file| folder.join(file)))
             .filter_map(|file| read(&file)?.trim().parse::<u64>().ok())
             .min()
     };
@@ -125,8 +126,10 @@ mod tests {
     #[test]
     fn version_1_is_read_too_also_in_a_container_that_sees_only_its_own_part() {
         let unset = "9223372036854771712\n";
-        let (top, below) =
-            ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/x/memory.limit_in_bytes");
+        let (top, below) = (
+            "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+            "/sys/fs/cgroup/memory/x/memory.limit_in_bytes",
+        );
         let own = ("/proc/self/cgroup", "4:memory:/docker/ab/x\n3:cpu:/\n0::/\n");
         assert_eq!(found(&[V1, own, (top, "1000\n"), (below, unset)]), Some(1000));
         assert_eq!(found(&[V1, own, (top, unset), (below, "500\n")]), Some(500));

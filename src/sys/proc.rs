@@ -129,7 +129,9 @@ pub fn tree(root: i32) -> Vec<i32> {
         at += 1;
         for thread in fs::read_dir(folder(pid).join("task")).into_iter().flatten().flatten() {
             let children = fs::read_to_string(thread.path().join("children")).unwrap_or_default();
-            found.extend(children.split_ascii_whitespace().filter_map(|pid| pid.parse::<i32>().ok()));
+            found.extend(
+                children.split_ascii_whitespace().filter_map(|pid| pid.parse::<i32>().ok()),
+            );
         }
     }
     found

@@ -170,9 +170,11 @@ impl Command for RunArgs {
             () if self.quiet && self.verbose => {
                 Err("--quiet and --verbose contradict each other: drop one of them")
             }
-            () if self.have.iter().enumerate().any(|(n, (name, _))| {
-                self.have[..n].iter().any(|(other, _)| other == name)
-            }) =>
+            () if self
+                .have
+                .iter()
+                .enumerate()
+                .any(|(n, (name, _))| self.have[..n].iter().any(|(other, _)| other == name)) =>
             {
                 Err("--have names something twice: drop one of them")
             }

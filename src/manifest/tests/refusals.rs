@@ -56,6 +56,18 @@ fn wrong_types_show_how_to_write_it() {
             "7:7: `env` must be a table, not a list; write env = { NAME = \"value\" }",
         ),
         ("env = { A = true }", "7:13: `A` must be a string, not true or false; write \"true\""),
+        (
+            "memory = 8000",
+            "7:10: `memory` must be a string with a unit, not a bare number; write memory = \"8000M\" if megabytes are meant",
+        ),
+        (
+            "uses = [\"gpu\"]",
+            "7:8: `uses` must be a table, not a list; write uses = { gpu = 1 }; tasks whose outputs are seen too are named by `with`",
+        ),
+        (
+            "uses = { gpu = \"1\" }",
+            "7:16: `gpu` must be a whole number, not a string; write gpu = 2, without quotes",
+        ),
         ("shell = [\"bash\"]", "7:9: `shell` must be a string, not a list; write shell = \"…\""),
     ];
     for (keys, told) in cases {
@@ -69,6 +81,16 @@ fn numbers_and_spans_have_bounds() {
         ("parallel = 0", "`parallel` is 0, but must be at least 1"),
         ("parallel = -1", "`parallel` is -1, but must be at least 1"),
         ("parallel = 99999999999999999999999", "but must be at least 1"),
+        ("cpus = 0", "`cpus` is 0, but must be from 1 to 4096"),
+        ("cpus = 5000", "`cpus` is 5000, but must be from 1 to 4096"),
+        ("memory = \"0G\"", "`memory` is zero"),
+        ("memory = \"8\"", "the size `8` has no unit"),
+        ("memory = \"8 PB\"", "the size `8 PB` has a unit other than K, M, G and T"),
+        ("uses = {}", "`uses` is empty"),
+        ("uses = { gpu = 0 }", "`gpu` is 0, but must be from 1 to 1000000"),
+        ("uses = { \"a b\" = 1 }", "`a b` can't be a resource: it has other characters"),
+        ("uses = { \"1\" = 1 }", "`1` can't be a resource: it doesn't begin with a letter"),
+        ("uses = { mem = 1 }", "`mem` is no resource of `uses`"),
         ("retries = -1", "`retries` is -1, but must be from 0 to 1000"),
         ("retries = 1001", "`retries` is 1001, but must be from 0 to 1000"),
         ("timeout = \"0s\"", "`timeout` is zero"),
@@ -81,7 +103,14 @@ fn numbers_and_spans_have_bounds() {
         let mistakes = of_keys(keys);
         assert!(mistakes.len() == 1 && mistakes[0].contains(told), "{keys}: {mistakes:?}");
     }
-    for keys in ["parallel = 0x10", "retries = 1_000", "retries = 0\nretry_delay = \"0s\""] {
+    for keys in [
+        "cpus = 4096",
+        "memory = \"1.5GiB\"",
+        "uses = { gpu-a_1 = 1 }",
+        "parallel = 0x10",
+        "retries = 1_000",
+        "retries = 0\nretry_delay = \"0s\"",
+    ] {
         assert_eq!(of_keys(keys), Vec::<String>::new(), "{keys}");
     }
 }

@@ -19,6 +19,9 @@ from = ["split"]
 match = ["*.txt"]
 script = "wc"
 parallel = 2
+cpus = 4
+memory = "1.5G"
+uses = { gpu = 1, licence = 2 }
 timeout = "30s"
 retries = 2
 retry_delay = "1s"
@@ -41,6 +44,10 @@ script = ":"
     assert_eq!(count.from, [TaskIndex(0)]);
     assert_eq!(count.matches, ["*.txt"]);
     assert_eq!(count.parallel, NonZeroUsize::new(2));
+    assert_eq!((count.cpus.get(), count.memory), (4, Some(3 << 29)));
+    let uses: Vec<(&str, usize)> = count.uses.iter().map(|(name, n)| (&**name, n.get())).collect();
+    assert_eq!(uses, [("gpu", 1), ("licence", 2)]);
+    assert_eq!((total.cpus.get(), total.memory, total.uses.len()), (1, None, 0));
     assert_eq!(count.timeout, Some(Duration::from_secs(30)));
     assert_eq!((count.retries, count.retry_delay), (2, Duration::from_secs(1)));
     assert_eq!(count.env, BTreeMap::from([("LC_ALL".to_owned(), "C".to_owned())]));

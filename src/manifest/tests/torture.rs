@@ -27,6 +27,9 @@ name = 'process'
 from = ["fetch"]
 match = ["*.txt"]
 parallel = 2
+cpus = 4
+memory = "1.5GiB"
+uses = { gpu = 1 }
 timeout = "1h30m"
 retries = 2
 retry_delay = "1.5s"

@@ -179,6 +179,46 @@ fn without_jobserver_true_a_script_knows_nothing_of_make() {
     }
 }
 
+/// The processors that scripts had at once, at most, and how many scripts there were.
+fn cpus_at_once(p: &Project, ledger: &str) -> (usize, usize) {
+    let (mut now, mut most, mut all) = (0, 0, 0);
+    for line in p.read(ledger).lines() {
+        let (sign, cpus) = line.split_once(' ').unwrap();
+        let cpus: usize = cpus.parse().unwrap();
+        match sign {
+            "+" => {
+                now += cpus;
+                all += 1;
+                most = most.max(now);
+            }
+            _ => now -= cpus,
+        }
+    }
+    assert_eq!(now, 0, "all that began has ended");
+    (most, all)
+}
+
+#[test]
+fn steps_of_several_processors_take_as_many_of_makes_tokens_and_never_wait_for_each_others() {
+    for make in makes() {
+        let p = project(make.as_deref());
+        eight_inputs(&p);
+        let script = "echo \"+ $CPUS\" >>scripts; sleep 0.05; echo \"- $CPUS\" >>scripts";
+        p.task_with("a", &format!("{INPUTS}\ncpus = 4"), script);
+        // Alone it has all four. Of two that run at once each holds one as long as it lives: none can ever have four.
+        p.file("Makefile", "one:\n\t+task-pipeline -db one.db\n");
+        sh(&p, "make -j4");
+        assert_eq!(cpus_at_once(&p, "scripts"), (4, 8), "{make:?}");
+        assert_eq!(p.read("scripts").matches("+ 4").count(), 8, "{make:?}");
+        p.remove("scripts");
+        two_recipes(&p, "+", "");
+        let text = sh(&p, "make -j4");
+        let (most, all) = cpus_at_once(&p, "scripts");
+        assert!(most <= 4 && all == 16, "{most} of {all} at once, {make:?}\n{text}");
+        assert!(!text.contains("INTERNAL") && !text.contains("jobserver"), "{text}");
+    }
+}
+
 #[test]
 fn a_pipe_that_was_not_handed_down_is_not_used() {
     for make in makes() {

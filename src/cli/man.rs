@@ -26,7 +26,7 @@ const FILES: [(&str, &str); 4] = [
     ("db/db", "A SQLite database; any sqlite3 can read it, also during a run."),
     ("db/objects", "Inputs, outputs and logs, each named by its SHA-256."),
 ];
-const WORLD: [(&str, &str); 7] = [
+const WORLD: [(&str, &str); 8] = [
     (
         "INPUT_FILE",
         "Path of the input; with `gather` or `paths`, of a file that lists all inputs, one path a line; for another row of a \
@@ -41,6 +41,7 @@ const WORLD: [(&str, &str); 7] = [
         "Identify the task, the step and the attempt; STEP_KEY is the same in every run and on every machine.",
     ),
     ("TMPDIR", "A private folder, removed afterwards."),
+    ("CPUS", "How many processors the step has of the run's -j."),
 ];
 
 const PARAMS: &str = "The table [params] at the top of a manifest has values that the command line can change: seed = 42 \

@@ -53,7 +53,7 @@ pub(super) struct TaskNeeds {
 }
 
 /// A task, and what was learned of it.
-struct TaskState {
+struct TaskDemand {
     needs: TaskNeeds,
     /// Of the last attempts, in KiB, the newest first. Empty if the memory is declared.
     peaks: VecDeque<u64>,
@@ -86,7 +86,7 @@ struct Taken {
 pub(super) struct Admission {
     capacity: Capacity,
     /// By place in the manifest.
-    tasks: Vec<TaskState>,
+    tasks: Vec<TaskDemand>,
     /// Steps that were handed out and whose scripts are not over.
     running: HashMap<StepId, TaskIndex>,
     /// How many of them each task has.
@@ -101,7 +101,7 @@ impl Admission {
         needs: Vec<TaskNeeds>,
         is_tight: Arc<AtomicBool>,
     ) -> Admission {
-        let tasks = needs.into_iter().map(|needs| TaskState {
+        let tasks = needs.into_iter().map(|needs| TaskDemand {
             memory: needs.memory.unwrap_or(0),
             has_history: needs.memory.is_some(),
             needs,

@@ -24,7 +24,7 @@ const FIRST: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(1);
 
 /// A look takes at most one part in so many of the time.
-const SHARE: u32 = 200;
+const SHARE: u32 = 50;
 
 /// Two ways of the kernel to count the same pages differ by so much, in KiB: it counts in batches by processor.
 const SLACK: u64 = 1024;

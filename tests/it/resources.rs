@@ -195,7 +195,7 @@ fn what_the_last_steps_took_is_assumed_of_the_next_ones() {
 
 #[test]
 fn the_peak_of_a_script_is_that_of_all_its_processes_together() {
-    let p = Project::new().task("a", &format!("({}) & {}; wait", fill(80, "1.5"), fill(80, "1.5")));
+    let p = Project::new().task("a", &format!("({}) & {}; wait", fill(80, "3"), fill(80, "3")));
     p.task_with("b", "from = []", ":");
     p.run().ok();
     let row = p.sql(

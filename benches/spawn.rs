@@ -85,6 +85,7 @@ impl Ours {
                 paths: Vec::new(),
                 copies_input: false,
                 wants_jobserver: false,
+                sandbox: None,
             }),
             input,
         }

@@ -12,6 +12,7 @@ use std::io::{self, Write as _};
 use std::num::NonZeroUsize;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, OnceLock};
 
@@ -65,15 +66,26 @@ enum Address {
     Fifo(String),
 }
 
-/// What a script is given.
+/// What scripts are given.
 #[derive(Debug)]
 pub struct Share {
+    /// Those that may reach everything.
+    pub free: HandedDown,
+    /// Those in a sandbox, which can't open descriptors of this process by path.
+    pub confined: HandedDown,
+    /// The FIFO that they open by its path.
+    pub fifo: Option<PathBuf>,
+    /// Keeps open the descriptors that paths in the variables may refer to.
+    _open: Vec<OwnedFd>,
+}
+
+/// What a script is given.
+#[derive(Debug, Clone)]
+pub struct HandedDown {
     /// Variables for its environment.
     pub env: [(&'static str, String); 2],
     /// Descriptors that it has to inherit under the same numbers.
     pub fds: Vec<RawFd>,
-    /// Keeps open the descriptors that paths in `env` may refer to.
-    _open: Vec<OwnedFd>,
 }
 
 /// Read from the environment by the first call, which has to be the first thing in `main`.
@@ -214,24 +226,35 @@ impl Jobserver {
             }
         }
         let numbers: Vec<RawFd> = open.iter().map(AsRawFd::as_raw_fd).collect();
-        let (auth, fds) = match (&*self.address, numbers.as_slice()) {
+        let handed = |auth: &str, fds: &[RawFd]| {
+            // In make's format: the first word, empty here, is for single-letter options.
+            let value = format!(" -j{jobs} {auth}");
+            let env = [("MAKEFLAGS", value.clone()), ("CARGO_MAKEFLAGS", value)];
+            HandedDown { env, fds: fds.to_vec() }
+        };
+        let mut fifo = None;
+        let (free, confined) = match (&*self.address, numbers.as_slice()) {
             (_, &[read, write]) if is_pipe => {
                 let auth =
                     format!("--jobserver-fds={read},{write} --jobserver-auth={read},{write}");
-                (auth, numbers)
+                let handed = handed(&auth, &numbers);
+                (handed.clone(), handed)
             }
-            // Under /proc our end of the pipe has a path, which works like a FIFO while we run.
+            // Under /proc our end of the pipe has a path, which works like a FIFO while we run. In a sandbox only those
+            // who have inherited it have one.
             (Address::Pipe(..), &[read, _]) => {
-                let auth = format!("--jobserver-auth=fifo:/proc/{}/fd/{read}", std::process::id());
-                (auth, Vec::new())
+                let of = |who: &str| format!("--jobserver-auth=fifo:/proc/{who}/fd/{read}");
+                let free = handed(&of(&std::process::id().to_string()), &[]);
+                (free, handed(&of("self"), &[read]))
             }
             (Address::Pipe(..), _) => return Err(io::Error::other("the jobserver is gone")),
-            (Address::Fifo(path), _) => (format!("--jobserver-auth=fifo:{path}"), Vec::new()),
+            (Address::Fifo(path), _) => {
+                fifo = Some(PathBuf::from(path));
+                let handed = handed(&format!("--jobserver-auth=fifo:{path}"), &[]);
+                (handed.clone(), handed)
+            }
         };
-        // In make's format: the first word, empty here, is for single-letter options.
-        let value = format!(" -j{jobs} {auth}");
-        let env = [("MAKEFLAGS", value.clone()), ("CARGO_MAKEFLAGS", value)];
-        Ok(Share { env, fds, _open: open })
+        Ok(Share { free, confined, fifo, _open: open })
     }
 }
 

@@ -19,7 +19,7 @@ use crate::jobserver::Share;
 use crate::object::ObjectHash;
 use crate::order;
 use crate::recipe::Recipe;
-use crate::step::{self, Attempt, Input, Report, Script};
+use crate::step::{self, Attempt, Input, Report, Sandbox, Script};
 use crate::stop::StopSwitch;
 use crate::store::{Placed, Store};
 use crate::text::{as_path, printable, shown};
@@ -296,6 +296,11 @@ impl Repairer<'_> {
                 return Ok(Repair::InputGone { step });
             }
         }
+        if producer.is_sandboxed && !self.rebuilder.again.limits.contains_key(&producer.task) {
+            let why = "its task runs in a sandbox, and what that lets it reach is in a manifest that can't be used any \
+                       more";
+            return Ok(Repair::Failed { step, why: why.to_owned() });
+        }
         let (report, placed) = match self.rebuilder.run(producer) {
             Ok(made) => made,
             Err(err @ crate::error::Error::Damaged { .. }) => {
@@ -403,7 +408,7 @@ pub struct RunAgain {
 }
 
 /// What the manifest says of a task's scripts, besides their recipe.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Default)]
 pub struct ScriptLimits {
     pub timeout: Option<Duration>,
     /// `input = "copy"`
@@ -412,6 +417,8 @@ pub struct ScriptLimits {
     pub wants_jobserver: bool,
     /// How many processors it is told to have; 0: not known, so one.
     pub cpus: usize,
+    /// `sandbox = true`: what it declares, but for the single files that its recipe names.
+    pub sandbox: Option<Sandbox>,
 }
 
 /// A place to run scripts in: the one that runs have.
@@ -485,17 +492,21 @@ impl Rebuilder<'_> {
             Input::One(NamedObject { name, object, executable })
         };
         let env = recipe.variables().map(|(name, value)| (name.into(), value.into())).collect();
-        let limits = self.again.limits.get(&producer.task).copied().unwrap_or_default();
+        let limits = self.again.limits.get(&producer.task).cloned().unwrap_or_default();
+        let dir = as_path(&producer.dir);
+        let files = recipe.files.iter().map(|(name, _)| dir.join(name));
+        let files: Vec<PathBuf> = files.filter(|file| file.exists()).collect();
         let script = Script {
             task: producer.task.clone(),
             interpreter: recipe.interpreter,
             bytes: recipe.script.into_bytes(),
-            dir: as_path(&producer.dir).into(),
+            dir: dir.into(),
             env,
             timeout: limits.timeout,
             paths: recipe.paths,
             copies_input: limits.copies_input,
             wants_jobserver: limits.wants_jobserver,
+            sandbox: limits.sandbox.map(|sandbox| sandbox.with_files(files)),
         };
         Ok(Attempt {
             step: producer.step,

@@ -83,6 +83,12 @@ pub struct Task {
     pub copies_input: bool,
     /// A make, cargo or ninja in the script shares the run's `-j`.
     pub jobserver: bool,
+    /// Its scripts reach nothing but what the task declares.
+    pub sandbox: bool,
+    /// Files and folders that its sandbox lets scripts read, relative to the manifest's folder.
+    pub read: Vec<String>,
+    /// Its sandbox leaves scripts the network.
+    pub network: bool,
     /// Where its results are to lie after a run.
     pub export: Option<Box<ExportPath>>,
 }
@@ -140,6 +146,9 @@ impl Task {
             label_keys: Vec::new(),
             copies_input: false,
             jobserver: false,
+            sandbox: false,
+            read: Vec::new(),
+            network: true,
             export: None,
         }
     }
@@ -354,6 +363,38 @@ pub const KEYS: &[Key] = &[
         },
     },
     Key {
+        name: "sandbox",
+        about: "true: the kernel refuses its scripts whatever the task doesn't declare: they read the system's folders, \
+                their inputs, files and read, and write OUTPUT_DIR and TMPDIR.",
+        aliases: &[
+            "sandboxed",
+            "isolate",
+            "isolated",
+            "isolation",
+            "hermetic",
+            "landlock",
+            "confine",
+        ],
+        read: |found, draft, setting| {
+            draft.task.sandbox = setting.boolean(found).unwrap_or_default();
+        },
+    },
+    Key {
+        name: "read",
+        about: "Files and folders that scripts in a sandbox may read besides, such as [\"/data/ref\"]; with all that is in \
+                them. No part of the recipe.",
+        aliases: &["reads", "readable", "readonly", "allow", "allow_read", "mounts"],
+        read: readable,
+    },
+    Key {
+        name: "network",
+        about: "false: scripts in a sandbox can't connect by TCP; default: true.",
+        aliases: &["net", "internet", "offline"],
+        read: |found, draft, setting| {
+            draft.task.network = setting.boolean(found).unwrap_or(true);
+        },
+    },
+    Key {
         name: "export",
         about: "The folder that its results lie in after a run, below the manifest's: \"results/{sample}\" has one of each \
                 value of a label.",
@@ -484,6 +525,14 @@ impl Draft {
         {
             let help = "put the `matrix` into a task of its own, after or before this one";
             found.add(place, "`matrix` can't go together with `gather`", help);
+        }
+        for key in ["read", "network"] {
+            if let Some(place) = self.place(key)
+                && !self.task.sandbox
+            {
+                let message = format!("`{key}` does nothing without `sandbox = true`");
+                found.add(place, message, format!("add sandbox = true, or drop `{key}`"));
+            }
         }
         if let Some(place) = self.place("retry_delay")
             && self.place("retries").is_none()
@@ -824,6 +873,25 @@ fn files(found: &mut Findings<'_>, draft: &mut Draft, setting: Setting<'_, '_>) 
         check_glob(found, glob, span);
     }
     draft.task.files = list.into_iter().map(|(path, _)| path).collect();
+}
+
+/// Paths, no globs: a rule of the kernel's is for a folder as a whole, whatever comes into it.
+fn readable(found: &mut Findings<'_>, draft: &mut Draft, setting: Setting<'_, '_>) {
+    let list = setting.strings(found);
+    for (path, span) in &list {
+        if !pattern::is_plain(path) {
+            let help = "name the file, or the folder that the files are in";
+            found.add(span, format!("`read` takes no globs, and {} is one", quoted(path)), help);
+        } else if path == "~" || path.starts_with("~/") {
+            let help = "write the whole path, from the `/` on";
+            found.add(span, format!("`~` in {} means nothing in a manifest", quoted(path)), help);
+        }
+    }
+    if setting.is_empty_list() {
+        let help = "name a folder or a file, or leave `read` out";
+        found.add(&setting.span(), "`read` is empty", help);
+    }
+    draft.task.read = list.into_iter().map(|(path, _)| path).collect();
 }
 
 /// Reports what is no glob; false if it is none.

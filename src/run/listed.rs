@@ -55,7 +55,7 @@ impl<'a> Lister<'a> {
         crossed: &mut Crossed,
     ) -> Result<(ListedFiles, Vec<String>)> {
         let (dir, db_dir) = (self.dir.to_owned(), self.db_dir.to_owned());
-        let mut listed = ListedFiles { dir, db_dir, ..ListedFiles::default() };
+        let mut listed = ListedFiles { dir: dir.clone(), db_dir, ..ListedFiles::default() };
         let mut files = BTreeMap::new();
         for pattern in &task.files {
             if !is_path(pattern) {
@@ -71,6 +71,13 @@ impl<'a> Lister<'a> {
                 )));
             }
             files.insert(PathBuf::from(pattern), full);
+        }
+        if let Some(path) = task.read.iter().find(|path| is_within(&dir.join(path), self.db_dir)) {
+            return Err(Error::Usage(format!(
+                "`{}` (of `read`) of task `{}` lies in the run's own database; export what the script is to read",
+                printable(path.as_bytes()),
+                task.name
+            )));
         }
         let found = listed.walk()?;
         if let Some((full, source)) = found.refused {
@@ -278,6 +285,11 @@ impl ListedFiles {
             None => printable(path_bytes(path)).into_owned(),
         };
         self.files.iter().map(|file| (name(&file.path), file.object.hex())).collect()
+    }
+
+    /// Where they are.
+    pub(super) fn paths(&self) -> impl Iterator<Item = PathBuf> {
+        self.files.iter().map(|file| file.full.clone())
     }
 
     /// The first file that, for a script which began at `since_ns`, was not all the time what it was when the run was

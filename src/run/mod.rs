@@ -26,6 +26,7 @@ mod permits;
 mod preflight;
 mod prepare;
 mod reads;
+mod sandbox;
 mod scan;
 mod session;
 mod signals;
@@ -55,6 +56,7 @@ use crate::manifest::{Manifest, ParamOverrides, Task};
 use crate::object::ObjectHash;
 use crate::progress::{Event, Progress, Registered, Summary};
 use crate::proof::Proof;
+use crate::step::KEPT_RULES;
 use crate::store::{self, Store};
 use crate::suggest;
 use crate::sys;
@@ -146,6 +148,7 @@ pub fn run_on(
     let begun = Instant::now();
     let asked = Asked::read(options)?;
     check_uses(&asked.manifest, &options.have)?;
+    sandbox::check(&asked.manifest, &asked.only)?;
     folder::look(&options.db)?;
     folder::make(&options.db).or_io("make the database folder", &options.db)?;
     let dir = options.db.canonicalize().or_io("find the database folder", &options.db)?;
@@ -182,7 +185,8 @@ fn run_in(
         }
         Planned::Work { prepared, plan, run } => (prepared, plan, run),
     };
-    let jobs = scripts_at_once(options.jobs, progress)?;
+    let has_sandbox = prepared.manifest.tasks.iter().any(|task| task.sandbox);
+    let jobs = scripts_at_once(options.jobs, has_sandbox, progress)?;
     let options = &RunOptions { jobs, ..options.clone() };
     let session = Session { opened: &opened, prepared: &prepared, run, options, open_site };
     let mut outcome = session.drive(progress)?;
@@ -274,16 +278,21 @@ fn open(
 
 /// How many scripts may run at once: fewer than -j says where the limit of open files allows no more. Raises that as far
 /// as it goes.
-fn scripts_at_once(jobs: NonZeroUsize, progress: &mut dyn Progress) -> Result<NonZeroUsize> {
+fn scripts_at_once(
+    jobs: NonZeroUsize,
+    has_sandbox: bool,
+    progress: &mut dyn Progress,
+) -> Result<NonZeroUsize> {
     static IS_TOLD: AtomicBool = AtomicBool::new(false);
     let others = FILES + sys::proc::open_files() as u64;
     // One worker more than scripts: see `permits`.
-    let needed = others + (jobs.get() as u64 + 1) * FILES_EACH;
+    let each = FILES_EACH + if has_sandbox { KEPT_RULES as u64 } else { 0 };
+    let needed = others + (jobs.get() as u64 + 1) * each;
     let limit = limits::raise_open_files(needed).or_system("raise the limit of open files")?;
     if limit >= needed {
         return Ok(jobs);
     }
-    let most = (limit.saturating_sub(others) / FILES_EACH).saturating_sub(1);
+    let most = (limit.saturating_sub(others) / each).saturating_sub(1);
     let most = NonZeroUsize::new(most as usize).unwrap_or(NonZeroUsize::MIN);
     if !IS_TOLD.swap(true, Ordering::Relaxed) {
         progress.tell(&Event::Warning(&format!(
@@ -459,12 +468,16 @@ pub fn run_again(db: &Db, manifest: Option<&Manifest>) -> Result<(RunAgain, Forw
     }
     // One script at a time runs, so that all the processors are its.
     let jobs = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    for task in manifest.iter().flat_map(|manifest| &manifest.tasks) {
+    let tasks = manifest
+        .iter()
+        .flat_map(|manifest| manifest.tasks.iter().map(move |task| (manifest, task)));
+    for (manifest, task) in tasks {
         let limits = ScriptLimits {
             timeout: task.timeout,
             copies_input: task.copies_input,
             wants_jobserver: task.jobserver,
             cpus: task.cpus.get().min(jobs),
+            sandbox: sandbox::declared(task, &manifest.dir),
         };
         again.limits.insert(task.name.clone(), limits);
     }

@@ -30,7 +30,7 @@ pub(super) struct Checked {
 /// Rows of a table that are told by name to be there twice.
 const TOLD: usize = 5;
 
-/// Checks every INPUT, every plain path of `inputs`, every one of `files` and every row of the tables.
+/// Checks every INPUT, every plain path of `inputs`, every one of `files` and `read`, and every row of the tables.
 ///
 /// # Errors
 /// [`Error::Usage`] naming all that are missing or are no files; [`Error::Manifest`] if there are mistakes in a table,
@@ -59,6 +59,17 @@ pub(super) fn check(manifest: &Manifest, arguments: &[GivenInput]) -> Result<Che
         for path in task.files.iter().filter(|path| is_plain(path)) {
             if let Some(why) = unusable_listed(&manifest.dir, path) {
                 wrong.push(format!("task `{}`: file `{path}` (of `files`) {why}", task.name));
+            }
+        }
+        for path in &task.read {
+            if let Err(err) = std::fs::metadata(manifest.dir.join(path)) {
+                let why = match err.kind() {
+                    std::io::ErrorKind::NotFound => {
+                        "does not exist; check the spelling, or make it first".to_owned()
+                    }
+                    _ => format!("can't be looked at: {err}"),
+                };
+                wrong.push(format!("task `{}`: `{path}` (of `read`) {why}", task.name));
             }
         }
     }

@@ -519,6 +519,7 @@ fn feeds(manifest: &Manifest, task: &Task) -> String {
     serde_json::json!({
         "from": from, "with": with, "match": matches, "match_of": matches_of, "inputs": inputs,
         "table": table, "params": params, "labels": task.label_keys, "gather_by": task.gather_keys,
+        "sandbox": task.sandbox,
     })
     .to_string()
 }

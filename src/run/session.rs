@@ -26,8 +26,10 @@ use super::busy;
 use super::committer::{self, Committer};
 use super::dispatch::{Dispatcher, RunOutcome};
 use super::free_space::FreeSpace;
+use super::listed::ListedFiles;
 use super::permits::{Slots, Tokens};
 use super::prepare::Prepared;
+use super::sandbox;
 use super::signals::Forwarder;
 use super::worker::{self, Engine};
 use super::{OpenSite, Opened, RunOptions};
@@ -201,8 +203,9 @@ impl Session<'_> {
 
     /// By place in the manifest.
     fn scripts(&self) -> Vec<Arc<Script>> {
-        let Prepared { manifest, recipes, .. } = self.prepared;
-        let script = |(task, recipe): (&Task, &Recipe)| {
+        let Prepared { manifest, recipes, listed, .. } = self.prepared;
+        let script = |((task, recipe), listed): ((&Task, &Recipe), &ListedFiles)| {
+            let sandbox = sandbox::declared(task, &manifest.dir);
             Arc::new(Script {
                 task: task.name.clone(),
                 interpreter: recipe.interpreter.clone(),
@@ -216,9 +219,10 @@ impl Session<'_> {
                 paths: recipe.paths.clone(),
                 copies_input: task.copies_input,
                 wants_jobserver: task.jobserver,
+                sandbox: sandbox.map(|sandbox| sandbox.with_files(listed.paths())),
             })
         };
-        manifest.tasks.iter().zip(recipes).map(script).collect()
+        manifest.tasks.iter().zip(recipes).zip(&**listed).map(script).collect()
     }
 
     /// By place in the manifest.

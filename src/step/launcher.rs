@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -11,6 +12,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use super::script::{Exec, Interpreters, Script};
 use crate::error::{Error, OrIo, Result};
 use crate::labels::Labels;
+use crate::sys::confined::{self, Confined};
 use crate::sys::{self, limits};
 use crate::text::printable;
 
@@ -27,17 +29,24 @@ fn starting() -> RwLockReadGuard<'static, ()> {
 /// A way to start scripts. One per worker, so that it may keep what most of a worker's steps have in common.
 pub(super) trait Launcher: Send {
     /// Starts the script as the leader of a new process group, and as our own child; gives its process number,
-    /// or a sentence that says why it can't be started.
+    /// or why it can't be started.
     ///
     /// # Errors
     /// What is our own trouble and not the script's: no memory, no processes, no descriptors.
-    fn launch(&mut self, exec: &Exec<'_>) -> Result<Result<i32, String>>;
+    fn launch(&mut self, exec: &Exec<'_>) -> Result<Result<i32, NotStarted>>;
 
     /// The worker has new folders: forget everything about the old ones.
     fn reset(&mut self);
 }
 
-/// posix_spawn(3), by std. Keeps the last command, since most steps of a worker differ in few variables only.
+/// Why a script can't be started.
+pub(super) struct NotStarted {
+    pub(super) sentence: String,
+    /// The program that may not be executed, if that is why.
+    pub(super) refused: Option<PathBuf>,
+}
+
+/// posix_spawn(3), by std; and for a script in a sandbox, what does the same and confines it. Keeps the last command, since most steps of a worker differ in few variables only.
 #[derive(Default)]
 pub(super) struct Spawn {
     last: Option<Prepared>,
@@ -50,19 +59,21 @@ struct Prepared {
     file: PathBuf,
     /// Its values may differ.
     labels: Labels,
+    /// /dev/null for a script in a sandbox, whose descriptors std doesn't know.
+    confined_stdin: Option<File>,
 }
 
 impl Launcher for Spawn {
-    fn launch(&mut self, exec: &Exec<'_>) -> Result<Result<i32, String>> {
+    fn launch(&mut self, exec: &Exec<'_>) -> Result<Result<i32, NotStarted>> {
         if !self.last.as_ref().is_some_and(|last| last.is_for(exec)) {
             // std looks PATH up in the child, by a slow way, when the environment is not inherited as it
             // is; and a place found here makes for a better message.
             match self.interpreters.find(exec) {
                 Ok(program) => self.last = Some(Prepared::new(exec, &program)?),
-                Err(sentence) => return Ok(Err(sentence)),
+                Err(sentence) => return Ok(Err(NotStarted { sentence, refused: None })),
             }
         }
-        let Some(Prepared { command, .. }) = &mut self.last else {
+        let Some(Prepared { command, confined_stdin, .. }) = &mut self.last else {
             return Err(Error::Internal("no command was prepared".to_owned()));
         };
         for (name, value) in &exec.vars {
@@ -78,16 +89,35 @@ impl Launcher for Spawn {
             command.env(column, path);
         }
         let starting = starting();
-        let spawned = command.spawn();
+        let spawned = match (&exec.rules, confined_stdin) {
+            (Some(rules), Some(stdin)) => confined::spawn(
+                command,
+                &Confined {
+                    name: &exec.script.interpreter[0],
+                    stdin: stdin.as_fd(),
+                    output: exec.log,
+                    handed_down: exec.handed_down().map_or(&[], |handed| &handed.fds),
+                    open_files: limits::original_open_files(),
+                    rules: rules.as_fd(),
+                },
+            ),
+            // Never a start without the sandbox.
+            (Some(_), None) => {
+                return Err(Error::Internal("a sandbox was not prepared".to_owned()));
+            }
+            (None, _) => command.spawn().map(|child| i32::try_from(child.id()).unwrap_or(0)),
+        };
         drop(starting);
         match spawned {
-            Ok(child) => Ok(Ok(i32::try_from(child.id()).unwrap_or(0))),
+            Ok(leader) => Ok(Ok(leader)),
             Err(err) if is_ours(&err) => Err(err).or_io("start", command.get_program()),
             Err(err) => {
                 let program = PathBuf::from(command.get_program());
                 self.reset();
                 self.interpreters.forget();
-                Ok(Err(sentence(&err, exec.script, &program)))
+                let sentence = sentence(&err, exec.script, &program);
+                let is_refused = err.raw_os_error() == Some(libc::EACCES);
+                Ok(Err(NotStarted { sentence, refused: is_refused.then_some(program) }))
             }
         }
     }
@@ -99,7 +129,7 @@ impl Launcher for Spawn {
 
 impl Prepared {
     fn new(exec: &Exec<'_>, program: &Path) -> Result<Prepared> {
-        let Exec { script, file, log, share, .. } = exec;
+        let Exec { script, file, log, .. } = exec;
         let log = || log.try_clone_to_owned().or_io("duplicate the log of", file);
         let null = File::open("/dev/null").or_io("open", "/dev/null")?;
         let mut command = Command::new(program);
@@ -108,23 +138,27 @@ impl Prepared {
             .args(&script.interpreter[1..])
             .arg(file)
             .current_dir(script.dir())
-            // Own group, to be signalled as a whole. Price: Ctrl-C no longer reaches it by itself.
-            .process_group(0)
-            .stdin(Stdio::from(null))
-            .stdout(Stdio::from(log()?))
-            .stderr(Stdio::from(log()?))
             .env_clear()
             .envs(exec.base_env());
-        if let Some(share) = share
-            && !share.fds.is_empty()
-        {
-            sys::hand_down(&mut command, &share.fds);
-        }
-        if let Some(limit) = limits::original_open_files() {
-            sys::limit_open_files(&mut command, limit);
-        }
+        let confined_stdin = if exec.rules.is_some() {
+            Some(null)
+        } else {
+            command
+                // Own group, to be signalled as a whole. Price: Ctrl-C no longer reaches it by itself.
+                .process_group(0)
+                .stdin(Stdio::from(null))
+                .stdout(Stdio::from(log()?))
+                .stderr(Stdio::from(log()?));
+            if let Some(handed) = exec.handed_down().filter(|handed| !handed.fds.is_empty()) {
+                sys::hand_down(&mut command, &handed.fds);
+            }
+            if let Some(limit) = limits::original_open_files() {
+                sys::limit_open_files(&mut command, limit);
+            }
+            None
+        };
         let (script, file, labels) = (Arc::clone(script), file.clone(), exec.labels.clone());
-        Ok(Prepared { command, script, file, labels })
+        Ok(Prepared { command, script, file, labels, confined_stdin })
     }
 
     /// Whether only values of variables differ.

@@ -4,10 +4,11 @@
 //! An [`Attempt`] is plain data that could have come over a wire, and so is the [`Report`] of it; only the
 //! [`Placed`] objects beside a report belong to this process. [`execute()`] is the sequence. `scratch` has
 //! the folders that a worker reuses for every step; `script` its file and environment; `stage` and `links`
-//! what the script reads; `launcher`, `process` and `supervisor` its life and end; `outputs` and `log` what
-//! it leaves; `tree` lists and clears folders by descriptor; `survivors` ends what a killed runner left;
+//! what the script reads; `sandbox`, `confine` and `rules` what else it may reach; `launcher`, `process` and
+//! `supervisor` its life and end; `outputs` and `log` what it leaves; `tree` lists and clears folders by descriptor; `survivors` ends what a killed runner left;
 //! `running` tells others what runs.
 
+mod confine;
 mod folder;
 mod launcher;
 mod links;
@@ -16,7 +17,9 @@ mod memory;
 mod outputs;
 mod proc;
 mod process;
+mod rules;
 mod running;
+mod sandbox;
 mod scratch;
 mod script;
 mod stage;
@@ -29,8 +32,9 @@ mod tmp;
 mod tree;
 
 use std::ffi::OsString;
+use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Instant;
@@ -47,9 +51,11 @@ use crate::stop::Stop;
 use crate::store::{Placed, Store};
 use crate::sys::clock::now_ms;
 
-use crate::text::printable;
+use crate::text::{printable, tail};
 
+use confine::{SEARCHED, Surroundings};
 use folder::Folder;
+use launcher::NotStarted;
 use outputs::{Unkept, Walk};
 use process::Ended;
 use scratch::Workspace;
@@ -57,7 +63,9 @@ use script::Exec;
 use stage::{Lent, StagedInput};
 use supervisor::Cause;
 
+pub use rules::KEPT as KEPT_RULES;
 pub use running::{Running, running};
+pub use sandbox::{Sandbox, obstacle};
 pub use scratch::{FULL, Scratch};
 pub use script::Script;
 pub use stage::SMALL;
@@ -234,14 +242,30 @@ impl Execution<'_> {
         let staged = { stage::stage(workspace, self.store, self.attempt, buffer)? };
         workspace.prepare_output(input_name)?;
         self.report.record.started_ms = now_ms();
-        self.report.record.outcome = self.run_script(&staged, file)?;
+        self.report.record.outcome = self.run_script(&staged, &file)?;
         let outcome = &self.report.record.outcome;
         script_ended.call(outcome);
-        if matches!(outcome, Outcome::Exited(_) | Outcome::Signalled(_)) {
+        let has_failed = matches!(outcome, Outcome::Exited(_) | Outcome::Signalled(_));
+        if has_failed {
             self.report.full_disk = self.scratch.workspace.lack_of_space();
         }
         self.reclaim_inputs(&staged)?;
-        self.mention_links(&staged);
+        let sandbox = self.attempt.script.sandbox.as_ref();
+        if sandbox.is_none() {
+            self.mention_links(&staged);
+        }
+        let log = self.keep_log()?;
+        if let Some(sandbox) = sandbox.filter(|_| has_failed) {
+            let lines = match &log {
+                Some(log) => tail(&mut self.store.open_object(log)?, SEARCHED)
+                    .or_io("read the log", self.store.path(log))?,
+                None => Vec::new(),
+            };
+            let database = self.database();
+            let surroundings = self.surroundings(sandbox, &file, &staged, &database);
+            let sentences = surroundings.explain(&lines);
+            self.report.warnings.extend(sentences);
+        }
         let taken = self.take_what_it_left();
         for link in staged.links {
             link.link.end(self.store)?;
@@ -261,16 +285,30 @@ impl Execution<'_> {
         file.ok_or_else(|| Error::Internal("a new folder for scripts is gone".to_owned()))
     }
 
-    fn run_script(&mut self, staged: &StagedInput, file: PathBuf) -> Result<Outcome> {
+    fn run_script(&mut self, staged: &StagedInput, file: &Path) -> Result<Outcome> {
         let start = Instant::now();
         let script = &self.attempt.script;
-        let Scratch { launcher, workspace, .. } = &mut *self.scratch;
+        let workspace = &mut self.scratch.workspace;
         workspace.log.begin().or_io("read the log in", &workspace.path)?;
-        let exec = exec(self.attempt, file, staged, workspace, self.share);
+        let rules = match &script.sandbox {
+            None => None,
+            Some(sandbox) => match self.rules(sandbox, file, staged)? {
+                Ok(rules) => Some(rules),
+                Err(sentence) => return Ok(Outcome::NotStarted(sentence)),
+            },
+        };
+        let Scratch { launcher, workspace, .. } = &mut *self.scratch;
+        let exec = exec(self.attempt, file, staged, workspace, self.share, rules);
         let starts = self.supervisor.starts();
         let leader = match launcher.launch(&exec)? {
-            Err(sentence) => return Ok(Outcome::NotStarted(sentence)),
             Ok(leader) => leader,
+            Err(NotStarted { sentence, refused }) => {
+                let (sandbox, database) = (script.sandbox.as_ref(), self.database());
+                let outside = refused.zip(sandbox).and_then(|(program, sandbox)| {
+                    self.surroundings(sandbox, file, staged, &database).outside(&program)
+                });
+                return Ok(Outcome::NotStarted(outside.unwrap_or(sentence)));
+            }
         };
         self.supervisor.started(leader, script.timeout);
         drop(starts);
@@ -286,12 +324,59 @@ impl Execution<'_> {
         Ok(outcome)
     }
 
-    /// Log and outputs; then everything is tidy for the next step.
-    fn take_what_it_left(&mut self) -> Result<()> {
+    /// The rules of a script's sandbox, or a sentence that says why there are none.
+    fn rules(
+        &mut self,
+        sandbox: &Sandbox,
+        file: &Path,
+        staged: &StagedInput,
+    ) -> Result<Result<Arc<OwnedFd>, String>> {
+        let mut kept = std::mem::take(&mut self.scratch.workspace.rules);
+        let database = self.database();
+        let rules = self.surroundings(sandbox, file, staged, &database).rules(&mut kept);
+        self.scratch.workspace.rules = kept;
+        rules
+    }
+
+    fn surroundings<'s>(
+        &'s self,
+        sandbox: &'s Sandbox,
+        file: &'s Path,
+        staged: &'s StagedInput,
+        database: &'s Path,
+    ) -> Surroundings<'s> {
+        let script = &self.attempt.script;
+        let share = self.share.filter(|_| script.wants_jobserver);
+        Surroundings {
+            script,
+            sandbox,
+            workspace: &self.scratch.workspace,
+            file,
+            staged,
+            has_side: !self.attempt.side.is_empty(),
+            tokens: share.and_then(|share| share.fifo.as_deref()),
+            database,
+        }
+    }
+
+    /// The folder that holds the store, and everything that belongs to it.
+    fn database(&self) -> PathBuf {
+        let root = self.store.root();
+        let folder = root.parent().unwrap_or(root);
+        folder.canonicalize().unwrap_or_else(|_| folder.to_owned())
+    }
+
+    fn keep_log(&mut self) -> Result<Option<ObjectHash>> {
         let log = self.scratch.workspace.log.keep(self.store)?;
-        self.report.record.log = log.as_ref().map(|log| log.hash);
+        let hash = log.as_ref().map(|log| log.hash);
+        self.report.record.log = hash;
         self.report.log_size = log.as_ref().map_or(0, |log| log.size);
         self.placed.extend(log);
+        Ok(hash)
+    }
+
+    /// Outputs; then everything is tidy for the next step.
+    fn take_what_it_left(&mut self) -> Result<()> {
         let mut has_remains = false;
         if self.report.record.outcome.is_ok() {
             match self.take_outputs(&mut has_remains) {
@@ -372,10 +457,11 @@ impl Execution<'_> {
 /// What the launcher is given.
 fn exec<'a>(
     attempt: &'a Attempt,
-    file: PathBuf,
+    file: &Path,
     staged: &'a StagedInput,
     workspace: &'a Workspace,
     share: Option<&'a Share>,
+    rules: Option<Arc<OwnedFd>>,
 ) -> Exec<'a> {
     let script = &attempt.script;
     let text = |value: String| Some(OsString::from(value));
@@ -399,7 +485,8 @@ fn exec<'a>(
     ];
     let share = share.filter(|_| script.wants_jobserver);
     let (labels, columns) = (&attempt.labels, &staged.columns);
-    Exec { script, file, log: workspace.log.write_end(), share, vars, labels, columns }
+    let (file, log) = (file.to_owned(), workspace.log.write_end());
+    Exec { script, file, log, share, rules, vars, labels, columns }
 }
 
 fn outcome(end: &Ended, script: &Script) -> Outcome {

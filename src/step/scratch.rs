@@ -13,6 +13,7 @@ use rustix::io::Errno;
 use super::folder::{Folder, make_folder, make_folders};
 use super::launcher::{Launcher, Spawn};
 use super::log::{self, LogPipe};
+use super::rules::KeptRules;
 use super::script::ScriptFiles;
 use super::{tmp, tree};
 use crate::error::{OrIo, Result};
@@ -60,6 +61,8 @@ pub(super) struct Workspace {
     /// The file that small inputs are written to.
     pub(super) small: Option<SmallFile>,
     pub(super) scripts: ScriptFiles,
+    /// Of sandboxes in these folders.
+    pub(super) rules: KeptRules,
     /// The folder that already exists in OUTPUT_DIR, for INPUT_NAME's sake.
     pub(super) prepared: Vec<u8>,
 }
@@ -133,8 +136,8 @@ impl Workspace {
         let scripts = ScriptFiles::new(folder("scripts")?);
         let log = LogPipe::make(root.as_fd(), log::CAP).or_io("make", path.join("log"))?;
         let prepared = Vec::new();
-        let (side, small) = (None, None);
-        Ok(Workspace { path, root, input, output, tmp, side, log, small, scripts, prepared })
+        let (side, small, rules) = (None, None, KeptRules::default());
+        Ok(Workspace { path, root, input, output, tmp, side, log, small, scripts, rules, prepared })
     }
 
     /// WITH_DIR.

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::Write;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -21,10 +21,11 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::folder::Folder;
+use super::sandbox::Sandbox;
 use super::stamp::Stamp;
 use super::tree;
 use crate::error::{OrIo, Result};
-use crate::jobserver::Share;
+use crate::jobserver::{HandedDown, Share};
 use crate::labels::Labels;
 use crate::text::printable;
 
@@ -68,11 +69,21 @@ pub struct Script {
     pub copies_input: bool,
     /// It is given tokens for a make, cargo or ninja in it.
     pub wants_jobserver: bool,
+    /// It reaches nothing but what this says.
+    #[serde(default)]
+    pub sandbox: Option<Sandbox>,
 }
 
 impl Script {
     pub(super) fn dir(&self) -> &Path {
         Path::new(&self.dir)
+    }
+
+    /// PATH as the script will see it.
+    pub(super) fn search_path(&self) -> Option<&OsStr> {
+        let own = self.env.iter().rev().find(|(name, _)| name == "PATH");
+        let path = own.or_else(|| inherited().iter().find(|(name, _)| name == "PATH"));
+        path.map(|(_, value)| value.as_os_str())
     }
 }
 
@@ -84,6 +95,8 @@ pub(super) struct Exec<'a> {
     /// stdout and stderr.
     pub(super) log: BorrowedFd<'a>,
     pub(super) share: Option<&'a Share>,
+    /// The rules of its sandbox.
+    pub(super) rules: Option<Arc<OwnedFd>>,
     /// What differs from step to step. `None`: the script must not see such a variable.
     pub(super) vars: [(&'static str, Option<OsString>); 11],
     /// Variables too.
@@ -97,17 +110,15 @@ impl Exec<'_> {
     pub(super) fn base_env(&self) -> impl Iterator<Item = (&OsStr, &OsStr)> {
         let inherited =
             inherited().iter().map(|(name, value)| (name.as_os_str(), value.as_os_str()));
-        let share = self.share.into_iter().flat_map(|share| &share.env);
+        let share = self.handed_down().into_iter().flat_map(|handed| &handed.env);
         let share = share.map(|(name, value)| (OsStr::new(name), OsStr::new(value)));
         let own = self.script.env.iter().map(|(name, value)| (name.as_os_str(), value.as_os_str()));
         inherited.chain(share).chain(own)
     }
 
-    /// PATH as the script will see it.
-    fn path(&self) -> Option<&OsStr> {
-        let own = self.script.env.iter().rev().find(|(name, _)| name == "PATH");
-        let path = own.or_else(|| inherited().iter().find(|(name, _)| name == "PATH"));
-        path.map(|(_, value)| value.as_os_str())
+    /// What it is given of a jobserver.
+    pub(super) fn handed_down(&self) -> Option<&HandedDown> {
+        self.share.map(|share| if self.rules.is_some() { &share.confined } else { &share.free })
     }
 }
 
@@ -137,7 +148,7 @@ impl Interpreters {
         if program.contains('/') {
             return Ok(script.dir().join(program));
         }
-        let key = (program.clone(), exec.path().map(OsStr::to_owned));
+        let key = (program.clone(), script.search_path().map(OsStr::to_owned));
         if let Some((_, place)) = self.places.iter().find(|(known, _)| *known == key) {
             return Ok(place.clone());
         }

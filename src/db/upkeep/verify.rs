@@ -125,6 +125,8 @@ pub struct Producer {
     pub recipe_hash: ObjectHash,
     /// The recipe's fields as JSON.
     pub recipe_json: String,
+    /// Its task has `sandbox = true`.
+    pub is_sandboxed: bool,
     /// Folder of the manifest of its last attempt, absolute.
     pub dir: Vec<u8>,
     /// All that it made.
@@ -141,7 +143,8 @@ pub fn producers(reader: &Reader, object: &ObjectHash) -> Result<Vec<Producer>> 
         .prepare_cached(
             "SELECT DISTINCT s.id, t.name, s.name, s.object, s.executable, t.gather, r.hash, r.fields,
                (SELECT run.dir FROM attempt a JOIN run ON run.id = a.run WHERE a.step = coalesce(s.same_as, s.id)
-                ORDER BY a.number DESC LIMIT 1), s.labels, s.side
+                ORDER BY a.number DESC LIMIT 1), s.labels, s.side,
+               coalesce(t.feeds ->> '$.sandbox', 0)
              FROM output o JOIN step s ON s.id = o.step JOIN task t ON t.id = s.task
              JOIN recipe r ON r.id = s.recipe
              WHERE o.object = ?1 AND s.state <> 2 ORDER BY s.live DESC, s.id DESC",
@@ -160,6 +163,7 @@ pub fn producers(reader: &Reader, object: &ObjectHash) -> Result<Vec<Producer>> 
             dir: row.get::<_, Option<NameBytes>>(8)?.map(|dir| dir.0).unwrap_or_default(),
             labels: row.get(9)?,
             side: row.get(10)?,
+            is_sandboxed: row.get(11)?,
             outputs: Vec::new(),
         })
     });

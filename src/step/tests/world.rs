@@ -13,7 +13,7 @@ use crate::ids::StepId;
 use crate::labels::Labels;
 use crate::object::ObjectHash;
 use crate::proof::{Proof, Rows};
-use crate::step::{Attempt, Input, Report, Scratch, Script, Supervisor, execute};
+use crate::step::{Attempt, Input, Report, Sandbox, Scratch, Script, Supervisor, execute};
 use crate::stop::StopSwitch;
 use crate::store::Store;
 
@@ -32,6 +32,7 @@ pub(super) struct World {
     pub(super) env: Vec<(String, String)>,
     pub(super) interpreter: Vec<String>,
     pub(super) copies_input: bool,
+    pub(super) sandbox: Option<Sandbox>,
 }
 
 impl World {
@@ -56,6 +57,7 @@ impl World {
             env: Vec::new(),
             interpreter: vec!["sh".to_owned(), "-e".to_owned()],
             copies_input: false,
+            sandbox: None,
             dir,
         }
     }
@@ -103,6 +105,7 @@ impl World {
             paths: Vec::new(),
             copies_input: self.copies_input,
             wants_jobserver: false,
+            sandbox: self.sandbox.clone(),
         };
         Attempt {
             cpus: 1,

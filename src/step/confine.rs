@@ -78,6 +78,10 @@ impl Surroundings<'_> {
     /// # Errors
     /// Our own trouble: no memory, no descriptors.
     pub(super) fn rules(&self, kept: &mut KeptRules) -> Result<Result<Arc<OwnedFd>, String>> {
+        if self.staged.has_dir {
+            // The list of inputs is a new file each time.
+            return Ok(self.make()?.map(Arc::new));
+        }
         let identities = self.identities();
         if let Some(rules) = kept.find(self.script, &identities) {
             return Ok(Ok(rules));
@@ -87,14 +91,13 @@ impl Surroundings<'_> {
 
     /// The files and folders of rules that may be replaced while the workspace stays.
     fn identities(&self) -> Vec<Identity> {
-        let list = self.list_file();
         let declared = self.sandbox.read.iter().chain(&self.sandbox.list).map(Path::new);
-        let own = [Some(self.file), list, self.tokens].into_iter().flatten();
+        let own = [Some(self.file), self.tokens].into_iter().flatten();
         let identity = |path: &Path| {
             let found = rustix::fs::stat(path).ok()?;
-            Some((found.st_dev, found.st_ino))
+            Some((found.st_dev, found.st_ino, found.st_ctime, found.st_ctime_nsec as i64))
         };
-        let side = self.has_side.then_some((0, 0));
+        let side = self.has_side.then_some((0, 0, 0, 0));
         own.chain(declared).map(identity).chain([side]).collect()
     }
 
@@ -249,8 +252,12 @@ impl Surroundings<'_> {
             Some(Allowed::Read) if self.is_input(&real) => Some(format!(
                 "`{named}` can only be read in a sandbox: copy it into $TMPDIR, or set input = \"copy\" in its task"
             )),
+            // Programs are meant to be run, and folders to be listed; /proc has rules of its own.
             Some(Allowed::Read)
-                if candidate.is_sure && may(Access::WRITE_OK) && !may(Access::EXEC_OK) =>
+                if candidate.is_sure
+                    && may(Access::WRITE_OK)
+                    && !may(Access::EXEC_OK)
+                    && !real.starts_with("/proc") =>
             {
                 Some(format!(
                     "`{named}` can only be read in a sandbox: write below $OUTPUT_DIR what is to be kept, and anything \

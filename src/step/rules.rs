@@ -10,8 +10,8 @@ use super::script::Script;
 /// Sets of rules that a workspace keeps, a descriptor each.
 pub const KEPT: usize = 4;
 
-/// Device and inode; `None` for what is not there.
-pub(super) type Identity = Option<(u64, u64)>;
+/// Device, inode and time of last change, since numbers of inodes are used again; `None` for what is not there.
+pub(super) type Identity = Option<(u64, u64, i64, i64)>;
 
 /// The rules of a workspace's last tasks, the latest first.
 #[derive(Default)]

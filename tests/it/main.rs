@@ -50,6 +50,7 @@ mod report;
 mod resources;
 mod resume;
 mod revival;
+mod sandbox;
 mod scale;
 mod schemas;
 mod start;

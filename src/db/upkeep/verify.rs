@@ -133,6 +133,12 @@ pub struct Producer {
     pub outputs: Vec<NamedObject>,
 }
 
+/// What a task's `feeds` say; those of older builds say nothing.
+fn is_sandboxed(feeds: Option<String>) -> bool {
+    let feeds = feeds.and_then(|feeds| serde_json::from_str::<serde_json::Value>(&feeds).ok());
+    feeds.is_some_and(|feeds| feeds["sandbox"] == true)
+}
+
 /// The steps whose outputs are recorded as this object, live ones first.
 /// A step that is to run anew counts too: it has the outputs of its last success until then.
 ///
@@ -144,7 +150,7 @@ pub fn producers(reader: &Reader, object: &ObjectHash) -> Result<Vec<Producer>> 
             "SELECT DISTINCT s.id, t.name, s.name, s.object, s.executable, t.gather, r.hash, r.fields,
                (SELECT run.dir FROM attempt a JOIN run ON run.id = a.run WHERE a.step = coalesce(s.same_as, s.id)
                 ORDER BY a.number DESC LIMIT 1), s.labels, s.side,
-               coalesce(t.feeds ->> '$.sandbox', 0)
+               t.feeds
              FROM output o JOIN step s ON s.id = o.step JOIN task t ON t.id = s.task
              JOIN recipe r ON r.id = s.recipe
              WHERE o.object = ?1 AND s.state <> 2 ORDER BY s.live DESC, s.id DESC",
@@ -163,7 +169,7 @@ pub fn producers(reader: &Reader, object: &ObjectHash) -> Result<Vec<Producer>> 
             dir: row.get::<_, Option<NameBytes>>(8)?.map(|dir| dir.0).unwrap_or_default(),
             labels: row.get(9)?,
             side: row.get(10)?,
-            is_sandboxed: row.get(11)?,
+            is_sandboxed: is_sandboxed(row.get(11)?),
             outputs: Vec::new(),
         })
     });

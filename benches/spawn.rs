@@ -1,6 +1,6 @@
 //! One step end to end, from its object to its output in the store, against a bare process that is
-//! given the same script, folder and redirections and leaves the same file. `sh` reading and writing by
-//! itself, and starting one `tr`.
+//! given the same script, folder and redirections and leaves the same file; and the step in a sandbox. `sh`
+//! reading and writing by itself, and starting one `tr`.
 
 mod common;
 
@@ -16,7 +16,9 @@ use task_pipeline::attempt::{NamedObject, Outcome};
 use task_pipeline::ids::StepId;
 use task_pipeline::labels::Labels;
 use task_pipeline::object::ObjectHash;
-use task_pipeline::step::{Attempt, GRACE, Input, Scratch, Script, Supervisor, execute};
+use task_pipeline::step::{
+    Attempt, GRACE, Input, Sandbox, Scratch, Script, Supervisor, execute, obstacle,
+};
 use task_pipeline::store::Store;
 
 const SCRIPTS: [(&str, &str); 2] = [
@@ -67,7 +69,7 @@ struct Ours {
 }
 
 impl Ours {
-    fn new(script: &str) -> Ours {
+    fn new(script: &str, sandbox: Option<Sandbox>) -> Ours {
         let folder = common::folder();
         let store = Store::open(&folder, Arc::new(common::NoRows)).unwrap();
         let input = store.put(b"line\n").unwrap().hash;
@@ -85,7 +87,7 @@ impl Ours {
                 paths: Vec::new(),
                 copies_input: false,
                 wants_jobserver: false,
-                sandbox: None,
+                sandbox,
             }),
             input,
         }
@@ -144,19 +146,26 @@ fn spawns(criterion: &mut Criterion) {
                 )
             });
         });
-        let (mut ours, mut step) = (Ours::new(script), 0);
-        benches.bench_function(BenchmarkId::new("ours", name), |timer| {
-            common::settle();
-            timer.iter_custom(|iterations| {
-                on_a_thread(
-                    &mut || {
-                        step += 1;
-                        ours.run(step);
-                    },
-                    iterations,
-                )
+        let sandbox = Sandbox { read: Vec::new(), list: Vec::new(), network: true };
+        let kinds = [("ours", None), ("sandbox", Some(sandbox))];
+        // Elsewhere there is nothing to measure.
+        let is_possible =
+            |(_, sandbox): &(&str, Option<Sandbox>)| sandbox.is_none() || obstacle(false).is_none();
+        for (kind, sandbox) in kinds.into_iter().filter(is_possible) {
+            let (mut ours, mut step) = (Ours::new(script, sandbox), 0);
+            benches.bench_function(BenchmarkId::new(kind, name), |timer| {
+                common::settle();
+                timer.iter_custom(|iterations| {
+                    on_a_thread(
+                        &mut || {
+                            step += 1;
+                            ours.run(step);
+                        },
+                        iterations,
+                    )
+                });
             });
-        });
+        }
     }
 }
 

@@ -92,7 +92,8 @@ fn last_manifest(db: &Db) -> Result<Option<Manifest>> {
         Err(_) => {
             let shown = printable(path_bytes(&path)).into_owned();
             complain(&format!(
-                "`{shown}` can't be used any more, so scripts run again without their timeouts"
+                "`{shown}` can't be used any more, so scripts run again without their timeouts, and \
+                 those of sandboxes not at all"
             ));
             Ok(None)
         }

@@ -214,6 +214,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[allow(clippy::print_stderr, reason = "says that it was left out")]
     fn a_confined_program_reads_what_is_allowed_and_nothing_else() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("secret"), "secret\n").unwrap();

@@ -96,7 +96,7 @@ impl Bench {
         };
         self.run = db.write(|writer| db::apply(writer, flow, &applied)).unwrap();
         let after = StepId(self.supply.end - 1);
-        let leaves = db.read(|reader| db::leaves(reader, flow.tasks[0].id, after, SUPPLY as usize));
+        let leaves = db.read(|reader| db::leaves(reader, &flow.tasks[0], after, SUPPLY as usize));
         let leaves = leaves.unwrap();
         let (first, last) = (leaves[0].step.0, leaves[leaves.len() - 1].step.0);
         assert_eq!((leaves.len() as i64, last - first + 1), (SUPPLY, SUPPLY));
@@ -153,6 +153,7 @@ fn completion(step: i64, object: ObjectHash, size: u64) -> Completion {
         },
         verdict: Verdict::Done,
         outputs: vec![Output { name: format!("f{step}").into(), object, size, executable: false }],
+        dependencies: Vec::new(),
         log_size: 0,
     }
 }
@@ -172,6 +173,7 @@ fn flow() -> Flow {
         gather: false,
         row_name: None,
         gather_empty: false,
+        has_depfile: false,
         cache: true,
         forced: false,
         only: None,

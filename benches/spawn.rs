@@ -85,6 +85,7 @@ impl Ours {
                 env: Vec::new(),
                 timeout: None,
                 paths: Vec::new(),
+                depfile: None,
                 copies_input: false,
                 wants_jobserver: false,
                 sandbox,

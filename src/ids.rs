@@ -37,6 +37,14 @@ id!(
     /// A row of `run`.
     RunId
 );
+id!(
+    /// A row of `result`.
+    ResultId
+);
+id!(
+    /// A row of `dependency_file`.
+    DependencyFileId
+);
 
 /// Place of a task in the manifest, counted from 0. Not a [`TaskId`]: that one is kept for ever,
 /// this one lasts as long as the manifest is as it is.

@@ -7,6 +7,8 @@ pub mod attempt;
 pub mod cli;
 pub mod commands;
 pub mod db;
+mod dependencies;
+mod depfile;
 pub mod diagnostic;
 mod duration;
 pub mod error;

@@ -23,7 +23,8 @@ const DEFAULT_GRACE: Duration = Duration::from_secs(24 * 60 * 60);
 #[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
 #[argh(subcommand, name = "gc")]
 #[argh(
-    note = "An object is needed if a live step works on it, made it, or printed it. The records of older steps \
+    note = "An object is needed if a live step works on it, made it, or printed it, or, with a depfile, made it before of \
+    the files as they are now. The records of older steps \
     stay; if such a step is live again later, it runs again when its results are gone."
 )]
 pub struct GcArgs {

@@ -93,6 +93,8 @@ struct Node {
     outputs: (Vec<NamedObject>, usize),
     /// For a root: the files that it read.
     files: Vec<Vec<u8>>,
+    /// The first files that it has said it read, and how many it has.
+    dependencies: (Vec<Vec<u8>>, usize),
 }
 
 /// The part of the graph of steps that is shown.
@@ -147,6 +149,11 @@ struct LineageStep<'a> {
     /// Input files that a root read.
     #[serde(serialize_with = "answer::all_escaped")]
     files: &'a [Vec<u8>],
+    /// Files that it has said it read.
+    #[serde(serialize_with = "answer::all_escaped")]
+    dependencies: &'a [Vec<u8>],
+    /// Including those that are left out of `dependencies`.
+    dependency_count: usize,
 }
 
 #[derive(Serialize)]
@@ -172,7 +179,8 @@ struct LeftOut {
 
 impl LineageAnswer<'_> {
     fn of(lineage: &Lineage) -> LineageAnswer<'_> {
-        let steps = lineage.nodes.values().map(|Node { row, outputs: (outputs, count), files }| {
+        let steps = lineage.nodes.values().map(|node| {
+            let Node { row, outputs: (outputs, count), files, dependencies } = node;
             let outputs = outputs
                 .iter()
                 .map(|output| LineageOutput { name: &output.name, object: output.object });
@@ -187,6 +195,8 @@ impl LineageAnswer<'_> {
                 outputs: outputs.collect(),
                 output_count: *count,
                 files,
+                dependencies: &dependencies.0,
+                dependency_count: dependencies.1,
             }
         });
         let left_out = |more: &BTreeMap<StepId, usize>| {
@@ -301,6 +311,11 @@ impl Lineage {
         lineage.walk(reader, Direction::Down, down_from, width, most)?;
         for node in lineage.nodes.values_mut() {
             node.outputs = db::first_outputs(reader, node.row.id, width)?;
+            let read = db::step_dependencies(reader, node.row.id)?.map(|read| read.files);
+            let mut read = read.unwrap_or_default();
+            let count = read.len();
+            read.truncate(width);
+            node.dependencies = (read, count);
         }
         lineage.find_files(reader, listing)?;
         Ok(lineage)
@@ -343,6 +358,7 @@ impl Lineage {
                 row,
                 outputs: (Vec::new(), 0),
                 files: Vec::new(),
+                dependencies: (Vec::new(), 0),
             });
         }
     }
@@ -502,7 +518,13 @@ fn ends(node: &Node, way: Direction) -> Vec<Row> {
         Direction::Up => {
             let files =
                 node.files.iter().map(|file| Row::Text(format!("file {}", printable(file))));
-            files.collect()
+            let (read, count) = &node.dependencies;
+            let named = read.iter().map(|file| Row::Text(format!("read {}", printable(file))));
+            let mut rows: Vec<Row> = files.chain(named).collect();
+            if *count > read.len() {
+                rows.push(Row::Text(format!("… and {} more read (--all)", count - read.len())));
+            }
+            rows
         }
         Direction::Down => {
             let shown = outputs.iter().map(|output| {

@@ -105,10 +105,17 @@ impl Command for LogArgs {
         let mut chosen = Vec::new();
         for step in steps {
             let whose = other(&step).filter(|_| self.attempt.is_none()).unwrap_or(step.id);
-            let attempts = db.read(|reader| db::attempts(reader, whose))?;
+            let (attempts, made) = db.read(|reader| {
+                Ok((db::attempts(reader, whose)?, db::attempt_of_result(reader, step.id)?))
+            })?;
+            let is_last_ok = attempts.last().is_some_and(|attempt| attempt.record.outcome.is_ok());
             let mut attempts = attempts.into_iter().map(|attempt| attempt.record);
             let attempt = match self.attempt {
                 Some(number) => attempts.find(|attempt| attempt.number == i64::from(number.get())),
+                // An earlier result of it may be valid again.
+                None if made.is_some() && is_last_ok && step.state == StepState::Done => {
+                    attempts.rfind(|attempt| Some(attempt.number) == made)
+                }
                 // It may have failed since, when it was to run anew.
                 None if whose != step.id && step.state == StepState::Done => {
                     attempts.rfind(|attempt| attempt.outcome.is_ok())

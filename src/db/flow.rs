@@ -47,6 +47,8 @@ pub struct FlowTask {
     pub gather_empty: bool,
     /// Labels that it makes one step of each value of; empty: one step over everything.
     pub gather_keys: Vec<String>,
+    /// Its results stand while the files that their steps have read are what they were.
+    pub has_depfile: bool,
     /// False: runs anew in every run.
     pub cache: bool,
     /// `-B`: runs anew in this run.

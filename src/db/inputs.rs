@@ -1,6 +1,9 @@
 //! Input files as they were when last hashed. (size, mtime, ctime, inode) only saves hashing again;
 //! what decides is the content.
 
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt as _;
+
 use rusqlite::{OptionalExtension, Row, params};
 
 use crate::error::{OrDb, Result};
@@ -39,6 +42,32 @@ impl Stat {
 
     /// Of what is no file.
     pub const NONE: Stat = Stat { size: 0, mtime_ns: 0, ctime_ns: 0, inode: 0, executable: false };
+
+    /// What an inode says.
+    pub fn of(found: &Metadata) -> Stat {
+        Stat {
+            size: i64::try_from(found.size()).unwrap_or(i64::MAX),
+            mtime_ns: nanoseconds(found.mtime(), found.mtime_nsec()),
+            ctime_ns: nanoseconds(found.ctime(), found.ctime_nsec()),
+            inode: found.ino() as i64,
+            executable: found.mode() & 0o111 != 0,
+        }
+    }
+
+    /// The same, of what another call for it gave.
+    pub fn of_inode(found: &rustix::fs::Stat) -> Stat {
+        Stat {
+            size: found.st_size,
+            mtime_ns: nanoseconds(found.st_mtime, found.st_mtime_nsec),
+            ctime_ns: nanoseconds(found.st_ctime, found.st_ctime_nsec),
+            inode: found.st_ino as i64,
+            executable: found.st_mode & 0o111 != 0,
+        }
+    }
+}
+
+fn nanoseconds(seconds: i64, rest: i64) -> i64 {
+    seconds.saturating_mul(1_000_000_000).saturating_add(rest)
 }
 
 /// A row of `input_file`, less its task and path.

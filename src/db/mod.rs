@@ -11,6 +11,7 @@
 
 mod attempts;
 mod commit;
+mod dependencies;
 mod flow;
 mod functions;
 mod inputs;
@@ -49,6 +50,10 @@ pub use commit::runs::{
 pub use commit::totals::recount;
 pub use commit::turns::{Turns, turns};
 pub use commit::{commit, known_object, put_objects, share_known};
+pub use dependencies::{
+    Dependencies, Dependency, DependencyFile, StepDependencies, attempt_of_result, dependencies_of,
+    step_dependencies,
+};
 pub use flow::{Accepts, Flow, FlowTask, Labeller};
 pub use functions::step_key;
 pub use inputs::{FILES, InputRow, Inputs, Stat, files_of_rows};
@@ -63,7 +68,8 @@ pub use plan::gather::{
     linked_steps, live_labels, plan_gather,
 };
 pub use plan::reasons::{
-    Why, groups_to_come, has_inputs, planned_labels, reasons, recipe_fields, shared,
+    Why, changed_dependencies, groups_to_come, has_inputs, planned_labels, reasons, recipe_fields,
+    shared,
 };
 pub use plan::tasks::{KnownTask, Registration, TaskRow, known_tasks, task_rows};
 pub use plan::with::{plan_with, unseeing};

@@ -196,6 +196,7 @@ CREATE INDEX idx_side_link_side ON side_link(side);
 ALTER TABLE attempt ADD COLUMN peak_of TEXT;   -- whose peak_kib is: process, tree, runner; NULL: by an older build
 ALTER TABLE task ADD COLUMN resources TEXT;    -- JSON: cpus, memory in bytes, uses; NULL: none declared
 ",
+    crate::db::dependencies::MIGRATION,
 ];
 
 /// Schema whose steps have an origin.

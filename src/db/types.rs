@@ -6,7 +6,7 @@ use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSqlOutput, ValueRe
 use rusqlite::{Result, ToSql};
 
 use crate::attempt::StepState;
-use crate::ids::{RecipeId, RunId, StepId, TaskId};
+use crate::ids::{DependencyFileId, RecipeId, ResultId, RunId, StepId, TaskId};
 use crate::labels::Labels;
 use crate::object::ObjectHash;
 use crate::origin::Origin;
@@ -25,7 +25,7 @@ macro_rules! as_integer {
         }
     )*};
 }
-as_integer!(StepId, TaskId, RecipeId, RunId);
+as_integer!(StepId, TaskId, RecipeId, RunId, ResultId, DependencyFileId);
 
 impl ToSql for ObjectHash {
     fn to_sql(&self) -> Result<ToSqlOutput<'_>> {

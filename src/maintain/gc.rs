@@ -9,10 +9,12 @@ use std::time::{Duration, SystemTime};
 
 use walkdir::WalkDir;
 
-use crate::db::{self, Db, History};
+use crate::db::{self, Db, Dependencies, History};
+use crate::dependencies::DependencyFiles;
 use crate::error::{Error, OrIo, Result};
 use crate::object::ObjectHash;
 use crate::store::Store;
+use crate::text::as_path;
 
 /// What `gc` is asked to do.
 #[derive(Debug, Clone, Copy)]
@@ -59,6 +61,7 @@ pub fn gc(db: &Db, store: &Store, options: GcOptions) -> Result<Freed> {
     }
     // Strays are listed before the rows are read, so that whatever is committed meanwhile has a row by then.
     let strays = strays(store, options.grace)?;
+    look_at_dependencies(db, store.root().parent().unwrap_or(store.root()))?;
     let mut garbage = Vec::new();
     db.read(|reader| {
         db::each_garbage(reader, options.history, &mut |hash, size| garbage.push((hash, size)))
@@ -92,7 +95,19 @@ pub fn gc(db: &Db, store: &Store, options: GcOptions) -> Result<Freed> {
     for (path, _) in &freed.strays {
         remove(store.root(), path)?;
     }
+    db.write(Dependencies::prune)?;
     Ok(freed)
+}
+
+/// An older result of a step may be the one that belongs to what its files are now, though no run has seen that yet.
+fn look_at_dependencies(db: &Db, db_dir: &Path) -> Result<()> {
+    db.read(Dependencies::begin)?;
+    let Some(dir) = db.read(db::last_dir)? else { return Ok(()) };
+    // The manifest's folder may be gone: then its files are.
+    if let Ok(files) = DependencyFiles::new(as_path(&dir), db_dir) {
+        files.scan(db)?.note(db, &files)?;
+    }
+    Ok(())
 }
 
 fn remove(root: &Path, path: &Path) -> Result<()> {

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use crate::attempt::NamedObject;
 use crate::db::{self, Db, Flow, Producer, step_key};
+use crate::dependencies::{DependencyFiles, FileContent};
 use crate::error::{Error, OrIo, Result};
 use crate::exec::{Executor, Ground, Local, Ran, Site as _};
 use crate::folder;
@@ -301,6 +302,10 @@ impl Repairer<'_> {
                        more";
             return Ok(Repair::Failed { step, why: why.to_owned() });
         }
+        if let Some(path) = self.rebuilder.changed_dependency(producer)? {
+            let why = format!("it read `{}`, which is not what it was then", printable(&path));
+            return Ok(Repair::Failed { step, why });
+        }
         let (report, placed) = match self.rebuilder.run(producer) {
             Ok(made) => made,
             Err(err @ crate::error::Error::Damaged { .. }) => {
@@ -426,6 +431,7 @@ struct Rebuilder<'a> {
     db: &'a Db,
     store: &'a Arc<Store>,
     again: &'a RunAgain,
+    db_dir: PathBuf,
     folder: PathBuf,
     executor: Box<dyn Executor>,
     /// Supervises the executor's scripts.
@@ -455,7 +461,8 @@ impl Rebuilder<'_> {
         })?;
         let executor = site.grow()?.recv();
         let executor = executor.map_err(|_| Error::Internal("there is no executor".to_owned()))?;
-        Ok(Rebuilder { db, store, again, folder, executor, _site: site })
+        let db_dir = db_dir.to_owned();
+        Ok(Rebuilder { db, store, again, db_dir, folder, executor, _site: site })
     }
 
     /// Runs a step's script on its input again. What it leaves is in the store, but committed nowhere.
@@ -504,6 +511,7 @@ impl Rebuilder<'_> {
             env,
             timeout: limits.timeout,
             paths: recipe.paths,
+            depfile: recipe.depfile,
             copies_input: limits.copies_input,
             wants_jobserver: limits.wants_jobserver,
             sandbox: limits.sandbox.map(|sandbox| sandbox.with_files(files)),
@@ -525,6 +533,19 @@ impl Rebuilder<'_> {
             side: self.seen(producer)?,
             script: Arc::new(script),
         })
+    }
+
+    /// A file that a step has said it read, and that has another content now.
+    fn changed_dependency(&self, producer: &Producer) -> Result<Option<Vec<u8>>> {
+        let Some(result) = producer.result else { return Ok(None) };
+        let read = self.db.read(|reader| db::dependencies_of(reader, result))?;
+        // Without the manifest's folder there is none of them.
+        let Ok(files) = DependencyFiles::new(as_path(&producer.dir), &self.db_dir) else {
+            return Ok(read.into_iter().next().map(|(path, _)| path));
+        };
+        let is_as_before = |path: &[u8], object: &ObjectHash| matches!(files.read(path), FileContent::Of(now, _) if now == *object);
+        let changed = read.into_iter().find(|(path, object)| !is_as_before(path, object));
+        Ok(changed.map(|(path, _)| path))
     }
 
     /// What a step sees by `with`.

@@ -67,6 +67,8 @@ pub struct Task {
     /// Interpreter and its arguments, from `shell`, split at white space with shell-like quotes. A `#!`
     /// line of the script wins over it: see [`Task::interpreter`].
     pub shell: Vec<String>,
+    /// The name, below OUTPUT_DIR, of the file in which the script says what it has read.
+    pub depfile: Option<String>,
     /// False: runs anew in every run.
     pub cache: bool,
     /// One step over all inputs together, or over those of each group.
@@ -138,6 +140,7 @@ impl Task {
             params: BTreeMap::new(),
             files: Vec::new(),
             shell: vec!["sh".to_owned(), "-e".to_owned()],
+            depfile: None,
             cache: true,
             gather: false,
             gather_empty: false,
@@ -314,6 +317,13 @@ pub const KEYS: &[Key] = &[
                 recipe.",
         aliases: &[],
         read: files,
+    },
+    Key {
+        name: "depfile",
+        about: "A file in OUTPUT_DIR, which is no output: in it the script says, as a rule of make's (cc -MMD -MF), what \
+                it has read. Its results stand while those files have that content.",
+        aliases: &["dep_file", "deps_file", "dependency_file", "dyndep"],
+        read: depfile,
     },
     Key {
         name: "shell",
@@ -892,6 +902,23 @@ fn readable(found: &mut Findings<'_>, draft: &mut Draft, setting: Setting<'_, '_
         found.add(&setting.span(), "`read` is empty", help);
     }
     draft.task.read = list.into_iter().map(|(path, _)| path).collect();
+}
+
+/// A name that a file below OUTPUT_DIR can have.
+fn depfile(found: &mut Findings<'_>, draft: &mut Draft, setting: Setting<'_, '_>) {
+    let Some(name) = setting.string(found) else { return };
+    let is_name = |part: &str| !matches!(part, "" | "." | "..") && !part.contains('\0');
+    if name.split('/').all(is_name) {
+        draft.task.depfile = Some(name.to_owned());
+        return;
+    }
+    let help = "name a file below OUTPUT_DIR, such as depfile = \".d\", and let the script write it: \
+                cc -MMD -MF \"$OUTPUT_DIR/.d\"";
+    found.add(
+        &setting.span(),
+        format!("{} is no name of a file below OUTPUT_DIR", quoted(name)),
+        help,
+    );
 }
 
 /// Reports what is no glob; false if it is none.

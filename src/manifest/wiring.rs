@@ -43,6 +43,9 @@ pub(super) fn wire(found: &mut Findings<'_>, mut drafts: Vec<Draft>) -> Vec<Task
         let matches_of = if is_root { Vec::new() } else { matches(found, draft, &from, &known) };
         wired.push((from, with, matches_of));
     }
+    for (draft, (from, ..)) in drafts.iter().zip(&wired) {
+        check_depfiles(found, draft, from, &drafts);
+    }
     for (draft, (from, with, matches_of)) in drafts.iter_mut().zip(wired) {
         (draft.task.from, draft.task.with) = (from, with);
         draft.task.matches_of = matches_of;
@@ -135,6 +138,28 @@ fn matches(
         }
     }
     matches
+}
+
+/// What `match` names by its name must be able to be an output.
+fn check_depfiles(found: &mut Findings<'_>, draft: &Draft, from: &[TaskIndex], drafts: &[Draft]) {
+    let Some(place) = draft.place("match") else { return };
+    let producers: Vec<&Task> = from.iter().map(|from| &drafts[from.0].task).collect();
+    let of_all = draft.task.matches.iter().map(|glob| (None, glob));
+    let of_one = draft
+        .matches_of
+        .iter()
+        .flat_map(|(name, _, globs)| globs.iter().map(move |glob| (Some(name), glob)));
+    for (name, glob) in of_all.chain(of_one) {
+        let mut meant =
+            producers.iter().filter(|task| name.is_none_or(|name| *name == task.name)).peekable();
+        let is_depfile = |task: &&Task| task.depfile.as_ref() == Some(glob);
+        if meant.peek().is_some() && meant.all(is_depfile) {
+            let message =
+                format!("`match` would take {}, which is a depfile and no output", quoted(glob));
+            let help = "take it out, or write what is to be passed on into another file too";
+            found.add(place, message, help);
+        }
+    }
 }
 
 fn check_root(found: &mut Findings<'_>, draft: &Draft) {

@@ -113,11 +113,17 @@ pub(super) fn text(event: &Event<'_>, loudness: Loudness, paint: Paint) -> Optio
         }
         Event::Shared(shared) => {
             let name = step_text(shared.step.0, shared.task, shared.input, shared.labels);
-            let (end, how) = match shared.has_failed {
-                true => (paint.bad("failed"), ", which failed"),
-                false => (paint.good("done"), ""),
-            };
-            format!("{name}: {end}, same work as step {}{how}\n", shared.same_as)
+            let (done, same_as) = (paint.good("done"), shared.same_as);
+            match shared.has_failed {
+                true => format!(
+                    "{name}: {}, same work as step {same_as}, which failed\n",
+                    paint.bad("failed")
+                ),
+                false if same_as == shared.step => {
+                    format!("{name}: {done}, an earlier result is valid again\n")
+                }
+                false => format!("{name}: {done}, same work as step {same_as}\n"),
+            }
         }
         Event::Done(ended) => {
             let outputs = ended.completion.outputs.len();

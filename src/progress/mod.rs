@@ -120,7 +120,7 @@ pub struct StepShared<'a> {
     pub step: StepId,
     pub index: TaskIndex,
     pub task: &'a str,
-    /// The step that did the same work.
+    /// The step that did the same work; the step itself, if an earlier result of it is valid again.
     pub same_as: StepId,
     /// That one has failed, and so has this one.
     pub has_failed: bool,

@@ -32,6 +32,9 @@ pub struct Recipe {
     /// The labels that the groups go by.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gather_keys: Vec<String>,
+    /// The file in which the script says what it has read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub depfile: Option<String>,
 }
 
 impl Recipe {
@@ -46,6 +49,7 @@ impl Recipe {
             params: task.params.clone().into_iter().collect(),
             paths: task.table.iter().flat_map(|table| table.paths()).map(str::to_owned).collect(),
             gather_keys: task.gather_keys.clone(),
+            depfile: task.depfile.clone(),
         }
     }
 
@@ -81,6 +85,9 @@ impl Recipe {
         }
         for column in &self.paths {
             hasher.field("path", column.as_bytes());
+        }
+        if let Some(depfile) = &self.depfile {
+            hasher.field("depfile", depfile.as_bytes());
         }
         hasher.finish()
     }
@@ -121,6 +128,16 @@ impl Recipe {
         }
         if self.paths != before.paths {
             changes.push("other columns of the table are files".to_owned());
+        }
+        match (&before.depfile, &self.depfile) {
+            (before, now) if before == now => {}
+            (None, Some(now)) => {
+                changes.push(format!("depfile {} added", printable(now.as_bytes())))
+            }
+            (Some(before), None) => {
+                changes.push(format!("depfile {} removed", printable(before.as_bytes())));
+            }
+            _ => changes.push("depfile changed".to_owned()),
         }
         changes
     }

@@ -329,7 +329,8 @@ impl Backlog {
                 match self.claims.entry((TaskIndex(n), leaf.key)) {
                     Entry::Occupied(claim) if claim.get().has_failed => {
                         let (task, step, same_as) = (TaskIndex(n), leaf.step, claim.get().owner);
-                        self.known.push(KnownWork { task, step, same_as, has_failed: true });
+                        let (result, has_failed) = (None, true);
+                        self.known.push(KnownWork { task, step, same_as, result, has_failed });
                     }
                     Entry::Occupied(mut claim) => claim.get_mut().others.push(leaf),
                     Entry::Vacant(claim) => {
@@ -392,13 +393,14 @@ impl Backlog {
     }
 
     fn read_leaves(&mut self, db: &Db, flow: &Flow, n: usize) -> Result<()> {
-        let FlowTask { id, forced, .. } = flow.tasks[n];
-        let takes_known = flow.tasks[n].shares_work() && !forced;
+        let flow_task = &flow.tasks[n];
+        let takes_known = flow_task.shares_work() && !flow_task.forced;
+        let id = flow_task.id;
         let mut wants_history = self.admission.wants_history(TaskIndex(n));
         let task = &mut self.tasks[n];
         loop {
             let from = task.after;
-            let leaves = db.read(|reader| db::leaves(reader, id, from, BATCH))?;
+            let leaves = db.read(|reader| db::leaves(reader, flow_task, from, BATCH))?;
             let was_last = leaves.len() < BATCH;
             if wants_history && let Some(first) = leaves.first() {
                 wants_history = false;
@@ -417,8 +419,14 @@ impl Backlog {
                 }
                 match leaf.same_as {
                     Some(same_as) if takes_known => {
-                        let (task, step) = (TaskIndex(n), leaf.step);
-                        self.known.push(KnownWork { task, step, same_as, has_failed: false });
+                        let (task, step, result) = (TaskIndex(n), leaf.step, leaf.result);
+                        self.known.push(KnownWork {
+                            task,
+                            step,
+                            same_as,
+                            result,
+                            has_failed: false,
+                        });
                     }
                     _ => task.ready.push_back(leaf),
                 }

@@ -410,7 +410,7 @@ impl Dispatcher<'_> {
     /// Tells of steps that have the results of others, once these were told of themselves.
     fn tell_shared(&mut self, effects: &Effects) {
         for SharedStep { work, name, labels } in &effects.shared {
-            let KnownWork { task: index, step, same_as, has_failed } = *work;
+            let KnownWork { task: index, step, same_as, has_failed, .. } = *work;
             let task = &self.engine.flow.task(index).name;
             let shared = StepShared { index, task, step, same_as, has_failed, input: name, labels };
             self.progress.tell(&Event::Shared(&shared));

@@ -18,6 +18,8 @@ pub struct Forecast {
     pub retired_with_task: u64,
     /// Inputs that can't be read: what they would make is in none of the numbers.
     pub unread: usize,
+    /// Calls that asked for the inodes of files that steps have said they read.
+    pub dependency_stats: u64,
 }
 
 /// What a run would do of one task.
@@ -30,6 +32,11 @@ pub struct TaskForecast {
     pub reasons: Vec<(Why, u64)>,
     /// What another recipe differs in: `script changed`.
     pub changes: Vec<String>,
+    /// The files that its steps have said they read and that are not what they were, by path, if steps have to be done
+    /// for that.
+    pub dependencies: Vec<Vec<u8>>,
+    /// Work of it may have been done before by the very same steps.
+    pub has_depfile: bool,
     /// Further steps, as many as there were of as many before; `None` if there never were any to go by.
     pub later: Option<u64>,
     /// `--step` names others.
@@ -105,12 +112,18 @@ fn forecast_in(reader: &Reader, prepared: &Prepared, plan: &Plan) -> Result<Fore
             };
             (plan.fresh, plan.again) = (steps(true), steps(false));
         }
+        let dependencies = match reasons.iter().any(|(why, _)| *why == Why::Dependency) {
+            true => db::changed_dependencies(reader, TaskIndex(n), task)?,
+            false => Vec::new(),
+        };
         tasks.push(TaskForecast {
             name: task.name.clone(),
             plan,
             shared,
             reasons,
             changes,
+            dependencies,
+            has_depfile: task.has_depfile,
             later: Some(0),
             is_left_out,
         });
@@ -151,7 +164,9 @@ fn forecast_in(reader: &Reader, prepared: &Prepared, plan: &Plan) -> Result<Fore
         }
     }
     let unread = prepared.refused_files();
-    Ok(Forecast { tasks, retired_with_task: plan.retired_with_task, unread })
+    let (retired_with_task, dependency_stats) =
+        (plan.retired_with_task, prepared.dependency_stats());
+    Ok(Forecast { tasks, retired_with_task, unread, dependency_stats })
 }
 
 fn later(

@@ -13,10 +13,10 @@ use crate::ids::TaskIndex;
 use crate::manifest::{Manifest, Task, is_plain};
 use crate::object::ObjectHash;
 use crate::recipe::Recipe;
+use crate::sys::clock::{is_racy, now_ns};
 use crate::text::{path_bytes, printable, shown};
 
-use super::scan::{is_racy, now_ns};
-use super::walk::{Crossed, PatternWalk, is_within, stat_of};
+use super::walk::{Crossed, PatternWalk, is_within};
 
 /// The recipe that a task of a manifest has now.
 ///
@@ -87,7 +87,7 @@ impl<'a> Lister<'a> {
         files.extend(found.paths.into_iter().map(|path| (path.clone(), self.dir.join(path))));
         for (path, full) in files {
             // Before it is read: a change that comes after that is one since.
-            let planned = std::fs::metadata(&full).map(|found| stat_of(&found)).ok();
+            let planned = std::fs::metadata(&full).map(|found| Stat::of(&found)).ok();
             let (object, stat) = self.hash(&full).map_err(|err| unusable(err, task, &path))?;
             let seen = Mutex::new(stat);
             for step in full.ancestors().take_while(|step| *step != self.dir) {
@@ -127,7 +127,7 @@ fn is_path(pattern: &str) -> bool {
 
 fn hash_known(db: &Db, full: &Path) -> Result<(ObjectHash, Stat)> {
     let path = path_bytes(full);
-    let stat = stat_of(&std::fs::metadata(full).or_io("look at", full)?);
+    let stat = Stat::of(&std::fs::metadata(full).or_io("look at", full)?);
     let known = db.read(|reader| Inputs::known(reader, db::FILES, path))?;
     if let Some(row) = known
         && row.stat == stat
@@ -146,10 +146,10 @@ fn read_listed_file(full: &Path) -> Result<(ObjectHash, Stat)> {
     // As for an input: three looks at a file that somebody is writing. It is checked again after each script.
     for _ in 0..3 {
         file.rewind().or_io("read", full)?;
-        let before = stat_of(&file.metadata().or_io("look at", full)?);
+        let before = Stat::of(&file.metadata().or_io("look at", full)?);
         let now_ns = now_ns();
         let object = ObjectHash::of_stream(&mut file).or_io("read", full)?;
-        let stat = stat_of(&file.metadata().or_io("look at", full)?);
+        let stat = Stat::of(&file.metadata().or_io("look at", full)?);
         if stat == before {
             return Ok((object, distrust(stat, now_ns)));
         }
@@ -241,7 +241,7 @@ impl WayPoint {
     fn see(path: &Path) -> Option<WayPoint> {
         let found = std::fs::symlink_metadata(path).ok()?;
         let is_link = found.is_symlink();
-        let Stat { inode, mtime_ns, ctime_ns, .. } = stat_of(&found);
+        let Stat { inode, mtime_ns, ctime_ns, .. } = Stat::of(&found);
         (is_link || found.is_dir()).then_some(WayPoint { is_link, inode, mtime_ns, ctime_ns })
     }
 
@@ -320,7 +320,7 @@ impl ListedFiles {
     fn came_or_went(&self) -> Result<Option<PathBuf>> {
         let mut folders = self.folders();
         let is_same = |folder: &SeenFolder| {
-            folder.stat == std::fs::metadata(&folder.path).ok().map(|found| stat_of(&found))
+            folder.stat == std::fs::metadata(&folder.path).ok().map(|found| Stat::of(&found))
         };
         if folders.iter().all(is_same) {
             return Ok(None);
@@ -362,7 +362,7 @@ impl ListedFiles {
                 let start = walk.start(&self.dir);
                 let entered = crossed.entered.take().unwrap_or_default();
                 if !entered.iter().any(|(path, _)| *path == start) {
-                    let stat = std::fs::metadata(&start).ok().map(|found| stat_of(&found));
+                    let stat = std::fs::metadata(&start).ok().map(|found| Stat::of(&found));
                     found.folders.push(SeenFolder { path: start, stat });
                 }
                 let seen = |(path, stat)| SeenFolder { path, stat: Some(distrust(stat, now_ns)) };
@@ -377,7 +377,7 @@ impl ListedFiles {
 impl ListedFile {
     /// Whether it may have been another one after a moment, though it is what it was: its inode tells of a change.
     fn was_another_since(&self, since_ns: i64) -> bool {
-        let now = std::fs::metadata(&self.full).map(|found| stat_of(&found)).ok();
+        let now = std::fs::metadata(&self.full).map(|found| Stat::of(&found)).ok();
         let inode = |stat: Stat| (stat.inode, stat.ctime_ns);
         now.map(inode) != self.planned.map(inode)
             && now.is_none_or(|now| is_racy(now.ctime_ns, since_ns))
@@ -387,7 +387,7 @@ impl ListedFile {
         let Ok(metadata) = std::fs::metadata(&self.full) else { return false };
         // Held while it is hashed, so that all workers don't hash a large file at once.
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if *seen == stat_of(&metadata) {
+        if *seen == Stat::of(&metadata) {
             return true;
         }
         match read_listed_file(&self.full) {

@@ -11,6 +11,7 @@ mod admission;
 mod backlog;
 mod busy;
 mod committer;
+mod dependencies;
 mod dispatch;
 mod exclusions;
 mod exports;

@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use crate::db::{
-    self, Accepts, Before, Db, Flow, FlowTask, Inputs, Labeller, Plan, Registration, TaskRow,
+    self, Accepts, Before, Db, Dependencies, Flow, FlowTask, Inputs, Labeller, Plan, Registration,
+    TaskRow,
 };
+use crate::dependencies::{DependencyFiles, DependencyScan};
 use crate::error::{Error, Result};
 use crate::graph::Graph;
 use crate::ids::{TaskId, TaskIndex};
@@ -51,6 +53,8 @@ pub struct Prepared {
     /// Of everything; `None` if a run is due whatever it is.
     pub(super) fingerprint: Option<ObjectHash>,
     removed: Vec<TaskId>,
+    /// What steps have said they read, if a task has a depfile.
+    dependencies: Option<(DependencyFiles, DependencyScan)>,
     /// By place: inputs that can't be read.
     refused: Vec<Refused>,
     /// By place: the labels of a table's rows that name inputs which can't be read.
@@ -176,6 +180,16 @@ impl Prepared {
             .map(|task| task.id)
             .collect();
         let unread_rows = vec![Vec::new(); manifest.tasks.len()];
+        let has_depfile = manifest.tasks.iter().any(|task| task.depfile.is_some());
+        let dependencies = match has_depfile {
+            true => {
+                db.read(Dependencies::begin)?;
+                let files = DependencyFiles::new(&manifest.dir, db_dir)?;
+                let scan = files.scan(db)?;
+                Some((files, scan))
+            }
+            false => None,
+        };
         let mut prepared = Prepared {
             manifest: Arc::new(manifest),
             graph,
@@ -190,6 +204,7 @@ impl Prepared {
             scans,
             fingerprint: None,
             removed,
+            dependencies,
             refused,
             unread_rows,
             db_dir: db_dir.to_owned(),
@@ -214,6 +229,11 @@ impl Prepared {
     /// Whether inputs of the task at this place can't be read.
     pub(super) fn has_refused(&self, place: usize) -> bool {
         !self.refused[place].is_empty()
+    }
+
+    /// How many calls have asked for the inodes of files that steps have said they read.
+    pub(super) fn dependency_stats(&self) -> u64 {
+        self.dependencies.as_ref().map_or(0, |(files, _)| files.stats())
     }
 
     /// How many files can't be read.
@@ -288,6 +308,9 @@ impl Prepared {
 
     /// Recipes, wiring and inputs in one hash.
     fn sum(&self) -> Option<ObjectHash> {
+        if self.dependencies.as_ref().is_some_and(|(_, scan)| !scan.is_quiet()) {
+            return None;
+        }
         let mut hasher = FieldHasher::new("task-pipeline run 1");
         let scans = self.scans.iter().zip(&self.registrations);
         for (task, (scan, registration)) in self.flow.tasks.iter().zip(scans) {
@@ -342,6 +365,9 @@ impl Prepared {
             if task.table.is_none() && db.read(|reader| Inputs::count(reader, files))? > 0 {
                 scanner.hash_pass(files, &[], &scanner.stat_pass(&[])?)?;
             }
+        }
+        if let Some((files, scan)) = &mut self.dependencies {
+            scan.note(db, files)?;
         }
         self.fingerprint = self.sum();
         // What a task was last planned with counts only while it stays in the manifest: when it left,
@@ -494,6 +520,7 @@ fn flow(
             gather: task.gather,
             gather_empty: task.gather_empty,
             gather_keys: task.gather_keys.clone(),
+            has_depfile: task.depfile.is_some(),
             cache: task.cache || !may_run,
             forced: always && may_run,
             only: (!is_whole).then_some(named),

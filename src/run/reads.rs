@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::db::Db;
+use crate::db::{Db, Dependencies, DependencyFile};
 use crate::manifest::{Manifest, is_plain};
 use crate::names::EXPORT_RECORD;
 use crate::sys::proc::descriptor;
@@ -48,8 +48,24 @@ pub fn reads(options: &RunOptions) -> Reads {
             }));
         }
     }
+    if manifest.tasks.iter().any(|task| task.depfile.is_some()) {
+        reads.files.extend(dependencies(options, &manifest));
+    }
     reads.files.extend(arguments(options, &manifest).iter().map(|path| absolute(path)));
     reads
+}
+
+/// What steps have said they read.
+fn dependencies(options: &RunOptions, manifest: &Manifest) -> Vec<PathBuf> {
+    if !Db::file(&options.db).exists() {
+        return Vec::new();
+    }
+    // A database that can't be read is the run's to complain of.
+    let Ok(db) = Db::open_read_only(&options.db) else { return Vec::new() };
+    let mut files = Vec::new();
+    let mut see = |file: DependencyFile| files.push(manifest.dir.join(as_path(&file.path)));
+    let _ = db.read(|reader| Dependencies::each(reader, &mut see));
+    files
 }
 
 /// The INPUTs, of this command line or of the run before.

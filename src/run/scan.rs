@@ -21,8 +21,9 @@ use crate::text::{as_path, path_bytes, printable};
 
 use super::exclusions::Exclusions;
 use super::fingerprint::{Digest, Fingerprint};
-use super::walk::{Crossed, FoundFile, PatternWalk, is_within, stat_of};
+use super::walk::{Crossed, FoundFile, PatternWalk, is_within};
 use crate::sys::boot_and_mount;
+use crate::sys::clock::{is_racy, now_ns};
 
 /// Where a root's steps come from.
 #[derive(Debug, Clone)]
@@ -191,7 +192,7 @@ impl Scanner<'_> {
     /// What the inode of an input says; one that can't be looked at is noted.
     fn look(&self, full: &Path) -> Option<Stat> {
         match std::fs::metadata(full) {
-            Ok(metadata) => Some(stat_of(&metadata)),
+            Ok(metadata) => Some(Stat::of(&metadata)),
             Err(err) => {
                 self.crossed().refused.push((full.to_owned(), err));
                 None
@@ -361,7 +362,7 @@ impl Scanner<'_> {
         let (mut changed, mut gone) = (Vec::new(), Vec::new());
         for (path, name) in lost {
             let full = self.dir.join(as_path(&path));
-            let stat = std::fs::metadata(&full).ok().map(|metadata| stat_of(&metadata));
+            let stat = std::fs::metadata(&full).ok().map(|metadata| Stat::of(&metadata));
             if stat.is_some_and(|stat| has(Digest::of(&path, &name, &stat))) {
                 unknown = unknown.saturating_sub(1);
                 let content = Content::File(full);
@@ -508,7 +509,7 @@ impl Scanner<'_> {
         // A file that somebody is writing gives other bytes each time; three looks, then say so.
         for _ in 0..3 {
             let mut file = File::open(full).or_io(READ, full)?;
-            let before = stat_of(&file.metadata().or_io(LOOK, full)?);
+            let before = Stat::of(&file.metadata().or_io(LOOK, full)?);
             let now_ns = now_ns();
             let (object, placed) = match self.store {
                 Some(store) => {
@@ -517,7 +518,7 @@ impl Scanner<'_> {
                 }
                 None => (ObjectHash::of_stream(&mut file).or_io(READ, full)?, None),
             };
-            let mut stat = stat_of(&file.metadata().or_io(LOOK, full)?);
+            let mut stat = Stat::of(&file.metadata().or_io(LOOK, full)?);
             if stat != before {
                 continue;
             }
@@ -530,29 +531,6 @@ impl Scanner<'_> {
             "it changes while it is read; run again when nobody writes to it".to_owned(),
         ))
     }
-}
-
-/// True if a file that was last changed at `ctime_ns` could change once more after `now_ns` and get the same time
-/// stamp: then its inode can't tell whether it is still what was read from `now_ns` on, and it is hashed again next
-/// time.
-///
-/// The time stamp itself says how far apart two of them have to be. One with a fraction of a second comes from the
-/// kernel's clock, which ticks 100 times a second or more. One without is taken as whole seconds (ext4 with inodes of
-/// 128 bytes, ext3, HFS+, some NFS servers), and with even seconds as a multiple of two (FAT).
-pub(super) fn is_racy(ctime_ns: i64, now_ns: i64) -> bool {
-    /// Five ticks of the slowest clock that a kernel is built with.
-    const TICK: i64 = 50_000_000;
-    const SECOND: i64 = 1_000_000_000;
-    let granularity = match () {
-        () if ctime_ns % SECOND != 0 => 0,
-        () if ctime_ns % (2 * SECOND) != 0 => SECOND,
-        () => 2 * SECOND,
-    };
-    now_ns.saturating_sub(ctime_ns) < granularity + TICK
-}
-
-pub(super) fn now_ns() -> i64 {
-    crate::sys::clock::now_ms().saturating_mul(1_000_000)
 }
 
 /// Files read at once: more wait for the disk, and each takes some descriptors.
@@ -646,24 +624,5 @@ pub(super) fn store_input(store: &Store, file: &mut File, path: &Path) -> Result
     match source.1 {
         Some(err) if placed.is_err() => Err(err).or_io("read input", path),
         _ => placed,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_time_stamp_is_trusted_once_it_is_older_than_the_file_system_can_tell_apart() {
-        const MS: i64 = 1_000_000;
-        const S: i64 = 1000 * MS;
-        // (time stamp, how long it can't be told from a later one)
-        for (ctime, coarse) in [(7 * S + 1, 0), (7 * S, S), (8 * S, 2 * S), (8 * S + 500 * MS, 0)] {
-            assert!(is_racy(ctime, ctime + coarse), "{ctime}");
-            assert!(is_racy(ctime, ctime + coarse + 49 * MS), "{ctime}");
-            assert!(!is_racy(ctime, ctime + coarse + 50 * MS), "{ctime}");
-            // Clocks of servers go wrong.
-            assert!(is_racy(ctime, ctime - 10 * S), "{ctime}");
-        }
     }
 }

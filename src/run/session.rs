@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use threadpool::ThreadPool;
 
+use crate::dependencies::DependencyFiles;
 use crate::error::{OrIo, Result};
 use crate::exec::Ground;
 use crate::folder;
@@ -24,6 +25,7 @@ use super::admission::{Admission, Capacity, TaskNeeds};
 use super::backlog::{Backlog, TaskLimits};
 use super::busy;
 use super::committer::{self, Committer};
+use super::dependencies::DependencyCheck;
 use super::dispatch::{Dispatcher, RunOutcome};
 use super::free_space::FreeSpace;
 use super::listed::ListedFiles;
@@ -90,6 +92,10 @@ impl Session<'_> {
             manifest: Arc::clone(&self.prepared.manifest),
             scripts: self.scripts(),
             listed: Arc::clone(&self.prepared.listed),
+            dependencies: DependencyCheck::new(DependencyFiles::new(
+                &self.prepared.manifest.dir,
+                dir,
+            )?),
             outdated: self.prepared.recipes.iter().map(|_| AtomicBool::new(false)).collect(),
             db_dir: dir.clone(),
             spoilt: Mutex::default(),
@@ -217,6 +223,7 @@ impl Session<'_> {
                     .collect(),
                 timeout: task.timeout,
                 paths: recipe.paths.clone(),
+                depfile: recipe.depfile.clone(),
                 copies_input: task.copies_input,
                 wants_jobserver: task.jobserver,
                 sandbox: sandbox.map(|sandbox| sandbox.with_files(listed.paths())),

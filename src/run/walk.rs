@@ -7,7 +7,6 @@
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
-use std::fs::Metadata;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
@@ -195,7 +194,7 @@ impl PatternWalk {
                 continue;
             }
             if let (Some(entered), Some(found)) = (&mut crossed.entered, &found) {
-                entered.push((folder.clone(), stat_from(found)));
+                entered.push((folder.clone(), Stat::of_inode(found)));
             }
             for entry in entries {
                 let entry = match entry {
@@ -258,7 +257,7 @@ impl PatternWalk {
                                 unmatched[self.rules[*rule].pattern].clear();
                             }
                         }
-                        let stat = stat_from(&found);
+                        let stat = Stat::of_inode(&found);
                         let path_below = as_path(below(&path, dir));
                         see(FoundFile { path: path_below, name: below(&path, &start), stat })?;
                     }
@@ -386,32 +385,6 @@ fn below<'a>(path: &'a Path, folder: &Path) -> &'a [u8] {
         Some(rest) if path_bytes(folder).ends_with(b"/") => rest,
         _ => path,
     }
-}
-
-/// What an inode says.
-pub(super) fn stat_of(metadata: &Metadata) -> Stat {
-    Stat {
-        size: i64::try_from(metadata.size()).unwrap_or(i64::MAX),
-        mtime_ns: nanoseconds(metadata.mtime(), metadata.mtime_nsec()),
-        ctime_ns: nanoseconds(metadata.ctime(), metadata.ctime_nsec()),
-        inode: metadata.ino() as i64,
-        executable: metadata.mode() & 0o111 != 0,
-    }
-}
-
-/// The same, of what another call for it gave.
-fn stat_from(found: &rustix::fs::Stat) -> Stat {
-    Stat {
-        size: found.st_size,
-        mtime_ns: nanoseconds(found.st_mtime, found.st_mtime_nsec),
-        ctime_ns: nanoseconds(found.st_ctime, found.st_ctime_nsec),
-        inode: found.st_ino as i64,
-        executable: found.st_mode & 0o111 != 0,
-    }
-}
-
-fn nanoseconds(seconds: i64, rest: i64) -> i64 {
-    seconds.saturating_mul(1_000_000_000).saturating_add(rest)
 }
 
 pub(super) struct Split {

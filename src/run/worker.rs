@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::attempt::{NamedObject, Outcome, Verdict, verdict};
-use crate::db::{self, Completion, Db, Flow};
+use crate::db::{self, Completion, Db, Dependency, Flow};
 use crate::error::{Error, OrIo, Result};
 use crate::exec::{Executor, Ran};
 use crate::ids::TaskIndex;
@@ -20,14 +20,15 @@ use crate::progress::Failure;
 use crate::step::{Attempt, Input, Report, Script};
 use crate::stop::{Stop, StopSwitch};
 use crate::store::{Placed, Store};
-use crate::text::{TAIL_LINES, tail};
+use crate::sys::clock::{now_ns, stamp_ns};
+use crate::text::{TAIL_LINES, shown, tail};
 
 use super::committer::{Committer, PendingCommit};
+use super::dependencies::{DependencyCheck, ReadFiles};
 use super::free_space::FreeSpace;
 use super::listed::ListedFiles;
 use super::message::{AttemptReport, Job, Message};
 use super::permits::{Due, Slot, Slots, Tokens};
-use super::scan::now_ns;
 
 /// No more of a log than this is shown with `-v`.
 const SHOWN_LOG: u64 = 1 << 20;
@@ -42,6 +43,7 @@ pub(super) struct Engine {
     pub(super) scripts: Vec<Arc<Script>>,
     /// By place in the manifest: what each task's scripts read besides their input.
     pub(super) listed: Arc<Vec<ListedFiles>>,
+    pub(super) dependencies: DependencyCheck,
     /// By place in the manifest: one of these was found changed.
     pub(super) outdated: Vec<AtomicBool>,
     pub(super) db_dir: PathBuf,
@@ -132,15 +134,14 @@ impl Engine {
             return self.say(Message::Broken { job: Some(job), error });
         }
         let attempt = catch_unwind(AssertUnwindSafe(|| {
-            let mut attempt = self.attempt(slot, executor, &job);
             for pause in PAUSES {
+                let attempt = self.attempt(slot, executor, &job, false);
                 if !matches!(attempt, Ok(Attempted::Again(_))) || !self.stop.may_start() {
-                    break;
+                    return attempt;
                 }
                 std::thread::sleep(pause);
-                attempt = self.attempt(slot, executor, &job);
             }
-            attempt
+            self.attempt(slot, executor, &job, true)
         }));
         match attempt {
             Ok(Ok(Attempted::Ready(ready))) => {
@@ -171,18 +172,19 @@ impl Engine {
         self.outdated[task.0].load(Ordering::Acquire)
     }
 
-    /// Runs one attempt.
+    /// Runs one attempt; after the last one, what a step said it read can't have been changed meanwhile once more.
     fn attempt(
         &self,
         slot: &Slot<'_>,
         executor: &mut dyn Executor,
         job: &Job,
+        is_last: bool,
     ) -> Result<Attempted> {
         let cpus = self.manifest.tasks[job.task.0].cpus.get().min(self.jobs);
         let Some(taken) = self.tokens.take(cpus) else { return Ok(Attempted::Cancelled) };
         let cpus = taken.cpus();
         let mut token = Some(taken);
-        let (began, since_ns) = (Instant::now(), now_ns());
+        let (began, since_ns, stamp_ns) = (Instant::now(), now_ns(), stamp_ns());
         let attempt = self.describe(job, cpus)?;
         if self.tell_starts {
             self.say(Message::Started { job: job.clone(), worker: slot.number, at: began });
@@ -193,12 +195,14 @@ impl Engine {
                 self.stop.advance(Stop::Drain);
             }
             drop(token.take());
-            // One whose `files` have changed meanwhile may run once more.
-            if self.is_tight.load(Ordering::Acquire) && self.listed[job.task.0].is_empty() {
+            // One whose `files` or dependencies have changed meanwhile may run once more.
+            let may_repeat =
+                !self.listed[job.task.0].is_empty() || attempt.script.depfile.is_some();
+            if self.is_tight.load(Ordering::Acquire) && !may_repeat {
                 self.say(Message::Freed { step: job.leaf.step });
             }
         });
-        let (report, placed) = match ran.or_else(|error| self.excuse(error, &attempt))? {
+        let (mut report, mut placed) = match ran.or_else(|error| self.excuse(error, &attempt))? {
             Ran::Report(report, placed) => (*report, placed),
             // Nobody knows how it ended: it runs again.
             Ran::Cancelled | Ran::Lost(_) => return Ok(Attempted::Cancelled),
@@ -217,8 +221,45 @@ impl Engine {
             self.outdated[job.task.0].store(true, Ordering::Release);
             return Ok(Attempted::Outdated(file));
         }
-        let ready = self.ready(job, slot.number, (began, Instant::now()), report, placed)?;
+        let mut dependencies = Vec::new();
+        if report.record.outcome.is_ok()
+            && let Some(depfile) = &attempt.script.depfile
+        {
+            let written = &report.dependencies;
+            match self.dependencies.check(&self.db, depfile, written, stamp_ns)? {
+                ReadFiles::Known(known) => dependencies = known,
+                ReadFiles::Changed(file) if !is_last => {
+                    for placed in placed {
+                        self.store.discard(placed)?;
+                    }
+                    return Ok(Attempted::Again(file));
+                }
+                ReadFiles::Changed(file) => {
+                    let why = format!(
+                        "`{}`, which it has read, was changed while it ran, three times; run again when nobody writes to \
+                         it, and let the script itself write to TMPDIR",
+                        shown(&file)
+                    );
+                    placed = self.refuse(&mut report, placed, why)?;
+                }
+                ReadFiles::Refused(why) => placed = self.refuse(&mut report, placed, why)?,
+            }
+        }
+        let worked = (began, Instant::now());
+        let ready = self.ready(job, slot.number, worked, (report, dependencies), placed)?;
         Ok(ready.map_or(Attempted::Cancelled, |ready| Attempted::Ready(Box::new(ready))))
+    }
+
+    /// An attempt has failed after all: nothing is kept of it but its log.
+    fn refuse(&self, report: &mut Report, placed: Vec<Placed>, why: String) -> Result<Vec<Placed>> {
+        report.outputs.clear();
+        report.record.outcome = Outcome::Refused(why);
+        let (log, outputs): (Vec<_>, Vec<_>) =
+            placed.into_iter().partition(|placed| Some(placed.hash) == report.record.log);
+        for placed in outputs {
+            self.store.discard(placed)?;
+        }
+        Ok(log)
     }
 
     /// Nobody else may read what a script has spoilt, this worker's next step least of all; it is got back
@@ -317,7 +358,7 @@ impl Engine {
         job: &Job,
         worker: usize,
         worked: (Instant, Instant),
-        report: Report,
+        (report, dependencies): (Report, Vec<Dependency>),
         placed: Vec<Placed>,
     ) -> Result<Option<PendingCommit>> {
         let task = &self.manifest.tasks[job.task.0];
@@ -341,6 +382,7 @@ impl Engine {
             attempt: record,
             verdict,
             outputs,
+            dependencies,
             log_size,
         };
         Ok(Some(PendingCommit { completion, placed, report, is_urgent: task.parallel.is_some() }))

@@ -51,12 +51,12 @@ use crate::stop::Stop;
 use crate::store::{Placed, Store};
 use crate::sys::clock::now_ms;
 
-use crate::text::{printable, tail};
+use crate::text::{as_path, printable, tail};
 
 use confine::{SEARCHED, Surroundings};
 use folder::Folder;
 use launcher::NotStarted;
-use outputs::{Unkept, Walk};
+use outputs::{Taken, Unkept, Walk};
 use process::Ended;
 use scratch::Workspace;
 use script::Exec;
@@ -126,6 +126,10 @@ pub struct Report {
     pub record: AttemptRecord,
     /// Empty unless succeeded; sorted by name.
     pub outputs: Vec<Output>,
+    /// What the script has said it read, if it has a depfile, as it is written there; without what was its own: its
+    /// input, OUTPUT_DIR, TMPDIR.
+    #[serde(default)]
+    pub dependencies: Vec<Vec<u8>>,
     /// Bytes of the log; 0 without one.
     pub log_size: u64,
     /// Sentences for the user: processes left behind, mode bits stripped …
@@ -151,6 +155,7 @@ impl Report {
                 worker: None,
             },
             outputs: Vec::new(),
+            dependencies: Vec::new(),
             log_size: 0,
             warnings: Vec::new(),
             damaged_inputs: Vec::new(),
@@ -380,7 +385,9 @@ impl Execution<'_> {
         let mut has_remains = false;
         if self.report.record.outcome.is_ok() {
             match self.take_outputs(&mut has_remains) {
-                Ok(outputs) => self.report.outputs = outputs,
+                Ok((outputs, dependencies)) => {
+                    (self.report.outputs, self.report.dependencies) = (outputs, dependencies);
+                }
                 Err(Unkept::Refused(why)) => self.report.record.outcome = Outcome::Refused(why),
                 Err(Unkept::Failed(err)) => return Err(err),
             }
@@ -432,7 +439,11 @@ impl Execution<'_> {
         }
     }
 
-    fn take_outputs(&mut self, has_remains: &mut bool) -> Result<Vec<Output>, Unkept> {
+    /// The outputs, and what the script has said it read.
+    fn take_outputs(
+        &mut self,
+        has_remains: &mut bool,
+    ) -> Result<(Vec<Output>, Vec<Vec<u8>>), Unkept> {
         let user = self.scratch.user;
         let Scratch { workspace, buffer, .. } = &mut *self.scratch;
         let walk = Walk {
@@ -446,11 +457,23 @@ impl Execution<'_> {
             outputs: Vec::new(),
             placed: Vec::new(),
             path: Vec::new(),
+            depfile: self.attempt.script.depfile.as_deref(),
+            rule: None,
             has_remains,
         };
-        let (outputs, placed) = walk.run()?;
+        let Taken { outputs, placed, rule } = walk.run()?;
         self.placed.extend(placed);
-        Ok(outputs)
+        let mut dependencies = rule.unwrap_or_default();
+        let own = [workspace.path.clone(), workspace.tmp.path.clone()];
+        // A compiler may have resolved the links on the way there.
+        let real: Vec<PathBuf> = match dependencies.is_empty() {
+            true => Vec::new(),
+            false => own.iter().filter_map(|path| path.canonicalize().ok()).collect(),
+        };
+        let is_own =
+            |path: &[u8]| own.iter().chain(&real).any(|own| as_path(path).starts_with(own));
+        dependencies.retain(|path| !is_own(path));
+        Ok((outputs, dependencies))
     }
 }
 

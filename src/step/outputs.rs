@@ -14,12 +14,13 @@ use super::folder::{Folder, Look};
 use super::scratch::SmallFile;
 use super::tree::{self, Entry};
 use crate::attempt::Output;
+use crate::depfile;
 use crate::error::{Error, OrIo, Result};
 use crate::object::{ObjectHash, ObjectHasher};
 use crate::order;
 use crate::store::{Placed, Store};
 use crate::sys;
-use crate::text::printable;
+use crate::text::{printable, size};
 
 const LISTING: &str = "list outputs in";
 
@@ -31,6 +32,19 @@ const DEEPEST: usize = 64;
 
 /// Bytes read at a time while hashing.
 const BUFFER: usize = 256 << 10;
+
+/// Most bytes of a depfile that are read.
+const LONGEST_RULE: u64 = 64 << 20;
+
+/// What a walk has taken.
+pub(super) struct Taken {
+    /// By name.
+    pub(super) outputs: Vec<Output>,
+    /// Their objects, in no order.
+    pub(super) placed: Vec<Placed>,
+    /// What the depfile names.
+    pub(super) rule: Option<Vec<Vec<u8>>>,
+}
 
 /// Why the walk stopped.
 pub(super) enum Unkept {
@@ -63,6 +77,10 @@ pub(super) struct Walk<'a> {
     pub(super) placed: Vec<Placed>,
     /// Path of what is being looked at, below OUTPUT_DIR.
     pub(super) path: Vec<u8>,
+    /// The file that is no output, but says what the script has read.
+    pub(super) depfile: Option<&'a str>,
+    /// What it names, once it was found.
+    pub(super) rule: Option<Vec<Vec<u8>>>,
     /// Set if something is left in OUTPUT_DIR that only its file system can remove.
     pub(super) has_remains: &'a mut bool,
 }
@@ -70,11 +88,12 @@ pub(super) struct Walk<'a> {
 impl Walk<'_> {
     /// Takes every output. If it succeeds, nothing is left in OUTPUT_DIR but the prepared folder, and remains.
     /// If not, nothing is kept of those that were taken already.
-    pub(super) fn run(mut self) -> Result<(Vec<Output>, Vec<Placed>), Unkept> {
+    pub(super) fn run(mut self) -> Result<Taken, Unkept> {
         let look = check_in_place(self.output)?;
         let output = self.output;
         let entries = output.list(&look).or_io(LISTING, &output.path).map_err(Unkept::from);
         let taken = entries.and_then(|entries| self.folder(output.fd(), entries, 0));
+        let taken = taken.and_then(|()| self.insist_on_depfile());
         if let Err(unkept) = taken.map_err(|unkept| self.blame(unkept)) {
             for placed in self.placed {
                 self.store.discard(placed)?;
@@ -82,7 +101,52 @@ impl Walk<'_> {
             return Err(unkept);
         }
         order::sort_by(&mut self.outputs, |a, b| a.name.cmp(&b.name));
-        Ok((self.outputs, self.placed))
+        Ok(Taken { outputs: self.outputs, placed: self.placed, rule: self.rule })
+    }
+
+    /// Without it nobody would know when the outputs are out of date.
+    fn insist_on_depfile(&self) -> Result<(), Unkept> {
+        match self.depfile {
+            Some(depfile) if self.rule.is_none() => {
+                let name = printable(depfile.as_bytes());
+                Err(Unkept::Refused(format!(
+                    "the script has left no `{name}` in OUTPUT_DIR, which is its depfile; let it write one \
+                     (cc -MMD -MF \"$OUTPUT_DIR/{name}\"), or take `depfile` out of its task"
+                )))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Reads and removes the depfile.
+    fn take_depfile(&mut self, dir: BorrowedFd<'_>, name: &[u8]) -> Result<(), Unkept> {
+        let (file, _) = self.open(dir, name)?;
+        if FileType::from_raw_mode(self.stat(&file)?.st_mode) != FileType::RegularFile {
+            return Err(self.refuse("was swapped while it was looked at; who writes there?"));
+        }
+        let mut text = Vec::new();
+        (&file)
+            .take(LONGEST_RULE + 1)
+            .read_to_end(&mut text)
+            .or_io("read the depfile in", &self.output.path)?;
+        let name_shown = printable(&self.path).into_owned();
+        if text.len() as u64 > LONGEST_RULE {
+            let why = format!("the depfile `{name_shown}` is longer than {}", size(LONGEST_RULE));
+            return Err(Unkept::Refused(why));
+        }
+        let rule = depfile::prerequisites(&text).map_err(|why| {
+            Unkept::Refused(format!(
+                "the depfile `{name_shown}` is no rule of make's, such as `x.o: src/x.c src/x.h`: {why}"
+            ))
+        })?;
+        match rustix::fs::unlinkat(dir, name, AtFlags::empty()) {
+            Err(Errno::PERM) if is_forbidden(&file) || is_forbidden(dir) => {
+                return Err(self.refuse_forbidden());
+            }
+            done => done.or_io("remove the depfile in", &self.output.path)?,
+        }
+        self.rule = Some(rule);
+        Ok(())
     }
 
     fn folder(
@@ -109,7 +173,9 @@ impl Walk<'_> {
         }
         for Entry { name, kind, .. } in entries {
             self.enter(length, &name);
-            if kind == FileType::RegularFile {
+            if kind == FileType::RegularFile && self.is_depfile() {
+                self.take_depfile(dir, &name)?;
+            } else if kind == FileType::RegularFile {
                 self.file(dir, &name)?;
             } else {
                 self.subfolder(dir, &name, depth)?;
@@ -117,6 +183,10 @@ impl Walk<'_> {
         }
         self.path.truncate(length);
         Ok(())
+    }
+
+    fn is_depfile(&self) -> bool {
+        self.depfile.is_some_and(|depfile| depfile.as_bytes() == self.path)
     }
 
     fn subfolder(&mut self, dir: BorrowedFd<'_>, name: &[u8], depth: usize) -> Result<(), Unkept> {

@@ -65,6 +65,9 @@ pub struct Script {
     /// Columns of the table that are files: each is a variable, and a folder of INPUT_DIR.
     #[serde(default)]
     pub paths: Vec<String>,
+    /// The file below OUTPUT_DIR in which it says what it has read.
+    #[serde(default)]
+    pub depfile: Option<String>,
     /// `input = "copy"`: it may do anything to its inputs, whatever their size.
     pub copies_input: bool,
     /// It is given tokens for a make, cargo or ninja in it.

@@ -1,9 +1,11 @@
 //! The pipelines in `fixtures` that users are to copy from.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
-use crate::harness::{Project, contents};
+use crate::harness::{Project, Ran, contents};
 
 const PAGE: &str = include_str!("../../fixtures/README.md");
 
@@ -72,6 +74,63 @@ fn a_sweep_has_the_best_of_each_set_and_runs_only_what_is_new_of_it() {
     assert_ne!(p.read("results/best.txt"), best);
     p.run().ok();
     assert_eq!(p.read("results/best.txt"), best);
+}
+
+/// The sources that a run has compiled.
+fn compiled(ran: &Ran) -> BTreeSet<String> {
+    let source = |line: &str| {
+        let (_, behind) = line.split_once(" compile (")?;
+        let (source, how) = behind.split_once("): ")?;
+        how.starts_with("done, 1 output").then(|| source.to_owned())
+    };
+    ran.stderr.lines().filter_map(source).collect()
+}
+
+/// What make has compiled, beside it.
+fn compiled_by_make(p: &Project) -> BTreeSet<String> {
+    let make = Command::new("make").arg("check").current_dir(p.root()).output().unwrap();
+    let (said, wrong) = (String::from_utf8(make.stdout).unwrap(), make.stderr);
+    assert!(make.status.success(), "{said}{}", String::from_utf8_lossy(&wrong));
+    let source = |line: &str| {
+        let (_, behind) = line.split_once(" -c src/")?;
+        Some(behind.split(' ').next()?.to_owned())
+    };
+    said.lines().filter_map(source).collect()
+}
+
+#[test]
+fn a_program_in_c_is_compiled_again_as_make_does_it_but_by_content_and_with_history() {
+    let p = copy("c");
+    let all = compiled(&p.run().ok().says("total 12 steps: 12 run"));
+    assert_eq!(all.len(), 10);
+    assert_eq!(p.call(["cat", "test"]).ok().stdout, "174 tests, 0 failed\n");
+    assert_eq!(compiled_by_make(&p), all);
+    p.run().ok().says("nothing to do: 12 steps up to date");
+    let headers: Vec<String> =
+        contents(&p.path("src")).into_keys().filter(|name| name.ends_with(".h")).collect();
+    assert_eq!(headers.len(), 10);
+    for header in headers {
+        let name = format!("src/{header}");
+        let (before, built) = (p.read(&name), contents(&p.path("build")));
+        p.file(&name, format!("{before}/* A comment changes no object. */\n"));
+        let run = p.run().ok();
+        let again = compiled(&run);
+        assert_eq!(again, compiled_by_make(&p), "{header}");
+        assert!(!again.is_empty(), "{header}");
+        // Neither linked nor tested.
+        run.says(&format!("total 12 steps: {} run, {} reused", again.len(), 12 - again.len()));
+        assert_eq!(contents(&p.path("build")), built);
+        p.file(&name, before);
+        let back = p.run().ok().says("nothing to do: 12 steps up to date");
+        assert!(compiled(&back).is_empty(), "{header}");
+        // make compiles all of it once more.
+        assert_eq!(compiled_by_make(&p), again, "{header}");
+    }
+    // What does change objects is linked and tested.
+    edit(&p, "src/config.h", "FIRST_BUCKETS 8", "FIRST_BUCKETS 4");
+    p.run().ok().says("6 run, 6 reused");
+    p.call(["explain", "compile/vars.c"]).ok().answers("because src/config.h changed");
+    assert_eq!(p.call(["cat", "test"]).ok().stdout, "94 tests, 0 failed\n");
 }
 
 #[test]

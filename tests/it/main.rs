@@ -15,6 +15,7 @@ mod harness;
 mod calls;
 mod commands;
 mod damage;
+mod depfile;
 mod durability;
 mod events;
 mod examples;

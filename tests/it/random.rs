@@ -21,6 +21,8 @@ struct Task {
     sheet: Option<Sheet>,
     has_seed: bool,
     has_files: bool,
+    /// It reads `dep/main`, and what that names, and says so.
+    has_depfile: bool,
     is_present: bool,
 }
 
@@ -57,6 +59,14 @@ const EXCLUSIONS: [&str; 4] = ["", ", \"!in/f1\"", ", \"!in/d/\"", ", \"!**/f[1-
 const SEES: &str = "sum=$(cd \"$WITH_DIR\"; find . -type f | LC_ALL=C sort | while read -r f; do echo \"$f\"; cat \"$f\"; done | cksum)
 find \"$OUTPUT_DIR\" -type f | while read -r f; do echo \"$sum\" >>\"$f\"; done";
 
+/// Puts what a step reads besides behind its outputs, and says what that was.
+const READS: &str = "main=$(cat dep/main)
+find \"$OUTPUT_DIR\" -type f | while read -r f; do cat \"dep/$main\" >>\"$f\"; done
+echo \"x: dep/main dep/$main\" >\"$OUTPUT_DIR/.d\"";
+
+/// What is in the files that it reads: its work is done once for each of that.
+const READ: &str = "-$(cat dep/main \"dep/$(cat dep/main)\" | cksum | tr ' ' -)";
+
 /// What a task takes of these producers.
 fn matches(choice: u64, from: &[&str]) -> String {
     let (first, last) = (from[0], from[from.len() - 1]);
@@ -84,6 +94,7 @@ impl World {
             sheet: None,
             has_seed: false,
             has_files: false,
+            has_depfile: false,
             is_present: true,
         };
         let rows = Some(Sheet::Rows { has_paths: false });
@@ -108,7 +119,10 @@ impl World {
             world.edit_an_input();
             world.edit_a_row();
         }
-        world.p.file("ref/a", "a");
+        world.p.file("ref/a", "a").file("dep/main", "h1").file("dep/h1", "1").file("dep/h2", "2");
+        for n in [0, 3, 5, 9] {
+            world.tasks[n].has_depfile = world.dice.below(2) == 0;
+        }
         world.write();
         world
     }
@@ -145,7 +159,10 @@ impl World {
     /// Changes one thing. A task that is given both another script and another name in one go is
     /// another task, so each of `touched` is left alone.
     fn edit(&mut self, touched: &mut BTreeSet<usize>) {
-        let choice = self.dice.below(18);
+        let choice = self.dice.below(21);
+        if choice > 17 {
+            return self.edit_what_steps_read();
+        }
         if choice > 14 {
             return self.edit_a_row();
         }
@@ -165,8 +182,9 @@ impl World {
         let is_consumed = self.tasks.iter().any(|task| task.is_present && feeds(task));
         match choice {
             4 => self.tasks[n].variant = self.dice.below(3),
-            5 => match self.dice.below(2) {
+            5 => match self.dice.below(3) {
                 0 => self.tasks[n].has_seed ^= true,
+                1 => self.tasks[n].has_depfile ^= true,
                 _ => self.tasks[n].has_files ^= true,
             },
             6 => {
@@ -198,6 +216,14 @@ impl World {
             }
             _ => self.edit_an_input(),
         }
+    }
+
+    /// A file that steps have said they read has another content, or leads to another one.
+    fn edit_what_steps_read(&mut self) {
+        match self.dice.below(3) {
+            0 => self.p.file("dep/main", ["h1", "h2"][self.dice.below(2) as usize]),
+            n => self.p.file(format!("dep/h{n}"), CONTENTS[self.dice.below(6) as usize]),
+        };
     }
 
     /// At most so many of the tasks above one.
@@ -257,6 +283,7 @@ impl World {
                 (task.gather_empty, "gather_empty = true\n"),
                 (task.has_seed, "params = [\"seed\"]\n"),
                 (task.has_files, "files = [\"ref/\"]\n"),
+                (task.has_depfile, "depfile = \".d\"\n"),
             ];
             let more: String = more.iter().filter(|(has, _)| *has).map(|(_, key)| *key).collect();
             let gather = match task.sheet {
@@ -283,9 +310,10 @@ impl World {
                 (true, 1) => "wc -l <\"$INPUT_FILE\" >\"$OUTPUT_DIR/f1\"",
                 (true, _) => "cd \"$INPUT_DIR\"; find . -type f | sort >\"$OUTPUT_DIR/f2\"",
             };
+            let (read, reads) = if task.has_depfile { (READ, READS) } else { ("", "") };
             // The number keeps two tasks that do the same apart.
             text += &format!(
-                "[[task]]\nname = {name:?}\ngather = {gather}\n{wiring}\n{with}{more}script = '''echo \"$STEP_KEY $TASK_NAME $INPUT_NAME\" >>\"$LEDGER\" # {id}\n{script}\n{sees}'''\n"
+                "[[task]]\nname = {name:?}\ngather = {gather}\n{wiring}\n{with}{more}script = '''echo \"$STEP_KEY{read} $TASK_NAME $INPUT_NAME\" >>\"$LEDGER\" # {id}\n{script}\n{sees}\n{reads}'''\n"
             );
         }
         self.p.manifest(&text);

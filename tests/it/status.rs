@@ -181,8 +181,10 @@ fn an_older_database_gets_its_sums() {
          ALTER TABLE task DROP COLUMN feeds; ALTER TABLE argument DROP COLUMN manifest;
          DROP INDEX idx_step_key; ALTER TABLE step DROP COLUMN origin; ALTER TABLE step DROP COLUMN labels;
          ALTER TABLE step DROP COLUMN same_as; DROP INDEX idx_step_side; ALTER TABLE step DROP COLUMN side;
-         DROP TABLE side_link; DROP TABLE side; ALTER TABLE attempt DROP COLUMN peak_of;
-         ALTER TABLE task DROP COLUMN resources; CREATE INDEX idx_step_key ON step(key);
+         DROP TABLE side_link; DROP TABLE side; DROP TABLE step_result; DROP TABLE result_output;
+         DROP TABLE result_dependency; DROP TABLE result; DROP TABLE dependency_version; DROP TABLE dependency_file;
+         ALTER TABLE attempt DROP COLUMN peak_of; ALTER TABLE task DROP COLUMN resources;
+         CREATE INDEX idx_step_key ON step(key);
          PRAGMA user_version = 3;",
     )
     .unwrap();

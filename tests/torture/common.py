@@ -141,6 +141,7 @@ cat "$INPUT_FILE" "$WITH_DIR/index/all" > "$OUTPUT_DIR/sub/$INPUT_NAME.$mode"
 echo "worked on $sample, part $part, $mode" >&2
 """
 MERGE = MARK + """
+echo "$sample: in/$sample.txt" > "$OUTPUT_DIR/.d"
 tr '\\n' '\\0' < "$INPUT_FILE" | xargs -0 cat | cksum > "$OUTPUT_DIR/$sample"
 """
 INDEX = MARK + """
@@ -149,14 +150,14 @@ tr '\\n' '\\0' < "$INPUT_FILE" | xargs -0 cat > "$OUTPUT_DIR/all"
 
 
 def grouped(files=2, width=2, pause=""):
-    """2 * files * width + 2 * files + 3 steps: labels from names and a matrix, a side input, a group for each file, one
+    """2 * files * width + 2 * files + 3 steps: labels from names and a matrix, a side input, a group for each file, which says what else it has read, one
     step over all groups, and one after it."""
     return (
         task("index", INDEX, inputs=["in/*.txt"], gather=True)
         + task("split", SPLIT.replace("@WIDTH@", str(width)).replace("@BIG@", ""), inputs=["in/{sample}.txt"])
         + task("work", SIDED.replace("@PAUSE@", pause), match=["*.{part}"], **{"from": ["split"], "with": ["index"]})
         + 'matrix = { mode = ["x", "y"] }\n'
-        + task("merge", MERGE, gather=["sample"])
+        + task("merge", MERGE, gather=["sample"], depfile=".d")
         + task("total", TOTAL, gather=True)
         + task("last", LAST)
     ), files
@@ -281,6 +282,9 @@ class Box:
             "side": "SELECT hex(hash) FROM side",
             "side_link": f"SELECT n.step, hex(l.side) FROM side_link l JOIN ({step}) n ON n.id = l.from_step_id",
             "output": f"SELECT n.step, name, hex(object), executable FROM output o JOIN ({step}) n ON n.id = o.step",
+            "result": f"SELECT n.step, f.path, hex(v.object) FROM step_result x JOIN ({step}) n ON n.id = x.step"
+            " JOIN result_dependency d ON d.result = x.result JOIN dependency_version v ON v.id = d.version"
+            " JOIN dependency_file f ON f.id = v.file",
             "attempt": f"SELECT n.step, number, outcome, code, detail, hex(log) FROM attempt a JOIN ({step}) n ON n.id = a.step",
             "object": "SELECT hex(hash), size FROM object",
             "input_file": "SELECT path, name, size, executable, hex(object) FROM input_file",

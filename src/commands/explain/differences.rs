@@ -183,6 +183,9 @@ pub(super) fn fields(
     if paths(&now).is_some() || before.as_ref().and_then(paths).is_some() {
         field("paths".to_owned(), &paths);
     }
+    if now.depfile.is_some() || before.as_ref().is_some_and(|before| before.depfile.is_some()) {
+        field("depfile".to_owned(), &|recipe| recipe.depfile.clone());
+    }
     let diff = before.map_or_else(String::new, |before| unified(&before.script, &now.script));
     Ok((fields, diff))
 }

@@ -12,7 +12,10 @@ use serde::Serialize;
 
 use crate::attempt::StepState;
 use crate::cli::values::{bytes, default_db, param, path};
-use crate::db::{self, AttemptOfRun, Db, Meant, Reader, RunFacts, StepFacts, StepRow, TaskFacts};
+use crate::db::{
+    self, AttemptOfRun, Db, Meant, Reader, RunFacts, StepDependencies, StepFacts, StepRow,
+    TaskFacts,
+};
 use crate::error::{Result, exit};
 use crate::ids::{RecipeId, RunId, StepId};
 use crate::labels::Labels;
@@ -148,6 +151,8 @@ struct OfStep {
     /// How many makers are not listed.
     more_makers: usize,
     files: Vec<Vec<u8>>,
+    /// Files that it has said it read.
+    dependencies: Vec<Vec<u8>>,
 }
 
 /// The answer.
@@ -268,6 +273,8 @@ struct StepAnswer<'a> {
     made_by_more: usize,
     #[serde(serialize_with = "answer::all_escaped")]
     files: &'a [Vec<u8>],
+    #[serde(serialize_with = "answer::all_escaped")]
+    dependencies: &'a [Vec<u8>],
 }
 
 #[derive(Serialize)]
@@ -356,6 +363,7 @@ impl StepAnswer<'_> {
             made_by: step.makers.iter().map(NamedStep::of).collect(),
             made_by_more: step.more_makers,
             files: &step.files,
+            dependencies: &step.dependencies,
         }
     }
 }
@@ -446,8 +454,9 @@ fn of_step(reader: &Reader, row: StepRow, db_dir: &Path) -> Result<Explanation> 
         changes.extend(seen);
     }
     let last = db::last_run(reader)?.unwrap_or_default();
-    let (verdict, mut because) =
-        judge(&facts, &task, &row, &attempts, before.as_ref(), changes, last);
+    let read = db::step_dependencies(reader, row.id)?;
+    let whys = Whys { before: before.as_ref(), changes, read: read.as_ref() };
+    let (verdict, mut because) = judge(&facts, &task, &row, &attempts, whys, last);
     if task.out_of_date && row.live && row.state == StepState::Done {
         because.push(outdated(&task));
     }
@@ -468,7 +477,17 @@ fn of_step(reader: &Reader, row: StepRow, db_dir: &Path) -> Result<Explanation> 
     let now = object(facts.object)?;
     Ok(Explanation {
         task: row.task.clone(),
-        step: Some(OfStep { row, attempts, before, now, was, makers, more_makers, files }),
+        step: Some(OfStep {
+            row,
+            attempts,
+            before,
+            now,
+            was,
+            makers,
+            more_makers,
+            files,
+            dependencies: read.map(|read| read.files).unwrap_or_default(),
+        }),
         verdict,
         because,
         fields,
@@ -477,14 +496,33 @@ fn of_step(reader: &Reader, row: StepRow, db_dir: &Path) -> Result<Explanation> 
     })
 }
 
+/// What may have been the reason for a step.
+struct Whys<'a> {
+    /// The step that it replaced.
+    before: Option<&'a StepFacts>,
+    /// What is different from that one.
+    changes: Vec<String>,
+    /// What it has said it read.
+    read: Option<&'a StepDependencies>,
+}
+
+/// `src/a.h changed`, for each of some files.
+fn changed_files(paths: &[Vec<u8>]) -> Vec<String> {
+    let mut phrases: Vec<String> =
+        paths.iter().take(MOST_FILES).map(|path| format!("{} changed", printable(path))).collect();
+    if paths.len() > MOST_FILES {
+        phrases.push(format!("{} more files changed", paths.len() - MOST_FILES));
+    }
+    phrases
+}
+
 /// The verdict on a step, and its reasons.
 fn judge(
     facts: &StepFacts,
     task: &TaskFacts,
     row: &StepRow,
     attempts: &[AttemptOfRun],
-    before: Option<&StepFacts>,
-    changes: Vec<String>,
+    Whys { before, changes, read }: Whys<'_>,
     last: RunFacts,
 ) -> (Verdict, Vec<String>) {
     // Why the step exists at all.
@@ -531,6 +569,17 @@ fn judge(
         return (Verdict::WillRun, born());
     };
     if row.state == StepState::Done
+        && let Some(StepDependencies { made_by: (_, number), .. }) = read
+        && let Some(later) = attempts.iter().rfind(|other| other.record.number > *number)
+        // It keeps what it has if it fails when it is to run anew.
+        && (later.record.outcome.is_ok() || !later.always && task.cache)
+    {
+        let why = format!(
+            "what it has read is as it was for attempt {number}, whose result it has again"
+        );
+        return (Verdict::DidNotRun(last.id), vec![why]);
+    }
+    if row.state == StepState::Done
         && !attempt.record.outcome.is_ok()
         && let Some(kept) = attempts.iter().rfind(|attempt| attempt.record.outcome.is_ok())
     {
@@ -538,6 +587,9 @@ fn judge(
     }
     match row.state {
         StepState::Failed => (Verdict::WillRun, vec!["it failed last time".to_owned()]),
+        StepState::Pending if was_ok && read.is_some_and(|read| !read.changed.is_empty()) => {
+            (Verdict::WillRun, read.map(|read| changed_files(&read.changed)).unwrap_or_default())
+        }
         StepState::Pending if was_ok => {
             (Verdict::WillRun, vec!["its results are gone, or it is to run anew".to_owned()])
         }
@@ -545,10 +597,12 @@ fn judge(
             (Verdict::WillRun, vec!["its last attempt did not succeed".to_owned()])
         }
         StepState::Done if attempt.run != last.id => {
-            let as_before = format!(
-                "recipe and input are as they were in run {}, when it was done",
-                attempt.run
-            );
+            let all = match read {
+                Some(_) => "recipe, input and what it has read",
+                None => "recipe and input",
+            };
+            let as_before =
+                format!("{all} are as they were in run {}, when it was done", attempt.run);
             let missed = last.lacks_anew.then(|| not_reached(last));
             let why = std::iter::once(as_before).chain(missed).collect();
             (Verdict::DidNotRun(last.id), why)
@@ -560,13 +614,13 @@ fn judge(
                     let first = attempts.iter().find(|other| other.run == attempt.run);
                     let before = attempts.iter().rfind(|other| other.run != attempt.run);
                     let mut why = match (first, before) {
-                        (Some(_), Some(before)) => again(before, attempt, task),
+                        (Some(_), Some(before)) => again(before, attempt, task, read),
                         _ => born(),
                     };
                     why.push("an attempt failed, and was made again".to_owned());
                     why
                 }
-                Some(before) => again(before, attempt, task),
+                Some(before) => again(before, attempt, task, read),
                 None => born(),
             };
             (Verdict::Ran(attempt.run), why)
@@ -593,7 +647,17 @@ fn kept_result(kept: &AttemptOfRun, failed: &AttemptOfRun, last: RunId) -> (Verd
 }
 
 /// Why a step that had already run in one run ran again in another.
-fn again(before: &AttemptOfRun, attempt: &AttemptOfRun, task: &TaskFacts) -> Vec<String> {
+fn again(
+    before: &AttemptOfRun,
+    attempt: &AttemptOfRun,
+    task: &TaskFacts,
+    read: Option<&StepDependencies>,
+) -> Vec<String> {
+    let changed = read.map(|read| changed_files(&read.changed_before)).unwrap_or_default();
+    let is_forced = attempt.always || !task.cache;
+    if !changed.is_empty() && before.record.outcome.is_ok() && !is_forced {
+        return changed;
+    }
     let why = match () {
         () if !before.record.outcome.is_ok() => format!("it had failed in run {}", before.run),
         () if attempt.always => FORCED.to_owned(),
@@ -629,7 +693,15 @@ fn write_step(step: &OfStep, out: &mut dyn Write) -> std::io::Result<()> {
     if step.more_makers > 0 {
         writeln!(out, "and by {} more", step.more_makers)?;
     }
-    step.files.iter().try_for_each(|file| writeln!(out, "from the file {}", printable(file)))
+    step.files.iter().try_for_each(|file| writeln!(out, "from the file {}", printable(file)))?;
+    let read = step.dependencies.iter().take(MOST_FILES);
+    for file in read {
+        writeln!(out, "read {}", printable(file))?;
+    }
+    match step.dependencies.len().saturating_sub(MOST_FILES) {
+        0 => Ok(()),
+        more => writeln!(out, "read {more} more files"),
+    }
 }
 
 fn write_diff(what: &str, diff: &str, out: &mut dyn Write) -> std::io::Result<()> {

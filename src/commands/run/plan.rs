@@ -12,7 +12,7 @@ use crate::db::{Durability, Why};
 use crate::error::{Result, exit};
 use crate::progress::{Lines, Loudness, Paint};
 use crate::run::{self, Forecast, TaskForecast};
-use crate::text::plural;
+use crate::text::{plural, printable};
 
 use super::super::Command;
 use super::super::answer::{self, Answer};
@@ -137,6 +137,7 @@ struct Plan<'a> {
     later: Option<u64>,
     retired_with_task: u64,
     unread: usize,
+    dependency_stats: u64,
     settled: bool,
     #[serde(skip)]
     forecast: &'a Forecast,
@@ -153,6 +154,8 @@ struct PlannedTask {
     retired: u64,
     reasons: Vec<Reason>,
     changes: Vec<String>,
+    /// Paths, made printable.
+    dependencies: Vec<String>,
     later: Option<u64>,
     waits_for_inputs: bool,
     left_out: bool,
@@ -179,6 +182,7 @@ impl Plan<'_> {
                 retired: task.plan.retired,
                 reasons: reasons.collect(),
                 changes: task.changes.clone(),
+                dependencies: task.dependencies.iter().map(|path| shown(path)).collect(),
                 later: task.later,
                 waits_for_inputs: task.plan.waits_for_inputs,
                 left_out: task.is_left_out,
@@ -191,6 +195,7 @@ impl Plan<'_> {
             later: forecast.later(),
             retired_with_task: forecast.retired_with_task,
             unread: forecast.unread,
+            dependency_stats: forecast.dependency_stats,
             settled: forecast.is_settled(),
             forecast,
         }
@@ -232,11 +237,20 @@ impl Answer for Plan<'_> {
         }
         if self.shared > 0 {
             let (shared, s) = (self.shared, plural(self.shared));
+            let has_depfile = |task: &TaskForecast| task.has_depfile && task.shared > 0;
+            let before = match self.forecast.tasks.iter().any(has_depfile) {
+                true => ", or done before",
+                false => "",
+            };
             writeln!(
                 out,
-                "{shared} step{s} need{} no run: the same work as another",
+                "{shared} step{s} need{} no run: the same work as another{before}",
                 if shared == 1 { "s" } else { "" }
             )?;
+        }
+        if self.dependency_stats > 0 {
+            let (calls, s) = (self.dependency_stats, plural(self.dependency_stats));
+            writeln!(out, "{calls} stat call{s} for files that steps have said they read")?;
         }
         let known = self.forecast.to_run();
         match self.forecast.later() {
@@ -248,6 +262,26 @@ impl Answer for Plan<'_> {
             None => writeln!(out, "{known} steps to run, and what comes of them"),
         }
     }
+}
+
+/// Changed files that are told by name.
+const NAMED: usize = 3;
+
+/// `src/a.h, src/b.h and 3 more changed`
+fn changed(paths: &[Vec<u8>]) -> String {
+    if paths.is_empty() {
+        return "with other files read".to_owned();
+    }
+    let named: Vec<String> = paths.iter().take(NAMED).map(|path| shown(path)).collect();
+    let more = match paths.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!("{}{more} changed", named.join(", "))
+}
+
+fn shown(path: &[u8]) -> String {
+    printable(path).into_owned()
 }
 
 /// `2 new, 1 input changed`
@@ -265,13 +299,18 @@ fn why(task: &TaskForecast) -> String {
             Why::Input => format!("{steps} input changed"),
             Why::Failed => format!("{steps} failed last time"),
             Why::Pending => format!("{steps} pending"),
+            Why::Dependency => format!("{steps} {}", changed(&task.dependencies)),
             Why::Gone => format!("{steps} results gone"),
             Why::Forced => format!("{steps} forced"),
             Why::Uncached => format!("{steps} with cache = false"),
         })
         .collect();
     if task.shared > 0 {
-        words.push(format!("{} of them the same work as another", task.shared));
+        let how = match task.has_depfile {
+            true => "without a run",
+            false => "the same work as another",
+        };
+        words.push(format!("{} of them {how}", task.shared));
     }
     // Where no step can be named yet, at least what will make them run.
     let is_named = task.reasons.iter().any(|(why, _)| *why == Why::Recipe);

@@ -1,5 +1,8 @@
 //! `watch`, which is `run --watch`: runs, and runs again whenever something that a run reads changes.
 
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
 use crate::cli::Alias;
 use crate::error::{Error, OrIo as _, Result};
 use crate::progress::{Event, Lines, Loudness, Paint, Progress as _, QuietUntilWork};
@@ -26,10 +29,14 @@ pub(super) fn watch(args: &RunArgs) -> Result<u8> {
     let mut options = args.options()?;
     let mut cause = None;
     let mut was_trouble = false;
+    // It is to be said that we wait.
+    let mut is_owed = false;
     loop {
         let is_first = cause.is_none();
         // Before anything is read, so that no change made during the run is missed.
-        let mut watcher = Watcher::new(run::reads(&options))?;
+        let reads = run::reads(&options);
+        let files: BTreeSet<PathBuf> = reads.files.iter().cloned().collect();
+        let mut watcher = Watcher::new(reads)?;
         let mut progress = QuietUntilWork::new(Box::new(args.audience()?), cause.take());
         if std::mem::take(&mut was_trouble) {
             // Recovery is worth reporting, even if there is nothing to do.
@@ -62,13 +69,19 @@ pub(super) fn watch(args: &RunArgs) -> Result<u8> {
                 super::super::complain(&error.to_string());
             }
         }
-        if has_spoken {
+        is_owed |= has_spoken;
+        // From now on, wait for another run rather than miss a change.
+        options.wait = true;
+        // What scripts have said they read is known only now, and may have been changed since.
+        if !was_trouble && run::reads(&options).files.iter().any(|file| !files.contains(file)) {
+            cause = Some("a file was changed while it was read".to_owned());
+            continue;
+        }
+        if std::mem::take(&mut is_owed) {
             let loudness = if args.quiet { Loudness::Quiet } else { Loudness::Normal };
             let mut lines = Lines::new(std::io::stderr(), loudness, Paint::Plain);
             lines.tell(&Event::Note("waiting for changes; Ctrl-C ends"));
         }
-        // From now on, wait for another run rather than miss a change.
-        options.wait = true;
         cause = Some(watcher.wait()?.to_string());
     }
 }

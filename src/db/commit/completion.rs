@@ -3,9 +3,10 @@
 use crate::attempt::{AttemptRecord, Output, Verdict};
 use crate::db::Reader;
 use crate::db::commit::{DoneStep, Supported};
+use crate::db::dependencies::Dependency;
 use crate::db::flow::Flow;
 use crate::error::Result;
-use crate::ids::{StepId, TaskIndex};
+use crate::ids::{ResultId, StepId, TaskIndex};
 use crate::labels::Labels;
 use crate::object::ObjectHash;
 
@@ -19,6 +20,8 @@ pub struct Completion {
     /// Empty unless done. Their objects, like the log's, are complete under their names, and durable if
     /// that was asked for.
     pub outputs: Vec<Output>,
+    /// What the step has said it read, if its task has a depfile.
+    pub dependencies: Vec<Dependency>,
     /// Bytes of the log; 0 without one.
     pub log_size: u64,
 }
@@ -54,6 +57,8 @@ pub struct KnownWork {
     pub task: TaskIndex,
     pub step: StepId,
     pub same_as: StepId,
+    /// Only if its task has a depfile: the result that is valid. It may be an older one of the step itself.
+    pub result: Option<ResultId>,
     /// The other one has failed in this run, and so does this one.
     pub has_failed: bool,
 }

@@ -6,12 +6,14 @@ use std::collections::HashMap;
 use rusqlite::params;
 
 use crate::error::{OrDb, Result};
-use crate::ids::{StepId, TaskId};
+use crate::ids::{ResultId, StepId, TaskId};
 use crate::labels::Labels;
 use crate::object::ObjectHash;
 
 use crate::db::Reader;
-use crate::db::commit::SAME_WORK;
+use crate::db::commit::{SAME_WORK, valid_result};
+use crate::db::dependencies::maker;
+use crate::db::flow::FlowTask;
 use crate::db::types::NameBytes;
 use crate::order;
 
@@ -30,6 +32,8 @@ pub struct Leaf {
     pub key: i64,
     /// A step that has done the same work.
     pub same_as: Option<StepId>,
+    /// If its task has a depfile: the result of that step, or an older one of its own, that is valid.
+    pub result: Option<ResultId>,
     /// Number of the attempt to come, from 1.
     pub attempt: i64,
 }
@@ -39,30 +43,42 @@ pub struct Leaf {
 ///
 /// # Errors
 /// If the database can't be read.
-pub fn leaves(reader: &Reader, task: TaskId, after: StepId, limit: usize) -> Result<Vec<Leaf>> {
+pub fn leaves(reader: &Reader, task: &FlowTask, after: StepId, limit: usize) -> Result<Vec<Leaf>> {
+    // Equal work with a depfile is only done if what it has read is still the same.
+    let (same_as, result) = match task.has_depfile {
+        true => ("NULL", valid_result()),
+        false => (
+            "(SELECT t.id FROM step t INDEXED BY idx_step_key WHERE t.key = s.key AND t.state = 1 AND t.id <> s.id AND {SAME_WORK} LIMIT 1)",
+            "NULL".to_owned(),
+        ),
+    };
+    let same_as = same_as.replace("{SAME_WORK}", SAME_WORK);
     // Two statements, each in the order of its index: one for both would sort all that is left at each poll.
     let pending = read_leaves(
         reader,
         &format!(
             "SELECT id, object, name, executable,
-               (SELECT coalesce(max(number), 0) + 1 FROM attempt WHERE step = s.id), labels, key,
-               (SELECT t.id FROM step t INDEXED BY idx_step_key WHERE t.key = s.key AND t.state = 1 AND t.id <> s.id AND {SAME_WORK} LIMIT 1),
-               side
+               (SELECT coalesce(max(number), 0) + 1 FROM attempt WHERE step = s.id), labels, key, {same_as}, side, {result}
              FROM step s WHERE task = ?1 AND state = 0 AND live = 1 AND state <> 1 AND id > ?2
                AND NOT EXISTS (SELECT 1 FROM temp.turn t WHERE t.step = s.id AND t.turn < 2)
              ORDER BY id LIMIT ?3"
         ),
-        (task, after, limit),
+        (task.id, after, limit),
     )?;
     let anew = read_leaves(
         reader,
         "SELECT s.id, s.object, s.name, s.executable,
-           (SELECT coalesce(max(number), 0) + 1 FROM attempt WHERE step = s.id), s.labels, s.key, NULL, s.side
+           (SELECT coalesce(max(number), 0) + 1 FROM attempt WHERE step = s.id), s.labels, s.key, NULL, s.side, NULL
          FROM temp.turn t CROSS JOIN step s ON s.id = t.step
          WHERE t.task = ?1 AND t.turn = 2 AND t.step > ?2 ORDER BY t.step LIMIT ?3",
-        (task, after, limit),
+        (task.id, after, limit),
     )?;
     let mut leaves = pending;
+    for leaf in &mut leaves {
+        if let Some(result) = leaf.result {
+            leaf.same_as = Some(maker(reader, result)?);
+        }
+    }
     if !anew.is_empty() {
         leaves.extend(anew);
         order::sort_by_key(&mut leaves, |leaf| leaf.step);
@@ -87,6 +103,7 @@ fn read_leaves(
             key: row.get(6)?,
             same_as: row.get(7)?,
             side: row.get(8)?,
+            result: row.get(9)?,
             attempt: row.get(4)?,
         })
     });

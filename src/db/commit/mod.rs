@@ -21,6 +21,7 @@ use crate::origin::Origin;
 use crate::db::commit::completion::{Completion, Effects, KnownWork, SharedStep};
 use crate::db::commit::runs::unsettle;
 use crate::db::commit::turns::Turn;
+use crate::db::dependencies::{has_valid_result, is_valid, keep_result, result_of, set_result};
 use crate::db::flow::{Flow, FlowTask};
 use crate::db::functions::{short_key, step_key};
 use crate::db::types::{Name, NameBytes};
@@ -107,13 +108,24 @@ fn record(
         turns::set(writer, step, Some(Turn::Over))?;
     }
     let place = place_of(writer, step)?;
-    let work = KnownWork { task, step, same_as: step, has_failed: verdict == Verdict::Failed };
+    let has_failed = verdict == Verdict::Failed;
+    let mut work = KnownWork { task, step, same_as: step, result: None, has_failed };
     // It keeps the result it has.
     if is_anew && work.has_failed {
         return share(writer, flow, work, place.key, effects);
     }
     let before = if is_anew { outputs_of(writer, step)? } else { Vec::new() };
     replace_result(writer, completion, &place)?;
+    if flow.task(task).has_depfile {
+        match has_failed {
+            true => set_result(writer, step, None)?,
+            false => {
+                let Completion { outputs, dependencies, .. } = completion;
+                keep_result(writer, (step, attempt.number), outputs, dependencies)?;
+            }
+        }
+        work.result = result_of(writer, step)?;
+    }
     let key = place.key;
     let outputs = completion.outputs.iter().map(Output::named).collect();
     let now = DoneStep { task, step, place, outputs };
@@ -445,7 +457,9 @@ pub(in crate::db) fn activate(
         Some(Known { step, live: false, state }) => {
             // What comes out of history in a run that makes it anew has no result that anything relies on.
             let is_anew = task.runs_anew() && task.may_run(labels);
-            let is_done = state == StepState::Done && !is_anew;
+            let is_done = state == StepState::Done
+                && !is_anew
+                && (!task.has_depfile || has_valid_result(writer, step)?);
             let state = if is_done { StepState::Done } else { StepState::Pending };
             statement(writer, "UPDATE step SET live = 1, state = ?2 WHERE id = ?1")?
                 .execute(params![step, state])
@@ -472,6 +486,17 @@ pub(in crate::db) fn activate(
 pub(in crate::db) const SAME_WORK: &str =
     "t.task = s.task AND t.recipe = s.recipe AND t.object = s.object AND t.name = s.name
   AND t.executable = s.executable AND t.labels IS s.labels AND t.side IS s.side";
+
+/// The newest valid result of the work of the step `s` whose objects are all there; NULL if there is none.
+pub(in crate::db) fn valid_result() -> String {
+    format!(
+        "(SELECT r.id FROM step t INDEXED BY idx_step_key CROSS JOIN result r ON r.step = t.id
+          WHERE t.key = s.key AND {SAME_WORK} AND {}
+          AND NOT EXISTS (SELECT 1 FROM result_output o WHERE o.result = r.id
+            AND NOT EXISTS (SELECT 1 FROM object WHERE hash = o.object)) ORDER BY r.id DESC LIMIT 1)",
+        is_valid("r.id")
+    )
+}
 
 /// A step, `work.same_as`, is through: other live steps that are the same work have its results, without running, or have
 /// failed with it.
@@ -531,12 +556,13 @@ fn take_results(
     work: KnownWork,
     effects: &mut Effects,
 ) -> Result<()> {
-    let KnownWork { task, step, same_as: with, has_failed } = work;
+    let KnownWork { task, step, same_as: with, result, has_failed } = work;
     let is_anew = turns::of(writer, step)? == Some(Turn::Anew);
     let sql = "SELECT name, labels FROM step WHERE id = ?1 AND live = 1 AND (state = 0 OR ?3)
          AND (?4 OR EXISTS (SELECT 1 FROM step WHERE id = ?2 AND state = 1))";
+    let is_certain = has_failed || result.is_some();
     let due: Option<(NameBytes, Labels)> = statement(writer, sql)?
-        .query_row(params![step, with, is_anew, has_failed], |row| Ok((row.get(0)?, row.get(1)?)))
+        .query_row(params![step, with, is_anew, is_certain], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()
         .or_db(WHAT)?;
     // What --step leaves out may have results, but it doesn't fail.
@@ -552,19 +578,35 @@ fn take_results(
             statement(writer, sql)?.execute([step, with]).or_db(WHAT)?;
             let sql = "DELETE FROM output WHERE step = ?1";
             statement(writer, sql)?.execute([step]).or_db(WHAT)?;
+            if flow.task(task).has_depfile {
+                set_result(writer, step, None)?;
+            }
         }
         return Ok(());
     }
     let before = if is_anew { outputs_of(writer, step)? } else { Vec::new() };
     statement(writer, "DELETE FROM output WHERE step = ?1")?.execute([step]).or_db(WHAT)?;
-    for sql in [
-        "INSERT INTO output(step, name, object, executable)
-         SELECT ?1, name, object, executable FROM output WHERE step = ?2",
-        "UPDATE step SET state = 1,
-           same_as = coalesce((SELECT same_as FROM step WHERE id = ?2), ?2) WHERE id = ?1",
-    ] {
-        statement(writer, sql)?.execute([step, with]).or_db(WHAT)?;
+    match result {
+        None => {
+            let sql = "INSERT INTO output(step, name, object, executable)
+                       SELECT ?1, name, object, executable FROM output WHERE step = ?2";
+            statement(writer, sql)?.execute([step, with]).or_db(WHAT)?;
+        }
+        Some(result) => {
+            let sql = "INSERT INTO output(step, name, object, executable)
+                       SELECT ?1, name, object, executable FROM result_output WHERE result = ?2";
+            statement(writer, sql)?.execute(params![step, result]).or_db(WHAT)?;
+            set_result(writer, step, Some(result))?;
+        }
     }
+    // Its own, from before: then it is nobody else's.
+    let sql = match result.is_some() {
+        true => "UPDATE step SET state = 1, same_as = nullif(?2, ?1) WHERE id = ?1",
+        false => {
+            "UPDATE step SET state = 1, same_as = coalesce((SELECT same_as FROM step WHERE id = ?2), ?2) WHERE id = ?1"
+        }
+    };
+    statement(writer, sql)?.execute([step, with]).or_db(WHAT)?;
     let done = DoneStep::read(writer, task, step)?;
     if is_anew {
         withdraw_lost(writer, flow, &done, before)?;

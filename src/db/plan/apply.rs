@@ -6,6 +6,7 @@ use crate::error::{OrDb, Result};
 use crate::object::ObjectHash;
 
 use crate::db::commit::runs::{RunRow, insert_run, note_unread, unsettle};
+use crate::db::dependencies::Dependencies;
 use crate::db::flow::{Flow, FlowTask};
 use crate::db::inputs::Inputs;
 use crate::db::plan::gather::labels_of;
@@ -65,6 +66,9 @@ pub fn apply(writer: &mut Writer, flow: &Flow, applied: &Applied<'_>) -> Result<
     let is_settled = is_settled(writer, flow, applied)?;
     register(writer, applied.registrations, applied.rows)?;
     Inputs::apply(writer)?;
+    if flow.tasks.iter().any(|task| task.has_depfile) {
+        Dependencies::apply(writer)?;
+    }
     writer.conn.execute_batch(&format!(
         "UPDATE step SET (live, state) = (SELECT c.live, c.state FROM temp.change c WHERE c.step = step.id)
            WHERE id IN (SELECT step FROM temp.change);

@@ -118,6 +118,9 @@ pub fn plan(
             () if whole || task.forced || task.gathers_files() => planner.whole(index, task)?,
             () => planner.difference(index, task)?,
         }
+        if task.has_depfile {
+            planner.check_results(task)?;
+        }
         planner.rerun(index, task)?;
         if !is_blind && any(&anew, &task.with) {
             task.sides.close();

@@ -10,8 +10,11 @@ use crate::ids::{RecipeId, TaskIndex};
 use crate::labels::Labels;
 
 use crate::db::Reader;
+use crate::db::commit::valid_result;
+use crate::db::dependencies::PRESENT;
 use crate::db::flow::{Flow, FlowTask};
 use crate::db::plan::gather::{each_group, labels_of};
+use crate::db::types::NameBytes;
 use crate::order;
 
 const WHAT: &str = "look for reasons";
@@ -29,6 +32,8 @@ pub enum Why {
     Failed,
     /// It was to run already: the run was stopped, or killed.
     Pending,
+    /// A file that it has said it read is not what it was.
+    Dependency,
     /// It was done, but something that it made is not there any more.
     Gone,
     /// `-B`
@@ -51,6 +56,7 @@ impl Why {
             Why::Input => "input",
             Why::Failed => "failed",
             Why::Pending => "pending",
+            Why::Dependency => "dependency",
             Why::Gone => "gone",
             Why::Forced => "forced",
             Why::Uncached => "uncached",
@@ -114,12 +120,19 @@ fn of_fresh(reader: &Reader, index: TaskIndex, task: &FlowTask) -> Result<Vec<(W
 }
 
 /// Steps `s` of task ?1, at place ?2, that are known and have to run.
-const KNOWN: &str = "FROM (SELECT step FROM change WHERE task = ?1 AND live = 1 AND state <> 1
+fn known() -> String {
+    format!("{KNOWN_STEPS} WHERE {MAY_RUN}")
+}
+
+/// The same, without the condition that goes with it.
+const KNOWN_STEPS: &str =
+    "FROM (SELECT step FROM change WHERE task = ?1 AND live = 1 AND state <> 1
     UNION ALL SELECT id FROM step WHERE task = ?1 AND live = 1 AND state <> 1
       AND NOT EXISTS (SELECT 1 FROM change c WHERE c.step = step.id)
     UNION ALL SELECT step FROM turn WHERE task = ?1 AND turn = 2) k
-  JOIN step s ON s.id = k.step
-  WHERE NOT EXISTS (SELECT 1 FROM turn t WHERE t.step = s.id AND t.turn < 2) AND may_run(?2, s.labels)";
+  JOIN step s ON s.id = k.step";
+
+const MAY_RUN: &str = "NOT EXISTS (SELECT 1 FROM turn t WHERE t.step = s.id AND t.turn < 2) AND may_run(?2, s.labels)";
 
 /// How many of the steps of a task that have to be done need no run: another one does the same work, or has done it.
 ///
@@ -135,6 +148,10 @@ pub fn shared(
     if !task.shares_work() || reasons.is_empty() {
         return Ok(0);
     }
+    if task.has_depfile {
+        return shared_with_depfile(reader, index, task);
+    }
+    let known = known();
     // Within an index, if it holds all that is asked for.
     let is_plain = task.only.is_none()
         && reasons.iter().all(|(why, _)| why.is_fresh())
@@ -143,7 +160,7 @@ pub fn shared(
         true => "fresh WHERE task = ?1".to_owned(),
         false => format!(
             "(SELECT key FROM fresh f WHERE f.task = ?1 AND f.held = 0 AND may_run(?2, f.labels)
-             UNION ALL SELECT s.key {KNOWN})"
+             UNION ALL SELECT s.key {known})"
         ),
     };
     let sql = format!(
@@ -173,9 +190,10 @@ pub fn groups_to_come(reader: &Reader, flow: &Flow, index: TaskIndex) -> Result<
     each_group(reader, flow, index, &mut |group, _| {
         groups.insert(group);
     })?;
+    let known = known();
     let to_run = format!(
         "SELECT f.labels FROM fresh f WHERE f.task = ?1 AND f.held = 0 AND may_run(?2, f.labels)
-         UNION ALL SELECT s.labels {KNOWN}"
+         UNION ALL SELECT s.labels {known}"
     );
     let mut to_run = reader.conn.prepare(&to_run).or_db(WHAT)?;
     let upstream = flow.upstream(index).into_iter().enumerate().filter(|(_, is)| *is);
@@ -199,23 +217,77 @@ pub fn groups_to_come(reader: &Reader, flow: &Flow, index: TaskIndex) -> Result<
     Ok(u64::try_from(groups.len()).unwrap_or(u64::MAX))
 }
 
+/// The same where work is known by a result that is valid, which may be an older one of the step itself.
+fn shared_with_depfile(reader: &Reader, index: TaskIndex, task: &FlowTask) -> Result<u64> {
+    let (result, known) = (valid_result(), known());
+    // To `valid_result`, a step that is not there yet is one, too.
+    let sql = format!(
+        "WITH due(key, task, recipe, object, name, executable, labels, side) AS (
+           SELECT key, task, recipe, object, name, executable, labels, side FROM fresh f
+             WHERE f.task = ?1 AND f.held = 0 AND may_run(?2, f.labels)
+           UNION ALL SELECT s.key, s.task, s.recipe, s.object, s.name, s.executable, s.labels, s.side {known})
+         SELECT coalesce(sum(n - NOT (NOT ?3 AND is_known)), 0) FROM (
+           SELECT count(*) AS n, {result} IS NOT NULL AS is_known FROM due s GROUP BY key)"
+    );
+    reader
+        .conn
+        .prepare_cached(&sql)
+        .and_then(|mut statement| {
+            let params = params![task.id, index.0 as i64, task.forced];
+            statement.query_row(params, |row| row.get::<_, i64>(0))
+        })
+        .map(i64::unsigned_abs)
+        .or_db(WHAT)
+}
+
+/// The files on which results of a task depend whose steps have to be done, and that are not what they were, by path.
+///
+/// # Errors
+/// If the database can't be read.
+pub fn changed_dependencies(
+    reader: &Reader,
+    index: TaskIndex,
+    task: &FlowTask,
+) -> Result<Vec<Vec<u8>>> {
+    let mut statement = reader
+        .conn
+        .prepare_cached(&format!(
+            "SELECT f.path FROM dependency_file f WHERE f.id IN (
+               SELECT v.file {KNOWN_STEPS} CROSS JOIN step_result x ON x.step = s.id
+               CROSS JOIN result_dependency d ON d.result = x.result CROSS JOIN dependency_version v ON v.id = d.version
+               CROSS JOIN dependency_file g ON g.id = v.file
+               WHERE {MAY_RUN} AND {PRESENT} <> v.id) ORDER BY f.path"
+        ))
+        .or_db(WHAT)?;
+    let rows = statement
+        .query_map(params![task.id, index.0 as i64], |row| Ok(row.get::<_, NameBytes>(0)?.0));
+    rows.and_then(|rows| rows.collect()).or_db(WHAT)
+}
+
 fn of_known(reader: &Reader, index: TaskIndex, task: &FlowTask) -> Result<Vec<(Why, u64)>> {
+    let known = known();
+    // It has results, none of which is valid or can have been taken.
+    let is_outdated = match task.has_depfile {
+        true => "EXISTS (SELECT 1 FROM step_result x WHERE x.step = s.id)",
+        false => "0",
+    };
     let mut statement = reader.conn
         .prepare_cached(&format!(
             "SELECT s.state, EXISTS (SELECT 1 FROM attempt a WHERE a.step = s.id AND a.outcome = 'ok') AS ok,
-               count(*)
-             {KNOWN} GROUP BY 1, 2",
+               {is_outdated} AS outdated, count(*)
+             {known} GROUP BY 1, 2, 3",
         ))
         .or_db(WHAT)?;
     let rows = statement.query_map(params![task.id, index.0 as i64], |row| {
-        let why = match (row.get::<_, i64>(0)?, row.get::<_, bool>(1)?) {
-            (1, _) if task.forced => Why::Forced,
-            (1, _) => Why::Uncached,
-            (2, _) => Why::Failed,
-            (_, true) => Why::Gone,
-            (_, false) => Why::Pending,
+        let why = match (row.get::<_, i64>(0)?, row.get(1)?, row.get(2)?) {
+            (1, _, _) if task.forced => Why::Forced,
+            (1, _, _) if !task.cache => Why::Uncached,
+            (2, _, _) => Why::Failed,
+            (_, _, true) => Why::Dependency,
+            (_, true, _) => Why::Gone,
+            (_, false, _) => Why::Pending,
         };
-        Ok((why, row.get::<_, i64>(2)?.unsigned_abs()))
+        Ok((why, row.get::<_, i64>(3)?.unsigned_abs()))
     });
     rows.and_then(|rows| rows.collect()).or_db(WHAT)
 }

@@ -6,6 +6,7 @@ use crate::error::{OrDb, Result};
 use crate::ids::{TaskId, TaskIndex};
 
 use crate::db::Reader;
+use crate::db::dependencies::is_valid;
 use crate::db::flow::{Flow, FlowTask};
 use crate::db::plan::TaskPlan;
 
@@ -367,6 +368,33 @@ impl Planner<'_> {
             )
             .and_then(|mut statement| statement.query_row([task.id], |row| row.get(0)))
             .or_db(WHAT)
+    }
+
+    /// Steps that are done, or come out of history as done, are pending if the files that they have read are not what
+    /// they were. Only results that may be concerned are looked at.
+    pub(in crate::db) fn check_results(&self, task: &FlowTask) -> Result<()> {
+        self.run(
+            &format!(
+                "INSERT OR REPLACE INTO change
+                 SELECT s.id, s.task, 1, 0, coalesce(c.was, 1)
+                 FROM doubted q CROSS JOIN step_result x ON x.result = q.result CROSS JOIN step s ON s.id = x.step
+                 LEFT JOIN change c ON c.step = s.id
+                 WHERE s.task = ?1 AND coalesce(c.live, s.live) = 1 AND coalesce(c.state, s.state) = 1
+                 AND NOT {}",
+                is_valid("x.result")
+            ),
+            params![task.id],
+        )?;
+        self.run(
+            &format!(
+                "UPDATE change SET state = 0 WHERE task = ?1 AND live = 1 AND state = 1
+                 AND (SELECT s.live = 0 FROM step s WHERE s.id = change.step)
+                 AND NOT EXISTS (SELECT 1 FROM step_result x WHERE x.step = change.step AND {})",
+                is_valid("x.result")
+            ),
+            params![task.id],
+        )?;
+        Ok(())
     }
 
     /// What comes out of history in a run that makes it anew is pending; then drops the rows that change nothing.

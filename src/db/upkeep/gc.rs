@@ -3,6 +3,7 @@
 use crate::error::{OrDb, Result};
 use crate::object::ObjectHash;
 
+use crate::db::dependencies::is_valid;
 use crate::db::upkeep::verify::LIVE_OBJECTS;
 use crate::db::{Reader, Writer};
 
@@ -26,7 +27,8 @@ fn make_set(reader: &Reader, name: &str) -> Result<()> {
     reader.conn.execute_batch(&sql).or_db(WHAT)
 }
 
-/// Calls `see` with (hash, bytes) of every object that nothing needed refers to.
+/// Calls `see` with (hash, bytes) of every object that nothing needed refers to. Without all history, it has to be known
+/// what the files that steps have read are now: see [`Dependencies`](crate::db::Dependencies).
 ///
 /// # Errors
 /// If the database can't be read.
@@ -39,14 +41,21 @@ pub fn each_garbage(
     let old = match history {
         History::All => "
             UNION ALL SELECT object FROM step
-            UNION ALL SELECT object FROM output UNION ALL SELECT log FROM attempt"
+            UNION ALL SELECT object FROM output UNION ALL SELECT object FROM result_output
+            UNION ALL SELECT log FROM attempt"
             .to_owned(),
         History::Runs(runs) => format!(
             "UNION ALL SELECT s.object FROM step s JOIN attempt a ON a.step = s.id
                WHERE a.run > (SELECT max(id) FROM run) - {runs}
              UNION ALL SELECT o.object FROM output o JOIN attempt a ON a.step = o.step
                WHERE a.run > (SELECT max(id) FROM run) - {runs}
-             UNION ALL SELECT log FROM attempt WHERE run > (SELECT max(id) FROM run) - {runs}"
+             UNION ALL SELECT o.object FROM result_output o JOIN result r ON r.id = o.result
+               JOIN attempt a ON a.step = r.step AND a.number = r.attempt
+               WHERE a.run > (SELECT max(id) FROM run) - {runs}
+             UNION ALL SELECT log FROM attempt WHERE run > (SELECT max(id) FROM run) - {runs}
+             UNION ALL SELECT o.object FROM step s JOIN result r ON r.step = s.id
+               JOIN result_output o ON o.result = r.id WHERE s.live = 1 AND {}",
+            is_valid("r.id")
         ),
     };
     reader
@@ -100,6 +109,8 @@ pub fn drop_objects(writer: &mut Writer, objects: &[ObjectHash]) -> Result<()> {
         .execute_batch(
             "UPDATE step SET state = 0 WHERE live = 0 AND state = 1 AND id IN
            (SELECT step FROM output WHERE object IN temp.dropped);
+         DELETE FROM result WHERE id IN (SELECT result FROM result_output WHERE object IN temp.dropped)
+           AND id NOT IN (SELECT x.result FROM step_result x JOIN step s ON s.id = x.step WHERE s.live = 1 AND s.state = 1);
          UPDATE attempt SET log = NULL WHERE log IN temp.dropped;
          DELETE FROM object WHERE hash IN temp.dropped;",
         )

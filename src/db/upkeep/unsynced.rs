@@ -112,6 +112,7 @@ pub fn redo(writer: &mut Writer, bad: &[ObjectHash], boot: &str) -> Result<()> {
     for object in bad {
         let each = [
             "UPDATE step SET state = 0 WHERE id IN (SELECT step FROM output WHERE object = ?1)",
+            "DELETE FROM result WHERE id IN (SELECT result FROM result_output WHERE object = ?1)",
             "UPDATE attempt SET log = NULL WHERE log = ?1",
             "DELETE FROM input_file WHERE object = ?1",
             "DELETE FROM object WHERE hash = ?1",

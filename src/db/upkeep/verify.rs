@@ -4,7 +4,7 @@ use rusqlite::OptionalExtension;
 
 use crate::attempt::NamedObject;
 use crate::error::{OrDb, Result};
-use crate::ids::{StepId, TaskId};
+use crate::ids::{ResultId, StepId, TaskId};
 use crate::labels::Labels;
 use crate::names;
 use crate::object::ObjectHash;
@@ -101,6 +101,8 @@ pub(in crate::db) const LIVE_OBJECTS: &str = "
     UNION ALL SELECT o.object FROM step s JOIN output o ON o.step = s.id WHERE s.live = 1 AND s.state = 1
     UNION ALL SELECT a.log FROM step s JOIN attempt a ON a.step IN (s.id, s.same_as) WHERE s.live = 1
       AND (a.number = (SELECT max(number) FROM attempt WHERE step = a.step) OR a.step = s.same_as AND a.outcome = 'ok')
+    UNION ALL SELECT a.log FROM step s JOIN step_result x ON x.step = s.id JOIN result r ON r.id = x.result
+      JOIN attempt a ON a.step = r.step AND a.number = r.attempt WHERE s.live = 1
     UNION ALL SELECT f.object FROM task t JOIN input_file f ON f.task = t.id
       WHERE t.gather = 1 AND t.position IS NOT NULL
     UNION ALL SELECT f.object FROM task t JOIN input_file f ON f.task = -t.id WHERE t.position IS NOT NULL";
@@ -129,6 +131,8 @@ pub struct Producer {
     pub is_sandboxed: bool,
     /// Folder of the manifest of its last attempt, absolute.
     pub dir: Vec<u8>,
+    /// What it has said it read when it made the object, if its task has a depfile.
+    pub result: Option<ResultId>,
     /// All that it made.
     pub outputs: Vec<NamedObject>,
 }
@@ -149,11 +153,11 @@ pub fn producers(reader: &Reader, object: &ObjectHash) -> Result<Vec<Producer>> 
         .prepare_cached(
             "SELECT DISTINCT s.id, t.name, s.name, s.object, s.executable, t.gather, r.hash, r.fields,
                (SELECT run.dir FROM attempt a JOIN run ON run.id = a.run WHERE a.step = coalesce(s.same_as, s.id)
-                ORDER BY a.number DESC LIMIT 1), s.labels, s.side,
-               t.feeds
-             FROM output o JOIN step s ON s.id = o.step JOIN task t ON t.id = s.task
-             JOIN recipe r ON r.id = s.recipe
-             WHERE o.object = ?1 AND s.state <> 2 ORDER BY s.live DESC, s.id DESC",
+                ORDER BY a.number DESC LIMIT 1), s.labels, s.side, t.feeds, m.result
+             FROM (SELECT o.step, x.result FROM output o LEFT JOIN step_result x ON x.step = o.step WHERE o.object = ?1
+                   UNION SELECT r.step, r.id FROM result_output o JOIN result r ON r.id = o.result WHERE o.object = ?1) m
+             JOIN step s ON s.id = m.step JOIN task t ON t.id = s.task JOIN recipe r ON r.id = s.recipe
+             WHERE s.state <> 2 OR m.result IS NOT NULL ORDER BY s.live DESC, s.id DESC, m.result DESC",
         )
         .or_db(WHAT)?;
     let rows = statement.query_map([object], |row| {
@@ -170,6 +174,7 @@ pub fn producers(reader: &Reader, object: &ObjectHash) -> Result<Vec<Producer>> 
             labels: row.get(9)?,
             side: row.get(10)?,
             is_sandboxed: is_sandboxed(row.get(11)?),
+            result: row.get(12)?,
             outputs: Vec::new(),
         })
     });
@@ -208,10 +213,8 @@ pub fn linked_outputs(reader: &Reader, step: StepId) -> Result<Vec<NamedObject>>
 /// # Errors
 /// If the rows can't be written.
 pub fn redo_consumers(writer: &mut Writer, object: &ObjectHash) -> Result<usize> {
-    let redone = writer
-        .conn
-        .execute(
-            &format!("UPDATE step SET state = 0 WHERE state = 1 AND (object = ?1 OR id IN (
+    let are_concerned = format!(
+        "(object = ?1 OR id IN (
                SELECT l.to_step_id FROM output o JOIN step_link l ON l.from_step_id = o.step
                JOIN step s ON s.id = l.to_step_id JOIN task t ON t.id = s.task
                WHERE o.object = ?1 AND t.gather = 1
@@ -219,10 +222,14 @@ pub fn redo_consumers(writer: &mut Writer, object: &ObjectHash) -> Result<usize>
                WHERE f.object = ?1 AND t.gather = 1 AND s.live = 1
                UNION SELECT s.id FROM output o JOIN side_link l ON l.from_step_id = o.step JOIN step s ON s.side = l.side
                WHERE o.object = ?1)
-               OR live = 1 AND (task, origin) IN ({ROWS_ON}))"),
-            [object],
-        )
-        .or_db(WHAT)?;
+               OR live = 1 AND (task, origin) IN ({ROWS_ON}))"
+    );
+    // What they made before with other files may have been made of it, too.
+    let results =
+        format!("DELETE FROM result WHERE step IN (SELECT id FROM step WHERE {are_concerned})");
+    writer.conn.execute(&results, [object]).or_db(WHAT)?;
+    let steps = format!("UPDATE step SET state = 0 WHERE state = 1 AND {are_concerned}");
+    let redone = writer.conn.execute(&steps, [object]).or_db(WHAT)?;
     if redone > 0 {
         look_at_all_anew(writer)?;
     }

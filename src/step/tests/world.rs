@@ -103,6 +103,7 @@ impl World {
             env: self.env.iter().map(|(name, value)| (name.into(), value.into())).collect(),
             timeout: self.timeout,
             paths: Vec::new(),
+            depfile: None,
             copies_input: self.copies_input,
             wants_jobserver: false,
             sandbox: self.sandbox.clone(),

@@ -149,6 +149,7 @@ fn completion(step: i64, object: ObjectHash, size: u64) -> Completion {
                 peak_memory: 2000,
             },
             worker: Some(1),
+            batch: None,
             log: None,
         },
         verdict: Verdict::Done,

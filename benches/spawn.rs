@@ -17,7 +17,7 @@ use task_pipeline::ids::StepId;
 use task_pipeline::labels::Labels;
 use task_pipeline::object::ObjectHash;
 use task_pipeline::step::{
-    Attempt, GRACE, Input, Sandbox, Scratch, Script, Supervisor, execute, obstacle,
+    Attempt, GRACE, Input, Item, Sandbox, Scratch, Script, Supervisor, execute, obstacle,
 };
 use task_pipeline::store::Store;
 
@@ -89,15 +89,14 @@ impl Ours {
                 copies_input: false,
                 wants_jobserver: false,
                 sandbox,
+                batch: false,
             }),
             input,
         }
     }
 
     fn run(&mut self, step: i64) {
-        let attempt = Attempt {
-            cpus: 1,
-            side: Vec::new(),
+        let item = Item {
             step: StepId(step),
             number: 1,
             key: self.input,
@@ -107,11 +106,12 @@ impl Ours {
                 executable: false,
             }),
             labels: Labels::default(),
-            script: Arc::clone(&self.script),
         };
+        let script = Arc::clone(&self.script);
+        let attempt = Attempt { items: vec![item], cpus: 1, side: Vec::new(), script };
         let Ours { store, scratch, supervisor, .. } = self;
         let ran = execute(scratch, store, supervisor, None, &attempt, &mut |_| {});
-        let (report, _placed) = ran.unwrap();
+        let (report, _placed) = ran.unwrap().remove(0);
         assert_eq!((report.record.outcome, report.outputs.len()), (Outcome::Succeeded, 1));
     }
 }

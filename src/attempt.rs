@@ -32,12 +32,19 @@ pub mod var {
     pub const CPUS: &str = "CPUS";
     /// Number of the attempt, from 1.
     pub const ATTEMPT: &str = "ATTEMPT";
+    /// `batch` only: the folder with a folder for each step, `1`, `2` and so on.
+    pub const BATCH_DIR: &str = "BATCH_DIR";
 
     /// All of them: names that a manifest can't give a value.
-    pub const ALL: [&str; 11] = [
+    pub const ALL: [&str; 12] = [
         INPUT_FILE, INPUT_NAME, INPUT_DIR, WITH_DIR, OUTPUT_DIR, TMPDIR, TASK_NAME, STEP_ID,
-        STEP_KEY, CPUS, ATTEMPT,
+        STEP_KEY, CPUS, ATTEMPT, BATCH_DIR,
     ];
+
+    /// Those that differ from step to step: a script that works on a batch of them has none, and finds the values
+    /// in the `step.json` of each.
+    pub const OF_ONE_STEP: [&str; 7] =
+        [INPUT_FILE, INPUT_NAME, INPUT_DIR, OUTPUT_DIR, STEP_ID, STEP_KEY, ATTEMPT];
 }
 
 /// How an attempt ended.
@@ -55,6 +62,8 @@ pub enum Outcome {
     Cancelled,
     /// Exit code 0, but an output can't be kept; the sentence names the path (escaped) and the cure.
     Refused(String),
+    /// `batch`: exit code 0, but the script says that this one step has failed; with its own words, escaped.
+    Reported(String),
     /// The interpreter could not be started; the sentence says why.
     NotStarted(String),
 }
@@ -69,6 +78,7 @@ impl Outcome {
             Outcome::TimedOut(_) => "timeout",
             Outcome::Cancelled => "cancelled",
             Outcome::Refused(_) => "refused",
+            Outcome::Reported(_) => "reported",
             Outcome::NotStarted(_) => "start",
         }
     }
@@ -84,7 +94,7 @@ impl Outcome {
     /// The sentence that says why, where there is one.
     pub fn detail(&self) -> Option<&str> {
         match self {
-            Outcome::Refused(why) | Outcome::NotStarted(why) => Some(why),
+            Outcome::Refused(why) | Outcome::Reported(why) | Outcome::NotStarted(why) => Some(why),
             _ => None,
         }
     }
@@ -100,6 +110,7 @@ impl Outcome {
             "timeout" => Outcome::TimedOut(None),
             "cancelled" => Outcome::Cancelled,
             "refused" => Outcome::Refused(detail),
+            "reported" => Outcome::Reported(detail),
             "start" => Outcome::NotStarted(detail),
             _ => return None,
         })
@@ -108,6 +119,18 @@ impl Outcome {
     /// True if the script ran to its end and its outputs can be kept.
     pub fn is_ok(&self) -> bool {
         *self == Outcome::Succeeded
+    }
+
+    /// True if it is the end of the script that failed, and not what it left for one of its steps: of several steps
+    /// that shared the script it doesn't tell which.
+    fn is_of_script(&self) -> bool {
+        matches!(
+            self,
+            Outcome::Exited(_)
+                | Outcome::Signalled(_)
+                | Outcome::TimedOut(_)
+                | Outcome::NotStarted(_)
+        )
     }
 }
 
@@ -129,6 +152,7 @@ impl fmt::Display for Outcome {
             }
             Outcome::TimedOut(None) => f.write_str("timed out"),
             Outcome::Refused(why) | Outcome::NotStarted(why) => f.write_str(why),
+            Outcome::Reported(why) => write!(f, "the script says: {why}"),
             Outcome::Cancelled => f.write_str("cancelled"),
         }
     }
@@ -170,15 +194,32 @@ pub enum Verdict {
     Failed,
     /// Failed, but to be tried again within this run.
     TryAgain,
+    /// The script failed that it shared with others, which doesn't tell whose fault it is: it is tried again, by itself.
+    Alone,
+}
+
+impl Verdict {
+    /// True if the step is to run again within this run.
+    pub fn is_again(self) -> bool {
+        matches!(self, Verdict::TryAgain | Verdict::Alone)
+    }
 }
 
 /// The one place that decides whether a step is tried again: `tried` attempts were made in this run before
-/// this one, its task allows `retries`, and a run that `is_stopping` starts nothing more. `None`: the
-/// attempt says nothing about the step, which stays pending.
-pub fn verdict(outcome: &Outcome, tried: u32, retries: u32, is_stopping: bool) -> Option<Verdict> {
+/// this one, its task allows `retries`, and a run that `is_stopping` starts nothing more. In this one it shared its
+/// script with others if `has_fellows`. `None`: the attempt says nothing about the step, which stays pending.
+pub fn verdict(
+    outcome: &Outcome,
+    tried: u32,
+    retries: u32,
+    is_stopping: bool,
+    has_fellows: bool,
+) -> Option<Verdict> {
     match outcome {
         Outcome::Succeeded => Some(Verdict::Done),
         Outcome::Cancelled => None,
+        // Also in a run that stops: then it stays pending, since nobody knows that it is to blame.
+        outcome if has_fellows && outcome.is_of_script() => Some(Verdict::Alone),
         _ if tried < retries && !is_stopping => Some(Verdict::TryAgain),
         _ => Some(Verdict::Failed),
     }
@@ -231,6 +272,35 @@ pub fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
+impl Usage {
+    /// What each of so many steps has of it.
+    #[must_use]
+    pub fn divided(self, steps: i64) -> Usage {
+        let steps = u32::try_from(steps).unwrap_or(u32::MAX).max(1);
+        let Usage { wall, user, system, .. } = self;
+        Usage { wall: wall / steps, user: user / steps, system: system / steps, ..self }
+    }
+}
+
+/// The place of a step among those that shared one start of a script.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BatchPlace {
+    /// Number of the batch in its run, from 1. Some numbers are given to nobody.
+    pub number: i64,
+    /// Which of its steps, from 1: that of its folder in BATCH_DIR.
+    pub item: i64,
+    /// How many steps there were; two at least, for one alone is by itself.
+    pub size: i64,
+}
+
+/// `3 of 100 in batch 7`
+impl fmt::Display for BatchPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let BatchPlace { number, item, size } = self;
+        write!(f, "{item} of {size} in batch {number}")
+    }
+}
+
 /// An attempt that is over: a row of the table `attempt`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AttemptRecord {
@@ -244,6 +314,15 @@ pub struct AttemptRecord {
     pub log: Option<ObjectHash>,
     /// From 1; at most as many as scripts at once. `None` if nobody noted it.
     pub worker: Option<i64>,
+    /// Where it shared its script with others; usage and log are those of all of them together.
+    pub batch: Option<BatchPlace>,
+}
+
+impl AttemptRecord {
+    /// Its part of what the script cost: the whole, unless it shared it. Memory is that of all.
+    pub fn share(&self) -> Usage {
+        self.usage.divided(self.batch.map_or(1, |batch| batch.size))
+    }
 }
 
 /// An object under a name: an input of a step, or an output whose size doesn't matter.
@@ -288,6 +367,7 @@ mod tests {
             Outcome::TimedOut(None),
             Outcome::Cancelled,
             Outcome::Refused("no".to_owned()),
+            Outcome::Reported("bad sum".to_owned()),
             Outcome::NotStarted("why".to_owned()),
         ] {
             let detail = outcome.detail().map(str::to_owned);
@@ -300,10 +380,26 @@ mod tests {
     #[test]
     fn a_failure_is_tried_again_as_often_as_allowed_and_never_in_a_run_that_stops() {
         let failed = Outcome::Exited(1);
-        assert_eq!(verdict(&failed, 0, 1, false), Some(Verdict::TryAgain));
-        assert_eq!(verdict(&failed, 1, 1, false), Some(Verdict::Failed));
-        assert_eq!(verdict(&failed, 0, 1, true), Some(Verdict::Failed));
-        assert_eq!(verdict(&Outcome::Succeeded, 0, 1, true), Some(Verdict::Done));
-        assert_eq!(verdict(&Outcome::Cancelled, 0, 1, false), None);
+        assert_eq!(verdict(&failed, 0, 1, false, false), Some(Verdict::TryAgain));
+        assert_eq!(verdict(&failed, 1, 1, false, false), Some(Verdict::Failed));
+        assert_eq!(verdict(&failed, 0, 1, true, false), Some(Verdict::Failed));
+        assert_eq!(verdict(&Outcome::Succeeded, 0, 1, true, false), Some(Verdict::Done));
+        assert_eq!(verdict(&Outcome::Cancelled, 0, 1, false, false), None);
+    }
+
+    #[test]
+    fn a_script_that_fails_says_nothing_of_the_steps_that_shared_it_but_what_it_left_for_each_does()
+    {
+        let refused = Outcome::Refused("no".to_owned());
+        let reported = Outcome::Reported("bad sum".to_owned());
+        for stops in [false, true] {
+            for failed in [Outcome::Exited(1), Outcome::Signalled(9), Outcome::TimedOut(None)] {
+                assert_eq!(verdict(&failed, 0, 0, stops, true), Some(Verdict::Alone));
+            }
+            assert_eq!(verdict(&refused, 0, 0, stops, true), Some(Verdict::Failed));
+            assert_eq!(verdict(&reported, 0, 0, stops, true), Some(Verdict::Failed));
+            assert_eq!(verdict(&Outcome::Cancelled, 0, 0, stops, true), None);
+        }
+        assert_eq!(verdict(&reported, 0, 1, false, true), Some(Verdict::TryAgain));
     }
 }

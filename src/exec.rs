@@ -8,15 +8,16 @@ use std::sync::Arc;
 use crate::attempt::Outcome;
 use crate::error::{Error, Result};
 use crate::jobserver::Share;
-use crate::step::{self, Attempt, FULL, GRACE, Report, Scratch, Supervisor};
+use crate::step::{self, Attempt, FULL, GRACE, Made, Scratch, Supervisor};
 use crate::stop::StopSwitch;
-use crate::store::{Placed, Store};
+use crate::store::Store;
 
 /// What became of an attempt.
 #[derive(Debug)]
 pub enum Ran {
-    /// It is over. The guards keep the objects that the report names from gc until its rows are committed.
-    Report(Box<Report>, Vec<Placed>),
+    /// It is over: what came of each of its steps. The guards keep the objects that the reports name from gc until their
+    /// rows are committed.
+    Over(Vec<Made>),
     /// The run is stopping; that says nothing about the step.
     Cancelled,
     /// The place is gone, and nobody knows how the attempt ended; a sentence that says why.
@@ -26,11 +27,12 @@ pub enum Ran {
 /// Makes attempts, one after the other. Belongs to one thread at a time.
 pub trait Executor: Send {
     /// Makes one attempt. `ended` is called exactly once, at the latest before this returns, when the script
-    /// and all it started are over; it is told the outcome as far as it is known then.
+    /// and all it started are over; it is told the outcome for each step as far as it is known then: of none if the
+    /// script did not run to its end.
     ///
     /// # Errors
     /// Our own failure, which says nothing about the step.
-    fn run(&mut self, attempt: &Attempt, ended: &mut dyn FnMut(&Outcome)) -> Result<Ran>;
+    fn run(&mut self, attempt: &Attempt, ended: &mut dyn FnMut(&[Outcome])) -> Result<Ran>;
 }
 
 /// A place with executors. It observes the run's `StopSwitch` by itself.
@@ -102,22 +104,21 @@ struct Worker {
 }
 
 impl Executor for Worker {
-    fn run(&mut self, attempt: &Attempt, ended: &mut dyn FnMut(&Outcome)) -> Result<Ran> {
+    fn run(&mut self, attempt: &Attempt, ended: &mut dyn FnMut(&[Outcome])) -> Result<Ran> {
         let Ground { store, scratch: folder, share, .. } = &self.ground;
         let scratch = match &mut self.scratch {
             Some(scratch) => scratch,
             None => self.scratch.insert(Scratch::create(folder, self.number)?),
         };
         let share = share.as_deref();
-        let (report, placed) =
-            step::execute(scratch, store, &self.supervisor, share, attempt, ended)?;
-        if let Some(free) = report.full_disk {
+        let made = step::execute(scratch, store, &self.supervisor, share, attempt, ended)?;
+        if let Some(free) = made.iter().find_map(|(report, _)| report.full_disk) {
             // It is the disk that has failed: the step stays pending, for the run that finds room.
             return Err(Error::NoSpace { path: folder.clone(), free, floor: FULL });
         }
-        match report.record.outcome {
-            Outcome::Cancelled => Ok(Ran::Cancelled),
-            _ => Ok(Ran::Report(Box::new(report), placed)),
+        if made.iter().any(|(report, _)| report.record.outcome == Outcome::Cancelled) {
+            return Ok(Ran::Cancelled);
         }
+        Ok(Ran::Over(made))
     }
 }

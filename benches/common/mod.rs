@@ -18,7 +18,7 @@ use task_pipeline::object::ObjectHash;
 use task_pipeline::progress::Silent;
 use task_pipeline::proof::Proof;
 use task_pipeline::run::{self, RunOptions};
-use task_pipeline::step::{Attempt, Input, Report};
+use task_pipeline::step::{Attempt, Input, Item, Report};
 use task_pipeline::store::Store;
 
 /// Few samples, because every one writes files: more of them measure the disk's patience.
@@ -111,9 +111,10 @@ impl Site for Instant {
 struct InstantExecutor(Arc<Store>);
 
 impl Executor for InstantExecutor {
-    fn run(&mut self, attempt: &Attempt, ended: &mut dyn FnMut(&Outcome)) -> Result<Ran> {
-        ended(&Outcome::Succeeded);
-        let mut report = Report::of(attempt, Outcome::Succeeded);
+    fn run(&mut self, attempt: &Attempt, ended: &mut dyn FnMut(&[Outcome])) -> Result<Ran> {
+        ended(&[Outcome::Succeeded]);
+        let item = &attempt.items[0];
+        let mut report = Report::of(item, Outcome::Succeeded);
         let mut placed = Vec::new();
         let mut leave = |name: Vec<u8>, bytes: &[u8]| -> Result<()> {
             let object = self.0.put(bytes)?;
@@ -123,20 +124,20 @@ impl Executor for InstantExecutor {
             Ok(())
         };
         for n in 0..number(attempt, "SAME")? {
-            leave(named(attempt, &format!(".same{n}")), b"the same\n")?;
+            leave(named(item, &format!(".same{n}")), b"the same\n")?;
         }
         for n in 0..number(attempt, "OWN")? {
-            let bytes = format!("{} {n}\n", attempt.step);
-            leave(named(attempt, &format!(".own{n}")), bytes.as_bytes())?;
+            let bytes = format!("{} {n}\n", item.step);
+            leave(named(item, &format!(".own{n}")), bytes.as_bytes())?;
         }
         report.outputs.sort_by(|one, other| one.name.cmp(&other.name));
-        Ok(Ran::Report(Box::new(report), placed))
+        Ok(Ran::Over(vec![(report, placed)]))
     }
 }
 
 /// The input's name with something behind it.
-fn named(attempt: &Attempt, end: &str) -> Vec<u8> {
-    match &attempt.input {
+fn named(item: &Item, end: &str) -> Vec<u8> {
+    match &item.input {
         Input::One(input) => [&input.name, end.as_bytes()].concat(),
         Input::Many { .. } => end.into(),
     }

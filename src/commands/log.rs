@@ -11,13 +11,14 @@ use std::time::Duration;
 use argh::{ArgsInfo, FromArgs};
 use serde::Serialize;
 
-use crate::attempt::{AttemptRecord, Outcome, StepState, micros};
+use crate::attempt::{AttemptRecord, BatchPlace, Outcome, StepState, micros};
 use crate::cli::values::{attempt, bytes, default_db, path};
-use crate::db::{self, Db, Meant, StepRow};
+use crate::db::{self, AttemptOfRun, Db, Meant, StepRow};
 use crate::error::{Error, OrIo as _, Result, exit};
 use crate::ids::StepId;
 use crate::labels::Labels;
 use crate::object::ObjectHash;
+use crate::order;
 use crate::run::{Runner, runner};
 use crate::step::{self, Running};
 use crate::store::Store;
@@ -102,14 +103,16 @@ impl Command for LogArgs {
                 Followed::NotRunning => {}
             }
         }
+        // Of the last attempt that was chosen.
+        let mut run = None;
         let mut chosen = Vec::new();
         for step in steps {
             let whose = other(&step).filter(|_| self.attempt.is_none()).unwrap_or(step.id);
-            let (attempts, made) = db.read(|reader| {
+            let (of_runs, made) = db.read(|reader| {
                 Ok((db::attempts(reader, whose)?, db::attempt_of_result(reader, step.id)?))
             })?;
-            let is_last_ok = attempts.last().is_some_and(|attempt| attempt.record.outcome.is_ok());
-            let mut attempts = attempts.into_iter().map(|attempt| attempt.record);
+            let is_last_ok = of_runs.last().is_some_and(|attempt| attempt.record.outcome.is_ok());
+            let mut attempts = of_runs.iter().map(|attempt| attempt.record.clone());
             let attempt = match self.attempt {
                 Some(number) => attempts.find(|attempt| attempt.number == i64::from(number.get())),
                 // An earlier result of it may be valid again.
@@ -122,6 +125,10 @@ impl Command for LogArgs {
                 }
                 None => attempts.next_back(),
             };
+            let of_run = |of_run: &&AttemptOfRun| {
+                attempt.as_ref().is_some_and(|attempt| attempt.number == of_run.record.number)
+            };
+            run = of_runs.iter().find(of_run).map(|of_run| of_run.run);
             chosen.push((step, attempt));
         }
         if let [(step, attempt)] = chosen.as_slice() {
@@ -130,14 +137,24 @@ impl Command for LogArgs {
                     let why = format!("step {} has no attempt {number}", step.id);
                     return Err(Error::Usage(why));
                 }
-                (None, Some(other)) if !self.json => complain(&format!(
+                _ if self.json => {}
+                (None, Some(other)) => complain(&format!(
                     "step {} did not run: it is the same work as step {other}, whose log this is",
                     step.id
                 )),
-                (None, None) if !self.json && attempt.is_none() => {
+                (None, None) if attempt.is_none() => {
                     complain(&format!("step {} has not run yet", step.id));
                 }
                 _ => {}
+            }
+            if let Some(batch) = attempt.as_ref().and_then(|attempt| attempt.batch)
+                && !self.json
+            {
+                let run = run.map(|run| format!(" of run {run}")).unwrap_or_default();
+                complain(&format!(
+                    "step {} shared its script with others ({batch}{run}): this is the log of all {}",
+                    step.id, batch.size
+                ));
             }
         }
         if self.json {
@@ -204,6 +221,8 @@ struct Attempt {
     peak_kib: u64,
     /// Whose peak that is.
     peak_of: &'static str,
+    /// Where others shared the script: times, memory and log are theirs too.
+    batch: Option<BatchPlace>,
 }
 
 impl StepLog {
@@ -213,17 +232,20 @@ impl StepLog {
             None => String::new(),
         };
         let attempt =
-            attempt.map(|AttemptRecord { number, outcome, started_ms, usage, .. }| Attempt {
-                number,
-                outcome: outcome.word(),
-                code: outcome.code(),
-                detail: outcome.detail().map(str::to_owned),
-                started_ms,
-                wall_us: micros(usage.wall),
-                user_us: micros(usage.user),
-                system_us: micros(usage.system),
-                peak_kib: usage.peak_memory,
-                peak_of: usage.peak_of.as_str(),
+            attempt.map(|AttemptRecord { number, outcome, started_ms, usage, batch, .. }| {
+                Attempt {
+                    number,
+                    outcome: outcome.word(),
+                    code: outcome.code(),
+                    detail: outcome.detail().map(str::to_owned),
+                    started_ms,
+                    wall_us: micros(usage.wall),
+                    user_us: micros(usage.user),
+                    system_us: micros(usage.system),
+                    peak_kib: usage.peak_memory,
+                    peak_of: usage.peak_of.as_str(),
+                    batch,
+                }
             });
         let StepRow { id, task, name, object, live, state, labels, same_as } = step;
         Ok(StepLog { step: id, task, name, object, live, state, labels, same_as, attempt, log })
@@ -239,7 +261,8 @@ fn head(step: &StepRow, attempt: Option<&AttemptRecord>) -> String {
     let name = step.text();
     match attempt {
         Some(attempt) => {
-            format!("== {name}: attempt {}, {}", attempt.number, words(&attempt.outcome))
+            let batch = attempt.batch.map(|batch| format!(", {batch}")).unwrap_or_default();
+            format!("== {name}: attempt {}, {}{batch}", attempt.number, words(&attempt.outcome))
         }
         None => match other(step) {
             Some(other) if step.state == StepState::Failed => {
@@ -296,6 +319,10 @@ fn follow(db: &Db, store: &Store, dir: &Path, steps: &[StepRow]) -> Result<Follo
     let Some(Runner::Here(runner)) = runner(dir) else { return Ok(Followed::NotRunning) };
     let mut running = step::running(runner, &dir.join("scratch"));
     running.retain(|running| steps.iter().any(|step| step.id.0 == running.step));
+    // Those that share a script share its log.
+    order::sort_by_key(&mut running, |running| (running.pid, running.step));
+    running.dedup_by_key(|running| running.pid);
+    order::sort_by_key(&mut running, |running| running.step);
     let running = match running.as_slice() {
         [] => return Ok(Followed::NotRunning),
         [running] => running,

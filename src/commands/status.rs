@@ -107,7 +107,7 @@ struct Task {
     declared: Declared,
 }
 
-/// A script that runs just now.
+/// A step whose script runs just now.
 #[derive(Serialize)]
 struct RunningStep {
     step: i64,
@@ -233,16 +233,29 @@ impl Answer for Status {
         if !self.running.is_empty() {
             writeln!(out, "running: {}", self.running.len())?;
         }
-        for step in self.running.iter().take(SHOWN) {
+        // One line for all that share a script.
+        let mut scripts: Vec<(&RunningStep, usize)> = Vec::new();
+        for step in &self.running {
+            match scripts.iter_mut().find(|(first, _)| first.pid == step.pid) {
+                Some((_, steps)) => *steps += 1,
+                None => scripts.push((step, 1)),
+            }
+        }
+        for (step, steps) in scripts.iter().take(SHOWN) {
             let name = step_text(step.step, &step.task, &step.name, &step.labels);
             let again = match step.attempt {
                 1 => String::new(),
                 n => format!(", attempt {n}"),
             };
-            writeln!(out, "  {name}: {}{again}", span(Duration::from_millis(step.elapsed_ms)))?;
+            let more = match steps - 1 {
+                0 => String::new(),
+                more => format!(" and {more} more in its batch"),
+            };
+            let elapsed = span(Duration::from_millis(step.elapsed_ms));
+            writeln!(out, "  {name}{more}: {elapsed}{again}")?;
         }
-        if self.running.len() > SHOWN {
-            writeln!(out, "  … and {} more", self.running.len() - SHOWN)?;
+        if scripts.len() > SHOWN {
+            writeln!(out, "  … and {} more", scripts.len() - SHOWN)?;
         }
         for sentence in self.unread.iter().take(SHOWN) {
             writeln!(out, "{sentence}")?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rusqlite::types::Type;
 use rusqlite::{Row, params};
 
-use crate::attempt::{AttemptRecord, Outcome, PeakOf, Usage};
+use crate::attempt::{AttemptRecord, BatchPlace, Outcome, PeakOf, Usage};
 use crate::error::{OrDb, Result};
 use crate::ids::{RunId, StepId, TaskId};
 
@@ -23,7 +23,8 @@ pub struct AttemptOfRun {
 }
 
 /// What [`insert`] writes and `record` reads, in this order, after the step and the run.
-const COLUMNS: &str = "number, outcome, code, detail, started_ms, wall_us, user_us, system_us, peak_kib, log, worker, peak_of";
+const COLUMNS: &str = "number, outcome, code, detail, started_ms, wall_us, user_us, system_us, peak_kib, log, worker, peak_of, \
+     batch, batch_item, batch_size";
 
 /// Adds an attempt of a run.
 pub(in crate::db) fn insert(
@@ -32,12 +33,12 @@ pub(in crate::db) fn insert(
     run: RunId,
     attempt: &AttemptRecord,
 ) -> Result<()> {
-    let AttemptRecord { number, outcome, started_ms, usage, log, worker } = attempt;
+    let AttemptRecord { number, outcome, started_ms, usage, log, worker, batch } = attempt;
     writer
         .conn
         .prepare_cached(&format!(
             "INSERT INTO attempt(step, run, {COLUMNS})
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)"
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)"
         ))
         .and_then(|mut insert| {
             insert.execute(params![
@@ -55,6 +56,9 @@ pub(in crate::db) fn insert(
                 log,
                 worker,
                 usage.peak_of.as_str(),
+                batch.map(|batch| batch.number),
+                batch.map(|batch| batch.item),
+                batch.map(|batch| batch.size),
             ])
         })
         .map(drop)
@@ -83,6 +87,12 @@ fn record(row: &Row<'_>, at: usize) -> rusqlite::Result<AttemptRecord> {
         },
         log: row.get(at + 9)?,
         worker: row.get(at + 10)?,
+        batch: match row.get(at + 12)? {
+            Some(number) => {
+                Some(BatchPlace { number, item: row.get(at + 13)?, size: row.get(at + 14)? })
+            }
+            None => None,
+        },
     })
 }
 
@@ -98,8 +108,7 @@ pub const PEAKS: usize = 20;
 /// Steps that are looked at for them.
 const STEPS: i64 = 100;
 
-/// The peaks of memory, in KiB, of about the last [`PEAKS`] attempts at a task's steps, the newest first; those that are
-/// known. Looked for among the newest steps, and among the newest of those made before `first`, the first one that has
+/// The peaks of memory, in KiB, of about the last [`PEAKS`] scripts of a task, the newest first; those that are known. Looked for among the newest steps, and among the newest of those made before `first`, the first one that has
 /// to run: so it costs the same however many steps there are.
 ///
 /// # Errors
@@ -109,9 +118,10 @@ pub fn recent_peaks(reader: &Reader, task: TaskId, first: StepId) -> Result<Vec<
     let sql = "WITH s AS MATERIALIZED (
           SELECT id FROM (SELECT id FROM step WHERE task = ?1 ORDER BY id DESC LIMIT ?3)
           UNION SELECT id FROM (SELECT id FROM step WHERE task = ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3))
-        SELECT a.peak_kib FROM s CROSS JOIN attempt a ON a.step = s.id
+        SELECT max(a.peak_kib) FROM s CROSS JOIN attempt a ON a.step = s.id
         WHERE a.peak_of IS NOT 'runner' AND a.outcome <> 'start'
-        ORDER BY a.started_ms DESC, a.step DESC LIMIT ?4";
+        GROUP BY a.run, coalesce(a.batch, -a.step)
+        ORDER BY max(a.started_ms) DESC, max(a.step) DESC LIMIT ?4";
     let mut statement = reader.conn.prepare_cached(sql).or_db(what)?;
     let rows = statement.query_map(params![task, first, STEPS, PEAKS as i64], |row| {
         row.get::<_, i64>(0).map(i64::unsigned_abs)

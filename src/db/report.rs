@@ -194,7 +194,7 @@ pub fn last_work(reader: &Reader) -> Result<Option<(RunId, Vec<TaskSpan>)>> {
     let Some(run) = newest else { return Ok(None) };
     let mut statement = reader.conn
         .prepare(
-            "SELECT s.task, count(*), sum(a.wall_us), coalesce(max(a.worker), 0), min(a.started_ms),
+            "SELECT s.task, count(*), sum(a.wall_us / coalesce(a.batch_size, 1)), coalesce(max(a.worker), 0), min(a.started_ms),
                max(a.started_ms + a.wall_us / 1000)
              FROM attempt a CROSS JOIN step s ON s.id = a.step WHERE a.run = ?1 GROUP BY s.task",
         )
@@ -226,10 +226,15 @@ pub struct ReportAttempt<'r> {
     pub run: RunId,
     pub succeeded: bool,
     pub started_ms: i64,
+    /// Its part of what it took, where it shared its script.
     pub wall_us: u64,
-    /// User and system.
+    /// User and system; likewise.
     pub cpu_us: u64,
+    /// Of the script.
     pub peak_kib: u64,
+    /// Which of the steps that shared the script it is, from 1, and how many there were.
+    pub item: u64,
+    pub steps: u64,
     /// 0 if an older build ran it.
     pub worker: u64,
 }
@@ -250,7 +255,8 @@ pub fn each_attempt(reader: &Reader, see: &mut dyn FnMut(&ReportAttempt<'_>)) ->
     let mut statement = reader.conn
         .prepare(
             "SELECT a.step, s.task, s.live = 1 AND s.state = 1, s.name, a.run, a.outcome = 'ok', a.started_ms,
-               a.wall_us, a.user_us + a.system_us, a.peak_kib, coalesce(a.worker, 0), s.labels
+               a.wall_us, a.user_us + a.system_us, a.peak_kib, coalesce(a.worker, 0), s.labels,
+               coalesce(a.batch_item, 1), coalesce(a.batch_size, 1)
              FROM attempt a CROSS JOIN step s ON s.id = a.step ORDER BY a.step DESC, a.number DESC",
         )
         .or_db(WHAT)?;
@@ -270,6 +276,7 @@ fn attempt<'r>(
     let step = row.get(0)?;
     let succeeded = row.get(5)?;
     let is_last = succeeded && before.replace(step) != Some(step);
+    let steps = unsigned(row, 13)?.max(1);
     Ok(ReportAttempt {
         step,
         task: row.get(1)?,
@@ -279,10 +286,12 @@ fn attempt<'r>(
         run: row.get(4)?,
         succeeded,
         started_ms: row.get(6)?,
-        wall_us: unsigned(row, 7)?,
-        cpu_us: unsigned(row, 8)?,
+        wall_us: unsigned(row, 7)? / steps,
+        cpu_us: unsigned(row, 8)? / steps,
         peak_kib: unsigned(row, 9)?,
         worker: unsigned(row, 10)?,
+        item: unsigned(row, 12)?,
+        steps,
     })
 }
 

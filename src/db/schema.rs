@@ -197,6 +197,13 @@ ALTER TABLE attempt ADD COLUMN peak_of TEXT;   -- whose peak_kib is: process, tr
 ALTER TABLE task ADD COLUMN resources TEXT;    -- JSON: cpus, memory in bytes, uses; NULL: none declared
 ",
     crate::db::dependencies::MIGRATION,
+    "
+-- Steps that shared one start of a script have times and log of all of them together. One of them may have the outcome
+-- `reported`.
+ALTER TABLE attempt ADD COLUMN batch      INTEGER;   -- which start it was, counted within its run; NULL: none shared
+ALTER TABLE attempt ADD COLUMN batch_item INTEGER;   -- which of its steps, from 1
+ALTER TABLE attempt ADD COLUMN batch_size INTEGER;   -- how many there were
+",
 ];
 
 /// Schema whose steps have an origin.

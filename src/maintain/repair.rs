@@ -20,7 +20,7 @@ use crate::jobserver::Share;
 use crate::object::ObjectHash;
 use crate::order;
 use crate::recipe::Recipe;
-use crate::step::{self, Attempt, Input, Report, Sandbox, Script};
+use crate::step::{self, Attempt, Input, Item, Made, Sandbox, Script};
 use crate::stop::StopSwitch;
 use crate::store::{Placed, Store};
 use crate::text::{as_path, printable, shown};
@@ -466,7 +466,7 @@ impl Rebuilder<'_> {
     }
 
     /// Runs a step's script on its input again. What it leaves is in the store, but committed nowhere.
-    fn run(&mut self, producer: &Producer) -> Result<(Report, Vec<Placed>)> {
+    fn run(&mut self, producer: &Producer) -> Result<Made> {
         let interrupted = || Err(std::io::Error::from(std::io::ErrorKind::Interrupted));
         let attempt = self.describe(producer)?;
         if !self.again.stop.may_start() {
@@ -484,7 +484,9 @@ impl Rebuilder<'_> {
             })
         })?;
         match ran {
-            Ran::Report(report, placed) => Ok((*report, placed)),
+            Ran::Over(mut made) => made.pop().ok_or_else(|| {
+                Error::Internal(format!("running step {} again had no end", producer.step))
+            }),
             Ran::Cancelled => interrupted().or_system("finish the repair"),
             Ran::Lost(why) => Err(Error::Internal(why)),
         }
@@ -515,8 +517,10 @@ impl Rebuilder<'_> {
             copies_input: limits.copies_input,
             wants_jobserver: limits.wants_jobserver,
             sandbox: limits.sandbox.map(|sandbox| sandbox.with_files(files)),
+            // One of a batch runs again by itself: that comes to the same.
+            batch: recipe.batch,
         };
-        Ok(Attempt {
+        let item = Item {
             step: producer.step,
             number: 1,
             key: step_key(
@@ -529,10 +533,9 @@ impl Rebuilder<'_> {
             ),
             input,
             labels: producer.labels.clone(),
-            cpus: limits.cpus.max(1),
-            side: self.seen(producer)?,
-            script: Arc::new(script),
-        })
+        };
+        let (side, cpus) = (self.seen(producer)?, limits.cpus.max(1));
+        Ok(Attempt { items: vec![item], cpus, side, script: Arc::new(script) })
     }
 
     /// A file that a step has said it read, and that has another content now.

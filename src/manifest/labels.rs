@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 
 use super::capture;
 use super::findings::Findings;
+use super::mentions;
 use super::task::Draft;
+use crate::attempt::var;
 use crate::diagnostic::quoted;
 use crate::ids::TaskIndex;
 use crate::order;
@@ -138,6 +140,7 @@ fn check_task(
         );
     }
     check_paths(found, draft, &own);
+    check_batch(found, draft, &own);
     if let Some(place) = draft.place("env") {
         for key in own.sometimes.iter().filter(|key| task.env.contains_key(*key)) {
             let message = format!("`env` sets {key}, which is a label of its steps");
@@ -159,5 +162,35 @@ fn check_paths(found: &mut Findings<'_>, draft: &Draft, own: &Known) {
         let message = format!("{} is a file of the table and {other} too", quoted(name));
         let help = "both would be the variable of that name: give one of the two another name";
         found.add(place, message, help);
+    }
+}
+
+/// What differs from step to step is no variable of a script that works on several.
+fn check_batch(found: &mut Findings<'_>, draft: &Draft, own: &Known) {
+    if draft.place("batch").is_none() {
+        return;
+    }
+    let is_own = |name: &str| var::OF_ONE_STEP.contains(&name);
+    let is_column = |name: &str| draft.paths.iter().any(|(column, _)| column == name);
+    let is_meant = |name: &str| is_own(name) || is_column(name) || own.sometimes.contains(name);
+    let text = found.source.text();
+    let mut names = mentions::expanded(text, draft, is_meant);
+    names.extend(mentions::read(text, draft, is_meant));
+    for (name, place) in names {
+        let (what, where_to) = match () {
+            () if is_own(name) => (
+                format!("{name}, which the steps of a batch don't share"),
+                "each has `input/`, `output/` and `step.json` in a folder of its own: $BATCH_DIR/1, $BATCH_DIR/2 …",
+            ),
+            () if is_column(name) => (
+                format!("the file `{name}` of a row, which the steps of a batch don't share"),
+                "each has its own, among the `paths` in $BATCH_DIR/1/step.json, $BATCH_DIR/2/step.json …",
+            ),
+            () => (
+                format!("the label `{name}`, which the steps of a batch don't share"),
+                "each has its own, among the `labels` in $BATCH_DIR/1/step.json, $BATCH_DIR/2/step.json …",
+            ),
+        };
+        found.add(&place, format!("the script uses {what}"), where_to);
     }
 }

@@ -3,13 +3,14 @@
 //! headers of tables: they say which labels there are.
 //!
 //! `document` goes from bytes to TOML tables, `parse` from there to what they are for, `task` from a table to a task, `params` from names to values, `tables` from
-//! files to columns, `wiring` from the names in `from` to indices. All of them add what they find to one list of findings, and go on.
+//! files to columns, `mentions` from scripts to variables, `wiring` from the names in `from` to indices. All of them add what they find to one list of findings, and go on.
 
 mod capture;
 mod document;
 mod findings;
 mod globs;
 mod labels;
+mod mentions;
 mod params;
 mod parse;
 mod pattern;

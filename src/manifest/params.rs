@@ -8,6 +8,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::document;
 use super::findings::Findings;
+use super::mentions;
 use super::task::Draft;
 use super::value::{Setting, Value, type_name};
 use super::{WhatFile, read_text};
@@ -152,7 +153,7 @@ pub(super) fn resolve(
                 found.add(place, message, cure(&printable(name.as_bytes()), params));
             }
         }
-        if !params.is_empty() && is_shell(&draft.task.interpreter()) {
+        if !params.is_empty() {
             check_script(found, params, &named, draft);
         }
     }
@@ -166,202 +167,15 @@ fn check_script(
     named: &HashSet<&str>,
     draft: &Draft,
 ) {
-    let Some(place) = &draft.script_place else { return };
-    let script = &draft.task.script;
-    let mut told: HashSet<&str> = HashSet::new();
-    for (n, (at, name)) in mentions(script).enumerate() {
-        let is_meant = params.contains_key(name)
-            && !named.contains(name)
-            && !draft.task.env.contains_key(name)
-            && !is_in_comment(script, at);
-        if !is_meant || told.contains(name) || is_assigned(script, name) {
-            continue;
-        }
-        told.insert(name);
-        // As it is written there are escapes and quotes around it, but as many variables.
-        let written = found.source.text().get(place.clone()).unwrap_or_default();
-        let place = match mentions(written).nth(n) {
-            Some((at, same)) if same == name => {
-                let start = place.start + at;
-                let braces = usize::from(written[at..].starts_with("${"));
-                start..start + 1 + braces + name.len()
-            }
-            _ => place.clone(),
-        };
+    let is_meant = |name: &str| {
+        params.contains_key(name) && !named.contains(name) && !draft.task.env.contains_key(name)
+    };
+    for (name, place) in mentions::expanded(found.source.text(), draft, is_meant) {
         let message = format!("the script uses the param `{name}`, which the task doesn't name");
         let help = match named.is_empty() {
             true => format!("add params = [\"{name}\"] to the task"),
             false => format!("add \"{name}\" to the `params` of the task"),
         };
         found.add(&place, message, format!("{help}; a variable of its own needs another name"));
-    }
-}
-
-/// True if a program expands `$name` as a shell does; in Perl or awk that is something else.
-fn is_shell(interpreter: &[String]) -> bool {
-    const SHELLS: [&str; 14] = [
-        "sh", "bash", "dash", "ash", "busybox", "ksh", "ksh93", "mksh", "zsh", "yash", "posh",
-        "fish", "csh", "tcsh",
-    ];
-    let words = interpreter.iter().flat_map(|word| word.split_ascii_whitespace());
-    let mut names = words.map(|word| word.rsplit('/').next().unwrap_or(word));
-    let is_option = |word: &&str| word.starts_with('-') || word.contains('=');
-    match names.next() {
-        Some("env") => {
-            names.find(|word| !is_option(word)).is_some_and(|name| SHELLS.contains(&name))
-        }
-        first => first.is_some_and(|name| SHELLS.contains(&name)),
-    }
-}
-
-/// Every `$name` and `${name…}` of a text, and where its `$` is. What is in single quotes counts: it may be another
-/// shell's script.
-fn mentions(text: &str) -> impl Iterator<Item = (usize, &str)> {
-    let mut at = 0;
-    std::iter::from_fn(move || {
-        while let Some(found) = text[at..].find(['$', '\\']) {
-            let start = at + found;
-            let rest = &text[start + 1..];
-            if text[start..].starts_with('\\') || rest.starts_with('$') {
-                // The next character stands for itself, or is the number of the shell.
-                at = start + 1 + rest.chars().next().map_or(0, char::len_utf8);
-                continue;
-            }
-            let braces = rest.strip_prefix('{');
-            let rest = braces.map_or(rest, |inner| inner.strip_prefix(['#', '!']).unwrap_or(inner));
-            let end = rest.find(|c: char| !is_of_name(c)).unwrap_or(rest.len());
-            at = text.len() - rest.len() + end;
-            if end > 0 {
-                return Some((start, &rest[..end]));
-            }
-        }
-        None
-    })
-}
-
-fn is_of_name(c: char) -> bool {
-    c.is_ascii_alphanumeric() || c == '_'
-}
-
-/// True if what is at an offset is probably in a comment: behind a `#` that begins a word and is not within quotes.
-fn is_in_comment(script: &str, at: usize) -> bool {
-    let line = &script[script[..at].rfind('\n').map_or(0, |end| end + 1)..at];
-    line.match_indices('#').any(|(hash, _)| {
-        let before = &line[..hash];
-        let begins_word = before.is_empty() || before.ends_with([' ', '\t', ';']);
-        begins_word && ['"', '\''].iter().all(|quote| before.matches(*quote).count() % 2 == 0)
-    })
-}
-
-/// True if a script gives a variable a value itself, wherever that is: `seed=1`, `for seed in`, `read seed`.
-fn is_assigned(script: &str, name: &str) -> bool {
-    /// The words after them are names of variables.
-    const BINDERS: [&str; 11] = [
-        "for",
-        "read",
-        "select",
-        "local",
-        "declare",
-        "typeset",
-        "mapfile",
-        "readarray",
-        "getopts",
-        "let",
-        "set",
-    ];
-    /// May come before a command or an assignment.
-    const PREFIXES: [&str; 15] = [
-        "do", "then", "else", "elif", "if", "while", "until", "!", "time", "export", "readonly",
-        "env", "command", "builtin", "nohup",
-    ];
-    script.match_indices(name).any(|(at, _)| {
-        let (before, after) = (&script[..at], &script[at + name.len()..]);
-        let command = before.rfind([';', '&', '|', '(', ')', '{', '}', '\n', '`']);
-        let command = &before[command.map_or(0, |end| end + 1)..];
-        let open = command.trim_end_matches(['"', '\'']);
-        if !(open.is_empty() || open.ends_with([' ', '\t'])) || after.starts_with(is_of_name) {
-            return false;
-        }
-        let mut words = open.split_ascii_whitespace();
-        if words.clone().any(|word| BINDERS.contains(&word)) {
-            return true;
-        }
-        let is_value = after.starts_with('=') || after.starts_with("+=");
-        let is_option = words.clone().next_back() == Some("-v");
-        let comes_first = words.all(|word| PREFIXES.contains(&word) || word.contains('='));
-        is_option || is_value && comes_first
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_mention_is_what_a_shell_would_expand() {
-        let names = |text| mentions(text).map(|(_, name)| name).collect::<Vec<_>>().join(" ");
-        assert_eq!(
-            names("echo $seed ${seed} \"${seed:-1}\" ${#seed} '$seed'"),
-            "seed seed seed seed seed"
-        );
-        assert_eq!(names(r"\$seed $$seed $1 $( $seed_2 $seeds"), "1 seed_2 seeds");
-        assert_eq!(names("$"), "");
-        assert_eq!(names("${"), "");
-        assert_eq!(names("ä$ä \\"), "");
-    }
-
-    #[test]
-    fn a_variable_of_the_scripts_own_is_told_by_how_it_is_set() {
-        for script in [
-            "seed=1",
-            "x=1 seed=2 cmd",
-            "if seed=$(cmd); then",
-            "for seed in 1 2; do",
-            "read -r a seed",
-            "local seed",
-            "export seed=1",
-            "(seed=1)",
-            "printf -v seed x",
-            "awk -v seed=1",
-            "awk -v 'seed=1'",
-            "cat | while read seed; do",
-            "seed+=x",
-            "while getopts s: seed; do",
-            "((seed=1))",
-        ] {
-            assert!(is_assigned(script, "seed"), "{script}");
-        }
-        for script in [
-            "cmd --seed=$seed",
-            "cmd seed=$seed",
-            "echo seed",
-            "seeds=1",
-            "my_seed=1",
-            "cmd -seed 1",
-            "for x in $seed; do echo seed=1",
-            "./seed=1",
-            "echo $seed",
-        ] {
-            assert!(!is_assigned(script, "seed"), "{script}");
-        }
-    }
-
-    #[test]
-    fn only_shells_expand_a_dollar_as_a_shell_does() {
-        let is = |line: &str| is_shell(&line.split('|').map(str::to_owned).collect::<Vec<_>>());
-        assert!(
-            is("sh|-e")
-                && is("/bin/bash")
-                && is("/usr/bin/env|bash")
-                && is("/usr/bin/env|-S bash -eu")
-        );
-        assert!(!is("perl") && !is("/usr/bin/env|python3") && !is("awk|-f") && !is("tclsh"));
-    }
-
-    #[test]
-    fn a_comment_mentions_nothing() {
-        let is = |script: &str| is_in_comment(script, script.find('$').unwrap_or_default());
-        assert!(is("# $seed") && is("echo  # $seed") && is("a\n\t# b $seed\n"));
-        assert!(!is("echo \"# $seed\"") && !is("echo a#$seed") && !is("# a\necho $seed"));
     }
 }

@@ -51,6 +51,9 @@ pub struct Task {
     pub memory: Option<u64>,
     /// Of what the run has besides, how many each step takes, by name.
     pub uses: BTreeMap<String, NonZeroUsize>,
+    /// So many steps, at most, share one start of the script, which finds them in BATCH_DIR. That there may be several is
+    /// part of the recipe, the number isn't.
+    pub batch: Option<NonZeroUsize>,
     /// Wall time after which an attempt is ended.
     pub timeout: Option<Duration>,
     /// Further attempts within one run after a failed one.
@@ -133,6 +136,7 @@ impl Task {
             cpus: NonZeroUsize::MIN,
             memory: None,
             uses: BTreeMap::new(),
+            batch: None,
             timeout: None,
             retries: 0,
             retry_delay: Duration::ZERO,
@@ -242,7 +246,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         name: "parallel",
-        about: "At most this many of its steps at once; default: only limited by -j.",
+        about: "At most this many of its scripts at once; default: only limited by -j.",
         aliases: &["jobs", "max_forks", "maxforks"],
         read: |found, draft, setting| {
             let help = "leave `parallel` out for no limit of the task's own";
@@ -278,6 +282,18 @@ pub const KEYS: &[Key] = &[
         about: "What else a step takes for itself, such as { gpu = 1 }, of what --have says there is.",
         aliases: &["resources", "resource", "gpu", "gpus", "accelerator", "licenses"],
         read: uses,
+    },
+    Key {
+        name: "batch",
+        about: "At most this many of its steps share one start of the script, which finds each in a folder of \
+                $BATCH_DIR.",
+        aliases: &["batch_size", "batchsize", "batches", "chunk", "chunk_size", "chunks", "bulk"],
+        read: |found, draft, setting| {
+            let help =
+                "write how many steps may share one start of the script, such as batch = 100";
+            let number = setting.number(found, 1..=MOST_IN_BATCH, help);
+            draft.task.batch = number.and_then(NonZeroUsize::new);
+        },
     },
     Key {
         name: "timeout",
@@ -420,6 +436,9 @@ pub const KEYS: &[Key] = &[
 /// No machine has more; `-j` has the same limit.
 const MOST_CPUS: usize = 4096;
 
+/// More steps of a batch than pay: the start of the script is long cheap by then, and if it fails each runs by itself.
+const MOST_IN_BATCH: usize = 10_000;
+
 /// A task whose producers are still names.
 pub(super) struct Draft {
     pub(super) task: Task,
@@ -529,6 +548,13 @@ impl Draft {
         {
             let help = "add gather = true, or drop `gather_empty`";
             found.add(place, "`gather_empty` does nothing without `gather`", help);
+        }
+        if let Some(place) = self.place("batch")
+            && self.task.gather
+            && self.task.gather_keys.is_empty()
+        {
+            let help = "drop `batch`: there is one step over everything; or gather by a label, as in gather = [\"sample\"]";
+            found.add(place, "`batch` does nothing with gather = true", help);
         }
         if let Some(place) = self.place("matrix")
             && self.task.gather

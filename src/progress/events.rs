@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use crate::attempt::{Outcome, Output, micros};
+use crate::attempt::{BatchPlace, Outcome, Output, micros};
 use crate::error::Result;
 use crate::ids::StepId;
 use crate::labels::Labels;
@@ -319,6 +319,7 @@ struct StepFields<'a> {
     key: ObjectHash,
     labels: &'a Labels,
     attempt: i64,
+    batch: Option<BatchPlace>,
 }
 
 #[derive(Serialize)]
@@ -395,6 +396,7 @@ fn step_fields<'a>(name: &StepName<'a>) -> StepFields<'a> {
         key: name.key(),
         labels: name.labels,
         attempt: name.attempt,
+        batch: name.batch,
     }
 }
 

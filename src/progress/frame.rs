@@ -14,7 +14,7 @@ use crate::labels::step_text;
 use crate::order;
 use crate::text::span;
 
-use super::lines::Paint;
+use super::lines::{Paint, fellows};
 use super::tally::{RunningStep, Tally};
 
 /// Width of the meter in columns, brackets included.
@@ -51,14 +51,19 @@ pub(super) fn draw(tally: &Tally, now: Instant, size: Size, paint: Paint) -> Vec
     }
     let mut running: Vec<&RunningStep> = tally.running.values().collect();
     running.retain(|step| now.saturating_duration_since(step.since) >= WORTH_A_LINE);
+    // One line for all that share a script.
+    running.retain(|step| step.batch.is_none_or(|batch| batch.item == 1));
     order::sort_by_key(&mut running, |step| (step.since, step.step));
     for running in running.into_iter().take((room + 1).saturating_sub(lines.len())) {
         let ran = clock(now.saturating_duration_since(running.since));
         let task = tally.tasks.get(running.task).map_or("", |task| &task.name);
-        let text = format!(
+        let mut text = format!(
             "{ran:>7}  {}",
             step_text(running.step.0, task, &running.input, &running.labels)
         );
+        if let Some(batch) = running.batch {
+            text.push_str(&format!(" with {}", fellows(batch)));
+        }
         lines.push(plain(&text, columns, |text| paint.faint(text)));
     }
     lines
@@ -192,6 +197,7 @@ fn plain(text: &str, columns: usize, painted: impl Fn(&str) -> String) -> FrameL
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::attempt::BatchPlace;
     use crate::ids::StepId;
     use crate::progress::tally::TaskTally;
 
@@ -217,7 +223,8 @@ mod tests {
             let since = now.checked_sub(Duration::from_millis(ran_ms)).unwrap();
             let (step, input) = (StepId(step), input.as_bytes().to_vec());
             let labels = [("lr", "1")].into_iter().filter(|_| step.0 == 7).collect();
-            tally.running.insert(step, RunningStep { step, task: 1, input, labels, since });
+            let step = RunningStep { step, task: 1, input, labels, since, batch: None };
+            tally.running.insert(step.step, step);
         }
         (tally, now)
     }
@@ -239,6 +246,18 @@ mod tests {
                 "   0:01  step 9 count (b\\x1b[2J\\n.txt)",
             ]
         );
+    }
+
+    #[test]
+    fn steps_that_share_a_script_share_a_line() {
+        let (mut tally, now) = tally();
+        for (step, item) in [(7, 1), (9, 2)] {
+            let batch = Some(BatchPlace { number: 1, item, size: 2 });
+            tally.running.get_mut(&StepId(step)).unwrap().batch = batch;
+        }
+        let lines = draw(&tally, now, Size { columns: 80, rows: 24 }, Paint::Plain);
+        let lines: Vec<String> = lines.into_iter().skip(2).map(|line| line.text).collect();
+        assert_eq!(lines, ["   1:01  step 7 count (a.txt) [lr=1] with 1 other"]);
     }
 
     #[test]

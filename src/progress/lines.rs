@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::io::Write;
 
+use crate::attempt::{BatchPlace, Verdict};
 use crate::labels::step_text;
 use crate::text::{plural, printable, printable_line, span};
 
@@ -82,7 +83,11 @@ pub(super) fn text(event: &Event<'_>, loudness: Loudness, paint: Paint) -> Optio
     let quiet = loudness == Loudness::Quiet;
     Some(match event {
         Event::Warning(text) => format!("{} {text}\n", paint.doubtful("warning:")),
-        Event::Failed(ended, failure) => failure_text(failure, ended.is_retried(), paint),
+        Event::Failed(ended, failure) => match (ended.completion.verdict, ended.name.batch) {
+            (Verdict::Alone, Some(batch)) if batch.item > 1 => return None,
+            (Verdict::Alone, Some(batch)) => batch_failure_text(batch, failure, paint),
+            _ => failure_text(failure, ended.is_retried(), paint),
+        },
         Event::Log { step, log } => log_text(step, log, paint),
         Event::Interrupted { signal, presses } => interrupted_text(*signal, *presses),
         Event::Ended(summary) => summary_text(summary, quiet, paint)?,
@@ -127,12 +132,15 @@ pub(super) fn text(event: &Event<'_>, loudness: Loudness, paint: Paint) -> Optio
         }
         Event::Done(ended) => {
             let outputs = ended.completion.outputs.len();
+            let batch = ended.name.batch;
+            let shared = batch.map(|batch| format!(" with {}", fellows(batch)));
             format!(
-                "{}: {}, {outputs} output{}, {}\n",
+                "{}: {}, {outputs} output{}, {}{}\n",
                 named(&ended.name),
                 paint.good("done"),
                 plural(outputs as u64),
-                span(ended.wall())
+                span(ended.wall()),
+                shared.unwrap_or_default()
             )
         }
         Event::Begun(_)
@@ -148,6 +156,14 @@ fn named(name: &StepName<'_>) -> String {
     step_text(name.step.0, name.task, name.input, name.labels)
 }
 
+/// The steps that share a script with one.
+pub(super) fn fellows(batch: BatchPlace) -> String {
+    match batch.size - 1 {
+        1 => "1 other".to_owned(),
+        more => format!("{more} others"),
+    }
+}
+
 fn failed_step(failure: &Failure) -> String {
     step_text(failure.step.0, &failure.task, &failure.input, &failure.labels)
 }
@@ -155,7 +171,23 @@ fn failed_step(failure: &Failure) -> String {
 fn failure_text(failure: &Failure, is_retried: bool, paint: Paint) -> String {
     let again = if is_retried { "; trying again" } else { "" };
     let failed = paint.bad("failed");
-    let mut text = format!("{}: {failed}: {}{again}\n", failed_step(failure), failure.why);
+    let first = format!("{}: {failed}: {}{again}\n", failed_step(failure), failure.why);
+    with_log(first, failure, paint)
+}
+
+/// Of a script that several steps shared: told once.
+fn batch_failure_text(batch: BatchPlace, failure: &Failure, paint: Paint) -> String {
+    let failed = paint.doubtful("failed");
+    let first = format!(
+        "{} with {}: {failed}: {}; each of them runs again by itself\n",
+        failed_step(failure),
+        fellows(batch),
+        failure.why
+    );
+    with_log(first, failure, paint)
+}
+
+fn with_log(mut text: String, failure: &Failure, paint: Paint) -> String {
     for line in &failure.log_tail {
         text.push_str(&paint.faint("  | "));
         text.push_str(&printable_line(line));
@@ -166,7 +198,8 @@ fn failure_text(failure: &Failure, is_retried: bool, paint: Paint) -> String {
 
 fn log_text(step: &StepName<'_>, log: &[u8], paint: Paint) -> String {
     let mut text = String::with_capacity(log.len() + 64);
-    let prefix = paint.faint(format!("{}| ", named(step)));
+    let shared = step.batch.map(|batch| format!(" with {}", fellows(batch))).unwrap_or_default();
+    let prefix = paint.faint(format!("{}{shared}| ", named(step)));
     for line in log.strip_suffix(b"\n").unwrap_or(log).split(|&byte| byte == b'\n') {
         text.push_str(&prefix);
         text.push_str(&printable_line(line));

@@ -16,7 +16,7 @@ mod trace;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::attempt::Verdict;
+use crate::attempt::BatchPlace;
 use crate::db::{Completion, Flow, Plan, step_key};
 use crate::ids::{RunId, StepId, TaskIndex};
 use crate::labels::Labels;
@@ -105,6 +105,8 @@ pub struct StepName<'a> {
     pub recipe: &'a ObjectHash,
     /// Counted from 1 over all runs.
     pub attempt: i64,
+    /// Where it shares its script with others.
+    pub batch: Option<BatchPlace>,
 }
 
 impl StepName<'_> {
@@ -155,7 +157,7 @@ impl StepEnded<'_> {
 
     /// True if the step will be tried again within this run.
     pub fn is_retried(&self) -> bool {
-        self.completion.verdict == Verdict::TryAgain
+        self.completion.verdict.is_again()
     }
 }
 

@@ -11,7 +11,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use crate::attempt::Verdict;
+use crate::attempt::{BatchPlace, Verdict};
 use crate::ids::StepId;
 use crate::labels::Labels;
 
@@ -72,6 +72,20 @@ pub(super) struct RunningStep {
     pub(super) input: Vec<u8>,
     pub(super) labels: Labels,
     pub(super) since: Instant,
+    /// Where it shares its script with others.
+    pub(super) batch: Option<BatchPlace>,
+}
+
+impl RunningStep {
+    /// How many steps its script works on.
+    fn steps(&self) -> u32 {
+        steps(self.batch)
+    }
+}
+
+/// How many steps share a script.
+fn steps(batch: Option<BatchPlace>) -> u32 {
+    batch.map_or(1, |batch| u32::try_from(batch.size).unwrap_or(1)).max(1)
 }
 
 /// A run in numbers, so far.
@@ -116,6 +130,7 @@ impl Tally {
                     input: started.name.input.to_vec(),
                     labels: started.name.labels.clone(),
                     since: started.at,
+                    batch: started.name.batch,
                 };
                 self.running.insert(running.step, running);
             }
@@ -150,11 +165,12 @@ impl Tally {
         self.running.remove(&ended.name.step);
         let Some(task) = self.tasks.get_mut(ended.name.index.0) else { return };
         task.attempts += 1;
-        task.spent += ended.worked.1.saturating_duration_since(ended.worked.0);
+        let worked = ended.worked.1.saturating_duration_since(ended.worked.0);
+        task.spent += worked / steps(ended.name.batch);
         match ended.completion.verdict {
             Verdict::Done => task.done += 1,
             Verdict::Failed => task.failed += 1,
-            Verdict::TryAgain => return,
+            Verdict::TryAgain | Verdict::Alone => return,
         }
         task.pending = task.pending.saturating_sub(1);
     }
@@ -233,7 +249,8 @@ impl Tally {
         // By task: how many steps are running, and how long the last of them will still take.
         let mut running = vec![(0.0, 0.0_f64); left.len()];
         for step in self.running.values() {
-            let (n, ran) = (step.task, now.saturating_duration_since(step.since).as_secs_f64());
+            let ran = now.saturating_duration_since(step.since) / step.steps();
+            let (n, ran) = (step.task, ran.as_secs_f64());
             left[n] -= ran.min(mean(n));
             running[n].0 += 1.0;
             running[n].1 = running[n].1.max(mean(n) - ran);
@@ -331,6 +348,22 @@ mod tests {
     }
 
     #[test]
+    fn of_the_time_of_a_batch_each_step_has_its_share() {
+        let now = Instant::now();
+        let a = TaskTally { pending: 20, history: (10, SECOND), ..TaskTally::default() };
+        let mut tally = chain(vec![a], 1);
+        for item in 1..=10 {
+            let batch = Some(BatchPlace { number: 1, item, size: 10 });
+            let since = now.checked_sub(4 * SECOND).unwrap();
+            let (step, input, labels) = (StepId(item), Vec::new(), Labels::default());
+            let step = RunningStep { step, task: 0, input, labels, since, batch };
+            tally.running.insert(step.step, step);
+        }
+        // Ten that wait, and what is left of the ten seconds of the others.
+        assert_eq!(tally.eta(now), Some(16 * SECOND));
+    }
+
+    #[test]
     fn what_runs_is_partly_done() {
         let now = Instant::now();
         let a = TaskTally { pending: 2, history: (10, 100 * SECOND), ..TaskTally::default() };
@@ -338,7 +371,7 @@ mod tests {
         for (id, ran) in [(1, 40), (2, 70)] {
             let since = now.checked_sub(ran * SECOND).unwrap();
             let (input, labels) = (Vec::new(), Labels::default());
-            let step = RunningStep { step: StepId(id), task: 0, input, labels, since };
+            let step = RunningStep { step: StepId(id), task: 0, input, labels, since, batch: None };
             tally.running.insert(step.step, step);
         }
         assert_eq!(tally.eta(now), Some(60 * SECOND));

@@ -83,11 +83,15 @@ impl Trace {
 
     fn step(&mut self, ended: &StepEnded<'_>, why: Option<&str>) {
         let name = &ended.name;
+        if name.batch.is_some_and(|batch| batch.item > 1) {
+            // The bar of the first one is that of all that shared the script.
+            return;
+        }
         let attempt = &ended.completion.attempt;
         let usage = &attempt.usage;
         let row = attempt.worker.and_then(|worker| usize::try_from(worker).ok()).unwrap_or(1);
         let args = json!({
-            "step": name.step.0, "input": printable(name.input), "labels": name.labels, "attempt": name.attempt,
+            "step": name.step.0, "steps": name.batch.map_or(1, |batch| batch.size), "input": printable(name.input), "labels": name.labels, "attempt": name.attempt,
             "outcome": attempt.outcome.word(), "why": why, "outputs": ended.completion.outputs.len(),
             "wall_us": micros(usage.wall), "user_us": micros(usage.user), "system_us": micros(usage.system),
             "peak_kib": usage.peak_memory, "log": attempt.log.map(|log| log.hex()),

@@ -35,6 +35,9 @@ pub struct Recipe {
     /// The file in which the script says what it has read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub depfile: Option<String>,
+    /// Its script finds its steps in BATCH_DIR; how many at once is no part of it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub batch: bool,
 }
 
 impl Recipe {
@@ -50,6 +53,7 @@ impl Recipe {
             paths: task.table.iter().flat_map(|table| table.paths()).map(str::to_owned).collect(),
             gather_keys: task.gather_keys.clone(),
             depfile: task.depfile.clone(),
+            batch: task.batch.is_some(),
         }
     }
 
@@ -88,6 +92,9 @@ impl Recipe {
         }
         if let Some(depfile) = &self.depfile {
             hasher.field("depfile", depfile.as_bytes());
+        }
+        if self.batch {
+            hasher.field("batch", &[1]);
         }
         hasher.finish()
     }
@@ -138,6 +145,10 @@ impl Recipe {
                 changes.push(format!("depfile {} removed", printable(before.as_bytes())));
             }
             _ => changes.push("depfile changed".to_owned()),
+        }
+        if self.batch != before.batch {
+            let switch = if self.batch { "on" } else { "off" };
+            changes.push(format!("batch turned {switch}"));
         }
         changes
     }

@@ -117,6 +117,7 @@ fn outcome(step: &FailedStep) -> String {
         ("signal", Some(code)) => format!("signal {code}"),
         ("timeout", _) => "timed out".to_owned(),
         ("refused", _) => "its outputs were refused".to_owned(),
+        ("reported", _) => "its script says so".to_owned(),
         ("start", _) => "could not be started".to_owned(),
         (other, _) => other.to_owned(),
     }

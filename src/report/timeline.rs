@@ -56,6 +56,8 @@ struct AttemptBar {
     to: f64,
     wall_us: u64,
     failed: bool,
+    /// How many steps the script worked on.
+    steps: u64,
 }
 
 impl Timeline {
@@ -88,15 +90,20 @@ impl Timeline {
             return;
         }
         let from = (attempt.started_ms - self.begun_ms) as f64 / self.long_ms;
-        let to = from + attempt.wall_us as f64 / 1e3 / self.long_ms;
+        let whole_us = attempt.wall_us * attempt.steps;
+        let to = from + whole_us as f64 / 1e3 / self.long_ms;
         let at = self.lane_of(attempt.worker);
         let color = self.color(attempt.task);
         let lane = &mut self.lanes[at];
-        lane.add(from, to, self.long_ms * 1e3, color, !attempt.succeeded);
         lane.attempts += 1;
         lane.failed += u64::from(!attempt.succeeded);
         lane.busy_us += attempt.wall_us;
-        let ReportAttempt { step, task, input, wall_us, succeeded, .. } = *attempt;
+        let ReportAttempt { step, task, input, succeeded, item, steps, .. } = *attempt;
+        if item > 1 {
+            // The bar of the first one is that of all that shared the script.
+            return;
+        }
+        lane.add(from, to, self.long_ms * 1e3, color, !attempt.succeeded);
         if let Some(bars) = &mut self.bars {
             bars.push(AttemptBar {
                 lane: at,
@@ -106,8 +113,9 @@ impl Timeline {
                 labels: attempt.label_text(),
                 from,
                 to,
-                wall_us,
+                wall_us: whole_us,
                 failed: !succeeded,
+                steps,
             });
         }
     }
@@ -327,6 +335,7 @@ fn step(out: &mut String, facts: &Facts, timeline: &Timeline, bar: &AttemptBar) 
         out,
         ": step ",
         bar.step.0,
+        text(if bar.steps > 1 { format!(" with {} more", bar.steps - 1) } else { String::new() }),
         ", ",
         time(bar.wall_us),
         if bar.failed { ", failed" } else { "" }

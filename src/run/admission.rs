@@ -8,6 +8,8 @@
 //! processors than `-j`, or for more memory than there is, runs alone: to refuse would make a pipeline fail on one day
 //! and run on the next, since the memory that a machine has to spare changes. What it `uses` is checked before the run begins.
 //!
+//! Of several steps that share a script, one takes this for all.
+//!
 //! # Nobody starves
 //!
 //! The first step that has no room stays first in line, whatever turns up that is nearer to the end of the graph. A step
@@ -200,6 +202,17 @@ impl Admission {
         sum
     }
 
+    /// How many steps of a task may run at once if nothing else does; 1 at least.
+    pub(super) fn at_once(&self, task: TaskIndex) -> usize {
+        let Taken { cpus, memory, uses } = self.need(task);
+        let of_memory = self.capacity.memory.checked_div(memory);
+        let of_memory = of_memory.map(|count| usize::try_from(count).unwrap_or(usize::MAX));
+        let of_uses =
+            self.capacity.have.iter().zip(uses).map(|(have, used)| have.checked_div(used));
+        let counts = [self.capacity.cpus.checked_div(cpus), of_memory].into_iter().chain(of_uses);
+        counts.flatten().min().unwrap_or(1).max(1)
+    }
+
     /// Whether there is room for a step of a task, and of all that the `first` in line needs enough is left for that.
     pub(super) fn has_room(&self, task: TaskIndex, first: Option<TaskIndex>) -> bool {
         let (taken, need) = (self.taken(), self.need(task));
@@ -292,6 +305,17 @@ mod tests {
         assert!(a.has_room(A, None) && !a.has_room(B, None) && a.has_room(C, None));
         a.take(StepId(3), C);
         assert!(!a.has_room(C, None), "both of the two are in use");
+    }
+
+    #[test]
+    fn how_many_may_run_at_once_is_told_by_what_is_scarcest() {
+        let a = admission(vec![
+            needs(1, None, &[]),
+            needs(2, Some(300 << 10), &[]),
+            needs(1, Some(1), &[(0, 1)]),
+            needs(9, Some(u64::MAX), &[(0, 2)]),
+        ]);
+        assert_eq!([A, B, C, TaskIndex(3)].map(|task| a.at_once(task)), [4, 2, 2, 1]);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, BinaryHeap, HashMap, HashSet, VecDeque};
 use std::time::Instant;
 
-use crate::attempt::{Usage, Verdict};
+use crate::attempt::{BatchPlace, Usage, Verdict};
 use crate::db::{self, Db, Effects, Flow, FlowTask, Group, KnownWork, Leaf, Reader, SharedStep};
 use crate::error::Result;
 use crate::ids::{StepId, TaskIndex};
@@ -15,7 +15,7 @@ use crate::labels::Labels;
 
 use super::admission::{Admission, Scarcity};
 use super::groups::Groups;
-use super::message::Job;
+use super::message::{Job, Jobs};
 
 /// Leaves read at once.
 const BATCH: usize = 256;
@@ -25,8 +25,10 @@ const BATCH: usize = 256;
 pub(super) struct TaskLimits {
     /// Edges to the end of the graph: the lower, the sooner.
     pub(super) height: usize,
-    /// At most this many steps at once.
+    /// At most this many scripts at once.
     pub(super) parallel: usize,
+    /// At most this many steps share a script.
+    pub(super) batch: usize,
     /// Not to be started in this run.
     pub(super) excluded: bool,
 }
@@ -37,7 +39,7 @@ struct TaskState {
     pending: u64,
     /// Of these, read from the database: ready, with a worker, or waiting for another try.
     held: u64,
-    /// Of these, with a worker.
+    /// Scripts that are with a worker, each with some of these.
     in_flight: usize,
     failed: u64,
     /// Inputs of it can't be read: steps are missing.
@@ -75,11 +77,15 @@ pub(super) struct Backlog {
     rank: Vec<usize>,
     /// Jobs handed out that did not come back, and the first in line.
     in_flight: usize,
+    /// By the number of their batch, of jobs that share a script: how many of them.
+    in_batches: HashMap<i64, i64>,
+    /// Number of the batch that was handed out last.
+    last_batch: i64,
     admission: Admission,
-    /// A job that is not easy has come up, but has not been handed out yet.
+    /// A script that is not easy has come up, but has not been handed out yet.
     is_counting: bool,
-    /// The next job to start, which has no room yet. Nobody gets ahead of it.
-    first: Option<Job>,
+    /// The next script to start, which has no room yet. Nobody gets ahead of it.
+    first: Option<Jobs>,
     /// Tasks whose steps wait for memory that they are only taken to need.
     news: Vec<(TaskIndex, Scarcity)>,
     /// Jobs that wait for another try, the next one due first.
@@ -104,7 +110,7 @@ struct Claim {
 
 /// What a backlog has to start.
 pub(super) enum Next {
-    Start(Job),
+    Start(Jobs),
     /// From now on only what has room is started: first everything that no worker has taken yet must
     /// be [recalled](Backlog::recall).
     Recall,
@@ -131,6 +137,16 @@ impl PartialEq for Delayed {
     }
 }
 impl Eq for Delayed {}
+
+/// The task whose script these jobs share.
+fn task_of(jobs: &Jobs) -> Option<TaskIndex> {
+    jobs.first().map(|first| first.task)
+}
+
+/// Whether two jobs that wait for another try may share a script.
+fn may_share(one: &Job, other: &Job) -> bool {
+    one.task == other.task && one.leaf.side == other.leaf.side && !one.is_alone && !other.is_alone
+}
 
 impl Backlog {
     /// Reads what is left to do: costs as much as there is.
@@ -203,6 +219,8 @@ impl Backlog {
             due_sides: BTreeSet::new(),
             rank,
             in_flight: 0,
+            in_batches: HashMap::new(),
+            last_batch: 0,
             admission,
             is_counting: false,
             first: None,
@@ -233,48 +251,53 @@ impl Backlog {
         }
     }
 
-    /// Hands out the next job to start, if there is one: a retry that is due, or else a leaf of the task nearest
-    /// to the end of the graph.
-    /// to the end of the graph. One that has no room becomes the first in line, and whoever doesn't get in its way may pass.
+    /// Hands out what is to be started next, if there is anything: a retry that is due, or else a leaf of the task
+    /// nearest to the end of the graph; with others of its task, where these may share a script. A script that has no room
+    /// becomes the first in line, and whoever doesn't get in its way may pass.
     pub(super) fn next(&mut self, db: &Db, flow: &Flow) -> Result<Next> {
         loop {
             let is_tight = self.admission.review(self.is_counting || self.first.is_some());
-            let waits = self.first.as_ref().map(|first| first.task);
-            if let Some(first) =
-                self.first.take_if(|first| self.admission.has_room(first.task, None))
+            let waits = self.first.as_ref().and_then(task_of);
+            if let Some(task) = waits
+                && self.admission.has_room(task, None)
+                && let Some(first) = self.first.take()
             {
+                let first = self.fill_up(db, flow, first);
                 return Ok(self.hand_out(first));
             }
-            let job = match waits {
-                Some(first) if !self.admission.may_pass(first) => None,
+            let mut jobs = match waits {
+                Some(first) if !self.admission.may_pass(first) => Jobs::new(),
                 _ => match self.pop_due(Instant::now(), waits) {
-                    Some(job) => Some(job),
-                    None => self.next_leaf(db, flow, waits)?,
+                    jobs if jobs.is_empty() => self.next_leaves(db, flow, waits)?,
+                    jobs => jobs,
                 },
             };
-            let Some(job) = job else { return Ok(Next::Nothing) };
-            self.mark_in_flight(job.task);
-            let is_easy = self.admission.is_easy(job.task);
-            let has_room = || self.admission.has_room(job.task, None);
+            let Some(task) = task_of(&jobs) else { return Ok(Next::Nothing) };
+            self.mark_in_flight(&mut jobs);
+            let is_easy = self.admission.is_easy(task);
+            let has_room = || self.admission.has_room(task, None);
             if waits.is_some() || is_easy && !is_tight || is_tight && has_room() {
-                return Ok(self.hand_out(job));
+                return Ok(self.hand_out(jobs));
             }
             if !is_tight {
                 // Those that are in the channel come first, and they were not counted.
                 self.is_counting = true;
-                self.recall(vec![job]);
+                self.recall(vec![jobs]);
                 return Ok(Next::Recall);
             }
-            self.news.extend(self.admission.scarcity(job.task));
-            self.first = Some(job);
+            self.news.extend(self.admission.scarcity(task));
+            self.first = Some(jobs);
         }
     }
 
-    fn hand_out(&mut self, job: Job) -> Next {
-        self.admission.take(job.leaf.step, job.task);
-        // As long as this one runs, all are counted anyway.
-        self.is_counting &= self.admission.is_easy(job.task);
-        Next::Start(job)
+    fn hand_out(&mut self, jobs: Jobs) -> Next {
+        // What the script takes goes by its first step.
+        if let Some(Job { task, leaf, .. }) = jobs.first() {
+            self.admission.take(leaf.step, *task);
+            // As long as this one runs, all are counted anyway.
+            self.is_counting &= self.admission.is_easy(*task);
+        }
+        Next::Start(jobs)
     }
 
     /// The script of a step is over: others have room.
@@ -294,7 +317,7 @@ impl Backlog {
     }
 
     /// Takes the first in line, if one waits: it will not be started.
-    pub(super) fn take_first(&mut self) -> Option<Job> {
+    pub(super) fn take_first(&mut self) -> Option<Jobs> {
         self.first.take()
     }
 
@@ -303,17 +326,32 @@ impl Backlog {
         waits.is_none() || self.admission.has_room(task, waits)
     }
 
-    fn pop_due(&mut self, now: Instant, waits: Option<TaskIndex>) -> Option<Job> {
-        let Reverse(Delayed(due, job)) = self.delayed.peek()?;
-        let task = &self.tasks[job.task.0];
-        if *due > now || task.in_flight >= task.limits.parallel || !self.may_start(job.task, waits)
-        {
-            return None;
-        }
-        self.delayed.pop().map(|Reverse(Delayed(_, job))| job)
+    /// How many steps of a task are to share a script now: all that are left, divided among the scripts that may run at
+    /// once, so that none of these has nothing to do.
+    fn batch(&self, n: usize) -> usize {
+        let TaskState { limits, pending, .. } = &self.tasks[n];
+        let at_once = self.admission.at_once(TaskIndex(n)).min(limits.parallel).max(1);
+        let each = pending.div_ceil(at_once as u64);
+        usize::try_from(each).unwrap_or(usize::MAX).clamp(1, limits.batch)
     }
 
-    fn next_leaf(&mut self, db: &Db, flow: &Flow, waits: Option<TaskIndex>) -> Result<Option<Job>> {
+    fn pop_due(&mut self, now: Instant, waits: Option<TaskIndex>) -> Jobs {
+        let mut jobs = Jobs::new();
+        while let Some(Reverse(Delayed(due, job))) = self.delayed.peek() {
+            let task = &self.tasks[job.task.0];
+            let is_free = match jobs.first() {
+                None => task.in_flight < task.limits.parallel && self.may_start(job.task, waits),
+                Some(first) => may_share(first, job) && jobs.len() < self.batch(job.task.0),
+            };
+            if *due > now || !is_free {
+                break;
+            }
+            jobs.extend(self.delayed.pop().map(|Reverse(Delayed(_, job))| job));
+        }
+        jobs
+    }
+
+    fn next_leaves(&mut self, db: &Db, flow: &Flow, waits: Option<TaskIndex>) -> Result<Jobs> {
         while let Some((height, n)) = self.next_startable(waits) {
             if self.tasks[n].ready.is_empty() {
                 self.read_leaves(db, flow, n)?;
@@ -322,30 +360,74 @@ impl Backlog {
                     continue;
                 }
             }
-            if let Some(leaf) = self.tasks[n].ready.pop_front() {
-                if !flow.tasks[n].shares_work() {
-                    return Ok(Some(Job { task: TaskIndex(n), leaf, tried: 0 }));
-                }
-                match self.claims.entry((TaskIndex(n), leaf.key)) {
-                    Entry::Occupied(claim) if claim.get().has_failed => {
-                        let (task, step, same_as) = (TaskIndex(n), leaf.step, claim.get().owner);
-                        let (result, has_failed) = (None, true);
-                        self.known.push(KnownWork { task, step, same_as, result, has_failed });
-                    }
-                    Entry::Occupied(mut claim) => claim.get_mut().others.push(leaf),
-                    Entry::Vacant(claim) => {
-                        let (owner, others) = (leaf.step, Vec::new());
-                        claim.insert(Claim { owner, others, has_failed: false });
-                        return Ok(Some(Job { task: TaskIndex(n), leaf, tried: 0 }));
-                    }
-                }
-                self.review(n);
+            let Some(leaf) = self.tasks[n].ready.pop_front() else {
+                // Its numbers promised a leaf that the database doesn't have: don't ask for ever.
+                self.startable.remove(&(height, n));
                 continue;
+            };
+            if let Some(job) = self.claim(flow, n, leaf) {
+                let mut jobs = vec![job];
+                self.add_fellows(db, flow, n, &mut jobs);
+                return Ok(jobs);
             }
-            // Its numbers promised a leaf that the database doesn't have: don't ask for ever.
-            self.startable.remove(&(height, n));
         }
-        Ok(None)
+        Ok(Jobs::new())
+    }
+
+    /// Adds leaves to jobs of their task that are to share a script.
+    fn add_fellows(&mut self, db: &Db, flow: &Flow, n: usize, jobs: &mut Jobs) {
+        let side = jobs.first().map(|first| first.leaf.side);
+        while jobs.len() < self.batch(n) {
+            let TaskState { pending, held, ready, .. } = &self.tasks[n];
+            // Those that are there run meanwhile; what fails is met again.
+            if ready.is_empty() && (pending <= held || self.read_leaves(db, flow, n).is_err()) {
+                return;
+            }
+            // All that share a script see the same by `with`.
+            let ready = &mut self.tasks[n].ready;
+            let fellow = ready.iter().position(|leaf| Some(leaf.side) == side);
+            let Some(leaf) = fellow.and_then(|at| ready.remove(at)) else { return };
+            jobs.extend(self.claim(flow, n, leaf));
+        }
+    }
+
+    /// What has come up since a script was made the first in line joins it.
+    fn fill_up(&mut self, db: &Db, flow: &Flow, mut jobs: Jobs) -> Jobs {
+        let Some(first) = jobs.first().filter(|first| !first.is_alone) else { return jobs };
+        let n = first.task.0;
+        if self.tasks[n].limits.batch > 1 {
+            jobs.iter().for_each(|job| self.mark_back(job));
+            self.add_fellows(db, flow, n, &mut jobs);
+            self.mark_in_flight(&mut jobs);
+        }
+        jobs
+    }
+
+    /// A leaf becomes a job, unless somebody else is at the same work.
+    fn claim(&mut self, flow: &Flow, n: usize, leaf: Leaf) -> Option<Job> {
+        let task = TaskIndex(n);
+        if flow.tasks[n].shares_work() {
+            match self.claims.entry((task, leaf.key)) {
+                Entry::Occupied(claim) if claim.get().has_failed => {
+                    let (step, same_as) = (leaf.step, claim.get().owner);
+                    let (result, has_failed) = (None, true);
+                    self.known.push(KnownWork { task, step, same_as, result, has_failed });
+                    self.review(n);
+                    return None;
+                }
+                Entry::Occupied(mut claim) => {
+                    claim.get_mut().others.push(leaf);
+                    self.review(n);
+                    return None;
+                }
+                Entry::Vacant(claim) => {
+                    let (owner, others) = (leaf.step, Vec::new());
+                    claim.insert(Claim { owner, others, has_failed: false });
+                }
+            }
+        }
+        let batch = BatchPlace { number: 0, item: 1, size: 1 };
+        Some(Job { task, leaf, tried: 0, is_alone: false, batch })
     }
 
     /// The task nearest to the end that has something to start.
@@ -369,8 +451,16 @@ impl Backlog {
         self.review(job.task.0);
     }
 
-    fn mark_in_flight(&mut self, task: TaskIndex) {
-        self.in_flight += 1;
+    fn mark_in_flight(&mut self, jobs: &mut Jobs) {
+        let (size, Some(task)) = (jobs.len() as i64, task_of(jobs)) else { return };
+        self.last_batch += 1;
+        for (job, item) in jobs.iter_mut().zip(1..) {
+            job.batch = BatchPlace { number: self.last_batch, item, size };
+        }
+        if size > 1 {
+            self.in_batches.insert(self.last_batch, size);
+        }
+        self.in_flight += jobs.len();
         self.last_height = self.tasks[task.0].limits.height;
         self.tasks[task.0].in_flight += 1;
         self.review(task.0);
@@ -378,8 +468,17 @@ impl Backlog {
 
     fn mark_back(&mut self, job: &Job) {
         self.in_flight -= 1;
-        self.tasks[job.task.0].in_flight -= 1;
         self.admission.give_back(job.leaf.step);
+        if let Some(batch) = job.shared()
+            && let Some(left) = self.in_batches.get_mut(&batch.number)
+        {
+            *left -= 1;
+            if *left > 0 {
+                return;
+            }
+            self.in_batches.remove(&batch.number);
+        }
+        self.tasks[job.task.0].in_flight -= 1;
     }
 
     /// Jobs that were handed out and did not come back, and the first in line.
@@ -447,14 +546,16 @@ impl Backlog {
         let task = job.task;
         self.mark_back(&job);
         let state = &mut self.tasks[task.0];
-        let is_again = verdict == Verdict::TryAgain;
+        let is_again = verdict.is_again();
         if is_again && state.limits.excluded {
             state.held -= 1;
             self.held_steps.remove(&job.leaf.step);
             self.release(&job);
         } else if is_again {
             let leaf = Leaf { attempt: job.leaf.attempt + 1, ..job.leaf };
-            let again = Job { task, leaf, tried: job.tried + 1 };
+            let is_alone = job.is_alone || verdict == Verdict::Alone;
+            let tried = job.tried + u32::from(verdict == Verdict::TryAgain);
+            let again = Job { leaf, tried, is_alone, ..job };
             self.delayed.push(Reverse(Delayed(due, again)));
         } else {
             state.pending -= 1;
@@ -506,6 +607,17 @@ impl Backlog {
         }
     }
 
+    /// A job came back without a result, and is to run by itself.
+    pub(super) fn part(&mut self, job: Job) {
+        if self.tasks[job.task.0].limits.excluded {
+            return self.put_back(&job);
+        }
+        self.mark_back(&job);
+        let task = job.task.0;
+        self.delayed.push(Reverse(Delayed(Instant::now(), Job { is_alone: true, ..job })));
+        self.review(task);
+    }
+
     /// A job came back without a result: its step is pending as before.
     pub(super) fn put_back(&mut self, job: &Job) {
         self.mark_back(job);
@@ -529,34 +641,39 @@ impl Backlog {
             self.held_steps.remove(&job.leaf.step);
             self.release(&job);
         }
-        if let Some(first) = self.first.take_if(|first| first.task == task) {
-            self.put_back(&first);
+        if let Some(first) = self.first.take_if(|first| task_of(first) == Some(task)) {
+            first.iter().for_each(|job| self.put_back(job));
         }
         self.review(task.0);
         !was_excluded
     }
 
-    /// True if one of these tasks is nearer to the end of the graph than the job handed out last.
-    pub(super) fn is_nearer(&self, mut tasks: impl Iterator<Item = TaskIndex>) -> bool {
-        tasks.any(|task| self.tasks[task.0].limits.height < self.last_height)
+    /// True if what no worker has taken yet is to be looked at again because more steps of these tasks have come up: one
+    /// is nearer to the end of the graph than the job handed out last, or they may share a script with others.
+    pub(super) fn is_to_recall(&self, mut tasks: impl Iterator<Item = TaskIndex>) -> bool {
+        tasks.any(|task| {
+            let limits = &self.tasks[task.0].limits;
+            limits.height < self.last_height || limits.batch > 1
+        })
     }
 
     /// Jobs came back, in the order in which they were handed out, that no worker had taken yet: they are the
     /// next ones of their tasks.
-    pub(super) fn recall(&mut self, jobs: Vec<Job>) {
-        for job in jobs.into_iter().rev() {
+    pub(super) fn recall(&mut self, jobs: Vec<Jobs>) {
+        for job in jobs.into_iter().flatten().rev() {
             let task = job.task.0;
             self.mark_back(&job);
-            if job.tried == 0 {
+            let is_fresh = job.tried == 0 && !job.is_alone;
+            if is_fresh {
                 self.release(&job);
             }
-            match job.tried {
+            match is_fresh {
                 _ if self.tasks[task].limits.excluded => {
                     self.tasks[task].held -= 1;
                     self.held_steps.remove(&job.leaf.step);
                 }
-                0 => self.tasks[task].ready.push_front(job.leaf),
-                _ => self.delayed.push(Reverse(Delayed(Instant::now(), job))),
+                true => self.tasks[task].ready.push_front(job.leaf),
+                false => self.delayed.push(Reverse(Delayed(Instant::now(), job))),
             }
             self.review(task);
         }

@@ -91,11 +91,11 @@ impl Committer {
         }
     }
 
-    /// Hands in a completion. True if it is the first one that waits.
-    pub(super) fn submit(&self, ready: PendingCommit) -> bool {
+    /// Hands in completions, to be committed together. True if they are the first ones that wait.
+    pub(super) fn submit(&self, ready: Vec<PendingCommit>) -> bool {
         let mut queue = self.queue();
-        queue.is_urgent |= ready.is_urgent;
-        queue.ready.push(ready);
+        queue.is_urgent |= ready.iter().any(|ready| ready.is_urgent);
+        queue.ready.extend(ready);
         let is_first = queue.since.is_none();
         queue.since.get_or_insert_with(Instant::now);
         is_first
@@ -183,9 +183,9 @@ impl Committer {
             reports.push(ready.report);
         }
         if self.broken.load(Ordering::Acquire) {
-            for report in reports {
-                self.say(Message::Dropped { job: report.job });
-            }
+            self.say(Message::Dropped {
+                jobs: reports.into_iter().map(|ended| ended.job).collect(),
+            });
             return;
         }
         match self.keep(&completions, &placed) {
@@ -202,10 +202,10 @@ impl Committer {
             }
             Err(error) => {
                 self.broken.store(true, Ordering::Release);
-                self.say(Message::Broken { job: None, error });
-                for report in reports {
-                    self.say(Message::Dropped { job: report.job });
-                }
+                self.say(Message::Broken { jobs: Vec::new(), error });
+                self.say(Message::Dropped {
+                    jobs: reports.into_iter().map(|ended| ended.job).collect(),
+                });
             }
         }
     }

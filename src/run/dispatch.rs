@@ -13,7 +13,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
@@ -32,7 +32,7 @@ use crate::text::{path_bytes, printable, size};
 
 use super::admission::Scarcity;
 use super::backlog::{Backlog, Next};
-use super::message::{AttemptReport, Job, Message};
+use super::message::{AttemptReport, Job, Jobs, Message};
 use super::worker::Engine;
 
 /// Failures shown again at the end.
@@ -40,9 +40,9 @@ const SHOWN_FAILURES: usize = 100;
 
 pub(super) struct Dispatcher<'a> {
     pub(super) engine: Arc<Engine>,
-    pub(super) jobs: flume::Sender<Job>,
+    pub(super) jobs: flume::Sender<Jobs>,
     /// The other end of the same channel: to take back what no worker has taken yet.
-    pub(super) taken_back: flume::Receiver<Job>,
+    pub(super) taken_back: flume::Receiver<Jobs>,
     pub(super) messages: flume::Receiver<Message>,
     pub(super) progress: &'a mut dyn Progress,
     pub(super) backlog: Backlog,
@@ -71,7 +71,7 @@ impl Dispatcher<'_> {
             self.fill();
             let may_start = self.engine.stop.may_start();
             if !may_start && let Some(first) = self.backlog.take_first() {
-                self.put_back(&first);
+                first.iter().for_each(|job| self.put_back(job));
             }
             if may_start && self.backlog.has_due() {
                 // Leaves that had their results from others were the last thing that was to be gathered.
@@ -153,7 +153,7 @@ impl Dispatcher<'_> {
                 self.progress.tell(&Event::Note(&text));
             }
             match next {
-                Ok(Next::Start(job)) => self.send(job),
+                Ok(Next::Start(jobs)) => self.send(jobs),
                 Ok(Next::Recall) => self.recall(),
                 Ok(Next::Nothing) if is_news => {}
                 Ok(Next::Nothing) => return,
@@ -181,19 +181,20 @@ impl Dispatcher<'_> {
         Ok(())
     }
 
-    fn send(&mut self, job: Job) {
-        if let Err(flume::SendError(job)) = self.jobs.send(job) {
+    fn send(&mut self, jobs: Jobs) {
+        if let Err(flume::SendError(jobs)) = self.jobs.send(jobs) {
             // Every worker is gone, which only a bug can do.
-            self.backlog.put_back(&job);
+            jobs.iter().for_each(|job| self.backlog.put_back(job));
             self.fail(Error::Internal("the pool has gone".to_owned()));
         }
     }
 
-    /// Takes back what no worker has taken yet, if steps nearer to the end have come up: they go first.
+    /// Takes back what no worker has taken yet, if steps nearer to the end have come up: they go first. So it is if these
+    /// may share a script with some of those.
     /// The channel holds enough for a group of commits, so without this a pipeline would be worked
-    /// off in broad layers instead of to its end.
+    /// off in broad layers instead of to its end, and in batches of one.
     fn make_way_for(&mut self, effects: &Effects) {
-        if self.backlog.is_nearer(effects.pending.iter().map(|&(task, _)| task)) {
+        if self.backlog.is_to_recall(effects.pending.iter().map(|&(task, _)| task)) {
             self.recall();
         }
     }
@@ -222,10 +223,8 @@ impl Dispatcher<'_> {
     /// Nothing more is started; what no worker has taken yet comes back.
     fn stop(&mut self, how: Stop) {
         self.engine.stop.advance(how);
-        let back: Vec<Job> = self.taken_back.try_iter().collect();
-        for job in back {
-            self.put_back(&job);
-        }
+        let back: Vec<Jobs> = self.taken_back.try_iter().collect();
+        back.iter().flatten().for_each(|job| self.put_back(job));
     }
 
     /// Plans every task of which all is there that its steps see by `with`.
@@ -342,12 +341,16 @@ impl Dispatcher<'_> {
                     .spoilt
                     .extend(objects.into_iter().map(|object| (object, why.clone())));
             }
-            Message::Dropped { job } => self.put_back(&job),
-            Message::Outdated { job, file } => self.take_outdated(&job, &file),
-            Message::Broken { job, error } => {
-                if let Some(job) = &job {
-                    self.put_back(job);
+            Message::Dropped { jobs } => jobs.iter().for_each(|job| self.put_back(job)),
+            Message::Parted { jobs } => {
+                for job in jobs {
+                    self.progress.tell(&Event::Dropped(&name(&self.engine.flow, &job)));
+                    self.backlog.part(job);
                 }
+            }
+            Message::Outdated { jobs, file } => self.take_outdated(&jobs, &file),
+            Message::Broken { jobs, error } => {
+                jobs.iter().for_each(|job| self.put_back(job));
                 self.fail(error);
             }
             Message::Note(text) => self.progress.tell(&Event::Note(&text)),
@@ -468,7 +471,7 @@ impl Dispatcher<'_> {
         if let Some(log) = &log {
             self.progress.tell(&Event::Log { step: &name, log });
         }
-        let again = verdict == Verdict::TryAgain;
+        let again = verdict.is_again();
         let ended = StepEnded { name, completion, worked };
         match (verdict, failure) {
             (Verdict::Done, _) => {
@@ -485,10 +488,15 @@ impl Dispatcher<'_> {
             (_, None) => {}
         }
         self.join_groups(&job, completion);
-        if self.backlog.learn(job.task, &completion.attempt.usage) {
+        // Those that share a script have taken this together.
+        if job.batch.item == 1 && self.backlog.learn(job.task, &completion.attempt.usage) {
             self.recall();
         }
-        let due = Instant::now() + self.engine.manifest.tasks[job.task.0].retry_delay;
+        let pause = match verdict {
+            Verdict::Alone => Duration::ZERO,
+            _ => self.engine.manifest.tasks[job.task.0].retry_delay,
+        };
+        let due = Instant::now() + pause;
         self.backlog.settle(&self.engine.flow, job, verdict, due);
     }
 
@@ -510,10 +518,12 @@ impl Dispatcher<'_> {
         }
     }
 
-    /// The script of a job may have read something else than its recipe says: the step is pending as before, and nothing
-    /// more of its task is started, for it would be the same.
-    fn take_outdated(&mut self, job: &Job, file: &Path) {
-        if self.backlog.exclude(job.task) {
+    /// The script of these jobs may have read something else than its recipe says: the steps are pending as before, and
+    /// nothing more of their task is started, for it would be the same.
+    fn take_outdated(&mut self, jobs: &Jobs, file: &Path) {
+        if let Some(job) = jobs.first()
+            && self.backlog.exclude(job.task)
+        {
             self.outcome.summary.obstacles += 1;
             let text = format!(
                 "task `{}`: `{}` (of `files`) was changed while the run was reading it; what was made meanwhile is not \
@@ -523,7 +533,7 @@ impl Dispatcher<'_> {
             );
             self.progress.tell(&Event::Warning(&text));
         }
-        self.put_back(job);
+        jobs.iter().for_each(|job| self.put_back(job));
     }
 
     /// A job that ended without a result is pending as before.
@@ -546,5 +556,6 @@ fn name<'a>(flow: &'a Flow, job: &'a Job) -> StepName<'a> {
         side: job.leaf.side.as_ref(),
         recipe: &task.recipe_hash,
         attempt: job.leaf.attempt,
+        batch: job.shared(),
     }
 }

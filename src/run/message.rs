@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
+use crate::attempt::BatchPlace;
 use crate::db::{Completion, Effects, Leaf};
 use crate::error::Error;
 use crate::ids::{StepId, TaskIndex};
@@ -14,9 +15,23 @@ use crate::progress::{Commit, Failure};
 pub(super) struct Job {
     pub(super) task: TaskIndex,
     pub(super) leaf: Leaf,
-    /// Attempts made in this run before this one.
+    /// Attempts made in this run before this one, without those that it shared and that failed.
     pub(super) tried: u32,
+    /// It shared its script with others in vain: it runs by itself.
+    pub(super) is_alone: bool,
+    /// The jobs that share one start of the script, and which of them it is.
+    pub(super) batch: BatchPlace,
 }
+
+impl Job {
+    /// Its place among several; `None`: it runs by itself.
+    pub(super) fn shared(&self) -> Option<BatchPlace> {
+        Some(self.batch).filter(|batch| batch.size > 1)
+    }
+}
+
+/// Jobs that share one start of the script: one, unless their task is a batch.
+pub(super) type Jobs = Vec<Job>;
 
 /// What is to be said of an attempt besides what is recorded.
 #[derive(Debug)]
@@ -43,13 +58,15 @@ pub(super) enum Message {
     Shared(Effects),
     /// Objects that a script spoilt; set aside already.
     Spoilt(Vec<ObjectHash>),
-    /// A job ended without an attempt to record: cancelled, or not begun.
-    Dropped { job: Job },
+    /// Jobs ended without an attempt to record: cancelled, or not begun.
+    Dropped { jobs: Jobs },
+    /// The same, of jobs that are each to run by itself.
+    Parted { jobs: Jobs },
     /// One of the task's `files` was changed while its script ran, so the result is not that of its recipe and is not
     /// kept.
-    Outdated { job: Job, file: PathBuf },
-    /// We could not do our part; the job, if any, stays pending.
-    Broken { job: Option<Job>, error: Error },
+    Outdated { jobs: Jobs, file: PathBuf },
+    /// We could not do our part; the jobs, if any, stay pending.
+    Broken { jobs: Jobs, error: Error },
     /// Something worth telling.
     Note(String),
     /// A deadly signal arrived.

@@ -1,6 +1,7 @@
 //! Works off a plan: sets up scratch, threads and dispatcher, and takes them down again.
 
 use std::ffi::OsString;
+use std::num::NonZeroUsize;
 use std::os::unix::fs::DirBuilderExt;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
@@ -227,6 +228,7 @@ impl Session<'_> {
                 copies_input: task.copies_input,
                 wants_jobserver: task.jobserver,
                 sandbox: sandbox.map(|sandbox| sandbox.with_files(listed.paths())),
+                batch: recipe.batch,
             })
         };
         manifest.tasks.iter().zip(recipes).zip(&**listed).map(script).collect()
@@ -236,9 +238,10 @@ impl Session<'_> {
     fn limits(&self) -> Vec<TaskLimits> {
         let Prepared { manifest, graph, flow, .. } = self.prepared;
         let parallel = self.prepared.limits();
-        let limits = manifest.indexed().map(|(index, _)| TaskLimits {
+        let limits = manifest.indexed().map(|(index, task)| TaskLimits {
             height: graph.height[index.0],
             parallel: parallel[index.0],
+            batch: task.batch.map_or(1, NonZeroUsize::get),
             excluded: flow.task(index).is_left_out(),
         });
         limits.collect()

@@ -17,7 +17,7 @@ use crate::maintain;
 use crate::manifest::Manifest;
 use crate::object::ObjectHash;
 use crate::progress::Failure;
-use crate::step::{Attempt, Input, Report, Script};
+use crate::step::{Attempt, Input, Item, Made, Report, Script};
 use crate::stop::{Stop, StopSwitch};
 use crate::store::{Placed, Store};
 use crate::sys::clock::{now_ns, stamp_ns};
@@ -27,7 +27,7 @@ use super::committer::{Committer, PendingCommit};
 use super::dependencies::{DependencyCheck, ReadFiles};
 use super::free_space::FreeSpace;
 use super::listed::ListedFiles;
-use super::message::{AttemptReport, Job, Message};
+use super::message::{AttemptReport, Job, Jobs, Message};
 use super::permits::{Due, Slot, Slots, Tokens};
 
 /// No more of a log than this is shown with `-v`.
@@ -70,11 +70,13 @@ pub(super) struct Engine {
 /// their time stamps tell that this was before, also where those are whole or even seconds.
 const PAUSES: [Duration; 2] = [Duration::from_millis(60), Duration::from_millis(2100)];
 
-/// What became of a job.
+/// What became of jobs that share a script.
 enum Attempted {
-    Ready(Box<PendingCommit>),
-    /// That says nothing about the step.
+    Ready(Vec<PendingCommit>),
+    /// That says nothing about the steps.
     Cancelled,
+    /// Nor does that, and each is to run by itself.
+    Parted,
     /// This one of the task's `files` changed meanwhile.
     Outdated(PathBuf),
     /// While it ran one of the task's `files` may have been another one, which it no longer is: nothing is kept of the
@@ -84,7 +86,7 @@ enum Attempted {
 
 /// Takes steps until there are no more. Never panics: the pool would swallow it, and the dispatcher
 /// would wait for ever.
-pub(super) fn work(engine: &Engine, executor: &mut dyn Executor, jobs: &flume::Receiver<Job>) {
+pub(super) fn work(engine: &Engine, executor: &mut dyn Executor, jobs: &flume::Receiver<Jobs>) {
     loop {
         if let Some(slot) = engine.slots.take(|| engine.committer.due()) {
             let has_ended = engine.run_steps(&slot, executor, jobs);
@@ -105,58 +107,63 @@ impl Engine {
         &self,
         slot: &Slot<'_>,
         executor: &mut dyn Executor,
-        jobs: &flume::Receiver<Job>,
+        jobs: &flume::Receiver<Jobs>,
     ) -> bool {
         loop {
             self.committer.wait_for_room();
-            let job = match jobs.try_recv() {
-                Ok(job) => job,
+            let jobs = match jobs.try_recv() {
+                Ok(jobs) => jobs,
                 // Nothing to run, so there is time for what this and others have queued.
                 Err(_) if self.committer.wants_lead() => return false,
                 Err(_) => match jobs.recv() {
-                    Ok(job) => job,
+                    Ok(jobs) => jobs,
                     Err(_) => return true,
                 },
             };
-            self.run_step(slot, executor, job);
+            self.run_script(slot, executor, jobs);
             if self.committer.due() == Due::Now {
                 return false;
             }
         }
     }
 
-    fn run_step(&self, slot: &Slot<'_>, executor: &mut dyn Executor, job: Job) {
-        if !self.stop.may_start() || self.is_outdated(job.task) {
-            return self.say(Message::Dropped { job });
+    /// Runs one script, which is for one step or for several.
+    fn run_script(&self, slot: &Slot<'_>, executor: &mut dyn Executor, jobs: Jobs) {
+        let Some(task) = jobs.first().map(|job| job.task) else { return };
+        if !self.stop.may_start() || self.is_outdated(task) {
+            return self.say(Message::Dropped { jobs });
         }
         if let Err(error) = self.free_space.check() {
             self.stop.advance(Stop::Drain);
-            return self.say(Message::Broken { job: Some(job), error });
+            return self.say(Message::Broken { jobs, error });
         }
         let attempt = catch_unwind(AssertUnwindSafe(|| {
             for pause in PAUSES {
-                let attempt = self.attempt(slot, executor, &job, false);
+                let attempt = self.attempt(slot, executor, task, &jobs, false);
                 if !matches!(attempt, Ok(Attempted::Again(_))) || !self.stop.may_start() {
                     return attempt;
                 }
                 std::thread::sleep(pause);
             }
-            self.attempt(slot, executor, &job, true)
+            self.attempt(slot, executor, task, &jobs, true)
         }));
         match attempt {
             Ok(Ok(Attempted::Ready(ready))) => {
-                if self.committer.submit(*ready) {
+                if self.committer.submit(ready) {
                     self.slots.wake();
                 }
             }
-            Ok(Ok(Attempted::Cancelled)) => self.say(Message::Dropped { job }),
+            Ok(Ok(Attempted::Cancelled)) => self.say(Message::Dropped { jobs }),
+            Ok(Ok(Attempted::Parted)) => self.say(Message::Parted { jobs }),
             Ok(Ok(Attempted::Outdated(file) | Attempted::Again(file))) => {
-                self.say(Message::Outdated { job, file })
+                self.say(Message::Outdated { jobs, file })
             }
-            Ok(Err(error)) => self.say(Message::Broken { job: Some(job), error }),
+            Ok(Err(error)) => self.say(Message::Broken { jobs, error }),
             Err(_) => {
-                let error = Error::Internal(format!("a worker panicked on step {}", job.leaf.step));
-                self.say(Message::Broken { job: Some(job), error });
+                let steps: Vec<String> = jobs.iter().map(|job| job.leaf.step.to_string()).collect();
+                let steps = steps.join(", ");
+                let error = Error::Internal(format!("a worker panicked on step {steps}"));
+                self.say(Message::Broken { jobs, error });
             }
         }
     }
@@ -172,94 +179,127 @@ impl Engine {
         self.outdated[task.0].load(Ordering::Acquire)
     }
 
-    /// Runs one attempt; after the last one, what a step said it read can't have been changed meanwhile once more.
+    /// Runs one attempt at steps of a task; after the last one, what they said they read can't have been changed meanwhile
+    /// once more.
     fn attempt(
         &self,
         slot: &Slot<'_>,
         executor: &mut dyn Executor,
-        job: &Job,
+        task: TaskIndex,
+        jobs: &Jobs,
         is_last: bool,
     ) -> Result<Attempted> {
-        let cpus = self.manifest.tasks[job.task.0].cpus.get().min(self.jobs);
+        let cpus = self.manifest.tasks[task.0].cpus.get().min(self.jobs);
         let Some(taken) = self.tokens.take(cpus) else { return Ok(Attempted::Cancelled) };
         let cpus = taken.cpus();
         let mut token = Some(taken);
         let (began, since_ns, stamp_ns) = (Instant::now(), now_ns(), stamp_ns());
-        let attempt = self.describe(job, cpus)?;
+        let attempt = self.describe(task, jobs, cpus)?;
         if self.tell_starts {
-            self.say(Message::Started { job: job.clone(), worker: slot.number, at: began });
+            for job in jobs {
+                self.say(Message::Started { job: job.clone(), worker: slot.number, at: began });
+            }
         }
-        let ran = executor.run(&attempt, &mut |outcome| {
+        let ran = executor.run(&attempt, &mut |outcomes| {
             // Before the outputs are looked at, or another script would start after a failure.
-            if self.is_final(job, outcome) && !self.keep_going {
+            let is_final = |(job, outcome)| self.is_final(job, outcome);
+            if !self.keep_going && jobs.iter().zip(outcomes).any(is_final) {
                 self.stop.advance(Stop::Drain);
             }
             drop(token.take());
             // One whose `files` or dependencies have changed meanwhile may run once more.
-            let may_repeat =
-                !self.listed[job.task.0].is_empty() || attempt.script.depfile.is_some();
-            if self.is_tight.load(Ordering::Acquire) && !may_repeat {
-                self.say(Message::Freed { step: job.leaf.step });
+            let may_repeat = !self.listed[task.0].is_empty() || attempt.script.depfile.is_some();
+            if self.is_tight.load(Ordering::Acquire)
+                && !may_repeat
+                && let Some(first) = jobs.first()
+            {
+                self.say(Message::Freed { step: first.leaf.step });
             }
         });
-        let (mut report, mut placed) = match ran.or_else(|error| self.excuse(error, &attempt))? {
-            Ran::Report(report, placed) => (*report, placed),
+        let mut made = match ran.map(Some).or_else(|error| self.excuse(error, &attempt))? {
+            Some(Ran::Over(made)) => made,
             // Nobody knows how it ended: it runs again.
-            Ran::Cancelled | Ran::Lost(_) => return Ok(Attempted::Cancelled),
+            Some(Ran::Cancelled | Ran::Lost(_)) => return Ok(Attempted::Cancelled),
+            None => return Ok(Attempted::Parted),
         };
-        self.set_aside(&report.damaged_inputs)?;
+        for (report, _) in &made {
+            self.set_aside(&report.damaged_inputs)?;
+        }
         // A failure is recorded all the same: its log may say what is wrong, and the next run tries it again.
-        if report.record.outcome.is_ok()
-            && let Some((file, is_back)) = self.listed[job.task.0].changed(since_ns)?
+        if made.iter().any(|(report, _)| report.record.outcome.is_ok())
+            && let Some((file, is_back)) = self.listed[task.0].changed(since_ns)?
         {
-            for placed in placed {
-                self.store.discard(placed)?;
-            }
+            discard(&self.store, made.into_iter().flat_map(|(_, placed)| placed))?;
             if is_back {
                 return Ok(Attempted::Again(file));
             }
-            self.outdated[job.task.0].store(true, Ordering::Release);
+            self.outdated[task.0].store(true, Ordering::Release);
             return Ok(Attempted::Outdated(file));
         }
-        let mut dependencies = Vec::new();
-        if report.record.outcome.is_ok()
-            && let Some(depfile) = &attempt.script.depfile
-        {
-            let written = &report.dependencies;
-            match self.dependencies.check(&self.db, depfile, written, stamp_ns)? {
-                ReadFiles::Known(known) => dependencies = known,
-                ReadFiles::Changed(file) if !is_last => {
-                    for placed in placed {
-                        self.store.discard(placed)?;
-                    }
-                    return Ok(Attempted::Again(file));
+        let mut dependencies = vec![Vec::new(); made.len()];
+        let mut changed = None;
+        if let Some(depfile) = &attempt.script.depfile {
+            for (made, known) in made.iter_mut().zip(&mut dependencies) {
+                match self.read_files(depfile, made, stamp_ns, is_last)? {
+                    Ok(read) => *known = read,
+                    Err(file) => changed = Some(file),
                 }
-                ReadFiles::Changed(file) => {
-                    let why = format!(
-                        "`{}`, which it has read, was changed while it ran, three times; run again when nobody writes to \
-                         it, and let the script itself write to TMPDIR",
-                        shown(&file)
-                    );
-                    placed = self.refuse(&mut report, placed, why)?;
-                }
-                ReadFiles::Refused(why) => placed = self.refuse(&mut report, placed, why)?,
             }
         }
+        if let Some(file) = changed {
+            discard(&self.store, made.into_iter().flat_map(|(_, placed)| placed))?;
+            return Ok(Attempted::Again(file));
+        }
         let worked = (began, Instant::now());
-        let ready = self.ready(job, slot.number, worked, (report, dependencies), placed)?;
-        Ok(ready.map_or(Attempted::Cancelled, |ready| Attempted::Ready(Box::new(ready))))
+        let mut all = Vec::with_capacity(made.len());
+        for ((job, made), dependencies) in jobs.iter().zip(made).zip(dependencies) {
+            match self.ready(job, slot.number, worked, made, dependencies)? {
+                Some(ready) => all.push(ready),
+                None => return Ok(Attempted::Cancelled),
+            }
+        }
+        Ok(Attempted::Ready(all))
     }
 
-    /// An attempt has failed after all: nothing is kept of it but its log.
-    fn refuse(&self, report: &mut Report, placed: Vec<Placed>, why: String) -> Result<Vec<Placed>> {
+    /// What a step has said it read. One that can't have read what is there now has failed; unless that was changed
+    /// meanwhile, and the attempt is not the last one: then this file is returned, and the attempt to be repeated.
+    fn read_files(
+        &self,
+        depfile: &str,
+        (report, placed): &mut Made,
+        stamp_ns: i64,
+        is_last: bool,
+    ) -> Result<std::result::Result<Vec<Dependency>, PathBuf>> {
+        if !report.record.outcome.is_ok() {
+            return Ok(Ok(Vec::new()));
+        }
+        let why = match self.dependencies.check(
+            &self.db,
+            depfile,
+            &report.dependencies,
+            stamp_ns,
+        )? {
+            ReadFiles::Known(known) => return Ok(Ok(known)),
+            ReadFiles::Changed(file) if !is_last => return Ok(Err(file)),
+            ReadFiles::Changed(file) => format!(
+                "`{}`, which it has read, was changed while it ran, three times; run again when nobody writes to \
+                 it, and let the script itself write to TMPDIR",
+                shown(&file)
+            ),
+            ReadFiles::Refused(why) => why,
+        };
+        self.refuse(report, placed, why)?;
+        Ok(Ok(Vec::new()))
+    }
+
+    /// A step has failed after all: nothing is kept of it but its log.
+    fn refuse(&self, report: &mut Report, placed: &mut Vec<Placed>, why: String) -> Result<()> {
         report.outputs.clear();
         report.record.outcome = Outcome::Refused(why);
-        let (log, outputs): (Vec<_>, Vec<_>) =
-            placed.into_iter().partition(|placed| Some(placed.hash) == report.record.log);
-        for placed in outputs {
-            self.store.discard(placed)?;
-        }
-        Ok(log)
+        let is_log = |placed: &Placed| Some(placed.hash) == report.record.log;
+        let (log, outputs) = std::mem::take(placed).into_iter().partition(is_log);
+        *placed = log;
+        discard(&self.store, outputs)
     }
 
     /// Nobody else may read what a script has spoilt, this worker's next step least of all; it is got back
@@ -280,13 +320,15 @@ impl Engine {
     }
 
     /// An input that another step has spoilt in this run is that step's fault and no damaged database: this
-    /// one fails, and the next run has its input again.
-    fn excuse(&self, error: Error, attempt: &Attempt) -> Result<Ran> {
+    /// one fails, and the next run has its input again. Of several, those that it is not an input of run by themselves:
+    /// `None`.
+    fn excuse(&self, error: Error, attempt: &Attempt) -> Result<Option<Ran>> {
         match error {
             Error::Damaged { object, .. } if self.spoilt().contains(&object) => {
+                let [item] = attempt.items.as_slice() else { return Ok(None) };
                 let why = "another step has changed its input; that is got back when the run is over: run again";
                 let outcome = Outcome::Refused(why.to_owned());
-                Ok(Ran::Report(Box::new(Report::of(attempt, outcome)), Vec::new()))
+                Ok(Some(Ran::Over(vec![(Report::of(item, outcome), Vec::new())])))
             }
             error => Err(error),
         }
@@ -295,11 +337,22 @@ impl Engine {
     /// True if an attempt failed and is not followed by another one in this run.
     fn is_final(&self, job: &Job, outcome: &Outcome) -> bool {
         let retries = self.manifest.tasks[job.task.0].retries;
-        verdict(outcome, job.tried, retries, false) == Some(Verdict::Failed)
+        let has_fellows = job.shared().is_some();
+        verdict(outcome, job.tried, retries, false, has_fellows) == Some(Verdict::Failed)
     }
 
     /// `cpus` is what the script is told that it has.
-    fn describe(&self, job: &Job, cpus: usize) -> Result<Attempt> {
+    fn describe(&self, task: TaskIndex, jobs: &Jobs, cpus: usize) -> Result<Attempt> {
+        let items = jobs.iter().map(|job| self.describe_step(job)).collect::<Result<_>>()?;
+        // Jobs that share a script see the same.
+        let side = match jobs.first().and_then(|job| job.leaf.side) {
+            Some(side) => self.db.read(|reader| db::side_listing(reader, &side))?,
+            None => Vec::new(),
+        };
+        Ok(Attempt { items, cpus, side, script: Arc::clone(&self.scripts[task.0]) })
+    }
+
+    fn describe_step(&self, job: &Job) -> Result<Item> {
         let task = &self.manifest.tasks[job.task.0];
         let leaf = &job.leaf;
         let input = if task.gather || task.has_paths() {
@@ -319,19 +372,8 @@ impl Engine {
             &leaf.labels,
             leaf.side.as_ref(),
         );
-        Ok(Attempt {
-            step: leaf.step,
-            number: leaf.attempt,
-            key,
-            input,
-            labels: leaf.labels.clone(),
-            cpus,
-            side: match &leaf.side {
-                Some(side) => self.db.read(|reader| db::side_listing(reader, side))?,
-                None => Vec::new(),
-            },
-            script: Arc::clone(&self.scripts[job.task.0]),
-        })
+        let labels = leaf.labels.clone();
+        Ok(Item { step: leaf.step, number: leaf.attempt, key, input, labels })
     }
 
     /// The inputs of a step that works on several.
@@ -358,21 +400,25 @@ impl Engine {
         job: &Job,
         worker: usize,
         worked: (Instant, Instant),
-        (report, dependencies): (Report, Vec<Dependency>),
-        placed: Vec<Placed>,
+        (report, placed): Made,
+        dependencies: Vec<Dependency>,
     ) -> Result<Option<PendingCommit>> {
         let task = &self.manifest.tasks[job.task.0];
         let Report { mut record, outputs, log_size, warnings, .. } = report;
         let is_stopping = !self.stop.may_start();
-        let verdict = verdict(&record.outcome, job.tried, task.retries, is_stopping);
+        let batch = job.shared();
+        let verdict =
+            verdict(&record.outcome, job.tried, task.retries, is_stopping, batch.is_some());
         let Some(verdict) = verdict else { return Ok(None) };
         record.worker = i64::try_from(worker).ok();
+        record.batch = batch;
         let failure = match &record.outcome {
             Outcome::Succeeded => None,
             outcome => Some(self.failure(job, outcome, record.log)?),
         };
         let log = match &record.log {
-            Some(log) if self.verbose => self.read_log(log)?,
+            // One log for all that share it.
+            Some(log) if self.verbose && job.batch.item == 1 => self.read_log(log)?,
             _ => None,
         };
         let report = AttemptReport { job: job.clone(), worked, failure, warnings, log };
@@ -413,4 +459,9 @@ impl Engine {
             .or_io("read the log", &path)?;
         Ok(Some(bytes))
     }
+}
+
+/// Nothing is kept of these.
+fn discard(store: &Store, placed: impl IntoIterator<Item = Placed>) -> Result<()> {
+    placed.into_iter().try_for_each(|placed| store.discard(placed))
 }

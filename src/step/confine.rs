@@ -16,6 +16,7 @@ use std::sync::{Arc, OnceLock};
 use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
 
+use super::folder::Folder;
 use super::rules::{Identity, KeptRules};
 use super::sandbox::Sandbox;
 use super::scratch::Workspace;
@@ -63,7 +64,8 @@ pub(super) struct Surroundings<'a> {
     pub(super) workspace: &'a Workspace,
     /// The script's file.
     pub(super) file: &'a Path,
-    pub(super) staged: &'a StagedInput,
+    /// `None`: its steps are in BATCH_DIR.
+    pub(super) staged: Option<&'a StagedInput>,
     /// It sees something by `with`.
     pub(super) has_side: bool,
     /// A FIFO of tokens.
@@ -78,7 +80,7 @@ impl Surroundings<'_> {
     /// # Errors
     /// Our own trouble: no memory, no descriptors.
     pub(super) fn rules(&self, kept: &mut KeptRules) -> Result<Result<Arc<OwnedFd>, String>> {
-        if self.staged.has_dir {
+        if self.list_file().is_some() {
             // The list of inputs is a new file each time.
             return Ok(self.make()?.map(Arc::new));
         }
@@ -103,12 +105,24 @@ impl Surroundings<'_> {
 
     /// INPUT_FILE where it is a list.
     fn list_file(&self) -> Option<&Path> {
-        self.staged.has_dir.then_some(Path::new(&self.staged.file))
+        self.staged.filter(|staged| staged.has_dir).map(|staged| Path::new(&staged.file))
     }
 
     /// Inputs can be written only where they are private copies by the task's own word.
     fn inputs_allowed(&self) -> Allowed {
         if self.script.copies_input { Allowed::Write } else { Allowed::Read }
+    }
+
+    /// The folders that the script was given, but for WITH_DIR. All of BATCH_DIR can be written, since the outputs are
+    /// there, beside the inputs: these are private copies then.
+    fn own_folders(&self) -> Vec<(&Folder, Allowed)> {
+        let Workspace { input, output, tmp, batch, .. } = self.workspace;
+        let mut folders = vec![(tmp, Allowed::Write)];
+        match (self.staged, batch) {
+            (None, Some(batch)) => folders.push((&batch.folder, Allowed::Write)),
+            _ => folders.extend([(input, self.inputs_allowed()), (output, Allowed::Write)]),
+        }
+        folders
     }
 
     fn make(&self) -> Result<Result<OwnedFd, String>> {
@@ -130,11 +144,7 @@ impl Surroundings<'_> {
             if let Some(tokens) = self.tokens {
                 rules = allow_one(rules, tokens, Allowed::Use)?;
             }
-            for (folder, allowed) in [
-                (&workspace.input, self.inputs_allowed()),
-                (&workspace.output, Allowed::Write),
-                (&workspace.tmp, Allowed::Write),
-            ] {
+            for (folder, allowed) in self.own_folders() {
                 rules = rules.allow(folder.fd(), allowed)?;
             }
             if let Some(side) = workspace.side.as_ref().filter(|_| self.has_side) {
@@ -302,11 +312,16 @@ impl Surroundings<'_> {
         let is_below =
             |folder: &Path| folder.canonicalize().is_ok_and(|folder| real.starts_with(folder));
         let workspace = self.workspace;
-        if is_below(&workspace.output.path) || is_below(&workspace.tmp.path) {
-            return Some(Allowed::Write);
+        let own = self.own_folders().into_iter().find(|(folder, _)| is_below(&folder.path));
+        if let Some((_, allowed)) = own {
+            return Some(allowed);
         }
-        let inputs = [Some(&workspace.input), workspace.side.as_ref().filter(|_| self.has_side)];
-        if inputs.into_iter().flatten().any(|folder| is_below(&folder.path)) {
+        if workspace
+            .side
+            .as_ref()
+            .filter(|_| self.has_side)
+            .is_some_and(|side| is_below(&side.path))
+        {
             return Some(self.inputs_allowed());
         }
         if DEVICES.iter().any(|device| real == Path::new(device)) {

@@ -10,6 +10,7 @@ use rustix::fs::{AtFlags, Mode, OFlags, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
 
 use super::tree::{self, Entry};
+use crate::names;
 
 /// `f_type` of ext2, ext3 and ext4 (statfs(2)).
 const EXT4: u32 = 0xef53;
@@ -21,6 +22,25 @@ pub(super) struct Folder {
     device: u64,
     inode: u64,
     is_on_ext4: bool,
+}
+
+/// A [`Folder`] that is not held open.
+pub(super) struct ClosedFolder {
+    pub(super) path: PathBuf,
+    device: u64,
+    inode: u64,
+    is_on_ext4: bool,
+}
+
+impl ClosedFolder {
+    /// Opens it again, by its name in a folder; `None` if that is another one by now.
+    pub(super) fn open(&self, parent: BorrowedFd<'_>, name: &str) -> Result<Option<Folder>, Errno> {
+        let fd = tree::insist_on_folder(parent, name.as_bytes())?;
+        let stat = rustix::fs::fstat(&fd)?;
+        let ClosedFolder { ref path, device, inode, is_on_ext4 } = *self;
+        let is_same = (stat.st_dev, stat.st_ino) == (device, inode);
+        Ok(is_same.then(|| Folder { path: path.clone(), fd, device, inode, is_on_ext4 }))
+    }
 }
 
 /// What a look at a folder that is in its place has told.
@@ -51,6 +71,12 @@ impl Folder {
 
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
+    }
+
+    /// Lets go of the descriptor.
+    pub(super) fn close(self) -> ClosedFolder {
+        let Folder { path, device, inode, is_on_ext4, .. } = self;
+        ClosedFolder { path, device, inode, is_on_ext4 }
     }
 
     /// `None` unless a path from `base` still leads to the folder that we opened. If the script has taken permissions
@@ -127,6 +153,16 @@ pub(super) fn make_folders(dir: BorrowedFd<'_>, path: &[u8]) -> Result<OwnedFd, 
         folder = Some(tree::open_folder(parent, part)?);
     }
     folder.ok_or(Errno::INVAL)
+}
+
+/// The folder part of INPUT_NAME.
+pub(super) fn folder_of(input_name: &[u8]) -> &[u8] {
+    if *names::below(input_name) == *input_name {
+        names::split(input_name).0
+    } else {
+        // Leads out of OUTPUT_DIR, or is no path: nothing that we could make.
+        b""
+    }
 }
 
 #[cfg(test)]

@@ -4,10 +4,11 @@
 //! An [`Attempt`] is plain data that could have come over a wire, and so is the [`Report`] of it; only the
 //! [`Placed`] objects beside a report belong to this process. [`execute()`] is the sequence. `scratch` has
 //! the folders that a worker reuses for every step; `script` its file and environment; `stage` and `links`
-//! what the script reads; `sandbox`, `confine` and `rules` what else it may reach; `launcher`, `process` and
-//! `supervisor` its life and end; `outputs` and `log` what it leaves; `tree` lists and clears folders by descriptor; `survivors` ends what a killed runner left;
-//! `running` tells others what runs.
+//! what the script reads, `batch` where that is several steps at once; `sandbox`, `confine` and `rules` what else it may
+//! reach; `launcher`, `process` and `supervisor` its life and end; `outputs` and `log` what it leaves; `tree` lists and
+//! clears folders by descriptor; `survivors` ends what a killed runner left; `running` tells others what runs.
 
+mod batch;
 mod confine;
 mod folder;
 mod launcher;
@@ -36,7 +37,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
@@ -60,7 +61,7 @@ use outputs::{Taken, Unkept, Walk};
 use process::Ended;
 use scratch::Workspace;
 use script::Exec;
-use stage::{Lent, StagedInput};
+use stage::{Lent, Loan, Staged};
 use supervisor::Cause;
 
 pub use rules::KEPT as KEPT_RULES;
@@ -99,14 +100,8 @@ impl Input {
 /// objects that it names.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attempt {
-    pub step: StepId,
-    /// From 1, over all runs.
-    pub number: i64,
-    /// STEP_KEY.
-    pub key: ObjectHash,
-    pub input: Input,
-    /// Each is a variable of the script.
-    pub labels: Labels,
+    /// The step; where the script is a batch, all that share this start of it.
+    pub items: Vec<Item>,
     /// How many of the run's `-j` it has.
     #[serde(default = "one")]
     pub cpus: usize,
@@ -120,7 +115,23 @@ fn one() -> usize {
     1
 }
 
-/// Everything there is to know of an attempt that was made.
+/// A step that is attempted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Item {
+    pub step: StepId,
+    /// From 1, over all runs.
+    pub number: i64,
+    /// STEP_KEY.
+    pub key: ObjectHash,
+    pub input: Input,
+    /// Each is a variable of the script, unless that is a batch.
+    pub labels: Labels,
+}
+
+/// What came of one step of an attempt, and the guards of the objects that the report names.
+pub type Made = (Report, Vec<Placed>);
+
+/// Everything there is to know of an attempt at a step that was made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
     pub record: AttemptRecord,
@@ -144,15 +155,16 @@ pub struct Report {
 
 impl Report {
     /// Of an attempt that did not get as far as its script.
-    pub fn of(attempt: &Attempt, outcome: Outcome) -> Report {
+    pub fn of(item: &Item, outcome: Outcome) -> Report {
         Report {
             record: AttemptRecord {
-                number: attempt.number,
+                number: item.number,
                 outcome,
                 started_ms: now_ms(),
                 usage: Usage::default(),
                 log: None,
                 worker: None,
+                batch: None,
             },
             outputs: Vec::new(),
             dependencies: Vec::new(),
@@ -165,12 +177,12 @@ impl Report {
 }
 
 /// Makes one attempt. `on_exit` is called exactly once, at the latest before this returns: when the script
-/// and all it started have ended, and only bookkeeping is left. It is told the outcome as far as it is known
-/// then: an output may still be refused. Returns the report, and the guards of the objects that it names:
-/// outputs and log.
+/// and all it started have ended, and only bookkeeping is left. It is told the outcome for each step as far as it is
+/// known then: an output may still be refused. Returns the report on each step, and the guards of the objects that it
+/// names: outputs and log. The log of a batch is guarded by its first step.
 ///
 /// A script that fails, in whatever way, is an answer ([`AttemptRecord::outcome`]). An error is our own
-/// failure and says nothing about the step; its scratch is replaced before the next one.
+/// failure and says nothing about the steps; the scratch is replaced before the next one.
 ///
 /// # Errors
 /// [`Error::Damaged`] if an input object is missing or not what its
@@ -181,44 +193,43 @@ pub fn execute(
     supervisor: &Supervisor,
     share: Option<&Share>,
     attempt: &Attempt,
-    on_exit: &mut dyn FnMut(&Outcome),
-) -> Result<(Report, Vec<Placed>)> {
+    on_exit: &mut dyn FnMut(&[Outcome]),
+) -> Result<Vec<Made>> {
     let mut script_ended = Once(Some(on_exit));
-    let mut report = Report::of(attempt, Outcome::Cancelled);
-    let mut placed = Vec::new();
-    if supervisor.stop() >= Stop::Term {
-        return Ok((report, placed));
+    if attempt.items.is_empty() || attempt.items.len() > 1 && !attempt.script.batch {
+        let many = attempt.items.len();
+        return Err(Error::Internal(format!("an attempt at {many} steps with a script for one")));
     }
-    let execution = Execution {
-        scratch,
-        store,
-        supervisor,
-        share,
-        attempt,
-        report: &mut report,
-        placed: &mut placed,
-    };
+    let made = |item| (Report::of(item, Outcome::Cancelled), Vec::new());
+    let mut made: Vec<Made> = attempt.items.iter().map(made).collect();
+    if supervisor.stop() >= Stop::Term {
+        return Ok(made);
+    }
+    let execution = Execution { scratch, store, supervisor, share, attempt, made: &mut made };
     if let Err(err) = execution.run(&mut script_ended) {
         scratch.discard();
         return Err(err);
     }
-    Ok((report, placed))
+    Ok(made)
 }
 
+/// What is told the outcomes of a script.
+type OnExit<'a> = dyn FnMut(&[Outcome]) + 'a;
+
 /// Calls a function once, at the latest when it is dropped.
-struct Once<'a>(Option<&'a mut dyn FnMut(&Outcome)>);
+struct Once<'a>(Option<&'a mut OnExit<'a>>);
 
 impl Once<'_> {
-    fn call(&mut self, outcome: &Outcome) {
+    fn call(&mut self, outcomes: &[Outcome]) {
         if let Some(function) = self.0.take() {
-            function(outcome);
+            function(outcomes);
         }
     }
 }
 
 impl Drop for Once<'_> {
     fn drop(&mut self) {
-        self.call(&Outcome::Cancelled);
+        self.call(&[]);
     }
 }
 
@@ -228,31 +239,38 @@ struct Execution<'a> {
     supervisor: &'a Supervisor,
     share: Option<&'a Share>,
     attempt: &'a Attempt,
-    report: &'a mut Report,
-    placed: &'a mut Vec<Placed>,
+    /// One for each step.
+    made: &'a mut Vec<Made>,
 }
 
 impl Execution<'_> {
     /// Input, script, leftovers, log, outputs, and everything tidy for the next step.
     fn run(mut self, script_ended: &mut Once<'_>) -> Result<()> {
         self.scratch.renew()?;
-        let input_name = self.attempt.input.name();
-        if self.scratch.workspace.clear_output(input_name).is_err() {
+        if self.make_room().is_err() {
             // A file that FUSE has yet to remove, say.
             self.scratch.discard();
             self.scratch.renew()?;
         }
         let file = self.script_file()?;
         let Scratch { workspace, buffer, .. } = &mut *self.scratch;
-        let staged = { stage::stage(workspace, self.store, self.attempt, buffer)? };
-        workspace.prepare_output(input_name)?;
-        self.report.record.started_ms = now_ms();
-        self.report.record.outcome = self.run_script(&staged, &file)?;
-        let outcome = &self.report.record.outcome;
-        script_ended.call(outcome);
+        let staged = stage::stage(workspace, self.store, self.attempt, buffer)?;
+        if let Some(item) = single(self.attempt) {
+            workspace.prepare_output(item.input.name())?;
+        }
+        let started_ms = now_ms();
+        let outcome = self.run_script(&staged, &file)?;
+        for (report, _) in &mut *self.made {
+            report.record.started_ms = started_ms;
+            report.record.outcome.clone_from(&outcome);
+        }
+        self.take_reported();
+        let outcomes = self.made.iter().map(|(report, _)| report.record.outcome.clone());
+        script_ended.call(&outcomes.collect::<Vec<_>>());
         let has_failed = matches!(outcome, Outcome::Exited(_) | Outcome::Signalled(_));
         if has_failed {
-            self.report.full_disk = self.scratch.workspace.lack_of_space();
+            let full_disk = self.scratch.workspace.lack_of_space();
+            self.made.iter_mut().for_each(|(report, _)| report.full_disk = full_disk);
         }
         self.reclaim_inputs(&staged)?;
         let sandbox = self.attempt.script.sandbox.as_ref();
@@ -269,13 +287,41 @@ impl Execution<'_> {
             let database = self.database();
             let surroundings = self.surroundings(sandbox, &file, &staged, &database);
             let sentences = surroundings.explain(&lines);
-            self.report.warnings.extend(sentences);
+            if let Some((report, _)) = self.made.first_mut() {
+                report.warnings.extend(sentences);
+            }
         }
         let taken = self.take_what_it_left();
         for link in staged.links {
             link.link.end(self.store)?;
         }
         taken
+    }
+
+    /// Nothing of earlier steps is where this one's things are to be.
+    fn make_room(&mut self) -> std::io::Result<()> {
+        let workspace = &mut self.scratch.workspace;
+        match (single(self.attempt), &mut workspace.batch) {
+            (Some(item), _) => workspace.clear_output(item.input.name()),
+            (None, Some(batch)) => batch.clear(),
+            (None, None) => Ok(()),
+        }
+    }
+
+    /// Which steps of a batch have failed, as its script says.
+    fn take_reported(&mut self) {
+        let Some(batch) =
+            self.scratch.workspace.batch.as_ref().filter(|_| self.attempt.script.batch)
+        else {
+            return;
+        };
+        for (nth, (report, _)) in self.made.iter_mut().enumerate() {
+            if report.record.outcome.is_ok()
+                && let Some(why) = batch.failure(nth)
+            {
+                report.record.outcome = Outcome::Reported(why);
+            }
+        }
     }
 
     /// The file to run the script from; in new folders if a script has spoilt the old ones.
@@ -290,7 +336,7 @@ impl Execution<'_> {
         file.ok_or_else(|| Error::Internal("a new folder for scripts is gone".to_owned()))
     }
 
-    fn run_script(&mut self, staged: &StagedInput, file: &Path) -> Result<Outcome> {
+    fn run_script(&mut self, staged: &Staged, file: &Path) -> Result<Outcome> {
         let start = Instant::now();
         let script = &self.attempt.script;
         let workspace = &mut self.scratch.workspace;
@@ -319,9 +365,13 @@ impl Execution<'_> {
         drop(starts);
         let Workspace { log, path, .. } = workspace;
         let end = process::supervise(self.supervisor, leader, start, path, log)?;
-        self.report.record.usage = end.usage;
+        for (report, _) in &mut *self.made {
+            report.record.usage = end.usage;
+        }
         let outcome = outcome(&end, script);
-        self.report.warnings.extend(end.leftovers.warning);
+        if let Some((report, _)) = self.made.first_mut() {
+            report.warnings.extend(end.leftovers.warning);
+        }
         if end.leftovers.were_ended {
             // Whoever was ended may have passed a descriptor on.
             self.scratch.discard();
@@ -334,7 +384,7 @@ impl Execution<'_> {
         &mut self,
         sandbox: &Sandbox,
         file: &Path,
-        staged: &StagedInput,
+        staged: &Staged,
     ) -> Result<Result<Arc<OwnedFd>, String>> {
         let mut kept = std::mem::take(&mut self.scratch.workspace.rules);
         let database = self.database();
@@ -347,7 +397,7 @@ impl Execution<'_> {
         &'s self,
         sandbox: &'s Sandbox,
         file: &'s Path,
-        staged: &'s StagedInput,
+        staged: &'s Staged,
         database: &'s Path,
     ) -> Surroundings<'s> {
         let script = &self.attempt.script;
@@ -357,7 +407,7 @@ impl Execution<'_> {
             sandbox,
             workspace: &self.scratch.workspace,
             file,
-            staged,
+            staged: staged.one.as_ref(),
             has_side: !self.attempt.side.is_empty(),
             tokens: share.and_then(|share| share.fifo.as_deref()),
             database,
@@ -373,27 +423,36 @@ impl Execution<'_> {
 
     fn keep_log(&mut self) -> Result<Option<ObjectHash>> {
         let log = self.scratch.workspace.log.keep(self.store)?;
-        let hash = log.as_ref().map(|log| log.hash);
-        self.report.record.log = hash;
-        self.report.log_size = log.as_ref().map_or(0, |log| log.size);
-        self.placed.extend(log);
+        let (hash, size) = log.as_ref().map_or((None, 0), |log| (Some(log.hash), log.size));
+        for (report, _) in &mut *self.made {
+            (report.record.log, report.log_size) = (hash, size);
+        }
+        if let Some((_, placed)) = self.made.first_mut() {
+            placed.extend(log);
+        }
         Ok(hash)
     }
 
     /// Outputs; then everything is tidy for the next step.
     fn take_what_it_left(&mut self) -> Result<()> {
         let mut has_remains = false;
-        if self.report.record.outcome.is_ok() {
-            match self.take_outputs(&mut has_remains) {
-                Ok((outputs, dependencies)) => {
-                    (self.report.outputs, self.report.dependencies) = (outputs, dependencies);
+        for nth in 0..self.made.len() {
+            if self.made[nth].0.record.outcome.is_ok() {
+                match self.take_outputs(nth, &mut has_remains) {
+                    Ok((outputs, dependencies)) => {
+                        let report = &mut self.made[nth].0;
+                        (report.outputs, report.dependencies) = (outputs, dependencies);
+                    }
+                    Err(Unkept::Refused(why)) => {
+                        self.made[nth].0.record.outcome = Outcome::Refused(why);
+                    }
+                    Err(Unkept::Failed(err)) => return Err(err),
                 }
-                Err(Unkept::Refused(why)) => self.report.record.outcome = Outcome::Refused(why),
-                Err(Unkept::Failed(err)) => return Err(err),
             }
         }
         // That it can't be tidied is no failure of the step: the next one gets new folders.
-        let is_taken = self.report.record.outcome.is_ok() && !has_remains;
+        let is_ok = self.made.iter().all(|(report, _)| report.record.outcome.is_ok());
+        let is_taken = (is_ok || self.attempt.script.batch) && !has_remains;
         if self.scratch.is_discarded() || self.scratch.workspace.tidy(is_taken).is_err() {
             self.scratch.discard();
         }
@@ -401,23 +460,33 @@ impl Execution<'_> {
     }
 
     /// Ends the loan of large inputs, and tells which of them did not come back as they were.
-    fn reclaim_inputs(&mut self, staged: &StagedInput) -> Result<()> {
-        let report = &mut *self.report;
-        for Lent { link, path, is_side } in &staged.links {
-            let workspace = &self.scratch.workspace;
-            let folder = workspace.side.as_ref().filter(|_| *is_side).unwrap_or(&workspace.input);
-            if !link.reclaim(self.store, folder.fd(), path)? {
+    fn reclaim_inputs(&mut self, staged: &Staged) -> Result<()> {
+        for Lent { link, path, loan } in &staged.links {
+            let Workspace { input, side, batch, .. } = &self.scratch.workspace;
+            let (folder, what) = match loan {
+                Loan::Input => (Some(input), "INPUT_FILE"),
+                Loan::Side => (side.as_ref(), "a file of WITH_DIR"),
+                Loan::Batch { .. } => (batch.as_ref().map(|batch| &batch.folder), "an input"),
+            };
+            if link.reclaim(self.store, folder.unwrap_or(input).fd(), path)? {
+                continue;
+            }
+            let name = printable(path);
+            let sentence = format!(
+                "{what} (`{name}`) was modified, and inputs of 16 MiB and more are no private copies \
+                 here; set input = \"copy\" in its task"
+            );
+            if let Some((report, _)) = self.made.get_mut(loan.item().unwrap_or(0)) {
                 report.damaged_inputs.push(link.object);
-                let name = printable(path);
-                let what = if *is_side { "a file of WITH_DIR" } else { "INPUT_FILE" };
-                let sentence = format!(
-                    "{what} (`{name}`) was modified, and inputs of 16 MiB and more are no private copies \
-                     here; set input = \"copy\" in its task"
-                );
+            }
+            for (nth, (report, _)) in self.made.iter_mut().enumerate() {
+                if loan.item().is_some_and(|item| item != nth) {
+                    continue;
+                }
                 if report.record.outcome.is_ok() {
-                    report.record.outcome = Outcome::Refused(sentence);
+                    report.record.outcome = Outcome::Refused(sentence.clone());
                 } else {
-                    report.warnings.push(sentence);
+                    report.warnings.push(sentence.clone());
                 }
             }
         }
@@ -425,11 +494,12 @@ impl Execution<'_> {
     }
 
     /// A failure may be one of those that a read-only link causes.
-    fn mention_links(&mut self, staged: &StagedInput) {
-        let report = &mut *self.report;
+    fn mention_links(&mut self, staged: &Staged) {
+        let is_damaged = self.made.iter().any(|(report, _)| !report.damaged_inputs.is_empty());
         if let Some(Lent { path, .. }) = staged.links.first()
+            && let Some((report, _)) = self.made.first_mut()
             && matches!(report.record.outcome, Outcome::Exited(_))
-            && report.damaged_inputs.is_empty()
+            && !is_damaged
         {
             report.warnings.push(format!(
                 "its input `{}` was a read-only link, as inputs of 16 MiB and more are here; a script that \
@@ -442,18 +512,28 @@ impl Execution<'_> {
     /// The outputs, and what the script has said it read.
     fn take_outputs(
         &mut self,
+        nth: usize,
         has_remains: &mut bool,
     ) -> Result<(Vec<Output>, Vec<Vec<u8>>), Unkept> {
         let user = self.scratch.user;
         let Scratch { workspace, buffer, .. } = &mut *self.scratch;
+        let (report, kept) = &mut self.made[nth];
+        let of_batch = match &workspace.batch {
+            Some(batch) if self.attempt.script.batch => Some(outputs::of_batch(batch, nth)?),
+            _ => None,
+        };
+        let (output, prepared) = match &of_batch {
+            Some((output, prepared)) => (output, *prepared),
+            None => (&workspace.output, workspace.prepared.as_slice()),
+        };
         let walk = Walk {
             store: self.store,
-            output: &workspace.output,
+            output,
             user,
             small: &mut workspace.small,
-            prepared: &workspace.prepared,
+            prepared,
             buffer,
-            warnings: &mut self.report.warnings,
+            warnings: &mut report.warnings,
             outputs: Vec::new(),
             placed: Vec::new(),
             path: Vec::new(),
@@ -462,7 +542,7 @@ impl Execution<'_> {
             has_remains,
         };
         let Taken { outputs, placed, rule } = walk.run()?;
-        self.placed.extend(placed);
+        kept.extend(placed);
         let mut dependencies = rule.unwrap_or_default();
         let own = [workspace.path.clone(), workspace.tmp.path.clone()];
         // A compiler may have resolved the links on the way there.
@@ -477,11 +557,19 @@ impl Execution<'_> {
     }
 }
 
+/// A script that works on a batch sees none as variables: those of its steps may differ.
+static NO_LABELS: LazyLock<Labels> = LazyLock::new(Labels::default);
+
+/// The step, if the script works on one.
+fn single(attempt: &Attempt) -> Option<&Item> {
+    attempt.items.first().filter(|_| !attempt.script.batch)
+}
+
 /// What the launcher is given.
 fn exec<'a>(
     attempt: &'a Attempt,
     file: &Path,
-    staged: &'a StagedInput,
+    staged: &'a Staged,
     workspace: &'a Workspace,
     share: Option<&'a Share>,
     rules: Option<Arc<OwnedFd>>,
@@ -489,25 +577,27 @@ fn exec<'a>(
     let script = &attempt.script;
     let text = |value: String| Some(OsString::from(value));
     let path = |folder: &Folder| Some(folder.path.clone().into_os_string());
-    let input_dir = if staged.has_dir { path(&workspace.input) } else { None };
+    let one = staged.one.as_ref();
+    let item = attempt.items.first().filter(|_| one.is_some());
+    let side = workspace.side.as_ref().filter(|_| !attempt.side.is_empty());
+    let batch = workspace.batch.as_ref().filter(|_| one.is_none());
     let vars = [
-        (var::INPUT_FILE, Some(staged.file.clone())),
-        (var::INPUT_NAME, Some(staged.name.clone())),
-        (var::INPUT_DIR, input_dir),
-        (
-            var::WITH_DIR,
-            workspace.side.as_ref().filter(|_| !attempt.side.is_empty()).and_then(path),
-        ),
-        (var::OUTPUT_DIR, path(&workspace.output)),
+        (var::INPUT_FILE, one.map(|one| one.file.clone())),
+        (var::INPUT_NAME, one.map(|one| one.name.clone())),
+        (var::INPUT_DIR, one.filter(|one| one.has_dir).and_then(|_| path(&workspace.input))),
+        (var::WITH_DIR, side.and_then(path)),
+        (var::OUTPUT_DIR, one.and_then(|_| path(&workspace.output))),
         (var::TMPDIR, path(&workspace.tmp)),
         (var::TASK_NAME, text(script.task.clone())),
-        (var::STEP_ID, text(attempt.step.to_string())),
-        (var::STEP_KEY, text(attempt.key.hex())),
+        (var::STEP_ID, item.and_then(|item| text(item.step.to_string()))),
+        (var::STEP_KEY, item.and_then(|item| text(item.key.hex()))),
         (var::CPUS, text(attempt.cpus.to_string())),
-        (var::ATTEMPT, text(attempt.number.to_string())),
+        (var::ATTEMPT, item.and_then(|item| text(item.number.to_string()))),
+        (var::BATCH_DIR, batch.and_then(|batch| path(&batch.folder))),
     ];
     let share = share.filter(|_| script.wants_jobserver);
-    let (labels, columns) = (&attempt.labels, &staged.columns);
+    let labels = item.map_or(&*NO_LABELS, |item| &item.labels);
+    let columns = one.map_or(&[][..], |one| &one.columns);
     let (file, log) = (file.to_owned(), workspace.log.write_end());
     Exec { script, file, log, share, rules, vars, labels, columns }
 }

@@ -6,10 +6,12 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, FileType, IFlags, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
+use super::batch::BatchFolder;
 use super::folder::{Folder, Look};
 use super::scratch::SmallFile;
 use super::tree::{self, Entry};
@@ -469,15 +471,41 @@ impl Walk<'_> {
 
 /// OUTPUT_DIR must still be the folder that the script was given.
 fn check_in_place(output: &Folder) -> Result<Look, Unkept> {
-    let cure = "empty it with rm -rf \"$OUTPUT_DIR\"/* and leave the folder itself";
-    let found = match output.look(CWD, &output.path) {
-        Ok(Some(look)) => return Ok(look),
-        Ok(None) => "replaced",
-        Err(Errno::NOENT | Errno::NOTDIR) => "removed or renamed",
-        Err(err) => return Ok(Err(err).or_io("look at", &output.path)?),
+    match output.look(CWD, &output.path) {
+        Ok(Some(look)) => Ok(look),
+        Ok(None) => Err(not_in_place("replaced", &output.path)),
+        Err(Errno::NOENT | Errno::NOTDIR) => Err(not_in_place("removed or renamed", &output.path)),
+        Err(err) => Ok(Err(err).or_io("look at", &output.path)?),
+    }
+}
+
+/// Opens the folder of the outputs of a step of a batch.
+pub(super) fn of_batch(batch: &BatchFolder, nth: usize) -> Result<(Folder, &[u8]), Unkept> {
+    let Some((path, prepared)) = batch.output(nth) else {
+        return Err(Error::Internal(format!("step {nth} of a batch has no folder")).into());
     };
-    let path = printable(output.path.as_os_str().as_bytes());
-    Err(Unkept::Refused(format!("OUTPUT_DIR (`{path}`) was {found}; {cure}")))
+    let refuse = |why: &str| {
+        let path = printable(path.as_os_str().as_bytes());
+        Err(Unkept::Refused(format!("the folder of its outputs (`{path}`) {why}")))
+    };
+    match batch.open_output(nth) {
+        Ok(Some(folder)) => Ok((folder, prepared)),
+        Ok(None) => Err(not_in_place("replaced", path)),
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {
+            Err(not_in_place("removed, renamed or replaced", path))
+        }
+        Err(Errno::XDEV) => refuse("is a mount point; unmount it before the script ends"),
+        Err(Errno::ACCESS | Errno::PERM) => refuse("can't be read; look at its owner and mode"),
+        Err(err) => Ok(Err(err).or_io("look at", path)?),
+    }
+}
+
+/// A folder for outputs is not what it was, but `found`.
+fn not_in_place(found: &str, path: &Path) -> Unkept {
+    let path = printable(path.as_os_str().as_bytes());
+    Unkept::Refused(format!(
+        "OUTPUT_DIR (`{path}`) was {found}; empty it with rm -rf \"$OUTPUT_DIR\"/* and leave the folder itself"
+    ))
 }
 
 /// chattr +i or +a, which only root can have set.

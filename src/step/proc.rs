@@ -29,7 +29,7 @@ pub(super) enum Belonging {
 }
 
 impl Belonging {
-    /// Looks for an OUTPUT_DIR or a TMPDIR in `scratch` in a process's environment.
+    /// Looks for an OUTPUT_DIR, a BATCH_DIR or a TMPDIR in `scratch` in a process's environment.
     pub(super) fn of(pid: i32, scratch: &Path) -> Belonging {
         for _ in 0..2 {
             let environment = match proc::environment(pid) {
@@ -58,19 +58,20 @@ impl Belonging {
     }
 }
 
-/// Whether an environment block names a folder below `scratch` as OUTPUT_DIR or TMPDIR.
+/// Whether an environment block names a folder below `scratch` as one of its script.
 pub(super) fn holds_cookie(environment: &[u8], scratch: &Path) -> bool {
     cookies(environment, scratch).next().is_some()
 }
 
-/// The paths below `scratch` that an environment block names as OUTPUT_DIR or TMPDIR.
+/// The paths below `scratch` that an environment block names as OUTPUT_DIR, BATCH_DIR or TMPDIR.
 pub(super) fn cookies<'e>(
     environment: &'e [u8],
     scratch: &'e Path,
 ) -> impl Iterator<Item = &'e [u8]> {
     let scratch = scratch.as_os_str().as_bytes();
     environment.split(|byte| *byte == 0).filter_map(move |variable| {
-        let value = variable.strip_prefix(b"OUTPUT_DIR=").or(variable.strip_prefix(b"TMPDIR="))?;
+        let names: [&[u8]; 3] = [b"OUTPUT_DIR=", b"BATCH_DIR=", b"TMPDIR="];
+        let value = names.into_iter().find_map(|name| variable.strip_prefix(name))?;
         value.strip_prefix(scratch)?.strip_prefix(b"/")
     })
 }

@@ -10,14 +10,14 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, FileType};
 use rustix::io::Errno;
 
-use super::folder::{Folder, make_folder, make_folders};
+use super::batch::BatchFolder;
+use super::folder::{Folder, folder_of, make_folder, make_folders};
 use super::launcher::{Launcher, Spawn};
 use super::log::{self, LogPipe};
 use super::rules::KeptRules;
 use super::script::ScriptFiles;
 use super::{tmp, tree};
 use crate::error::{OrIo, Result};
-use crate::names;
 
 /// Name of the folder for inputs in a workspace.
 const IN: &str = "in";
@@ -56,6 +56,8 @@ pub(super) struct Workspace {
     pub(super) tmp: Folder,
     /// For what is seen by `with`, once there was any.
     pub(super) side: Option<Folder>,
+    /// BATCH_DIR, once there was a batch.
+    pub(super) batch: Option<BatchFolder>,
     /// stdout and stderr of every step; append-only, so that what two processes write stays in order.
     pub(super) log: LogPipe,
     /// The file that small inputs are written to.
@@ -136,8 +138,30 @@ impl Workspace {
         let scripts = ScriptFiles::new(folder("scripts")?);
         let log = LogPipe::make(root.as_fd(), log::CAP).or_io("make", path.join("log"))?;
         let prepared = Vec::new();
-        let (side, small, rules) = (None, None, KeptRules::default());
-        Ok(Workspace { path, root, input, output, tmp, side, log, small, scripts, rules, prepared })
+        let (side, batch, small, rules) = (None, None, None, KeptRules::default());
+        Ok(Workspace {
+            path,
+            root,
+            input,
+            output,
+            tmp,
+            side,
+            batch,
+            log,
+            small,
+            scripts,
+            rules,
+            prepared,
+        })
+    }
+
+    /// BATCH_DIR.
+    pub(super) fn batch(&mut self) -> Result<&mut BatchFolder> {
+        let folder = match self.batch.take() {
+            Some(folder) => folder,
+            None => BatchFolder::make(self.root.as_fd(), &self.path)?,
+        };
+        Ok(self.batch.insert(folder))
     }
 
     /// WITH_DIR.
@@ -173,6 +197,9 @@ impl Workspace {
             if !side.list(&look)?.is_empty() {
                 tree::clear(side.fd())?;
             }
+        }
+        if let Some(batch) = self.batch.as_mut().filter(|batch| !batch.is_empty()) {
+            batch.clear()?;
         }
         self.tidy_input()
     }
@@ -253,16 +280,6 @@ impl Workspace {
         let free = found.f_bavail.saturating_mul(found.f_frsize);
         let no_inodes = found.f_files > 0 && found.f_favail == 0;
         (no_inodes || free < FULL).then_some(free)
-    }
-}
-
-/// The folder part of INPUT_NAME.
-fn folder_of(input_name: &[u8]) -> &[u8] {
-    if *names::below(input_name) == *input_name {
-        names::split(input_name).0
-    } else {
-        // Leads out of OUTPUT_DIR, or is no path: nothing that we could make.
-        b""
     }
 }
 

@@ -75,6 +75,9 @@ pub struct Script {
     /// It reaches nothing but what this says.
     #[serde(default)]
     pub sandbox: Option<Sandbox>,
+    /// It is started once for several steps, and finds them in BATCH_DIR.
+    #[serde(default)]
+    pub batch: bool,
 }
 
 impl Script {
@@ -101,7 +104,7 @@ pub(super) struct Exec<'a> {
     /// The rules of its sandbox.
     pub(super) rules: Option<Arc<OwnedFd>>,
     /// What differs from step to step. `None`: the script must not see such a variable.
-    pub(super) vars: [(&'static str, Option<OsString>); 11],
+    pub(super) vars: [(&'static str, Option<OsString>); 12],
     /// Variables too.
     pub(super) labels: &'a Labels,
     /// The columns of a table that are files, each with the path of its file; empty: the row names none.

@@ -3,6 +3,7 @@
 //! it unnoticed. For `gather` there are all of them in INPUT_DIR, and INPUT_FILE is a list of their paths.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -15,17 +16,21 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
+use serde::Serialize;
 
+use super::batch::{self, NewRoom};
 use super::folder::{Folder, make_folders};
 use super::launcher::STARTING;
 use super::links::LinkedInput;
 use super::scratch::{SPARE, SmallFile, Workspace};
-use super::{Attempt, Input};
+use super::{Attempt, Input, Item, Script, running};
 use crate::attempt::NamedObject;
 use crate::error::{OrIo, Result};
+use crate::labels::Labels;
 use crate::names;
 use crate::object::ObjectHash;
 use crate::store::{Loaded, Store, copy_sparse};
+use crate::text::printable;
 
 /// Up to here, in bytes, an input is read into memory, compared with its hash and written to the small file. A larger
 /// one is handed out without a look at its bytes.
@@ -34,11 +39,22 @@ pub const SMALL: u64 = 1 << 20;
 /// From here on, in bytes, an input is a link where the file system has no clones.
 const LARGE: u64 = 16 << 20;
 
-/// Name of the list of a `gather` step's inputs, beside `in/`.
+/// Name of the list of a `gather` step's inputs, beside the folder that they are in.
 const LIST: &str = "inputs";
+
+/// Name of what a script of a batch is told of a step, in its folder.
+const STEP_FILE: &[u8] = b"step.json";
 
 /// The file system of the scratch has turned out to know no clones.
 static NO_CLONES: AtomicBool = AtomicBool::new(false);
+
+/// What a script finds.
+pub(super) struct Staged {
+    /// Its input; `None` if it works on a batch, whose steps have theirs in BATCH_DIR.
+    pub(super) one: Option<StagedInput>,
+    /// Objects handed out as links.
+    pub(super) links: Vec<Lent>,
+}
 
 /// An input as a script finds it.
 pub(super) struct StagedInput {
@@ -50,17 +66,36 @@ pub(super) struct StagedInput {
     pub(super) has_dir: bool,
     /// The columns of a table that are files, each with its variable's value.
     pub(super) columns: Vec<(String, OsString)>,
-    /// Objects handed out as links.
-    pub(super) links: Vec<Lent>,
 }
 
 /// An object that is handed out as a link.
 pub(super) struct Lent {
     pub(super) link: LinkedInput,
-    /// Where the link is, below `in/` or WITH_DIR.
+    pub(super) loan: Loan,
+    /// Where the link is, below that folder.
     pub(super) path: Vec<u8>,
-    /// It is in WITH_DIR.
-    pub(super) is_side: bool,
+}
+
+/// As what an object is handed out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Loan {
+    /// An input, in `in/`.
+    Input,
+    /// What is seen by `with`, in WITH_DIR.
+    Side,
+    /// An input of one step of a batch, in BATCH_DIR; counted from 0.
+    Batch { item: usize },
+}
+
+impl Loan {
+    /// The step that it was lent to; `None`: all that share the script.
+    pub(super) fn item(self) -> Option<usize> {
+        match self {
+            Loan::Input => Some(0),
+            Loan::Batch { item } => Some(item),
+            Loan::Side => None,
+        }
+    }
 }
 
 /// Puts the inputs of an attempt, and what it sees by `with`, where the script will look for them. Large ones may be
@@ -70,26 +105,44 @@ pub(super) fn stage(
     store: &Store,
     attempt: &Attempt,
     buffer: &mut Vec<u8>,
-) -> Result<StagedInput> {
-    let may_link = !attempt.script.copies_input;
-    let mut staged = match &attempt.input {
-        Input::One(input) => stage_one(workspace, store, input, may_link, buffer)?,
-        Input::Many { name, items } => {
-            let columns = &attempt.script.paths;
-            stage_many(workspace, store, (name, items, columns), may_link, buffer)?
+) -> Result<Staged> {
+    let Script { copies_input, ref paths, batch, ref sandbox, .. } = *attempt.script;
+    // In a sandbox a script can write whatever is in BATCH_DIR, and may read no object but its own.
+    let is_writable = batch && sandbox.is_some();
+    let may_link = !copies_input && !is_writable;
+    let mut links = Vec::new();
+    let one = match attempt.items.as_slice() {
+        [item] if !batch => Some(match &item.input {
+            Input::One(input) => stage_one(workspace, store, input, may_link, buffer, &mut links)?,
+            Input::Many { name, items } => {
+                stage_many(workspace, store, (name, items, paths), may_link, buffer, &mut links)?
+            }
+        }),
+        items => {
+            for (nth, item) in items.iter().enumerate() {
+                let room = workspace.batch()?.add(item.input.name())?;
+                let lent = stage_in_batch(&room, store, (item, paths), may_link, buffer)?;
+                let below = |path: &[u8]| {
+                    [room.name.as_bytes(), b"/", batch::INPUT.as_bytes(), b"/", path].concat()
+                };
+                links.extend(lent.into_iter().map(|(link, path)| Lent {
+                    link,
+                    path: below(&path),
+                    loan: Loan::Batch { item: nth },
+                }));
+            }
+            write_steps(workspace, items).or_io("write the list of steps in", &workspace.path)?;
+            None
         }
     };
     if !attempt.side.is_empty() {
         let folder = workspace.side()?;
         let paths = paths_of(&attempt.side);
-        let links = lay_out(folder, store, &attempt.side, &paths, may_link, buffer)?;
-        staged.links.extend(links.into_iter().map(|(link, path)| Lent {
-            link,
-            path,
-            is_side: true,
-        }));
+        let lent = lay_out(folder, store, &attempt.side, &paths, may_link, buffer)?;
+        let lent = lent.into_iter().map(|(link, path)| Lent { link, path, loan: Loan::Side });
+        links.extend(lent);
     }
-    Ok(staged)
+    Ok(Staged { one, links })
 }
 
 fn stage_one(
@@ -98,12 +151,12 @@ fn stage_one(
     NamedObject { name, object, executable }: &NamedObject,
     may_link: bool,
     buffer: &mut Vec<u8>,
+    links: &mut Vec<Lent>,
 ) -> Result<StagedInput> {
     let executable = *executable;
     let path = names::below(name);
     let base = names::split(&path).1;
     let file = workspace.input.path.join(OsStr::from_bytes(base));
-    let mut links = Vec::new();
     match store.load(object, SMALL, buffer)? {
         Loaded::Whole if executable => {
             workspace.set_small_aside().or_io("move aside", &file)?;
@@ -114,17 +167,11 @@ fn stage_one(
             workspace.set_small_aside().or_io("move aside", &file)?;
             let at = (workspace.input.fd(), base);
             let link = stage_large(store, object, (source, &stat), at, executable, may_link)?;
-            links.extend(link.map(|link| Lent { link, path: base.to_owned(), is_side: false }));
+            links.extend(link.map(|link| Lent { link, path: base.to_owned(), loan: Loan::Input }));
         }
     }
     let name = OsStr::from_bytes(name).to_owned();
-    Ok(StagedInput {
-        file: file.into_os_string(),
-        name,
-        has_dir: false,
-        columns: Vec::new(),
-        links,
-    })
+    Ok(StagedInput { file: file.into_os_string(), name, has_dir: false, columns: Vec::new() })
 }
 
 /// Overwrites the small file in place: 10 µs, where making a new one takes 190.
@@ -194,18 +241,18 @@ fn stage_many(
     (input_name, items, columns): (&[u8], &[NamedObject], &[String]),
     may_link: bool,
     buffer: &mut Vec<u8>,
+    links: &mut Vec<Lent>,
 ) -> Result<StagedInput> {
     workspace.set_small_aside().or_io("move aside the input in", &workspace.path)?;
     let paths = paths_of(items);
-    let links = lay_out(&workspace.input, store, items, &paths, may_link, buffer)?;
-    let lent = |(link, path)| Lent { link, path, is_side: false };
-    let links = links.into_iter().map(lent).collect();
+    let lent = lay_out(&workspace.input, store, items, &paths, may_link, buffer)?;
+    links.extend(lent.into_iter().map(|(link, path)| Lent { link, path, loan: Loan::Input }));
     let file = workspace.path.join(LIST);
-    write_list(workspace, &paths).or_io("write", &file)?;
+    let list = create_anew(workspace, LIST);
+    list.and_then(|list| write_list(list, &workspace.input.path, &paths)).or_io("write", &file)?;
     let dir = workspace.input.path.as_os_str().as_bytes();
     let value = |column: &String| {
-        let folder = [column.as_bytes(), b"/"].concat();
-        let path = paths.iter().find(|path| path.starts_with(&folder));
+        let path = file_in_column(column, &paths);
         let path = path.map(|path| [dir, b"/", path].concat()).unwrap_or_default();
         (column.clone(), OsString::from_vec(path))
     };
@@ -214,8 +261,90 @@ fn stage_many(
         name: OsStr::from_bytes(input_name).to_owned(),
         has_dir: true,
         columns: columns.iter().map(value).collect(),
-        links,
     })
+}
+
+/// The file that a row names in this column, among all that it names.
+pub(super) fn file_in_column<'a>(column: &str, paths: &'a [Vec<u8>]) -> Option<&'a Vec<u8>> {
+    let folder = [column.as_bytes(), b"/"].concat();
+    paths.iter().find(|path| path.starts_with(&folder))
+}
+
+/// `step.json`: what a script that works on one step finds in its variables.
+#[derive(Serialize)]
+struct StepFile<'a> {
+    /// INPUT_NAME; escaped where it is not UTF-8.
+    name: String,
+    labels: &'a Labels,
+    /// STEP_KEY
+    key: &'a ObjectHash,
+    /// STEP_ID
+    step: i64,
+    /// ATTEMPT
+    attempt: i64,
+    /// INPUT_FILE
+    input: String,
+    /// Of a table: each column that is a file, with its path.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    paths: BTreeMap<&'a str, String>,
+}
+
+/// Puts the input of a step of a batch into its folder, and what the script of one step would find in variables.
+fn stage_in_batch(
+    room: &NewRoom,
+    store: &Store,
+    (item, columns): (&Item, &[String]),
+    may_link: bool,
+    buffer: &mut Vec<u8>,
+) -> Result<Vec<(LinkedInput, Vec<u8>)>> {
+    let (paths, items) = match &item.input {
+        Input::One(one) => {
+            (vec![names::split(&names::below(&one.name)).1.to_owned()], std::slice::from_ref(one))
+        }
+        Input::Many { items, .. } => (paths_of(items), items.as_slice()),
+    };
+    let lent = lay_out(&room.input, store, items, &paths, may_link, buffer)?;
+    let below = |folder: &Folder, name: &[u8]| folder.path.join(OsStr::from_bytes(name));
+    let input = match (&item.input, paths.as_slice()) {
+        (Input::One(_), [only]) => below(&room.input, only),
+        _ => {
+            let file = below(&room.root, LIST.as_bytes());
+            let list = create(room.root.fd(), LIST.as_bytes(), false);
+            let written = list.and_then(|list| write_list(list, &room.input.path, &paths));
+            written.or_io("write", &file)?;
+            file
+        }
+    };
+    let text = |path: &Path| as_text(path.as_os_str().as_bytes());
+    let column = |column: &String| match file_in_column(column, &paths) {
+        Some(path) => text(&below(&room.input, path)),
+        None => String::new(),
+    };
+    let step = StepFile {
+        name: as_text(item.input.name()),
+        labels: &item.labels,
+        key: &item.key,
+        step: item.step.0,
+        attempt: item.number,
+        input: text(&input),
+        paths: columns.iter().map(|name| (name.as_str(), column(name))).collect(),
+    };
+    let file = create(room.root.fd(), STEP_FILE, false);
+    let written = file.and_then(|mut file| {
+        let mut json = serde_json::to_vec(&step)?;
+        json.push(b'\n');
+        file.write_all(&json)
+    });
+    written.or_io("write step.json in", &room.root.path)?;
+    Ok(lent)
+}
+
+/// A path or name in JSON, which has no bytes but UTF-8.
+fn as_text(bytes: &[u8]) -> String {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => text.to_owned(),
+        Err(_) => printable(bytes).into_owned(),
+    }
 }
 
 /// Where the files of many inputs are, below their folder.
@@ -275,13 +404,9 @@ fn on_one_line(name: &[u8]) -> Cow<'_, [u8]> {
     name.iter().map(|&byte| if byte == b'\n' { b'_' } else { byte }).collect()
 }
 
-fn write_list(workspace: &Workspace, paths: &[Vec<u8>]) -> std::io::Result<()> {
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-    // Whatever a script made of the last one.
-    let _ = rustix::fs::unlinkat(&workspace.root, LIST, AtFlags::empty());
-    let file = rustix::fs::openat(&workspace.root, LIST, flags, Mode::RUSR | Mode::WUSR)?;
-    let mut list = BufWriter::new(std::fs::File::from(file));
-    let dir: &Path = &workspace.input.path;
+/// Writes the paths of files in a folder, one a line.
+fn write_list(list: File, dir: &Path, paths: &[Vec<u8>]) -> io::Result<()> {
+    let mut list = BufWriter::new(list);
     for path in paths {
         list.write_all(dir.as_os_str().as_bytes())?;
         list.write_all(b"/")?;
@@ -289,6 +414,23 @@ fn write_list(workspace: &Workspace, paths: &[Vec<u8>]) -> std::io::Result<()> {
         list.write_all(b"\n")?;
     }
     list.flush()
+}
+
+/// Writes which steps share the script, for whoever asks what runs.
+fn write_steps(workspace: &Workspace, items: &[Item]) -> io::Result<()> {
+    let mut list = BufWriter::new(create_anew(workspace, running::STEPS)?);
+    for item in items {
+        writeln!(list, "{} {} {}", item.step, item.number, printable(item.input.name()))?;
+    }
+    list.flush()
+}
+
+/// A new file beside the folders, whatever a script made of the last one.
+fn create_anew(workspace: &Workspace, name: &str) -> io::Result<File> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+    let _ = rustix::fs::unlinkat(&workspace.root, name, AtFlags::empty());
+    let file = rustix::fs::openat(&workspace.root, name, flags, Mode::RUSR | Mode::WUSR)?;
+    Ok(File::from(file))
 }
 
 /// Puts a large object under a name: as a clone, a read-only link, or a copy. The link is returned, since

@@ -133,6 +133,79 @@ fn a_program_in_c_is_compiled_again_as_make_does_it_but_by_content_and_with_hist
     assert_eq!(p.call(["cat", "test"]).ok().stdout, "94 tests, 0 failed\n");
 }
 
+/// The system's Python: a wrapper on the PATH may take longer to start than the interpreter. `None` says so.
+fn with_python(p: Project) -> Option<Project> {
+    let python = "/usr/bin/python3";
+    if !Path::new(python).exists() {
+        eprintln!("SKIPPED: there is no {python}");
+        return None;
+    }
+    edit(&p, "pipeline.toml", "#!/usr/bin/env python3", &format!("#!{python}"));
+    Some(p)
+}
+
+/// Starts of scripts that steps of a task shared, and all that were made.
+fn starts(p: &Project, task: &str) -> (usize, usize) {
+    let of = format!(
+        "FROM attempt a JOIN step s ON s.id = a.step JOIN task t ON t.id = s.task WHERE t.name = '{task}'"
+    );
+    let count = |what: &str| p.sql(&format!("SELECT {what} {of}"))[0].parse().unwrap();
+    let shared = count("count(DISTINCT a.run || ' ' || a.batch)");
+    (shared, shared + count("count(*) - count(a.batch)"))
+}
+
+#[test]
+fn a_batch_in_python_pays_its_imports_once_for_a_hundred_mails_and_comes_to_the_same() {
+    let Some(p) = with_python(copy("mails")) else { return };
+    p.run_with(["-j2", "-P", "mails=2000"]).ok().says("total 2002 steps: 2002 run");
+    let (shared, all) = starts(&p, "invoice");
+    assert!(shared == all && (20..=24).contains(&all), "{shared} of {all}");
+    let sums = p.read("results/sums.txt");
+    // The same mails one by one: the same keys, the same results.
+    p.remove("results/sums.txt");
+    let run = |p: &Project| {
+        p.run_with(["-j2", "-P", "mails=50"]).ok();
+        let step = "SELECT s.name, s.key, lower(hex(o.object)) FROM step s JOIN task t ON t.id = s.task
+                    JOIN output o ON o.step = s.id WHERE s.live = 1 AND t.name = 'invoice' ORDER BY 1";
+        p.sql(step)
+    };
+    let together = run(&p);
+    assert_eq!((together.len(), starts(&p, "invoice").1), (50, all), "fewer of the same mails ran");
+    let Some(alone) = with_python(copy("mails")) else { return };
+    edit(&alone, "pipeline.toml", "batch  = 100", "batch  = 1");
+    assert_eq!(run(&alone), together);
+    assert_eq!(starts(&alone, "invoice"), (0, 50));
+    assert_ne!(sums, alone.read("results/sums.txt"));
+}
+
+#[test]
+fn a_mail_that_is_broken_fails_by_itself_and_one_that_kills_the_script_is_found() {
+    let Some(p) = with_python(copy("mails")) else { return };
+    edit(&p, "pipeline.toml", "\"net\": \"%s.%02d\"", "\"net\": \"%s.%s\"");
+    let some = "\"$((n % 100))\" > \"$OUTPUT_DIR/$n.eml\"";
+    edit(
+        &p,
+        "pipeline.toml",
+        some,
+        "\"$([ $n = 7 ] && echo x || echo 5)\" > \"$OUTPUT_DIR/$n.eml\"",
+    );
+    let ran = p.run_with(["-j2", "-k", "-P", "mails=60"]).fails(1);
+    ran.says("(7.eml): failed: the script says: InvalidOperation:")
+        .says("60 run, 0 reused, 1 failed");
+    assert_eq!(starts(&p, "invoice"), (2, 2));
+    edit(
+        &p,
+        "pipeline.toml",
+        "    try:\n",
+        "    if step[\"name\"] == \"9.eml\": os.abort()\n    try:\n",
+    );
+    let ran = p.run_with(["-j2", "-k", "-P", "mails=60"]).fails(1);
+    ran.says("(9.eml): killed by signal 6 (SIGABRT)").says("58 run, 1 reused, 2 failed");
+    // Both batches once more, and the mails of one of them by themselves.
+    let (shared, all) = starts(&p, "invoice");
+    assert!(shared == 4 && all == 4 + 30, "{shared} of {all}");
+}
+
 #[test]
 fn the_page_for_newcomers_shows_a_pipeline_that_runs() {
     let from = PAGE.find("```toml\n").unwrap() + "```toml\n".len();

@@ -12,6 +12,7 @@
 
 mod harness;
 
+mod batch;
 mod calls;
 mod commands;
 mod damage;

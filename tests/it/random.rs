@@ -23,7 +23,28 @@ struct Task {
     has_files: bool,
     /// It reads `dep/main`, and what that names, and says so.
     has_depfile: bool,
+    /// So many of its steps share a script, if it is a batch.
+    batch: Option<u64>,
     is_present: bool,
+}
+
+impl Task {
+    fn may_be_batch(&self) -> bool {
+        !self.gather || self.sheet == Some(Sheet::Groups)
+    }
+}
+
+/// Gives the script of one step to each step of a batch, with the variables that it would have by itself.
+fn of_batch(script: &str) -> String {
+    format!(
+        r#"text() {{ sed "s/.*\"$1\":\"//; s/\".*//" "$d/step.json"; }}
+for d in "$BATCH_DIR"/*; do
+INPUT_FILE=$(text input) INPUT_NAME=$(text name) STEP_KEY=$(text key) OUTPUT_DIR=$d/output INPUT_DIR=$d/input
+s=$(text s) x=$(text x) r=$(text r)
+( {script}
+)
+done"#
+    )
 }
 
 /// What a task has to do with the table.
@@ -95,6 +116,7 @@ impl World {
             has_seed: false,
             has_files: false,
             has_depfile: false,
+            batch: None,
             is_present: true,
         };
         let rows = Some(Sheet::Rows { has_paths: false });
@@ -110,6 +132,8 @@ impl World {
             task(8, &[6, 7], false),
             Task { sheet: Some(Sheet::Groups), ..task(9, &[2], true) },
         ];
+        let mut tasks = tasks;
+        tasks[3].batch = Some(3);
         let (p, dice) = (Project::new(), Dice::new(seed));
         let mut world = World { p, dice, tasks, names: 0, seed: 0, rows: BTreeMap::new() };
         for name in ROW_FILES {
@@ -182,9 +206,13 @@ impl World {
         let is_consumed = self.tasks.iter().any(|task| task.is_present && feeds(task));
         match choice {
             4 => self.tasks[n].variant = self.dice.below(3),
-            5 => match self.dice.below(3) {
+            5 => match self.dice.below(4) {
                 0 => self.tasks[n].has_seed ^= true,
                 1 => self.tasks[n].has_depfile ^= true,
+                2 if self.tasks[n].may_be_batch() => {
+                    let size = 1 + self.dice.below(4);
+                    self.tasks[n].batch = Some(size).filter(|_| self.dice.below(3) > 0);
+                }
                 _ => self.tasks[n].has_files ^= true,
             },
             6 => {
@@ -312,8 +340,15 @@ impl World {
             };
             let (read, reads) = if task.has_depfile { (READ, READS) } else { ("", "") };
             // The number keeps two tasks that do the same apart.
+            let script = format!(
+                "echo \"$STEP_KEY{read} $TASK_NAME $INPUT_NAME\" >>\"$LEDGER\" # {id}\n{script}\n{sees}\n{reads}"
+            );
+            let (batch, script) = match task.batch {
+                Some(size) => (format!("batch = {size}\n"), of_batch(&script)),
+                None => (String::new(), script),
+            };
             text += &format!(
-                "[[task]]\nname = {name:?}\ngather = {gather}\n{wiring}\n{with}{more}script = '''echo \"$STEP_KEY{read} $TASK_NAME $INPUT_NAME\" >>\"$LEDGER\" # {id}\n{script}\n{sees}\n{reads}'''\n"
+                "[[task]]\nname = {name:?}\ngather = {gather}\n{wiring}\n{with}{more}{batch}script = '''{script}'''\n"
             );
         }
         self.p.manifest(&text);

@@ -184,6 +184,8 @@ fn an_older_database_gets_its_sums() {
          DROP TABLE side_link; DROP TABLE side; DROP TABLE step_result; DROP TABLE result_output;
          DROP TABLE result_dependency; DROP TABLE result; DROP TABLE dependency_version; DROP TABLE dependency_file;
          ALTER TABLE attempt DROP COLUMN peak_of; ALTER TABLE task DROP COLUMN resources;
+         ALTER TABLE attempt DROP COLUMN batch; ALTER TABLE attempt DROP COLUMN batch_item;
+         ALTER TABLE attempt DROP COLUMN batch_size;
          CREATE INDEX idx_step_key ON step(key);
          PRAGMA user_version = 3;",
     )

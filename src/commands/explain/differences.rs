@@ -179,6 +179,7 @@ pub(super) fn fields(
         }
     }
     field("gather".to_owned(), &|recipe| Some(recipe.gather.to_string()));
+    field("batch".to_owned(), &|recipe| recipe.batch.then(|| recipe.batch.to_string()));
     let paths = |recipe: &Recipe| (!recipe.paths.is_empty()).then(|| recipe.paths.join(", "));
     if paths(&now).is_some() || before.as_ref().and_then(paths).is_some() {
         field("paths".to_owned(), &paths);

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use argh::{ArgsInfo, FromArgs};
 use serde::Serialize;
 
-use crate::attempt::StepState;
+use crate::attempt::{BatchPlace, StepState};
 use crate::cli::values::{bytes, default_db, param, path};
 use crate::db::{
     self, AttemptOfRun, Db, Meant, Reader, RunFacts, StepDependencies, StepFacts, StepRow,
@@ -285,6 +285,8 @@ struct AttemptAnswer {
     code: Option<i32>,
     /// Milliseconds since 1970.
     started_ms: i64,
+    /// Where others shared the script.
+    batch: Option<BatchPlace>,
 }
 
 #[derive(Serialize)]
@@ -349,6 +351,7 @@ impl StepAnswer<'_> {
             outcome: record.outcome.word(),
             code: record.outcome.code(),
             started_ms: record.started_ms,
+            batch: record.batch,
         });
         StepAnswer {
             step: step.row.id,
@@ -672,7 +675,9 @@ fn write_step(step: &OfStep, out: &mut dyn Write) -> std::io::Result<()> {
         let outcome = &record.outcome;
         let code = outcome.code().map(|code| format!(" {code}")).unwrap_or_default();
         let begun = crate::text::utc(record.started_ms);
-        writeln!(out, "attempt {} in run {run}, {begun}: {}{code}", record.number, outcome.word())?;
+        let batch = record.batch.map(|batch| format!(", {batch}")).unwrap_or_default();
+        let (number, word) = (record.number, outcome.word());
+        writeln!(out, "attempt {number} in run {run}, {begun}: {word}{code}{batch}")?;
     }
     let shown = |input: &SizedObject| {
         let size = input.bytes.map_or_else(|| "no longer kept".to_owned(), size);

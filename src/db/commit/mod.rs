@@ -100,7 +100,7 @@ fn record(
     let &Completion { step, task, ref attempt, verdict, .. } = completion;
     insert_objects(writer, completion.objects())?;
     crate::db::attempts::insert(writer, step, run, attempt)?;
-    if verdict == Verdict::TryAgain {
+    if verdict.is_again() {
         return Ok(());
     }
     let is_anew = turns::of(writer, step)? == Some(Turn::Anew);

@@ -108,12 +108,12 @@ impl Sum {
     fn add(&mut self, completion: &Completion) {
         match completion.verdict {
             Verdict::Done => self.done += 1,
-            Verdict::Failed | Verdict::TryAgain => self.failed += 1,
+            Verdict::Failed | Verdict::TryAgain | Verdict::Alone => self.failed += 1,
         }
         self.outputs += completion.outputs.len() as i64;
         let bytes: u64 = completion.outputs.iter().map(|output| output.size).sum();
         self.bytes += i64::try_from(bytes).unwrap_or(i64::MAX);
-        let usage = &completion.attempt.usage;
+        let usage = completion.attempt.share();
         self.wall_us += micros(usage.wall);
         self.user_us += micros(usage.user);
         self.system_us += micros(usage.system);

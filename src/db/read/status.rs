@@ -271,7 +271,7 @@ pub fn mean_times(reader: &Reader, flow: &Flow) -> Result<Vec<(u64, Duration)>> 
     let mut select = reader
         .conn
         .prepare_cached(
-            "SELECT count(*), coalesce(avg(a.wall_us), 0)
+            "SELECT count(*), coalesce(avg(a.wall_us * 1.0 / coalesce(a.batch_size, 1)), 0)
              FROM (SELECT id FROM step WHERE task = ?1 ORDER BY id DESC LIMIT ?2) s
              JOIN attempt a ON a.step = s.id WHERE a.outcome = 'ok'",
         )

@@ -82,7 +82,7 @@ fn a_missing_working_directory_is_not_blamed_on_the_interpreter() {
     Arc::make_mut(&mut attempt.script).dir = world.path("gone").into();
     let World { scratch, store, supervisor, .. } = &mut world;
     let ran = crate::step::execute(scratch, store, supervisor, None, &attempt, &mut |_| {});
-    match ran.unwrap().0.record.outcome {
+    match &ran.unwrap()[0].0.record.outcome {
         Outcome::NotStarted(sentence) => {
             assert!(sentence.contains("working directory"), "{sentence}")
         }
@@ -230,7 +230,7 @@ fn two_workers_lend_the_same_large_object_at_once() {
     std::thread::scope(|scope| {
         for worker in 1..5 {
             let mut attempt = world.attempt(r#"for i in 1 2 3; do cmp "$INPUT_FILE" "$INPUT_FILE"; done; [ $((STEP_ID % 3)) -ne 0 ] || rm -f "$INPUT_FILE""#);
-            attempt.input = crate::step::Input::One(NamedObject {
+            attempt.items[0].input = crate::step::Input::One(NamedObject {
                 name: b"big".to_vec(),
                 object,
                 executable: false,
@@ -239,8 +239,8 @@ fn two_workers_lend_the_same_large_object_at_once() {
                 let mut scratch =
                     crate::step::Scratch::create(&base.join("scratch/run"), worker).unwrap();
                 for step in 0..8 {
-                    attempt.step = StepId(step);
-                    let (report, _placed) = crate::step::execute(
+                    attempt.items[0].step = StepId(step);
+                    let made = crate::step::execute(
                         &mut scratch,
                         store,
                         supervisor,
@@ -249,6 +249,7 @@ fn two_workers_lend_the_same_large_object_at_once() {
                         &mut |_| {},
                     )
                     .unwrap();
+                    let (report, _placed) = &made[0];
                     assert_eq!(report.record.outcome, Outcome::Succeeded);
                     assert!(report.damaged_inputs.is_empty());
                 }

@@ -1,5 +1,6 @@
 //! Real scripts through `execute`, on a real file system.
 
+mod batch;
 mod ending;
 mod inputs;
 mod leftovers;

@@ -13,7 +13,7 @@ use crate::ids::StepId;
 use crate::labels::Labels;
 use crate::object::ObjectHash;
 use crate::proof::{Proof, Rows};
-use crate::step::{Attempt, Input, Report, Sandbox, Scratch, Script, Supervisor, execute};
+use crate::step::{Attempt, Input, Item, Report, Sandbox, Scratch, Script, Supervisor, execute};
 use crate::stop::StopSwitch;
 use crate::store::Store;
 
@@ -107,17 +107,16 @@ impl World {
             copies_input: self.copies_input,
             wants_jobserver: false,
             sandbox: self.sandbox.clone(),
+            batch: false,
         };
-        Attempt {
-            cpus: 1,
-            side: Vec::new(),
+        let item = Item {
             step: StepId(1),
             number: 1,
             key: ObjectHash::EMPTY,
             input: self.input.clone(),
             labels: Labels::default(),
-            script: Arc::new(script),
-        }
+        };
+        Attempt { items: vec![item], cpus: 1, side: Vec::new(), script: Arc::new(script) }
     }
 
     pub(super) fn try_run(&mut self, script: &str) -> Result<Report> {
@@ -126,7 +125,7 @@ impl World {
         let World { scratch, store, supervisor, committed, .. } = self;
         let ran = execute(scratch, store, supervisor, None, &attempt, &mut |_| exits += 1);
         assert_eq!(exits, 1, "on_exit is called once, whatever happens");
-        let (report, placed) = ran?;
+        let (report, placed) = ran?.remove(0);
         let named = report.outputs.iter().map(|output| output.object).chain(report.record.log);
         for object in named {
             assert!(placed.iter().any(|placed| placed.hash == object), "{object} is not kept");

@@ -25,6 +25,8 @@ struct Task {
     has_depfile: bool,
     /// So many of its steps share a script, if it is a batch.
     batch: Option<u64>,
+    /// Which of [`TAKES`].
+    takes: u64,
     is_present: bool,
 }
 
@@ -76,6 +78,16 @@ const CONTENTS: [&str; 6] = ["apple", "avocado", "banana", "blueberry", "cherry"
 const ROW_FILES: [&str; 3] = ["f1", "f2", "f3"];
 const EXCLUSIONS: [&str; 4] = ["", ", \"!in/f1\"", ", \"!in/d/\"", ", \"!**/f[1-3]\""];
 
+/// What its steps take while they run, which makes no difference.
+const TAKES: [&str; 6] = [
+    "",
+    "cpus = 2\n",
+    "cpus = 9\nparallel = 2\n",
+    "memory = \"60M\"\n",
+    "memory = \"9T\"\n",
+    "cpus = 2\nmemory = \"30M\"\nuses = { it = 1 }\n",
+];
+
 /// Puts the sum of what a step sees behind its outputs.
 const SEES: &str = "sum=$(cd \"$WITH_DIR\"; find . -type f | LC_ALL=C sort | while read -r f; do echo \"$f\"; cat \"$f\"; done | cksum)
 find \"$OUTPUT_DIR\" -type f | while read -r f; do echo \"$sum\" >>\"$f\"; done";
@@ -117,6 +129,7 @@ impl World {
             has_files: false,
             has_depfile: false,
             batch: None,
+            takes: 0,
             is_present: true,
         };
         let rows = Some(Sheet::Rows { has_paths: false });
@@ -149,6 +162,11 @@ impl World {
         }
         world.write();
         world
+    }
+
+    fn edit_what_a_task_takes(&mut self) {
+        let n = self.dice.below(self.tasks.len() as u64) as usize;
+        self.tasks[n].takes = self.dice.below(TAKES.len() as u64);
     }
 
     fn edit_an_input(&mut self) {
@@ -314,6 +332,7 @@ impl World {
                 (task.has_depfile, "depfile = \".d\"\n"),
             ];
             let more: String = more.iter().filter(|(has, _)| *has).map(|(_, key)| *key).collect();
+            let takes = TAKES[task.takes as usize];
             let gather = match task.sheet {
                 Some(Sheet::Groups) => "[\"s\"]".to_owned(),
                 _ => gather.to_string(),
@@ -348,7 +367,7 @@ impl World {
                 None => (String::new(), script),
             };
             text += &format!(
-                "[[task]]\nname = {name:?}\ngather = {gather}\n{wiring}\n{with}{more}{batch}script = '''{script}'''\n"
+                "[[task]]\nname = {name:?}\ngather = {gather}\n{wiring}\n{with}{more}{takes}{batch}script = '''{script}'''\n"
             );
         }
         self.p.manifest(&text);
@@ -375,7 +394,7 @@ fn after_any_edits_there_lives_what_a_fresh_run_gives_and_nothing_ran_twice() {
     while round < rounds() {
         let mut world = World::new(dice.below(1 << 30));
         for _ in 0..10 {
-            let fast = ["--durability", "off", "-q"];
+            let fast = ["--durability", "off", "-q", "--have", "it=1", "-j3", "--memory", "100M"];
             world.p.run_cmd(fast).env("LEDGER", "ledger").go().ok();
             let _ = std::fs::remove_dir_all(world.p.path("fresh"));
             let fresh =
@@ -391,7 +410,7 @@ fn after_any_edits_there_lives_what_a_fresh_run_gives_and_nothing_ran_twice() {
             let before = world.p.ledger().len();
             world
                 .p
-                .run_cmd(["--durability", "off"])
+                .run_cmd(["--durability", "off", "--have", "it=1"])
                 .env("LEDGER", "ledger")
                 .go()
                 .ok()
@@ -401,6 +420,7 @@ fn after_any_edits_there_lives_what_a_fresh_run_gives_and_nothing_ran_twice() {
             for _ in 0..1 + world.dice.below(3) {
                 world.edit(&mut touched);
             }
+            world.edit_what_a_task_takes();
             world.write();
             round += 1;
         }

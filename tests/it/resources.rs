@@ -353,3 +353,34 @@ fn a_repair_tells_a_script_how_many_processors_it_has() {
     let all = std::thread::available_parallelism().unwrap();
     assert_eq!(p.read("cpus"), format!("3\n{all}\n"));
 }
+
+/// A cgroup of this process's own, if it may make one: the folder.
+fn make_cgroup() -> Option<std::path::PathBuf> {
+    let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
+    let own = groups.lines().find_map(|line| line.split_once(":memory:"))?.1.to_owned();
+    let folder = std::path::PathBuf::from(format!(
+        "/sys/fs/cgroup/memory{own}/task-pipeline-{}",
+        std::process::id()
+    ));
+    std::fs::create_dir_all(folder.join("inner")).ok()?;
+    Some(folder)
+}
+
+#[test]
+fn the_limit_of_a_cgroup_further_up_is_all_the_memory_there_is() {
+    let Some(group) = make_cgroup() else {
+        return eprintln!("SKIPPED: this user can't make a cgroup of version 1");
+    };
+    std::fs::write(group.join("memory.limit_in_bytes"), "400M").unwrap();
+    let p = Project::new().task_with("a", "memory = \"401M\"", "true");
+    let inner = group.join("inner/cgroup.procs");
+    let line =
+        format!("echo $$ >{} && exec {}", inner.display(), env!("CARGO_BIN_EXE_task-pipeline"));
+    let mut command = std::process::Command::new("sh");
+    let ran = command.args(["-c", &line]).current_dir(p.root()).output().unwrap();
+    for folder in ["inner", ""] {
+        wait_for("the cgroup to be empty", || std::fs::remove_dir(group.join(folder)).is_ok());
+    }
+    let told = String::from_utf8_lossy(&ran.stderr);
+    assert!(ran.status.success() && told.contains("more than the 400.0 MiB there are"), "{told}");
+}

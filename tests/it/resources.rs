@@ -100,31 +100,34 @@ fn forty_steps_of_mixed_needs_never_take_more_than_there_is_and_none_is_overtake
 
 #[test]
 fn what_comes_up_later_and_needs_more_goes_before_what_could_always_run() {
-    let p = Project::new();
-    inputs(&p, 60);
-    p.file("gate", "");
-    p.task_with("gate", "inputs = [\"gate\"]", ": >$OUTPUT_DIR/x");
-    p.task_with("wide", "cpus = 3", &marked(":"));
-    p.task_with("small", &format!("{INPUTS}\nfrom = []"), &marked("sleep 0.02; : >$OUTPUT_DIR/x"));
-    p.task_with("after", "gather = true", ":");
-    let run = p.run_with(["-j3", "--events", "events", "-k"]);
-    run.ok();
-    let events: Vec<Value> =
-        p.read("events").lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let at = |event: &str, task: &str| {
-        let is_it = |known: &Value| known["event"] == event && known["task"] == task;
-        events.iter().position(is_it).unwrap_or_else(|| panic!("no {event} of {task}"))
-    };
-    let (came, begun) = (at("step_ended", "gate"), at("step_started", "wide"));
-    let between = events[came..begun].iter();
-    let overtaking = between
-        .filter(|known| known["event"] == "step_started" && known["task"] == "small")
-        .count();
-    assert!(overtaking <= 3, "{overtaking} began although they had not when it came");
-    let marks = marks(&p);
-    assert_eq!(most(&marks, |mark| mark.cpus), 3, "{marks:?}");
-    let before = marks.iter().take_while(|mark| mark.task != "wide").count();
-    assert!(before < 60, "it was not the last: {marks:?}");
+    // Of processors, and of memory while there are processors enough.
+    for (jobs, big, small) in [(3, "cpus = 3", ""), (4, "memory = \"900M\"", "memory = \"200M\"")] {
+        let p = Project::new();
+        inputs(&p, 60);
+        p.file("gate", "");
+        p.task_with("gate", "inputs = [\"gate\"]", ": >$OUTPUT_DIR/x");
+        p.task_with("big", big, &marked(":"));
+        let small = format!("{INPUTS}\nfrom = []\n{small}");
+        p.task_with("small", &small, &marked("sleep 0.02; : >$OUTPUT_DIR/x"));
+        p.task_with("after", "gather = true", ":");
+        p.run_with([&format!("-j{jobs}"), "--memory", "1000M", "--events", "events"]).ok();
+        let events: Vec<Value> =
+            p.read("events").lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let at = |event: &str, task: &str| {
+            let is_it = |known: &Value| known["event"] == event && known["task"] == task;
+            events.iter().position(is_it).unwrap_or_else(|| panic!("no {event} of {task}"))
+        };
+        let (came, begun) = (at("step_ended", "gate"), at("step_started", "big"));
+        let is_small =
+            |known: &&Value| known["event"] == "step_started" && known["task"] == "small";
+        let overtaking = events[came..begun].iter().filter(is_small).count();
+        assert!(overtaking <= jobs, "{overtaking} began although they had not when it came");
+        let marks = marks(&p);
+        let weight = |mark: &Mark| if mark.task == "big" { jobs as u64 } else { 1 };
+        assert!(most(&marks, weight) <= jobs as u64, "{marks:?}");
+        let before = marks.iter().take_while(|mark| mark.task != "big").count();
+        assert!(before < 60, "it was not the last: {marks:?}");
+    }
 }
 
 #[test]

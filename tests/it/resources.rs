@@ -147,8 +147,9 @@ fn a_step_of_more_processors_than_j_runs_alone_and_is_told_how_many_it_has() {
 fn as_many_run_as_the_memory_has_room_for() {
     let p = Project::new();
     inputs(&p, 6);
-    // They meet by twos, or wait for ever.
-    let meet = "echo $INPUT_NAME >>here; until [ $(($(wc -l <here) % 2)) = 0 ] || [ -e \"met.$INPUT_NAME\" ]; do sleep 0.01; done; for n in $(cat here); do : >\"met.$n\"; done";
+    // The first two meet, or wait for ever.
+    let meet =
+        "echo $INPUT_NAME >>here; until [ $(wc -l <here) -ge 2 ]; do sleep 0.01; done; sleep 0.02";
     p.task_with("a", &format!("{INPUTS}\nmemory = \"400M\""), &marked(meet));
     p.run_with(["-j4", "--memory", "1G"]).ok().says_nothing_of("wait for memory");
     assert_eq!(most(&marks(&p), |_| 1), 2);
@@ -205,8 +206,8 @@ fn the_peak_of_a_script_is_that_of_all_its_processes_together() {
         "SELECT peak_of, peak_kib >= 160 * 1024, peak_kib < 260 * 1024 FROM attempt ORDER BY step",
     );
     assert_eq!(row[0], "tree|1|1", "{:?}", p.sql("SELECT peak_kib FROM attempt"));
-    // What is smaller than the runner that starts it can't be told from the runner.
-    assert!(["runner|0|1", "process|0|1"].contains(&row[1].as_str()), "{row:?}");
+    // The other step's is not in it; of what, depends on whether somebody looked in time.
+    assert!(row[1].ends_with("|0|1"), "{row:?}");
     let log: Value = p.call(["log", "a", "--json"]).ok().json();
     assert_eq!(log[0]["attempt"]["peak_of"], "tree");
 }
@@ -321,7 +322,8 @@ fn several_tokens_are_taken_at_once_and_none_is_held_meanwhile() {
         p.task_with("a", "cpus = 3", &marked(WAIT_FOR_GO));
         let run = tokens.lend(p.run_cmd([""; 0])).start();
         tokens.give(b"y");
-        wait_for("the script", || p.path("marks").exists());
+        let marks = || std::fs::read_to_string(p.path("marks")).unwrap_or_default();
+        wait_for("the script", || !marks().is_empty());
         assert_eq!((p.read("marks").as_str(), &*tokens.left()), ("+ a  3\n", &b""[..]));
         p.file("go", "");
         run.end().ok();

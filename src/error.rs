@@ -243,16 +243,25 @@ pub trait OrIo<T> {
 
 impl<T, E: Into<io::Error>> OrIo<T> for Result<T, E> {
     fn or_io(self, what: &'static str, path: impl AsRef<Path>) -> Result<T> {
-        self.map_err(|source| Error::Io {
-            what,
-            path: path.as_ref().to_owned(),
-            source: source.into(),
-        })
+        self.map_err(|source| io_error(what, path.as_ref(), source.into()))
     }
 
     fn or_system(self, what: &'static str) -> Result<T> {
         self.map_err(|source| Error::System { what, source: source.into() })
     }
+}
+
+// Once each, and not at each of a thousand places that may fail.
+#[cold]
+#[inline(never)]
+fn io_error(what: &'static str, path: &Path, source: io::Error) -> Error {
+    Error::Io { what, path: path.to_owned(), source }
+}
+
+#[cold]
+#[inline(never)]
+fn db_error(what: &'static str, source: rusqlite::Error) -> Error {
+    Error::Db { what, path: PathBuf::new(), source }
 }
 
 /// Adds the verb to a bare SQLite error.
@@ -263,7 +272,7 @@ pub trait OrDb<T> {
 
 impl<T> OrDb<T> for Result<T, rusqlite::Error> {
     fn or_db(self, what: &'static str) -> Result<T> {
-        self.map_err(|source| Error::Db { what, path: PathBuf::new(), source })
+        self.map_err(|source| db_error(what, source))
     }
 }
 

@@ -18,6 +18,7 @@ use crate::attempt::Output;
 use crate::error::{OrDb, Result};
 use crate::ids::{DependencyFileId, ResultId, StepId};
 use crate::object::{FieldHasher, ObjectHash};
+use crate::order;
 
 use crate::db::functions::short_key;
 use crate::db::inputs::Stat;
@@ -278,7 +279,7 @@ pub(in crate::db) fn keep_result(
     for dependency in dependencies {
         versions.push(version_of(writer, dependency)?);
     }
-    versions.sort_unstable();
+    order::sort_by(&mut versions, Ord::cmp);
     versions.dedup();
     let mut hasher = FieldHasher::new("task-pipeline dependencies 1");
     for version in &versions {

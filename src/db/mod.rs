@@ -326,10 +326,20 @@ impl Db {
     /// # Errors
     /// Those of `read`; what it left in temporary tables is then undone.
     pub fn read<T>(&self, read: impl FnOnce(&Reader) -> Result<T>) -> Result<T> {
+        let (mut read, mut answer) = (Some(read), None);
+        self.read_once(&mut |reader| {
+            answer = read.take().map(|read| read(reader)).transpose()?;
+            Ok(())
+        })?;
+        answer.ok_or_else(unasked)
+    }
+
+    /// What is the same for whoever reads, and so is there once and not a hundred times.
+    fn read_once(&self, read: &mut dyn FnMut(&Reader) -> Result<()>) -> Result<()> {
         let what = "read the database";
         let mut writer = self.lock();
         let transaction = Transaction::begin(&mut writer, "BEGIN DEFERRED", what)?;
-        let answer = read(&transaction.writer.reader)?;
+        read(&transaction.writer.reader)?;
         transaction.commit(what)?;
         match &self.unseen_log {
             Some(log) if has_bytes(log) => Err(Error::Locked {
@@ -338,7 +348,7 @@ impl Db {
                     "a run has begun meanwhile, which can't be watched without write permission"
                         .to_owned(),
             }),
-            _ => Ok(answer),
+            _ => Ok(()),
         }
     }
 
@@ -348,6 +358,16 @@ impl Db {
     /// # Errors
     /// Those of `write`, and of the commit; nothing is changed then.
     pub fn write<T>(&self, write: impl FnOnce(&mut Writer) -> Result<T>) -> Result<T> {
+        let (mut write, mut answer) = (Some(write), None);
+        self.write_once(&mut |writer| {
+            answer = write.take().map(|write| write(writer)).transpose()?;
+            Ok(())
+        })?;
+        answer.ok_or_else(unasked)
+    }
+
+    /// As [`Db::read_once`].
+    fn write_once(&self, write: &mut dyn FnMut(&mut Writer) -> Result<()>) -> Result<()> {
         let what = "write to the database";
         let began = Instant::now();
         let mut next_news = FIRST_NEWS;
@@ -361,9 +381,8 @@ impl Db {
             match begun {
                 Ok(()) => {
                     let transaction = Transaction { writer: &mut writer };
-                    let answer = write(transaction.writer)?;
-                    transaction.commit(what)?;
-                    return Ok(answer);
+                    write(transaction.writer)?;
+                    return transaction.commit(what);
                 }
                 Err(error) => {
                     drop(writer);
@@ -426,6 +445,12 @@ impl Proof for Db {
     fn committed_size(&self, hash: &ObjectHash) -> Result<Option<u64>> {
         self.read(|reader| known_object(reader, hash))
     }
+}
+
+/// A transaction that came to its end without having asked.
+#[cold]
+fn unasked() -> Error {
+    Error::Internal("the database was not asked".to_owned())
 }
 
 /// Whether there is a database in a folder, which has to be one of ours.

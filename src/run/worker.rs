@@ -138,14 +138,16 @@ impl Engine {
             return self.say(Message::Broken { jobs, error });
         }
         let attempt = catch_unwind(AssertUnwindSafe(|| {
-            for pause in PAUSES {
-                let attempt = self.attempt(slot, executor, task, &jobs, false);
-                if !matches!(attempt, Ok(Attempted::Again(_))) || !self.stop.may_start() {
-                    return attempt;
+            let mut pauses = PAUSES.into_iter();
+            loop {
+                let pause = pauses.next();
+                let attempt = self.attempt(slot, executor, task, &jobs, pause.is_none());
+                let is_due = matches!(attempt, Ok(Attempted::Again(_))) && self.stop.may_start();
+                match pause {
+                    Some(pause) if is_due => std::thread::sleep(pause),
+                    _ => return attempt,
                 }
-                std::thread::sleep(pause);
             }
-            self.attempt(slot, executor, task, &jobs, true)
         }));
         match attempt {
             Ok(Ok(Attempted::Ready(ready))) => {

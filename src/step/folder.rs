@@ -75,8 +75,22 @@ impl Folder {
 
     /// Lets go of the descriptor.
     pub(super) fn close(self) -> ClosedFolder {
-        let Folder { path, device, inode, is_on_ext4, .. } = self;
-        ClosedFolder { path, device, inode, is_on_ext4 }
+        self.describe()
+    }
+
+    /// What it takes to open it again.
+    pub(super) fn describe(&self) -> ClosedFolder {
+        let Folder { ref path, device, inode, is_on_ext4, .. } = *self;
+        ClosedFolder { path: path.clone(), device, inode, is_on_ext4 }
+    }
+
+    /// Gives it back the permissions that a script has taken away from it.
+    pub(super) fn mend(&self) -> Result<(), Errno> {
+        let stat = rustix::fs::fstat(&self.fd)?;
+        if Mode::from_raw_mode(stat.st_mode) != Mode::RWXU {
+            rustix::fs::fchmod(&self.fd, Mode::RWXU)?;
+        }
+        Ok(())
     }
 
     /// `None` unless a path from `base` still leads to the folder that we opened. If the script has taken permissions

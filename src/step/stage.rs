@@ -23,7 +23,7 @@ use super::folder::{Folder, make_folders};
 use super::launcher::STARTING;
 use super::links::LinkedInput;
 use super::scratch::{SPARE, SmallFile, Workspace};
-use super::{Attempt, Input, Item, Script, running};
+use super::{Attempt, Input, Item, Script, running, tree};
 use crate::attempt::NamedObject;
 use crate::error::{OrIo, Result};
 use crate::labels::Labels;
@@ -41,9 +41,6 @@ const LARGE: u64 = 16 << 20;
 
 /// Name of the list of a `gather` step's inputs, beside the folder that they are in.
 const LIST: &str = "inputs";
-
-/// Name of what a script of a batch is told of a step, in its folder.
-const STEP_FILE: &[u8] = b"step.json";
 
 /// The file system of the scratch has turned out to know no clones.
 static NO_CLONES: AtomicBool = AtomicBool::new(false);
@@ -329,14 +326,31 @@ fn stage_in_batch(
         input: text(&input),
         paths: columns.iter().map(|name| (name.as_str(), column(name))).collect(),
     };
-    let file = create(room.root.fd(), STEP_FILE, false);
-    let written = file.and_then(|mut file| {
+    let written = reopen_step_file(room).and_then(|mut file| {
         let mut json = serde_json::to_vec(&step)?;
         json.push(b'\n');
-        file.write_all(&json)
+        file.write_all(&json)?;
+        file.set_len(json.len() as u64)
     });
     written.or_io("write step.json in", &room.root.path)?;
     Ok(lent)
+}
+
+/// The `step.json` of an earlier step, to be overwritten, if it is beyond doubt a file of its own; or a new one.
+fn reopen_step_file(room: &NewRoom) -> io::Result<File> {
+    let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let (dir, name) = (room.root.fd(), batch::STEP_FILE);
+    if let Ok(file) = rustix::fs::openat(dir, name, flags, Mode::empty())
+        && let Ok(stat) = rustix::fs::fstat(&file)
+        && stat.st_nlink == 1
+        && FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
+        && Mode::from_raw_mode(stat.st_mode) == input_mode(false)
+        && stat.st_uid == rustix::process::geteuid().as_raw()
+    {
+        return Ok(File::from(file));
+    }
+    tree::remove_entry(dir, name)?;
+    create(dir, name, false)
 }
 
 /// A path or name in JSON, which has no bytes but UTF-8.

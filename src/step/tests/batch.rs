@@ -1,5 +1,6 @@
 //! Several steps that share one start of a script: what it finds, and what is taken from each.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::sync::Arc;
 
@@ -187,6 +188,54 @@ fn a_batch_finds_nothing_of_the_one_before_it_whatever_that_did() {
         world.share(&for_each("ls >output/ls"), &[("a", "")]),
         [ok("ls=input\noutput\nstep.json\n")]
     );
+}
+
+#[test]
+fn the_folders_of_a_batch_serve_the_next_one_unless_a_script_has_spoilt_them() {
+    let mut world = World::new();
+    let inputs = [("a", "A"), ("b", "B"), ("sub/c", "C")];
+    // What is there, and which folders: as one of the three must find it.
+    let look = for_each(
+        "stat -c %i . input output >output/x; find . ! -type d >>output/x; cat step.json input/* >>output/x",
+    );
+    let inodes = |ends: &[Result<String, String>]| -> BTreeSet<String> {
+        let numbers = ends.iter().flat_map(|end| end.as_ref().unwrap().lines().take(3));
+        numbers.map(|number| number.trim_start_matches("x=").to_owned()).collect()
+    };
+    let first = world.share(&look, &inputs);
+    assert_eq!(inodes(&world.share(&look, &inputs)), inodes(&first), "they are used again");
+    assert!(inodes(&world.share(&look, &inputs[..1])).is_subset(&inodes(&first)));
+    let fresh = |ends: Vec<Result<String, String>>| -> Vec<String> {
+        let rest = |end: Result<String, String>| {
+            let text = end.unwrap().lines().skip(3).collect::<Vec<_>>().join("\n");
+            text.replace(char::is_numeric, "")
+        };
+        ends.into_iter().map(rest).collect()
+    };
+    let wanted = fresh(world.share(&look, &inputs));
+    for spoil in [
+        "chmod 0 input output; chmod 500 .",
+        "rm step.json; ln -s /dev/null step.json",
+        "ln step.json \"$TMPDIR/../kept.$n\"",
+        "chmod 0 step.json",
+        "mkdir more; echo x >more/x; echo x >input/x; mkdir -p output/d/e; touch failed",
+        "rm -r input; mkdir input",
+        "mv output out; ln -s out output",
+        "rm -r ../\"$n\"",
+        "cd ..; mv $n x$n; mv x$n $n; touch $n/failed",
+        "exit 1",
+        "mkdir ../../spare-batch/$n/more",
+        "rm -r ../../spare-batch/*; touch ../../spare-batch/1",
+    ] {
+        world.share(&for_each(spoil), &inputs);
+        assert_eq!(fresh(world.share(&look, &inputs)), wanted, "{spoil}");
+    }
+    let kept = fs::read_to_string(world.path("scratch/run/w0/kept.1"));
+    assert!(
+        kept.is_ok_and(|kept| kept.contains("\"name\":\"a\"")),
+        "what has another name is not written to"
+    );
+    world.assert_clean();
 }
 
 #[test]

@@ -150,6 +150,7 @@ fn completion(step: i64, object: ObjectHash, size: u64) -> Completion {
             },
             worker: Some(1),
             batch: None,
+            start: Default::default(),
             log: None,
         },
         verdict: Verdict::Done,

@@ -17,7 +17,7 @@ use task_pipeline::ids::StepId;
 use task_pipeline::labels::Labels;
 use task_pipeline::object::ObjectHash;
 use task_pipeline::step::{
-    Attempt, GRACE, Input, Item, Sandbox, Scratch, Script, Supervisor, execute, obstacle,
+    Attempt, GRACE, Input, Item, Launch, Sandbox, Scratch, Script, Supervisor, execute, obstacle,
 };
 use task_pipeline::store::Store;
 
@@ -75,7 +75,7 @@ impl Ours {
         let input = store.put(b"line\n").unwrap().hash;
         Ours {
             store,
-            scratch: Scratch::create(&folder.join("scratch"), 0).unwrap(),
+            scratch: Scratch::create(&folder.join("scratch"), 0, Launch::Spawn).unwrap(),
             supervisor: Supervisor::new(GRACE, Arc::default()).unwrap(),
             script: Arc::new(Script {
                 task: "task".to_owned(),

@@ -158,6 +158,27 @@ impl fmt::Display for Outcome {
     }
 }
 
+/// How a script was started.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Start {
+    /// Its interpreter was started anew.
+    #[default]
+    Spawn,
+    /// An interpreter that was loaded already was forked.
+    Fork,
+}
+
+impl Start {
+    /// The word for it in JSON and in events.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Start::Spawn => "spawn",
+            Start::Fork => "fork",
+        }
+    }
+}
+
 /// Where a step stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -316,6 +337,7 @@ pub struct AttemptRecord {
     pub worker: Option<i64>,
     /// Where it shared its script with others; usage and log are those of all of them together.
     pub batch: Option<BatchPlace>,
+    pub start: Start,
 }
 
 impl AttemptRecord {

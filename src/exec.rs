@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::attempt::Outcome;
 use crate::error::{Error, Result};
 use crate::jobserver::Share;
-use crate::step::{self, Attempt, FULL, GRACE, Made, Scratch, Supervisor};
+use crate::step::{self, Attempt, FULL, GRACE, Launch, Made, Scratch, Supervisor};
 use crate::stop::StopSwitch;
 use crate::store::Store;
 
@@ -61,6 +61,7 @@ pub struct Ground {
     pub executors: usize,
     /// Tokens for scripts that want them.
     pub share: Option<Arc<Share>>,
+    pub launch: Launch,
 }
 
 /// This machine: scripts are processes of ours.
@@ -105,10 +106,10 @@ struct Worker {
 
 impl Executor for Worker {
     fn run(&mut self, attempt: &Attempt, ended: &mut dyn FnMut(&[Outcome])) -> Result<Ran> {
-        let Ground { store, scratch: folder, share, .. } = &self.ground;
+        let Ground { store, scratch: folder, share, launch, .. } = &self.ground;
         let scratch = match &mut self.scratch {
             Some(scratch) => scratch,
-            None => self.scratch.insert(Scratch::create(folder, self.number)?),
+            None => self.scratch.insert(Scratch::create(folder, self.number, *launch)?),
         };
         let share = share.as_deref();
         let made = step::execute(scratch, store, &self.supervisor, share, attempt, ended)?;

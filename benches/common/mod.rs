@@ -76,6 +76,7 @@ pub(crate) fn options(folder: &Path, durability: Durability) -> RunOptions {
         params: Default::default(),
         wait: false,
         durability,
+        launch: Default::default(),
         verbose: false,
         memory: None,
         have: Vec::new(),

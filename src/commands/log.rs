@@ -223,6 +223,8 @@ struct Attempt {
     peak_of: &'static str,
     /// Where others shared the script: times, memory and log are theirs too.
     batch: Option<BatchPlace>,
+    /// How its interpreter was started.
+    start: &'static str,
 }
 
 impl StepLog {
@@ -231,22 +233,22 @@ impl StepLog {
             Some(log) => String::from_utf8_lossy(&read(store, &log)?).into_owned(),
             None => String::new(),
         };
-        let attempt =
-            attempt.map(|AttemptRecord { number, outcome, started_ms, usage, batch, .. }| {
-                Attempt {
-                    number,
-                    outcome: outcome.word(),
-                    code: outcome.code(),
-                    detail: outcome.detail().map(str::to_owned),
-                    started_ms,
-                    wall_us: micros(usage.wall),
-                    user_us: micros(usage.user),
-                    system_us: micros(usage.system),
-                    peak_kib: usage.peak_memory,
-                    peak_of: usage.peak_of.as_str(),
-                    batch,
-                }
-            });
+        let attempt = attempt.map(
+            |AttemptRecord { number, outcome, started_ms, usage, batch, start, .. }| Attempt {
+                number,
+                outcome: outcome.word(),
+                code: outcome.code(),
+                detail: outcome.detail().map(str::to_owned),
+                started_ms,
+                wall_us: micros(usage.wall),
+                user_us: micros(usage.user),
+                system_us: micros(usage.system),
+                peak_kib: usage.peak_memory,
+                peak_of: usage.peak_of.as_str(),
+                batch,
+                start: start.as_str(),
+            },
+        );
         let StepRow { id, task, name, object, live, state, labels, same_as } = step;
         Ok(StepLog { step: id, task, name, object, live, state, labels, same_as, attempt, log })
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rusqlite::types::Type;
 use rusqlite::{Row, params};
 
-use crate::attempt::{AttemptRecord, BatchPlace, Outcome, PeakOf, Usage};
+use crate::attempt::{AttemptRecord, BatchPlace, Outcome, PeakOf, Start, Usage};
 use crate::error::{OrDb, Result};
 use crate::ids::{RunId, StepId, TaskId};
 
@@ -24,7 +24,7 @@ pub struct AttemptOfRun {
 
 /// What [`insert`] writes and `record` reads, in this order, after the step and the run.
 const COLUMNS: &str = "number, outcome, code, detail, started_ms, wall_us, user_us, system_us, peak_kib, log, worker, peak_of, \
-     batch, batch_item, batch_size";
+     batch, batch_item, batch_size, forked";
 
 /// Adds an attempt of a run.
 pub(in crate::db) fn insert(
@@ -33,12 +33,12 @@ pub(in crate::db) fn insert(
     run: RunId,
     attempt: &AttemptRecord,
 ) -> Result<()> {
-    let AttemptRecord { number, outcome, started_ms, usage, log, worker, batch } = attempt;
+    let AttemptRecord { number, outcome, started_ms, usage, log, worker, batch, start } = attempt;
     writer
         .conn
         .prepare_cached(&format!(
             "INSERT INTO attempt(step, run, {COLUMNS})
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)"
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)"
         ))
         .and_then(|mut insert| {
             insert.execute(params![
@@ -55,10 +55,12 @@ pub(in crate::db) fn insert(
                 i64::try_from(usage.peak_memory).unwrap_or(i64::MAX),
                 log,
                 worker,
-                usage.peak_of.as_str(),
+                // The usual ones cost no bytes.
+                (usage.peak_of != PeakOf::Process).then_some(usage.peak_of.as_str()),
                 batch.map(|batch| batch.number),
                 batch.map(|batch| batch.item),
                 batch.map(|batch| batch.size),
+                (*start == Start::Fork).then_some(1),
             ])
         })
         .map(drop)
@@ -93,10 +95,14 @@ fn record(row: &Row<'_>, at: usize) -> rusqlite::Result<AttemptRecord> {
             }
             None => None,
         },
+        start: match row.get::<_, Option<i64>>(at + 15)? {
+            Some(1) => Start::Fork,
+            _ => Start::Spawn,
+        },
     })
 }
 
-/// An older build had the peak of the largest process, or its own.
+/// Of an older build it may be its own.
 fn peak_of(row: &Row<'_>, at: usize) -> rusqlite::Result<PeakOf> {
     let word: Option<String> = row.get(at)?;
     Ok(word.and_then(|word| PeakOf::parse(&word)).unwrap_or_default())

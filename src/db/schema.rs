@@ -193,7 +193,7 @@ CREATE TABLE side_link(
 CREATE INDEX idx_side_link_side ON side_link(side);
 ",
     "
-ALTER TABLE attempt ADD COLUMN peak_of TEXT;   -- whose peak_kib is: process, tree, runner; NULL: by an older build
+ALTER TABLE attempt ADD COLUMN peak_of TEXT;   -- whose peak_kib is: tree, runner; NULL: the largest process's
 ALTER TABLE task ADD COLUMN resources TEXT;    -- JSON: cpus, memory in bytes, uses; NULL: none declared
 ",
     crate::db::dependencies::MIGRATION,
@@ -203,6 +203,9 @@ ALTER TABLE task ADD COLUMN resources TEXT;    -- JSON: cpus, memory in bytes, u
 ALTER TABLE attempt ADD COLUMN batch      INTEGER;   -- which start it was, counted within its run; NULL: none shared
 ALTER TABLE attempt ADD COLUMN batch_item INTEGER;   -- which of its steps, from 1
 ALTER TABLE attempt ADD COLUMN batch_size INTEGER;   -- how many there were
+",
+    "
+ALTER TABLE attempt ADD COLUMN forked INTEGER;   -- 1: a loaded interpreter was forked; NULL: it was started anew
 ",
 ];
 

@@ -20,7 +20,7 @@ use crate::jobserver::Share;
 use crate::object::ObjectHash;
 use crate::order;
 use crate::recipe::Recipe;
-use crate::step::{self, Attempt, Input, Item, Made, Sandbox, Script};
+use crate::step::{self, Attempt, Input, Item, Launch, Made, Sandbox, Script};
 use crate::stop::StopSwitch;
 use crate::store::{Placed, Store};
 use crate::text::{as_path, printable, shown};
@@ -458,6 +458,7 @@ impl Rebuilder<'_> {
             scratch: folder.clone(),
             executors: 1,
             share: again.share.clone(),
+            launch: Launch::default(),
         })?;
         let executor = site.grow()?.recv();
         let executor = executor.map_err(|_| Error::Internal("there is no executor".to_owned()))?;

@@ -140,6 +140,7 @@ impl JsonLines {
             system_us: micros(attempt.usage.system),
             peak_kib: attempt.usage.peak_memory,
             peak_of: attempt.usage.peak_of.as_str(),
+            start: attempt.start.as_str(),
             outputs: ended.completion.outputs.iter().map(output_fields).collect(),
             log: attempt.log,
         };
@@ -338,6 +339,7 @@ struct EndFields<'a> {
     system_us: u64,
     peak_kib: u64,
     peak_of: &'static str,
+    start: &'static str,
     outputs: Vec<OutputFields<'a>>,
     log: Option<ObjectHash>,
 }

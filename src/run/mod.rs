@@ -57,7 +57,7 @@ use crate::manifest::{Manifest, ParamOverrides, Task};
 use crate::object::ObjectHash;
 use crate::progress::{Event, Progress, Registered, Summary};
 use crate::proof::Proof;
-use crate::step::KEPT_RULES;
+use crate::step::{KEPT_RULES, Launch};
 use crate::store::{self, Store};
 use crate::suggest;
 use crate::sys;
@@ -114,6 +114,8 @@ pub struct RunOptions {
     /// Wait for the database instead of giving up.
     pub wait: bool,
     pub durability: Durability,
+    /// How scripts may be started.
+    pub launch: Launch,
     /// Show what the scripts print.
     pub verbose: bool,
     /// Bytes that have to stay free.

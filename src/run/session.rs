@@ -98,6 +98,7 @@ impl Session<'_> {
                 dir,
             )?),
             outdated: self.prepared.recipes.iter().map(|_| AtomicBool::new(false)).collect(),
+            noted: self.prepared.recipes.iter().map(|_| AtomicBool::new(false)).collect(),
             db_dir: dir.clone(),
             spoilt: Mutex::default(),
             committer,
@@ -118,7 +119,9 @@ impl Session<'_> {
         // One thread more than scripts at once: see `permits`.
         let executors = jobs + 1;
         let (store, folder) = (Arc::clone(store), scratch.clone());
-        let site = (self.open_site)(Ground { store, stop, scratch: folder, executors, share })?;
+        let launch = self.options.launch;
+        let ground = Ground { store, stop, scratch: folder, executors, share, launch };
+        let site = (self.open_site)(ground)?;
         let pool = make_pool(executors)?;
         for mut executor in site.grow()? {
             let engine = Arc::clone(&engine);

@@ -46,6 +46,8 @@ pub(super) struct Engine {
     pub(super) dependencies: DependencyCheck,
     /// By place in the manifest: one of these was found changed.
     pub(super) outdated: Vec<AtomicBool>,
+    /// By place in the manifest: it was said why its interpreter is started anew for each step.
+    pub(super) noted: Vec<AtomicBool>,
     pub(super) db_dir: PathBuf,
     /// Objects that scripts have changed in this run.
     pub(super) spoilt: Mutex<HashSet<ObjectHash>>,
@@ -224,6 +226,12 @@ impl Engine {
             Some(Ran::Cancelled | Ran::Lost(_)) => return Ok(Attempted::Cancelled),
             None => return Ok(Attempted::Parted),
         };
+        if let Some(note) = made.iter().find_map(|(report, _)| report.note.as_ref())
+            && self.verbose
+            && !self.noted[task.0].swap(true, Ordering::Relaxed)
+        {
+            self.say(Message::Note(note.clone()));
+        }
         for (report, _) in &made {
             self.set_aside(&report.damaged_inputs)?;
         }

@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use super::script::{Exec, Interpreters, Script};
+use crate::attempt::Start;
 use crate::error::{Error, OrIo, Result};
 use crate::labels::Labels;
 use crate::sys::confined::{self, Confined};
@@ -22,21 +23,56 @@ use crate::text::printable;
 pub(super) static STARTING: RwLock<()> = RwLock::new(());
 
 /// Keeps programs from being written; hold it while a process is started.
-fn starting() -> RwLockReadGuard<'static, ()> {
+pub(super) fn starting() -> RwLockReadGuard<'static, ()> {
     STARTING.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// How scripts may be started.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Launch {
+    /// By forking an interpreter that is loaded already, where that can be done and pays.
+    #[default]
+    Auto,
+    /// By forking, where that can be done.
+    Fork,
+    /// Each with an interpreter of its own.
+    Spawn,
+}
+
+impl Launch {
+    /// As on the command line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Launch::Auto => "auto",
+            Launch::Fork => "fork",
+            Launch::Spawn => "spawn",
+        }
+    }
 }
 
 /// A way to start scripts. One per worker, so that it may keep what most of a worker's steps have in common.
 pub(super) trait Launcher: Send {
-    /// Starts the script as the leader of a new process group, and as our own child; gives its process number,
-    /// or why it can't be started.
+    /// Starts the script as the leader of a new process group, and as our own child, or says why it can't be started.
     ///
     /// # Errors
     /// What is our own trouble and not the script's: no memory, no processes, no descriptors.
-    fn launch(&mut self, exec: &Exec<'_>) -> Result<Result<i32, NotStarted>>;
+    fn launch(&mut self, exec: &Exec<'_>) -> Result<Result<Started, NotStarted>>;
 
     /// The worker has new folders: forget everything about the old ones.
     fn reset(&mut self);
+
+    /// A sentence for who wants to know more, once.
+    fn take_note(&mut self) -> Option<String> {
+        None
+    }
+}
+
+/// A script that runs.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Started {
+    /// Number of its process, which leads a group of its own.
+    pub(super) leader: i32,
+    pub(super) start: Start,
 }
 
 /// Why a script can't be started.
@@ -64,7 +100,7 @@ struct Prepared {
 }
 
 impl Launcher for Spawn {
-    fn launch(&mut self, exec: &Exec<'_>) -> Result<Result<i32, NotStarted>> {
+    fn launch(&mut self, exec: &Exec<'_>) -> Result<Result<Started, NotStarted>> {
         if !self.last.as_ref().is_some_and(|last| last.is_for(exec)) {
             // std looks PATH up in the child, by a slow way, when the environment is not inherited as it
             // is; and a place found here makes for a better message.
@@ -109,7 +145,7 @@ impl Launcher for Spawn {
         };
         drop(starting);
         match spawned {
-            Ok(leader) => Ok(Ok(leader)),
+            Ok(leader) => Ok(Ok(Started { leader, start: Start::Spawn })),
             Err(err) if is_ours(&err) => Err(err).or_io("start", command.get_program()),
             Err(err) => {
                 let program = PathBuf::from(command.get_program());
@@ -124,6 +160,13 @@ impl Launcher for Spawn {
 
     fn reset(&mut self) {
         self.last = None;
+    }
+}
+
+impl Spawn {
+    /// The interpreter that a script is started with, or a sentence that says why there is none.
+    pub(super) fn interpreter(&mut self, exec: &Exec<'_>) -> Result<PathBuf, String> {
+        self.interpreters.find(exec)
     }
 }
 

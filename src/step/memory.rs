@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::Timespec;
 
-use crate::attempt::PeakOf;
+use crate::attempt::{PeakOf, Start};
 use crate::sys::proc;
 
 /// From the start of a script to the first look at it.
@@ -78,8 +78,8 @@ impl TreeMemory {
     }
 
     /// The peak, in KiB, and of what; `largest` is that of the largest process as the kernel has it.
-    pub(super) fn peak(&self, largest: u64) -> (u64, PeakOf) {
-        match is_more_than_our_own(largest) {
+    pub(super) fn peak(&self, largest: u64, start: Start) -> (u64, PeakOf) {
+        match start == Start::Fork || is_more_than_our_own(largest) {
             _ if self.highest > largest => (self.highest, PeakOf::Tree),
             true if self.highest > 0 => (largest, PeakOf::Tree),
             true => (largest, PeakOf::Process),
@@ -89,7 +89,7 @@ impl TreeMemory {
     }
 }
 
-/// A child that was started by posix_spawn or fork counts as its own what we had at that moment. Ours only grows, so it
+/// A child that was started by posix_spawn counts as its own what we had at that moment. Ours only grows, so it
 /// is looked at again only when a child had more than was known of ours.
 fn is_more_than_our_own(peak: u64) -> bool {
     let is_more = |own: u64| peak > own + SLACK;
@@ -110,10 +110,11 @@ mod tests {
         let own = proc::own_peak().unwrap();
         let seen = |highest| TreeMemory { highest, ..TreeMemory::of(1) };
         let (small, large) = (own / 2, own * 2 + 2 * SLACK);
-        assert_eq!(seen(0).peak(small), (small, PeakOf::Runner));
-        assert_eq!(seen(500).peak(small), (500, PeakOf::Tree));
-        assert_eq!(seen(0).peak(large), (large, PeakOf::Process));
-        assert_eq!(seen(500).peak(large), (large, PeakOf::Tree));
-        assert_eq!(seen(large + 1).peak(large), (large + 1, PeakOf::Tree));
+        assert_eq!(seen(0).peak(small, Start::Spawn), (small, PeakOf::Runner));
+        assert_eq!(seen(0).peak(small, Start::Fork), (small, PeakOf::Process));
+        assert_eq!(seen(500).peak(small, Start::Spawn), (500, PeakOf::Tree));
+        assert_eq!(seen(0).peak(large, Start::Spawn), (large, PeakOf::Process));
+        assert_eq!(seen(500).peak(large, Start::Spawn), (large, PeakOf::Tree));
+        assert_eq!(seen(large + 1).peak(large, Start::Spawn), (large + 1, PeakOf::Tree));
     }
 }

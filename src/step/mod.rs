@@ -11,6 +11,7 @@
 mod batch;
 mod confine;
 mod folder;
+mod fork_server;
 mod launcher;
 mod links;
 mod log;
@@ -42,7 +43,7 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
-use crate::attempt::{AttemptRecord, NamedObject, Outcome, Output, Usage, var};
+use crate::attempt::{AttemptRecord, NamedObject, Outcome, Output, Start, Usage, var};
 use crate::error::{Error, OrIo, Result};
 use crate::ids::StepId;
 use crate::jobserver::Share;
@@ -64,6 +65,7 @@ use script::Exec;
 use stage::{Lent, Loan, Staged};
 use supervisor::Cause;
 
+pub use launcher::Launch;
 pub use rules::KEPT as KEPT_RULES;
 pub use running::{Running, running};
 pub use sandbox::{Sandbox, obstacle};
@@ -145,6 +147,8 @@ pub struct Report {
     pub log_size: u64,
     /// Sentences for the user: processes left behind, mode bits stripped …
     pub warnings: Vec<String>,
+    /// For who wants to know more: why its interpreter was started anew.
+    pub note: Option<String>,
     /// Objects that the script changed through its INPUT_FILE, as hashing them again has shown: they must be
     /// healed, and forgotten by the store. Empty but for scripts that force a read-only file.
     pub damaged_inputs: Vec<ObjectHash>,
@@ -165,11 +169,13 @@ impl Report {
                 log: None,
                 worker: None,
                 batch: None,
+                start: Start::default(),
             },
             outputs: Vec::new(),
             dependencies: Vec::new(),
             log_size: 0,
             warnings: Vec::new(),
+            note: None,
             damaged_inputs: Vec::new(),
             full_disk: None,
         }
@@ -351,8 +357,12 @@ impl Execution<'_> {
         let Scratch { launcher, workspace, .. } = &mut *self.scratch;
         let exec = exec(self.attempt, file, staged, workspace, self.share, rules);
         let starts = self.supervisor.starts();
-        let leader = match launcher.launch(&exec)? {
-            Ok(leader) => leader,
+        let launched = launcher.launch(&exec)?;
+        if let (Some(note), Some((report, _))) = (launcher.take_note(), self.made.first_mut()) {
+            report.note = Some(note);
+        }
+        let started = match launched {
+            Ok(started) => started,
             Err(NotStarted { sentence, refused }) => {
                 let (sandbox, database) = (script.sandbox.as_ref(), self.database());
                 let outside = refused.zip(sandbox).and_then(|(program, sandbox)| {
@@ -361,12 +371,13 @@ impl Execution<'_> {
                 return Ok(Outcome::NotStarted(outside.unwrap_or(sentence)));
             }
         };
-        self.supervisor.started(leader, script.timeout);
+        self.supervisor.started(started.leader, script.timeout);
         drop(starts);
         let Workspace { log, path, .. } = workspace;
-        let end = process::supervise(self.supervisor, leader, start, path, log)?;
+        let end = process::supervise(self.supervisor, started, start, path, log)?;
         for (report, _) in &mut *self.made {
             report.record.usage = end.usage;
+            report.record.start = started.start;
         }
         let outcome = outcome(&end, script);
         if let Some((report, _)) = self.made.first_mut() {

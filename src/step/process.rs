@@ -48,6 +48,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::process::{PidfdFlags, WaitId, WaitIdOptions};
 
+use super::launcher::Started;
 use super::log::LogPipe;
 use super::memory::TreeMemory;
 use super::proc::pid;
@@ -76,11 +77,12 @@ pub(super) struct Ended {
 /// If the process is not ours to wait for, which is a bug.
 pub(super) fn supervise(
     supervisor: &Supervisor,
-    leader: i32,
+    started: Started,
     start: Instant,
     scratch: &Path,
     log: &mut LogPipe,
 ) -> Result<Ended> {
+    let leader = started.leader;
     let mut memory = TreeMemory::of(leader);
     let waited = wait_for_end(leader, scratch, log, &mut memory);
     let wall = start.elapsed();
@@ -93,7 +95,7 @@ pub(super) fn supervise(
     let reaped = sys::reap(leader).or_io("wait for a script in", scratch);
     supervisor.reaped(leader);
     let (leftovers, reaped) = (leftovers?, reaped?);
-    let (peak_memory, peak_of) = memory.peak(reaped.peak_memory);
+    let (peak_memory, peak_of) = memory.peak(reaped.peak_memory, started.start);
     let Reaped { user, system, status, .. } = reaped;
     let usage = Usage { wall, user, system, peak_memory, peak_of };
     let cause = ending.map(|ending| ending.cause);

@@ -12,7 +12,8 @@ use rustix::io::Errno;
 
 use super::batch::BatchFolder;
 use super::folder::{Folder, folder_of, make_folder, make_folders};
-use super::launcher::{Launcher, Spawn};
+use super::fork_server::ForkServer;
+use super::launcher::{Launch, Launcher, Spawn};
 use super::log::{self, LogPipe};
 use super::rules::KeptRules;
 use super::script::ScriptFiles;
@@ -82,7 +83,7 @@ impl Scratch {
     /// # Errors
     /// [`Error::Io`](crate::error::Error::Io), also if the worker already has its folders there: what
     /// another run left is never used.
-    pub fn create(dir: &Path, worker: usize) -> Result<Scratch> {
+    pub fn create(dir: &Path, worker: usize, launch: Launch) -> Result<Scratch> {
         let dir = std::path::absolute(dir).or_io("find the folder", dir)?;
         let workspace = Workspace::make(dir.join(format!("w{worker}")))?;
         Ok(Scratch {
@@ -90,7 +91,10 @@ impl Scratch {
             worker,
             generation: 0,
             workspace,
-            launcher: Box::new(Spawn::default()),
+            launcher: match launch {
+                Launch::Auto | Launch::Fork => Box::new(ForkServer::new(launch)),
+                Launch::Spawn => Box::new(Spawn::default()),
+            },
             buffer: Vec::new(),
             user: rustix::process::geteuid().as_raw(),
             is_discarded: false,

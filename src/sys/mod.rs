@@ -362,6 +362,21 @@ pub fn hand_down(command: &mut Command, fds: &[RawFd]) {
     unsafe { command.pre_exec(open) };
 }
 
+/// Lets a command inherit descriptors, each under the number beside it. None of the former may be one of these numbers.
+/// Price: as for [`hand_down`].
+pub fn hand_down_as(command: &mut Command, fds: &[(RawFd, RawFd)]) {
+    let fds = fds.to_vec();
+    let place = move || {
+        for &(fd, number) in &fds {
+            // SAFETY: makes a descriptor of the child.
+            retry(|| unsafe { libc::dup2(fd, number) })?;
+        }
+        Ok(())
+    };
+    // SAFETY: between fork and exec it makes system calls and reads its own memory, no more.
+    unsafe { command.pre_exec(place) };
+}
+
 /// Gives a command another limit of open files than this process has. Price: as for [`hand_down`].
 pub fn limit_open_files(command: &mut Command, limit: Rlimit) {
     let set = move || Ok(rustix::process::setrlimit(Resource::Nofile, limit)?);

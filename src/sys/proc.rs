@@ -220,6 +220,22 @@ pub fn children_of(parent: i32) -> Vec<i32> {
     found
 }
 
+/// Processes that the calling thread started, ended ones included. Empty where the kernel doesn't list them.
+pub fn children_of_this_thread() -> Vec<i32> {
+    let list = fs::read_to_string("/proc/thread-self/children").unwrap_or_default();
+    list.split_ascii_whitespace().flat_map(str::parse).collect()
+}
+
+/// The program that this process runs, even if its file was replaced.
+pub fn own_program() -> &'static str {
+    "/proc/self/exe"
+}
+
+/// The path under which a child finds what it has open as this descriptor.
+pub fn path_of_number(fd: i32) -> String {
+    format!("/proc/self/fd/{fd}")
+}
+
 /// The list of this process's adopted children, kept open: it is read after every script.
 #[derive(Debug)]
 pub struct Adopted(File);

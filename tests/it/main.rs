@@ -3,7 +3,7 @@
 //! `TASK_PIPELINE_KEEP=1` keeps every test's folder and says where it is. `TASK_PIPELINE_SEED` gives a
 //! test by chance the seed that another run of it showed; `TASK_PIPELINE_KILLS` and
 //! `TASK_PIPELINE_ROUNDS` make `resume` and `random` last longer; `TASK_PIPELINE_SCALE=1` adds the large
-//! run of `scale`.
+//! run of `scale`; `TASK_PIPELINE_LAUNCH=fork` or `spawn` has all scripts started in this way.
 
 #![allow(
     clippy::print_stderr,
@@ -32,6 +32,7 @@ mod incremental;
 mod inputs;
 mod jobserver;
 mod labels;
+mod launch;
 mod lineage;
 mod listed;
 mod lock;

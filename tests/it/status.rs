@@ -185,7 +185,7 @@ fn an_older_database_gets_its_sums() {
          DROP TABLE result_dependency; DROP TABLE result; DROP TABLE dependency_version; DROP TABLE dependency_file;
          ALTER TABLE attempt DROP COLUMN peak_of; ALTER TABLE task DROP COLUMN resources;
          ALTER TABLE attempt DROP COLUMN batch; ALTER TABLE attempt DROP COLUMN batch_item;
-         ALTER TABLE attempt DROP COLUMN batch_size;
+         ALTER TABLE attempt DROP COLUMN batch_size; ALTER TABLE attempt DROP COLUMN forked;
          CREATE INDEX idx_step_key ON step(key);
          PRAGMA user_version = 3;",
     )

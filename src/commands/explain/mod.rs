@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use argh::{ArgsInfo, FromArgs};
 use serde::Serialize;
 
-use crate::attempt::{BatchPlace, StepState};
+use crate::attempt::{BatchPlace, Start, StepState};
 use crate::cli::values::{bytes, default_db, param, path};
 use crate::db::{
     self, AttemptOfRun, Db, Meant, Reader, RunFacts, StepDependencies, StepFacts, StepRow,
@@ -287,6 +287,8 @@ struct AttemptAnswer {
     started_ms: i64,
     /// Where others shared the script.
     batch: Option<BatchPlace>,
+    /// How its interpreter was started.
+    start: &'static str,
 }
 
 #[derive(Serialize)]
@@ -352,6 +354,7 @@ impl StepAnswer<'_> {
             code: record.outcome.code(),
             started_ms: record.started_ms,
             batch: record.batch,
+            start: record.start.as_str(),
         });
         StepAnswer {
             step: step.row.id,
@@ -677,7 +680,8 @@ fn write_step(step: &OfStep, out: &mut dyn Write) -> std::io::Result<()> {
         let begun = crate::text::utc(record.started_ms);
         let batch = record.batch.map(|batch| format!(", {batch}")).unwrap_or_default();
         let (number, word) = (record.number, outcome.word());
-        writeln!(out, "attempt {number} in run {run}, {begun}: {word}{code}{batch}")?;
+        let start = if record.start == Start::Fork { ", by a forked interpreter" } else { "" };
+        writeln!(out, "attempt {number} in run {run}, {begun}{start}: {word}{code}{batch}")?;
     }
     let shown = |input: &SizedObject| {
         let size = input.bytes.map_or_else(|| "no longer kept".to_owned(), size);

@@ -22,6 +22,7 @@ use crate::progress::{
     Bar, Begun, Event, JsonLines, Lines, Loudness, Paint, Progress, Summary, Tee, Trace,
 };
 use crate::run::{self, RunOptions};
+use crate::step::Launch;
 use crate::sys::proc::descriptor;
 use crate::text::printable;
 
@@ -114,6 +115,12 @@ pub struct RunArgs {
     /// loses nothing); default: batch
     #[argh(option, arg_name = "MODE", from_str_fn(durability), default = "Durability::Batch")]
     pub durability: Durability,
+
+    /// how scripts are started: auto (by forking an interpreter that is loaded already, from the
+    /// third step of a task on), fork (from the first one on) or spawn (each with an interpreter
+    /// of its own); default: auto
+    #[argh(option, arg_name = "HOW", from_str_fn(launch), default = "Launch::Auto")]
+    pub launch: Launch,
 
     /// memory that the running steps may need together (8G); default: what the machine has to
     /// spare at the start, or the limit of its cgroup
@@ -277,6 +284,7 @@ impl RunArgs {
             params: ParamOverrides { files: self.params.clone(), values: self.param.clone() },
             wait: self.wait,
             durability: self.durability,
+            launch: self.launch,
             verbose: self.verbose,
             min_free: self.min_free,
             memory: self.memory,
@@ -303,6 +311,12 @@ fn check_inputs(
         return Err("standard input (-) can be read only once: drop all but one `-`");
     }
     Ok(())
+}
+
+fn launch(word: &str) -> std::result::Result<Launch, String> {
+    let mut known = [Launch::Auto, Launch::Fork, Launch::Spawn].into_iter();
+    let found = known.find(|launch| launch.as_str() == word);
+    found.ok_or_else(|| r#"expected "auto", "fork" or "spawn""#.to_owned())
 }
 
 fn durability(word: &str) -> std::result::Result<Durability, String> {

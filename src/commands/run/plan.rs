@@ -12,6 +12,7 @@ use crate::db::{Durability, Why};
 use crate::error::{Result, exit};
 use crate::progress::{Lines, Loudness, Paint};
 use crate::run::{self, Forecast, TaskForecast};
+use crate::step::Launch;
 use crate::text::{plural, printable};
 
 use super::super::Command;
@@ -101,6 +102,7 @@ impl PlanArgs {
             no_inputs: self.no_inputs,
             wait: false,
             durability: Durability::Batch,
+            launch: Launch::Auto,
             min_free: 0,
             memory: None,
             have: Vec::new(),

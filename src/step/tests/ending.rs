@@ -236,8 +236,12 @@ fn two_workers_lend_the_same_large_object_at_once() {
                 executable: false,
             });
             scope.spawn(move || {
-                let mut scratch =
-                    crate::step::Scratch::create(&base.join("scratch/run"), worker).unwrap();
+                let mut scratch = crate::step::Scratch::create(
+                    &base.join("scratch/run"),
+                    worker,
+                    crate::step::Launch::Auto,
+                )
+                .unwrap();
                 for step in 0..8 {
                     attempt.items[0].step = StepId(step);
                     let made = crate::step::execute(

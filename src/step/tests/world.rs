@@ -13,7 +13,9 @@ use crate::ids::StepId;
 use crate::labels::Labels;
 use crate::object::ObjectHash;
 use crate::proof::{Proof, Rows};
-use crate::step::{Attempt, Input, Item, Report, Sandbox, Scratch, Script, Supervisor, execute};
+use crate::step::{
+    Attempt, Input, Item, Launch, Report, Sandbox, Scratch, Script, Supervisor, execute,
+};
 use crate::stop::StopSwitch;
 use crate::store::Store;
 
@@ -41,7 +43,7 @@ impl World {
         let stop = Arc::new(StopSwitch::default());
         let committed = Arc::new(Rows::default());
         let store = Store::open(dir.path(), Arc::clone(&committed) as Arc<dyn Proof>).unwrap();
-        let scratch = Scratch::create(&dir.path().join("scratch/run"), 0).unwrap();
+        let scratch = Scratch::create(&dir.path().join("scratch/run"), 0, Launch::Auto).unwrap();
         World {
             store,
             scratch,

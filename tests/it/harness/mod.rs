@@ -167,7 +167,13 @@ impl Project {
 
     pub(crate) fn run_cmd<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Call {
         let first = ["-manifest", "pipeline.toml", "-db", "db"].map(OsString::from);
-        self.cmd(first.into_iter().chain(args.into_iter().map(|arg| arg.as_ref().to_owned())))
+        let mut args: Vec<OsString> = args.into_iter().map(|arg| arg.as_ref().to_owned()).collect();
+        if let Some(launch) = std::env::var_os("TASK_PIPELINE_LAUNCH")
+            && !args.iter().any(|arg| arg == "--launch")
+        {
+            args.splice(0..0, ["--launch".into(), launch]);
+        }
+        self.cmd(first.into_iter().chain(args))
     }
 
     /// What `export` gives of a task, in a fresh folder.

@@ -11,7 +11,7 @@
 #   the median of these ratios, the smallest and the largest.
 # - `sync` before each program: what the one before has left to be written is not the next one's burden.
 #   Least of all that of `--durability batch`, whose barrier may write all that is unwritten (syncfs).
-# - Every program starts one `sh` for each step, and makes one file for it in a folder of its own.
+# - Every program starts one `sh` for each step (ours-… forks one that is loaded, spawn-… starts each anew), and makes one file for it in a folder of its own.
 # - Nothing is deleted between rounds: on ext4, deleting thousands of files slows the making of new ones
 #   for minutes. The large files of `big`, which comes last, are few, and are deleted.
 # shellcheck disable=SC2016  # what is quoted is for other shells
@@ -76,6 +76,45 @@ manifest() { # FILE INPUT_FOLDER SCRIPT...
     done > "$file"
 }
 
+# What starting the shells costs by itself: so many times `sh -e FILE`, by two threads, on the same files.
+bare=$root/bare
+cat > "$bare.c" << 'END'
+#include <pthread.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+extern char **environ;
+static int count;
+static char *script, *in, *out;
+static void *work(void *half) {
+    for (long n = (long)half; n < count; n += 2) {
+        char input[4096], name[64], folder[4096], *argv[] = {"sh", "-e", script, 0}, *env[4096];
+        int status, e = 0;
+        pid_t child;
+        while (environ[e]) e++;
+        memcpy(env, environ, e * sizeof *env);
+        snprintf(input, sizeof input, "INPUT_FILE=%s/f%ld", in, n);
+        snprintf(name, sizeof name, "INPUT_NAME=f%ld", n);
+        snprintf(folder, sizeof folder, "OUTPUT_DIR=%s", out);
+        env[e++] = input, env[e++] = name, env[e++] = folder, env[e] = 0;
+        if (posix_spawn(&child, "/bin/sh", 0, 0, argv, env) || waitpid(child, &status, 0) != child || status)
+            exit(1);
+    }
+    return 0;
+}
+int main(int argc, char **argv) {
+    pthread_t other;
+    if (argc != 5) return 2;
+    count = atoi(argv[1]), script = argv[2], in = argv[3], out = argv[4];
+    pthread_create(&other, 0, work, (void *)1);
+    work(0);
+    return pthread_join(other, 0);
+}
+END
+cc -O2 -o "$bare" "$bare.c" -lpthread 2> /dev/null || echo "left out, no C compiler: bare starts of sh" >&2
+
 # The programs that are there, of those named: forwards in odd rounds, backwards in even ones.
 in_turn() { # ROUND PROGRAM...
     local round=$1 program list=()
@@ -84,6 +123,7 @@ in_turn() { # ROUND PROGRAM...
         case $program in
             ninja | make | parallel | snakemake) command -v "$program" > /dev/null || continue ;;
             before-*) [ -n "$before" ] || continue ;;
+            sh) [ -x "$bare" ] || continue ;;
         esac
         if ((round % 2)); then list+=("$program"); else list=("$program" "${list[@]}"); fi
     done
@@ -95,7 +135,8 @@ build() { case $1 in before-*) echo "$before" ;; *) echo "$ours" ;; esac }
 
 map() { # ROUND WORK SCRIPT
     local round=$1 work=$2 script=$3 dir=$root/$2-$1 program n
-    mkdir -p "$dir"/{xargs,ninja,make,parallel,snakemake}/out
+    mkdir -p "$dir"/{xargs,ninja,make,parallel,snakemake,sh}/out
+    echo "$script" > "$dir/script"
     manifest "$dir/p.toml" "$root/in" "$script"
     {
         printf 'rule r\n  command = %s\n' "$(plain "$work" '$$' '$in' '$out')"
@@ -110,9 +151,13 @@ map() { # ROUND WORK SCRIPT
         printf 'rule r:\n  input: "%s/{f}"\n  output: "out/{f}"\n' "$root/slow-in"
         printf '  shell: """%s"""\n' "$(plain "$work" '$' '{input}' '{output}')"
     } > "$dir/snakemake/Snakefile"
-    for program in $(in_turn "$round" ours-off before-off ninja ours-batch before-batch xargs make parallel \
-        snakemake); do
+    for program in $(in_turn "$round" ours-off before-off ninja spawn-off ours-batch before-batch sh spawn-batch \
+        xargs make parallel snakemake); do
         case $program in
+            spawn-*)
+                timed "$round" "$work" "$program" "$N" "$ours" -q --launch spawn --durability "${program#*-}" -j2 \
+                    -manifest "$dir/p.toml" -db "$dir/$program" ;;
+            sh) timed "$round" "$work" sh "$N" "$bare" "$N" "$dir/script" "$root/in" "$dir/sh/out" ;;
             ours-* | before-*)
                 timed "$round" "$work" "$program" "$N" "$(build "$program")" -q --durability "${program#*-}" -j2 \
                     -manifest "$dir/p.toml" -db "$dir/$program" ;;
@@ -129,7 +174,7 @@ map() { # ROUND WORK SCRIPT
             snakemake)
                 timed "$round" "$work" snakemake "$SLOW" env -C "$dir/snakemake" snakemake -q -j2 ;;
         esac
-        case $program in xargs | ninja | make | parallel) full "$N" "$dir/$program/out" ;; esac
+        case $program in xargs | ninja | make | parallel | sh) full "$N" "$dir/$program/out" ;; esac
     done
     for program in $(in_turn "$round" ours find ninja make); do
         case $program in
@@ -253,6 +298,11 @@ awk '
             printf "%-14s %-14s %9.3f %9.3f   %-18s %s\n", part[1], part[2], time,
                 1000 * time / steps[order[k]], against(part[1], part[2], "ninja"),
                 against(part[1], part[2], rival)
+        }
+        for (k = 1; k <= keys; k++) {
+            split(order[k], part, " ")
+            if (part[2] ~ /^(ours|spawn)-/ && (part[1] " sh") in times)
+                printf "%-14s %-14s of bare starts of sh: %s\n", part[1], part[2], against(part[1], part[2], "sh")
         }
         for (k = 1; k <= keys; k++) {
             split(order[k], part, " ")

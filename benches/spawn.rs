@@ -69,13 +69,13 @@ struct Ours {
 }
 
 impl Ours {
-    fn new(script: &str, sandbox: Option<Sandbox>) -> Ours {
+    fn new(script: &str, launch: Launch, sandbox: Option<Sandbox>) -> Ours {
         let folder = common::folder();
         let store = Store::open(&folder, Arc::new(common::NoRows)).unwrap();
         let input = store.put(b"line\n").unwrap().hash;
         Ours {
             store,
-            scratch: Scratch::create(&folder.join("scratch"), 0, Launch::Spawn).unwrap(),
+            scratch: Scratch::create(&folder.join("scratch"), 0, launch).unwrap(),
             supervisor: Supervisor::new(GRACE, Arc::default()).unwrap(),
             script: Arc::new(Script {
                 task: "task".to_owned(),
@@ -148,12 +148,17 @@ fn spawns(criterion: &mut Criterion) {
             });
         });
         let sandbox = Sandbox { read: Vec::new(), list: Vec::new(), network: true };
-        let kinds = [("ours", None), ("sandbox", Some(sandbox))];
-        // Elsewhere there is nothing to measure.
-        let is_possible =
-            |(_, sandbox): &(&str, Option<Sandbox>)| sandbox.is_none() || obstacle(false).is_none();
-        for (kind, sandbox) in kinds.into_iter().filter(is_possible) {
-            let (mut ours, mut step) = (Ours::new(script, sandbox), 0);
+        let kinds = [
+            ("ours", Launch::Spawn, None),
+            ("forked", Launch::Fork, None),
+            ("sandbox", Launch::Spawn, Some(sandbox)),
+        ];
+        for (kind, launch, sandbox) in kinds {
+            if sandbox.is_some() && obstacle(false).is_some() {
+                // There is nothing to measure.
+                continue;
+            }
+            let (mut ours, mut step) = (Ours::new(script, launch, sandbox), 0);
             benches.bench_function(BenchmarkId::new(kind, name), |timer| {
                 common::settle();
                 timer.iter_custom(|iterations| {

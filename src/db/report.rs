@@ -235,6 +235,8 @@ pub struct ReportAttempt<'r> {
     /// Which of the steps that shared the script it is, from 1, and how many there were.
     pub item: u64,
     pub steps: u64,
+    /// An interpreter that was loaded already was forked for it.
+    pub is_forked: bool,
     /// 0 if an older build ran it.
     pub worker: u64,
 }
@@ -256,7 +258,7 @@ pub fn each_attempt(reader: &Reader, see: &mut dyn FnMut(&ReportAttempt<'_>)) ->
         .prepare(
             "SELECT a.step, s.task, s.live = 1 AND s.state = 1, s.name, a.run, a.outcome = 'ok', a.started_ms,
                a.wall_us, a.user_us + a.system_us, a.peak_kib, coalesce(a.worker, 0), s.labels,
-               coalesce(a.batch_item, 1), coalesce(a.batch_size, 1)
+               coalesce(a.batch_item, 1), coalesce(a.batch_size, 1), a.forked IS 1
              FROM attempt a CROSS JOIN step s ON s.id = a.step ORDER BY a.step DESC, a.number DESC",
         )
         .or_db(WHAT)?;
@@ -292,6 +294,7 @@ fn attempt<'r>(
         worker: unsigned(row, 10)?,
         item: unsigned(row, 12)?,
         steps,
+        is_forked: row.get(14)?,
     })
 }
 

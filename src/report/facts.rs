@@ -84,6 +84,8 @@ pub(super) struct Totals {
 pub(super) struct RunTotals {
     pub(super) attempts: u64,
     pub(super) failed: u64,
+    /// Attempts by a forked interpreter.
+    pub(super) forked: u64,
     pub(super) cpu_us: u64,
     pub(super) peak_kib: u64,
     /// Live steps whose results come from this run.
@@ -96,6 +98,7 @@ impl Totals {
         let run = self.runs.entry(attempt.run).or_default();
         run.attempts += 1;
         run.failed += u64::from(!attempt.succeeded);
+        run.forked += u64::from(attempt.is_forked);
         run.cpu_us += attempt.cpu_us;
         run.peak_kib = run.peak_kib.max(attempt.peak_kib);
         run.stands += u64::from(attempt.stands);

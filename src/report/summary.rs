@@ -85,7 +85,9 @@ pub(super) fn section(out: &mut String, facts: &Facts, totals: &Totals) {
     if let Some(run) = facts.run() {
         let of_run = totals.of(run.id);
         let reused = done.saturating_sub(of_run.stands);
-        figure(out, None, "Attempts in this run", count(of_run.attempts), None);
+        let forked = (of_run.forked > 0)
+            .then(|| text(format!("{} by a forked interpreter", grouped(of_run.forked))));
+        figure(out, None, "Attempts in this run", count(of_run.attempts), forked);
         figure(out, None, "Reused", count(reused), None);
         let ended_ms = run.ended_ms.unwrap_or(facts.now_ms);
         let wall_ms = u64::try_from(ended_ms - run.started_ms).unwrap_or(0);

@@ -4,7 +4,8 @@ JSON.
 
 Environment: TASK_PIPELINE_BIN (the binary), TORTURE=short|full (how much; short if not set), SEED (random
 if not set, always printed), TORTURE_DIR (where the folders are made), TORTURE_STRICT (what the machine can't do is
-a deviation, not skipped aloud: 1, or the families for which it is), T1_KILLS=50 and the like (one count).
+a deviation, not skipped aloud: 1, or the families for which it is), TORTURE_LAUNCH=fork|spawn (how all scripts are
+started), T1_KILLS=50 and the like (one count).
 Only the standard library. Nothing here waits for a time to pass: `until` waits for a condition.
 """
 
@@ -163,6 +164,12 @@ def grouped(files=2, width=2, pause=""):
     ), files
 
 
+def launched(args):
+    """What TORTURE_LAUNCH adds to the arguments of a run, which are those that begin with no subcommand."""
+    how = os.environ.get("TORTURE_LAUNCH")
+    return ["--launch", how] if how and all(str(arg).startswith("-") for arg in args[:1]) else []
+
+
 class Box:
     """A folder with a pipeline, its database and its ledger."""
 
@@ -193,7 +200,7 @@ class Box:
     # ---- running
 
     def command(self, *args):
-        return [BIN, *map(str, args)]
+        return [BIN, *map(str, args), *launched(args)]
 
     def environment(self, **more):
         names = ("OUTPUT_DIR", "TMPDIR", "MAKEFLAGS", "MFLAGS", "MAKELEVEL", "LD_PRELOAD", "PWD", "OLDPWD")

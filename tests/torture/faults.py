@@ -14,7 +14,7 @@ import subprocess
 import tempfile
 import time
 
-from common import BIN, DAMAGED, FAILED, INTERNAL, IO, LOCKED, NO_SPACE, OK, SKIPPED, USAGE, Box, compile_c, differences, object_path, until
+from common import BIN, DAMAGED, FAILED, INTERNAL, IO, LOCKED, NO_SPACE, OK, SKIPPED, USAGE, Box, compile_c, differences, launched, object_path, until
 
 DOCUMENTED = {OK, FAILED, USAGE, DAMAGED, NO_SPACE, IO, LOCKED}  # 70 is a bug
 ROOM = os.environ.get("TORTURE_DIR") or ("/dev/shm" if os.path.isdir("/dev/shm") else tempfile.gettempdir())
@@ -56,7 +56,7 @@ class MountBox(Box):
         self.scratch = self.db / "scratch"
 
     def command(self, *args):
-        return [BIN, *map(str, args), "-db", str(self.db)]
+        return [BIN, *map(str, args), "-db", str(self.db), *launched(args)]
 
     def mount_tmpfs(self, **options):
         sh("mount", "-t", "tmpfs", "-o", ",".join(f"{name}={value}" for name, value in options.items()), "torture", self.mnt)

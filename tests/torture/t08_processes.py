@@ -59,6 +59,8 @@ LIMIT = 0.3  # of the steps that time out
 GATE = "until test -e go; do sleep 0.02 || true; done"
 WAYS = {"": "", "wait": GATE, "exit 3": "exit 3", "kill -9 $$": "kill -9 $$", "deaf wait": GATE}
 
+RUN = " ".join([BIN, *launched([])])
+
 numbers = itertools.count(10_000_000 + random.SystemRandom().randrange(80_000_000))
 numbers_lock = threading.Lock()
 
@@ -111,7 +113,7 @@ def case(shape, ending, through_shell=False, is_grouped=False, sabotage=None):
         with open(box.path / "out", "w+b") as out:
             if through_shell:
                 # What a shell sees of it.
-                line = f"sh -c 'echo $$ > pid; exec {BIN} -j2'; exit $?"
+                line = f"sh -c 'echo $$ > pid; exec {RUN} -j2'; exit $?"
                 process = subprocess.Popen(["bash", "-c", line], cwd=box.path, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=box.environment(), start_new_session=True)
                 until(lambda: (box.path / "pid").exists() and (box.path / "pid").read_text().strip(), "the runner's number")
                 runner = int((box.path / "pid").read_text())
@@ -218,7 +220,7 @@ def world(before="", ignored=(), script="exec sleep @N@", with_="env"):
         out = open(box.path / "out", "w+b")
         secret = open(box.path / "secret", "w+b")
         process = subprocess.Popen(
-            ["bash", "-c", f"{before} exec {with_} {BIN} -j2"], cwd=box.path, env=box.environment(),
+            ["bash", "-c", f"{before} exec {with_} {RUN} -j2"], cwd=box.path, env=box.environment(),
             stdin=subprocess.DEVNULL, stdout=out, stderr=out, pass_fds=[secret.fileno()], start_new_session=True,
         )
         with secret, out:
@@ -252,7 +254,7 @@ def keeps_ignoring():
     faults = []
     for ignored in (signal.SIGHUP, signal.SIGINT):
         with Box((task("a", MARK + f": > started\n{GATE}\n"), 0), "t08") as box:
-            line = f"trap '' {ignored.name[3:]}; exec {BIN}"
+            line = f"trap '' {ignored.name[3:]}; exec {RUN}"
             process = subprocess.Popen(["bash", "-c", line], cwd=box.path, env=box.environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
             until(lambda: (box.path / "started").exists(), "the script")
             os.kill(process.pid, ignored)

@@ -138,7 +138,9 @@ impl ForkServer {
         variables: &Variables<'_>,
         bytes: usize,
     ) -> Option<Server> {
-        if let Some(n) = self.servers.iter().position(|server| server.is_for(exec)) {
+        // There may be another one for steps with more or fewer variables.
+        let fits = |server: &Server| server.is_for(exec) && server.has_room(variables.len(), bytes);
+        if let Some(n) = self.servers.iter().position(fits) {
             let server = self.servers.remove(n);
             if !server.is_within(exec.rules.as_ref()) {
                 // The rules of a sandbox may name files that change from step to step: a server for each is no use.
@@ -146,7 +148,7 @@ impl ForkServer {
                 self.give_up(exec, "its sandbox is another one for each step");
                 return None;
             }
-            if server.has_room(variables.len(), bytes) && server.is_current() {
+            if server.is_current() {
                 return Some(server);
             }
         }

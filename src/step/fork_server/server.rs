@@ -36,8 +36,8 @@ const EXCHANGED: &str = crate::attempt::var::TASK_NAME;
 /// Bytes that a server's environment may grow: values differ from step to step.
 const MARGIN: usize = 4096;
 
-/// For this long an answer is waited for. A fork takes a fraction of a millisecond.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// For this long an answer is waited for. A fork takes a fraction of a millisecond, but the machine may be overloaded.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A server, as a child of the thread that started it. Ends with this value.
 pub(super) struct Server {

@@ -279,7 +279,7 @@ fn more_scripts_than_files_may_be_open_and_each_has_the_limit_that_was_given() {
         "a",
         "inputs = [\"in/*\"]",
         r#"ulimit -Sn >"$OUTPUT_DIR/$INPUT_NAME.first"
-           : > "started-$INPUT_NAME"; until [ "$(ls | grep -c ^started-)" = 200 ]; do sleep 0.1; done
+           : > "started-$INPUT_NAME"; until [ "$(ls | grep -c ^started-)" = 200 ]; do sleep 0.5; done
            ulimit -Sn >"$OUTPUT_DIR/$INPUT_NAME""#,
     );
     let call = p.run_cmd(["-j", "200"]).shell("ulimit -Sn 256");

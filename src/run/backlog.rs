@@ -3,8 +3,9 @@
 //! and the screen.
 
 use std::cmp::Reverse;
+use std::collections::btree_map;
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeSet, BinaryHeap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, HashSet, VecDeque};
 use std::time::Instant;
 
 use crate::attempt::{BatchPlace, Usage, Verdict};
@@ -88,8 +89,8 @@ pub(super) struct Backlog {
     first: Option<Jobs>,
     /// Tasks whose steps wait for memory that they are only taken to need.
     news: Vec<(TaskIndex, Scarcity)>,
-    /// Jobs that wait for another try, the next one due first.
-    delayed: BinaryHeap<Reverse<Delayed>>,
+    /// Jobs of each task that wait for another try, the next one due first.
+    delayed: BTreeMap<TaskIndex, BinaryHeap<Reverse<Delayed>>>,
     /// Height of the task whose job was handed out last, which is the farthest from the end.
     last_height: usize,
     /// By task and key of their work: jobs that are with a worker or wait for another try, or that have failed.
@@ -225,7 +226,7 @@ impl Backlog {
             is_counting: false,
             first: None,
             news: Vec::new(),
-            delayed: BinaryHeap::new(),
+            delayed: BTreeMap::new(),
             last_height: 0,
             claims: HashMap::new(),
             known: Vec::new(),
@@ -254,7 +255,7 @@ impl Backlog {
     /// Hands out what is to be started next, if there is anything: a retry that is due, or else a leaf of the task
     /// nearest to the end of the graph; with others of its task, where these may share a script. A script that has no room
     /// becomes the first in line, and whoever doesn't get in its way may pass.
-    pub(super) fn next(&mut self, db: &Db, flow: &Flow) -> Result<Next> {
+    pub(super) fn next(&mut self, now: Instant, db: &Db, flow: &Flow) -> Result<Next> {
         loop {
             let is_tight = self.admission.review(self.is_counting || self.first.is_some());
             let waits = self.first.as_ref().and_then(task_of);
@@ -267,7 +268,7 @@ impl Backlog {
             }
             let mut jobs = match waits {
                 Some(first) if !self.admission.may_pass(first) => Jobs::new(),
-                _ => match self.pop_due(Instant::now(), waits) {
+                _ => match self.pop_due(now, waits) {
                     jobs if jobs.is_empty() => self.next_leaves(db, flow, waits)?,
                     jobs => jobs,
                 },
@@ -335,20 +336,35 @@ impl Backlog {
         usize::try_from(each).unwrap_or(usize::MAX).clamp(1, limits.batch)
     }
 
+    /// The jobs of one task: one that waits for room doesn't keep those of other tasks waiting.
     fn pop_due(&mut self, now: Instant, waits: Option<TaskIndex>) -> Jobs {
+        let free = self.delayed.iter().filter_map(|(&task, delayed)| {
+            let Reverse(first) = delayed.peek()?;
+            let TaskState { in_flight, limits, .. } = &self.tasks[task.0];
+            let is_free = *in_flight < limits.parallel && self.may_start(task, waits);
+            (first.0 <= now && is_free).then_some((first, task))
+        });
+        let Some((_, task)) = free.min() else { return Jobs::new() };
+        let most = self.batch(task.0);
+        let btree_map::Entry::Occupied(mut delayed) = self.delayed.entry(task) else {
+            return Jobs::new();
+        };
         let mut jobs = Jobs::new();
-        while let Some(Reverse(Delayed(due, job))) = self.delayed.peek() {
-            let task = &self.tasks[job.task.0];
-            let is_free = match jobs.first() {
-                None => task.in_flight < task.limits.parallel && self.may_start(job.task, waits),
-                Some(first) => may_share(first, job) && jobs.len() < self.batch(job.task.0),
-            };
-            if *due > now || !is_free {
-                break;
-            }
-            jobs.extend(self.delayed.pop().map(|Reverse(Delayed(_, job))| job));
+        while let Some(Reverse(Delayed(due, job))) = delayed.get().peek()
+            && *due <= now
+            && jobs.first().is_none_or(|first| may_share(first, job) && jobs.len() < most)
+        {
+            jobs.extend(delayed.get_mut().pop().map(|Reverse(Delayed(_, job))| job));
+        }
+        if delayed.get().is_empty() {
+            delayed.remove();
         }
         jobs
+    }
+
+    /// A job is tried again when it is due.
+    fn delay(&mut self, due: Instant, job: Job) {
+        self.delayed.entry(job.task).or_default().push(Reverse(Delayed(due, job)));
     }
 
     fn next_leaves(&mut self, db: &Db, flow: &Flow, waits: Option<TaskIndex>) -> Result<Jobs> {
@@ -486,9 +502,15 @@ impl Backlog {
         self.in_flight
     }
 
-    /// When the next retry is due, if one waits.
-    pub(super) fn next_due(&self) -> Option<Instant> {
-        self.delayed.peek().map(|Reverse(Delayed(due, _))| *due)
+    /// Jobs wait for another try.
+    pub(super) fn has_delayed(&self) -> bool {
+        !self.delayed.is_empty()
+    }
+
+    /// When a task's next retry is due, if that is after `seen`. One that was due then has no room.
+    pub(super) fn next_due(&self, seen: Instant) -> Option<Instant> {
+        let first = self.delayed.values().filter_map(|delayed| delayed.peek());
+        first.map(|Reverse(Delayed(due, _))| *due).filter(|due| *due > seen).min()
     }
 
     fn read_leaves(&mut self, db: &Db, flow: &Flow, n: usize) -> Result<()> {
@@ -556,7 +578,7 @@ impl Backlog {
             let is_alone = job.is_alone || verdict == Verdict::Alone;
             let tried = job.tried + u32::from(verdict == Verdict::TryAgain);
             let again = Job { leaf, tried, is_alone, ..job };
-            self.delayed.push(Reverse(Delayed(due, again)));
+            self.delay(due, again);
         } else {
             state.pending -= 1;
             state.held -= 1;
@@ -614,7 +636,7 @@ impl Backlog {
         }
         self.mark_back(&job);
         let task = job.task.0;
-        self.delayed.push(Reverse(Delayed(Instant::now(), Job { is_alone: true, ..job })));
+        self.delay(Instant::now(), Job { is_alone: true, ..job });
         self.review(task);
     }
 
@@ -633,10 +655,7 @@ impl Backlog {
     /// already.
     pub(super) fn exclude(&mut self, task: TaskIndex) -> bool {
         let was_excluded = std::mem::replace(&mut self.tasks[task.0].limits.excluded, true);
-        let (dropped, kept): (Vec<_>, Vec<_>) =
-            self.delayed.drain().partition(|Reverse(Delayed(_, job))| job.task == task);
-        self.delayed.extend(kept);
-        for Reverse(Delayed(_, job)) in dropped {
+        for Reverse(Delayed(_, job)) in self.delayed.remove(&task).unwrap_or_default() {
             self.tasks[task.0].held -= 1;
             self.held_steps.remove(&job.leaf.step);
             self.release(&job);
@@ -673,7 +692,7 @@ impl Backlog {
                     self.held_steps.remove(&job.leaf.step);
                 }
                 true => self.tasks[task].ready.push_front(job.leaf),
-                false => self.delayed.push(Reverse(Delayed(Instant::now(), job))),
+                false => self.delay(Instant::now(), job),
             }
             self.review(task);
         }

@@ -68,7 +68,8 @@ impl Dispatcher<'_> {
             self.plan_sides();
             self.plan_groups();
             self.plan_gathers();
-            self.fill();
+            let now = Instant::now();
+            self.fill(now);
             let may_start = self.engine.stop.may_start();
             if !may_start && let Some(first) = self.backlog.take_first() {
                 first.iter().for_each(|job| self.put_back(job));
@@ -77,11 +78,11 @@ impl Dispatcher<'_> {
                 // Leaves that had their results from others were the last thing that was to be gathered.
                 continue;
             }
-            let may_retry = self.backlog.next_due().is_some() && may_start;
+            let may_retry = self.backlog.has_delayed() && may_start;
             if self.backlog.in_flight() == 0 && !may_retry {
                 break;
             }
-            self.hear();
+            self.hear(now);
         }
         self.finish()
     }
@@ -133,9 +134,10 @@ impl Dispatcher<'_> {
     }
 
     /// Sends jobs to the pool until the channel is full or nothing can be started.
-    fn fill(&mut self) {
+    /// Retries that are due `now` are among them.
+    fn fill(&mut self, now: Instant) {
         while self.engine.stop.may_start() && !self.jobs.is_full() {
-            let next = self.backlog.next(&self.engine.db, &self.engine.flow);
+            let next = self.backlog.next(now, &self.engine.db, &self.engine.flow);
             let known = self.backlog.take_known();
             let is_news = !known.is_empty();
             if let Err(error) = self.share_known(&known) {
@@ -199,13 +201,12 @@ impl Dispatcher<'_> {
         }
     }
 
-    /// Blocks for one message, or until a retry is due, then drains the channel.
-    fn hear(&mut self) {
-        let first = match self.backlog.next_due() {
-            // One that is due already waits for room, which only a message can bring.
-            Some(due) if self.engine.stop.may_start() && due > Instant::now() => {
-                self.messages.recv_deadline(due).ok()
-            }
+    /// Blocks for one message, or until a retry is due that wasn't when retries were last `seen` to; then drains the
+    /// channel.
+    fn hear(&mut self, seen: Instant) {
+        let first = match self.backlog.next_due(seen) {
+            Some(due) if self.engine.stop.may_start() => self.messages.recv_deadline(due).ok(),
+            // One that was due already waits for room, which only a message can bring.
             _ => self.messages.recv().ok(),
         };
         let Some(first) = first else { return };

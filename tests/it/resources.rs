@@ -315,6 +315,18 @@ fn retries_and_further_steps_of_a_task_keep_to_what_there_is() {
 }
 
 #[test]
+fn a_retry_isnt_kept_waiting_by_those_of_another_task_that_have_no_room() {
+    let p = Project::new();
+    inputs(&p, 3);
+    // Three that are to run by themselves, one after the other, and end when the retry has run.
+    let alone = format!("[ ! -e $BATCH_DIR/2 ]\n{WAIT_FOR_GO}");
+    let batch = format!("{INPUTS}\nbatch = 3\nparallel = 1\nscript = '''{alone}'''");
+    let retry = "inputs = [\"in/0\"]\nretries = 1\nretry_delay = \"300ms\"\nscript = '[ $ATTEMPT = 2 ]; touch go'";
+    p.manifest(&format!("[[task]]\nname = \"a\"\n{batch}\n\n[[task]]\nname = \"b\"\n{retry}\n"));
+    p.run_with(["-j2", "-k"]).ok().says("4 run, 0 reused, 0 failed");
+}
+
+#[test]
 fn several_tokens_are_taken_at_once_and_none_is_held_meanwhile() {
     for form in [Tokens::fifo, Tokens::pipe] {
         let p = Project::new();

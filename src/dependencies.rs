@@ -73,7 +73,11 @@ impl DependencyFiles {
         }
         let path = path.strip_prefix(&self.dir).unwrap_or(path);
         let plain: PathBuf = path.components().filter(|part| *part != Component::CurDir).collect();
-        Some(path_bytes(&plain).to_vec())
+        Some(match path_bytes(&plain) {
+            // The manifest's folder itself.
+            b"" => b".".to_vec(),
+            plain => plain.to_vec(),
+        })
     }
 
     /// How many calls have asked for an inode.

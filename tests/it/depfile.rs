@@ -322,6 +322,19 @@ fn files_elsewhere_folders_and_odd_names_can_be_dependencies() {
 }
 
 #[test]
+fn the_manifests_folder_itself_can_be_a_dependency() {
+    for rule in ["x: .\n", "x: ./\n", "x: ./.\n"] {
+        // What the harness would make in it while the script runs is there before.
+        let p = with_rule(rule).file("ledger", "");
+        p.run().ok().ran(["a"]);
+        assert_eq!(read_files(&p), ["."]);
+        p.run().ok().ran([]).says("nothing to do");
+        p.file("new", "N\n").run().ok().ran(["a"]);
+        p.remove("new").run().ok().ran([]).says("an earlier result is valid again");
+    }
+}
+
+#[test]
 fn what_is_made_while_a_file_is_edited_is_made_again() {
     for change in [
         "echo n >inc/a.h",

@@ -204,7 +204,8 @@ impl Surroundings<'_> {
         let network = if self.sandbox.network { "" } else { "; it has no network" };
         let mut sentences = vec![format!(
             "it ran in a sandbox (`sandbox = true`): it can read the system's folders, its inputs, its `files` and what \
-             `read` names, and write OUTPUT_DIR and TMPDIR{network}"
+             `read` names, and write {} and TMPDIR{network}",
+            self.kept()
         )];
         let mut told: Vec<String> = Vec::new();
         for line in log {
@@ -244,7 +245,8 @@ impl Surroundings<'_> {
             let is_free = self.reach(&parent) == Some(Allowed::Write);
             return (candidate.is_sure && !is_free).then(|| {
                 format!(
-                    "`{named}` was not made: write below $OUTPUT_DIR what is to be kept, and anything else below $TMPDIR"
+                    "`{named}` was not made: write below ${} what is to be kept, and anything else below $TMPDIR",
+                    self.kept()
                 )
             });
         };
@@ -270,12 +272,18 @@ impl Surroundings<'_> {
                     && !real.starts_with("/proc") =>
             {
                 Some(format!(
-                    "`{named}` can only be read in a sandbox: write below $OUTPUT_DIR what is to be kept, and anything \
-                     else below $TMPDIR"
+                    "`{named}` can only be read in a sandbox: write below ${} what is to be kept, and anything \
+                     else below $TMPDIR",
+                    self.kept()
                 ))
             }
             _ => None,
         }
+    }
+
+    /// The variable of the folder whose files are kept.
+    fn kept(&self) -> &'static str {
+        if self.script.batch { "BATCH_DIR" } else { "OUTPUT_DIR" }
     }
 
     fn is_input(&self, real: &Path) -> bool {

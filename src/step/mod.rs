@@ -284,7 +284,11 @@ impl Execution<'_> {
             self.mention_links(&staged);
         }
         let log = self.keep_log()?;
-        if let Some(sandbox) = sandbox.filter(|_| has_failed) {
+        // By its script's end, or by what the script of a batch says of it.
+        let first_failed = self.made.iter().position(|(report, _)| {
+            has_failed || matches!(report.record.outcome, Outcome::Reported(_))
+        });
+        if let (Some(sandbox), Some(failed)) = (sandbox, first_failed) {
             let lines = match &log {
                 Some(log) => tail(&mut self.store.open_object(log)?, SEARCHED)
                     .or_io("read the log", self.store.path(log))?,
@@ -293,7 +297,7 @@ impl Execution<'_> {
             let database = self.database();
             let surroundings = self.surroundings(sandbox, &file, &staged, &database);
             let sentences = surroundings.explain(&lines);
-            if let Some((report, _)) = self.made.first_mut() {
+            if let Some((report, _)) = self.made.get_mut(failed) {
                 report.warnings.extend(sentences);
             }
         }

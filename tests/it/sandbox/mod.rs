@@ -221,6 +221,22 @@ fn a_failure_says_what_was_refused_and_what_to_declare() {
 }
 
 #[test]
+fn what_was_refused_is_said_too_if_the_script_of_a_batch_says_which_step_failed() {
+    if !can_confine() {
+        return;
+    }
+    let p = Project::new().file("in/1", "1\n").file("in/2", "2\n").file("ref", "R\n");
+    let script = r#"touch "$BATCH_DIR/1/output/x"; cat ref >"$BATCH_DIR/2/output/x" || echo no >"$BATCH_DIR/2/failed""#;
+    let keys = "inputs = [\"in/*\"]\nbatch = 2\nsandbox = true";
+    p.manifest(&format!("[[task]]\nname = \"a\"\n{keys}\nscript = '''{script}'''\n"));
+    p.run_with(["-j1"])
+        .fails(1)
+        .says("step 2 a (2): failed: the script says: no")
+        .says("and write BATCH_DIR and TMPDIR")
+        .says("ref` was refused: add files = [\"ref\"]");
+}
+
+#[test]
 fn a_declared_folder_that_holds_the_database_is_read_without_it() {
     if !can_confine() {
         return;

@@ -79,7 +79,7 @@ impl Ours {
             supervisor: Supervisor::new(GRACE, Arc::default()).unwrap(),
             script: Arc::new(Script {
                 task: "task".to_owned(),
-                interpreter: vec!["sh".to_owned(), "-e".to_owned()],
+                interpreter: ["sh", "-e"].map(str::to_owned).into(),
                 bytes: script.into(),
                 dir: folder.into(),
                 env: Vec::new(),
@@ -88,7 +88,7 @@ impl Ours {
                 depfile: None,
                 copies_input: false,
                 wants_jobserver: false,
-                sandbox,
+                sandbox: sandbox.map(Box::new),
                 batch: false,
             }),
             input,

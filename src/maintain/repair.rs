@@ -517,7 +517,7 @@ impl Rebuilder<'_> {
             depfile: recipe.depfile,
             copies_input: limits.copies_input,
             wants_jobserver: limits.wants_jobserver,
-            sandbox: limits.sandbox.map(|sandbox| sandbox.with_files(files)),
+            sandbox: limits.sandbox.map(|sandbox| Box::new(sandbox.with_files(files))),
             // One of a batch runs again by itself: that comes to the same.
             batch: recipe.batch,
         };

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use toml::de::DeTable;
@@ -69,7 +69,7 @@ pub struct Task {
     pub files: Vec<String>,
     /// Interpreter and its arguments, from `shell`, split at white space with shell-like quotes. A `#!`
     /// line of the script wins over it: see [`Task::interpreter`].
-    pub shell: Vec<String>,
+    pub shell: Arc<[String]>,
     /// The name, below OUTPUT_DIR, of the file in which the script says what it has read.
     pub depfile: Option<String>,
     /// False: runs anew in every run.
@@ -116,8 +116,8 @@ impl Task {
     }
 
     /// What runs the script: program and arguments that precede the script's file.
-    pub fn interpreter(&self) -> Vec<String> {
-        shebang(&self.script).unwrap_or_else(|| self.shell.clone())
+    pub fn interpreter(&self) -> Arc<[String]> {
+        shebang(&self.script).map_or_else(|| Arc::clone(&self.shell), Arc::from)
     }
 
     /// A task with no key set.
@@ -143,7 +143,7 @@ impl Task {
             env: BTreeMap::new(),
             params: BTreeMap::new(),
             files: Vec::new(),
-            shell: vec!["sh".to_owned(), "-e".to_owned()],
+            shell: default_shell(),
             depfile: None,
             cache: true,
             gather: false,
@@ -159,6 +159,12 @@ impl Task {
             export: None,
         }
     }
+}
+
+/// What runs scripts if nothing is said: one for all tasks, of which there may be thousands.
+fn default_shell() -> Arc<[String]> {
+    static SHELL: OnceLock<Arc<[String]>> = OnceLock::new();
+    Arc::clone(SHELL.get_or_init(|| ["sh", "-e"].map(str::to_owned).into()))
 }
 
 /// The interpreter in a script's `#!` line, as the kernel reads it: a path, and everything after it as
@@ -962,7 +968,7 @@ fn shell(found: &mut Findings<'_>, draft: &mut Draft, setting: Setting<'_, '_>) 
     let Some(text) = setting.string(found) else { return };
     match shlex::split(text) {
         Some(words) if words.first().is_some_and(|word| !word.is_empty()) => {
-            draft.task.shell = words;
+            draft.task.shell = words.into();
         }
         Some(_) => {
             let help = "name an interpreter and its arguments, such as \"bash -euo pipefail\"";

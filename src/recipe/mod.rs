@@ -1,6 +1,8 @@
 //! What a task *does*, as a hash: results stay valid for as long as it is the same. Its fields tell what
 //! changed. Unaware of steps and of the database.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::manifest::Task;
@@ -13,7 +15,7 @@ use crate::text::printable;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Recipe {
     /// Program and arguments that precede the script's file: `["sh", "-e"]`.
-    pub interpreter: Vec<String>,
+    pub interpreter: Arc<[String]>,
     /// The script's text.
     pub script: String,
     /// The manifest's `env`, sorted by name.
@@ -65,7 +67,7 @@ impl Recipe {
             hasher.field(tag, &(len as u64).to_le_bytes());
         };
         count(&mut hasher, "interpreter", self.interpreter.len());
-        for word in &self.interpreter {
+        for word in &*self.interpreter {
             hasher.field("word", word.as_bytes());
         }
         hasher.field("script", self.script.as_bytes());

@@ -32,7 +32,7 @@ fn params(param: &str) -> Recipe {
 }
 
 fn interpreter(script: &str) -> Vec<String> {
-    recipe(&format!("[[task]]\nname = \"t\"\nscript = '''{script}'''\n")).interpreter
+    recipe(&format!("[[task]]\nname = \"t\"\nscript = '''{script}'''\n")).interpreter.to_vec()
 }
 
 #[test]
@@ -83,9 +83,13 @@ fn no_field_can_be_taken_for_its_neighbour() {
         Recipe { params: pair("a", "b"), ..base.clone() },
         Recipe { gather: true, params: pair("a", "b"), ..base.clone() },
         Recipe { env: pair("ab", ""), ..base.clone() },
-        Recipe { interpreter: words(&["sh", "-e", "wc"]), script: String::new(), ..base.clone() },
-        Recipe { interpreter: words(&["sh -e"]), ..base.clone() },
-        Recipe { interpreter: words(&["sh", "-", "e"]), ..base.clone() },
+        Recipe {
+            interpreter: words(&["sh", "-e", "wc"]).into(),
+            script: String::new(),
+            ..base.clone()
+        },
+        Recipe { interpreter: words(&["sh -e"]).into(), ..base.clone() },
+        Recipe { interpreter: words(&["sh", "-", "e"]).into(), ..base.clone() },
     ];
     let hashes: BTreeSet<_> = variants.iter().map(Recipe::hash).collect();
     assert_eq!(hashes.len(), variants.len());

@@ -230,7 +230,7 @@ impl Session<'_> {
                 depfile: recipe.depfile.clone(),
                 copies_input: task.copies_input,
                 wants_jobserver: task.jobserver,
-                sandbox: sandbox.map(|sandbox| sandbox.with_files(listed.paths())),
+                sandbox: sandbox.map(|sandbox| Box::new(sandbox.with_files(listed.paths()))),
                 batch: recipe.batch,
             })
         };

@@ -55,7 +55,7 @@ pub struct Script {
     /// TASK_NAME, and the base name of `$0`.
     pub task: String,
     /// Interpreter and its arguments; the path of the script's file is appended.
-    pub interpreter: Vec<String>,
+    pub interpreter: Arc<[String]>,
     pub bytes: Vec<u8>,
     /// Working directory, absolute: the manifest's folder.
     pub dir: OsString,
@@ -74,7 +74,7 @@ pub struct Script {
     pub wants_jobserver: bool,
     /// It reaches nothing but what this says.
     #[serde(default)]
-    pub sandbox: Option<Sandbox>,
+    pub sandbox: Option<Box<Sandbox>>,
     /// It is started once for several steps, and finds them in BATCH_DIR.
     #[serde(default)]
     pub batch: bool,

@@ -39,7 +39,7 @@ script = ":"
     let [split, count, total] = tasks.as_slice() else { panic!("{tasks:?}") };
     assert_eq!(split.script, "#!/bin/bash\necho\n");
     assert_eq!(split.inputs, ["data/*.csv", "more/x.csv"]);
-    assert_eq!(split.shell, ["sh", "-e"]);
+    assert_eq!(*split.shell, ["sh", "-e"]);
     assert!(split.is_root() && split.cache && !split.gather);
     assert_eq!(count.from, [TaskIndex(0)]);
     assert_eq!(count.matches, ["*.txt"]);
@@ -52,7 +52,7 @@ script = ":"
     assert_eq!((count.retries, count.retry_delay), (2, Duration::from_secs(1)));
     assert_eq!(count.env, BTreeMap::from([("LC_ALL".to_owned(), "C".to_owned())]));
     assert_eq!(count.files, ["stopwords.txt"]);
-    assert_eq!(count.shell, ["bash", "-euo", "pipe fail"]);
+    assert_eq!(*count.shell, ["bash", "-euo", "pipe fail"]);
     assert!(!count.cache);
     assert!(total.gather);
     assert_eq!(total.from, [TaskIndex(1)]);

@@ -99,7 +99,7 @@ impl World {
     pub(super) fn attempt(&self, script: &str) -> Attempt {
         let script = Script {
             task: "t".to_owned(),
-            interpreter: self.interpreter.clone(),
+            interpreter: self.interpreter.clone().into(),
             bytes: script.as_bytes().to_vec(),
             dir: self.dir.path().into(),
             env: self.env.iter().map(|(name, value)| (name.into(), value.into())).collect(),
@@ -108,7 +108,7 @@ impl World {
             depfile: None,
             copies_input: self.copies_input,
             wants_jobserver: false,
-            sandbox: self.sandbox.clone(),
+            sandbox: self.sandbox.clone().map(Box::new),
             batch: false,
         };
         let item = Item {

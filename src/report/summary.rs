@@ -86,7 +86,7 @@ pub(super) fn section(out: &mut String, facts: &Facts, totals: &Totals) {
         let of_run = totals.of(run.id);
         let reused = done.saturating_sub(of_run.stands);
         let forked = (of_run.forked > 0)
-            .then(|| text(format!("{} by a forked interpreter", grouped(of_run.forked))));
+            .then(|| text(format!("{} forked", grouped(of_run.forked))));
         figure(out, None, "Attempts in this run", count(of_run.attempts), forked);
         figure(out, None, "Reused", count(reused), None);
         let ended_ms = run.ended_ms.unwrap_or(facts.now_ms);

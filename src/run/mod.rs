@@ -57,7 +57,7 @@ use crate::manifest::{Manifest, ParamOverrides, Task};
 use crate::object::ObjectHash;
 use crate::progress::{Event, Progress, Registered, Summary};
 use crate::proof::Proof;
-use crate::step::{KEPT_RULES, Launch};
+use crate::step::{KEPT_RULES, Launch, SERVERS, limit_servers};
 use crate::store::{self, Store};
 use crate::suggest;
 use crate::sys;
@@ -189,7 +189,7 @@ fn run_in(
         Planned::Work { prepared, plan, run } => (prepared, plan, run),
     };
     let has_sandbox = prepared.manifest.tasks.iter().any(|task| task.sandbox);
-    let jobs = scripts_at_once(options.jobs, has_sandbox, progress)?;
+    let jobs = scripts_at_once(options.jobs, options.launch, has_sandbox, progress)?;
     let options = &RunOptions { jobs, ..options.clone() };
     let session = Session { opened: &opened, prepared: &prepared, run, options, open_site };
     let mut outcome = session.drive(progress)?;
@@ -283,6 +283,7 @@ fn open(
 /// as it goes.
 fn scripts_at_once(
     jobs: NonZeroUsize,
+    launch: Launch,
     has_sandbox: bool,
     progress: &mut dyn Progress,
 ) -> Result<NonZeroUsize> {
@@ -291,7 +292,12 @@ fn scripts_at_once(
     // One worker more than scripts: see `permits`.
     let each = FILES_EACH + if has_sandbox { KEPT_RULES as u64 } else { 0 };
     let needed = others + (jobs.get() as u64 + 1) * each;
-    let limit = limits::raise_open_files(needed).or_system("raise the limit of open files")?;
+    let servers = if launch == Launch::Spawn { 0 } else { (jobs.get() + 1) * SERVERS };
+    let wanted = needed + servers as u64;
+    let limit = limits::raise_open_files(wanted).or_system("raise the limit of open files")?;
+    // Scripts come first: servers only save time.
+    let left = limit.saturating_sub(needed).max(limit / 16);
+    limit_servers(if limit >= wanted { usize::MAX } else { left as usize });
     if limit >= needed {
         return Ok(jobs);
     }

@@ -65,6 +65,7 @@ use script::Exec;
 use stage::{Lent, Loan, Staged};
 use supervisor::Cause;
 
+pub use fork_server::{SERVERS, limit_servers};
 pub use launcher::Launch;
 pub use rules::KEPT as KEPT_RULES;
 pub use running::{Running, running};

@@ -330,3 +330,42 @@ fn a_sandbox_is_entered_by_a_forked_script_too() {
         assert_eq!(content, format!("{name}\n"));
     }
 }
+
+#[test]
+fn servers_take_no_descriptors_that_the_scripts_need() {
+    let p = project();
+    for n in STEPS + 1..=40 {
+        p.file(format!("in/{n}"), "");
+    }
+    let task = |n| format!("[[task]]\nname = \"t{n}\"\ninputs = [\"in/*\"]\nscript = \":\"\n");
+    p.manifest(&(1..=12).map(task).collect::<String>());
+    p.run_cmd(["-j64", "--launch", "fork"]).shell("ulimit -n 256").go().ok();
+    assert!(forked_steps(&p) > 0);
+}
+
+#[test]
+fn a_server_that_a_script_has_stopped_goes_on_when_it_is_needed() {
+    let p = project().task_with(
+        "stop",
+        "inputs = [\"in/*\"]",
+        r#"for child in $(cat /proc/"$PPID"/task/*/children); do
+               if [ "$child" != $$ ]; then kill -STOP "$child"; echo stopped >>servers; fi
+           done"#,
+    );
+    p.run_with(["-j1", "--launch", "fork"]).ok();
+    assert!(p.read("servers").contains("stopped"));
+    assert_eq!(forked_steps(&p), STEPS);
+}
+
+#[test]
+fn a_loader_that_is_to_speak_or_do_more_does_so_for_each_script() {
+    for name in ["LD_DEBUG", "LD_SHOW_AUXV", "GLIBC_TUNABLES"] {
+        let p = project().task_with(
+            "look",
+            &format!("inputs = [\"in/*\"]\nenv = {{ {name} = \"statistics\" }}"),
+            ":",
+        );
+        p.run_with(AUTO.iter().chain(&["-v"])).ok().says(&format!("anew: {name} is set"));
+        assert_eq!(forked_steps(&p), 0);
+    }
+}

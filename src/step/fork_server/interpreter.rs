@@ -18,10 +18,23 @@ const PT_INTERP: u32 = 3;
 /// Bits of set-user-ID and set-group-ID.
 const SET_ID: u32 = 0o6000;
 
+/// Variables that make a loader load or say something for each program, or change its environment (glibc up to 2.38 copies
+/// its tunables).
+const LOADERS: [&str; 8] = [
+    "LD_PRELOAD",
+    "LD_AUDIT",
+    "LD_DEBUG",
+    "LD_PROFILE",
+    "LD_SHOW_AUXV",
+    "LD_TRACE_LOADED_OBJECTS",
+    "LD_VERBOSE",
+    "GLIBC_TUNABLES",
+];
+
 /// Says why an interpreter can't be forked with these variables, as far as its file tells. Whether its loader takes
 /// the object is seen by a probe.
 pub(super) fn check(program: &Path, variables: &Variables<'_>) -> Result<(), String> {
-    for name in ["LD_PRELOAD", "LD_AUDIT"] {
+    for name in LOADERS {
         if variables.contains_key(OsStr::new(name)) {
             return Err(format!("{name} is set"));
         }

@@ -22,7 +22,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use super::launcher::{Launch, Launcher, NotStarted, Spawn, Started};
 use super::script::{Exec, Script};
@@ -35,7 +37,18 @@ use server::{Forked, Server};
 const PLAIN_STARTS: u32 = 2;
 
 /// Servers of one worker; a pipeline rarely has more tasks at once.
-const SERVERS: usize = 8;
+pub const SERVERS: usize = 8;
+
+/// Some script could not be started for want of processes or descriptors while there were servers: from then on there
+/// are none in this process.
+static IS_SCARCE: AtomicBool = AtomicBool::new(false);
+
+/// Servers of all workers.
+static MOST: AtomicUsize = AtomicUsize::new(usize::MAX);
+
+/// Further attempts to start a script then, and the pause before one that frees nothing itself.
+const TRIES: u32 = 100;
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// Longest environment that is sent, in bytes, with the working directory. `preload.c` has room for so much.
 const LONGEST: usize = 1 << 17;
@@ -62,12 +75,29 @@ struct Known {
 
 impl Launcher for ForkServer {
     fn launch(&mut self, exec: &Exec<'_>) -> Result<Result<Started, NotStarted>> {
-        if exec.share.is_none()
-            && let Some(started) = self.fork(exec)?
+        if IS_SCARCE.load(Ordering::Relaxed) {
+            self.servers.clear();
+        } else if exec.share.is_none()
+            // That there is no process to be had may be the servers' own doing: the plain way tells.
+            && let Ok(Some(started)) = self.fork(exec)
         {
             return Ok(Ok(started));
         }
-        self.spawn.launch(exec)
+        let mut started = self.spawn.launch(exec);
+        for _ in 0..TRIES {
+            if started.is_ok() || server::alive() == 0 {
+                break;
+            }
+            // Servers take processes and descriptors that a run without them would have had. Those of other workers
+            // end when these start their next script.
+            IS_SCARCE.store(true, Ordering::Relaxed);
+            if self.servers.is_empty() {
+                std::thread::sleep(PAUSE);
+            }
+            self.servers.clear();
+            started = self.spawn.launch(exec);
+        }
+        started
     }
 
     fn reset(&mut self) {
@@ -155,6 +185,14 @@ impl ForkServer {
         if self.servers.len() >= SERVERS {
             self.servers.remove(0);
         }
+        // Where descriptors are scarce, one after the other: a start takes several for a moment.
+        static STARTS: Mutex<()> = Mutex::new(());
+        let most = MOST.load(Ordering::Relaxed);
+        let _alone =
+            (most < usize::MAX).then(|| STARTS.lock().unwrap_or_else(PoisonError::into_inner));
+        if server::alive() >= most {
+            return None;
+        }
         let started = match self.spawn.interpreter(exec) {
             Ok(interpreter) => interpreter::check(&interpreter, variables)
                 .and_then(|()| Server::start(exec, interpreter, variables, bytes)),
@@ -172,6 +210,11 @@ impl ForkServer {
             known.is_plain = true;
         }
     }
+}
+
+/// Lets all workers together have so many servers: each takes a descriptor.
+pub fn limit_servers(most: usize) {
+    MOST.store(most, Ordering::Relaxed);
 }
 
 /// Names and values, sorted as a plain start would have them.

@@ -8,9 +8,11 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::io::Errno;
 use rustix::process::Signal;
@@ -38,6 +40,17 @@ const MARGIN: usize = 4096;
 
 /// For this long an answer is waited for. A fork takes a fraction of a millisecond, but the machine may be overloaded.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// And this long before it is woken: a script may have stopped it.
+const NUDGE: Timespec = Timespec { tv_sec: 0, tv_nsec: 500_000_000 };
+
+/// Servers of this process.
+static ALIVE: AtomicUsize = AtomicUsize::new(0);
+
+/// How many servers this process has.
+pub(super) fn alive() -> usize {
+    ALIVE.load(Ordering::Relaxed)
+}
 
 /// A server, as a child of the thread that started it. Ends with this value.
 pub(super) struct Server {
@@ -78,6 +91,7 @@ impl Server {
         let what = |err: io::Error| format!("no interpreter can be kept loaded: {err}");
         let (mut socket, child) =
             begin(exec, &interpreter, variables, Role::Serve).map_err(what)?;
+        ALIVE.fetch_add(1, Ordering::Relaxed);
         let server = |socket| Server {
             pid: child,
             socket,
@@ -89,7 +103,7 @@ impl Server {
             variables: variables.len(),
             bytes: bytes + MARGIN,
         };
-        let greeting = read_answer(&mut socket);
+        let greeting = read_patiently(&mut socket, child);
         let server = server(socket);
         greeting.map(|_| server).map_err(what)
     }
@@ -130,7 +144,10 @@ impl Server {
     /// # Errors
     /// If it doesn't answer. It is dead then, and so is a child that it may have had.
     pub(super) fn ask(&mut self, request: &[u8], others: &[i32]) -> io::Result<Forked> {
-        let asked = self.socket.write_all(request).and_then(|()| read_answer(&mut self.socket));
+        let asked = self
+            .socket
+            .write_all(request)
+            .and_then(|()| read_patiently(&mut self.socket, self.pid));
         match asked {
             Ok((leader, 0)) => {
                 // It does so itself, but maybe not before somebody signals the group. Once it has executed something
@@ -164,6 +181,7 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.end();
+        ALIVE.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -243,6 +261,23 @@ fn read_answer(socket: &mut UnixStream) -> io::Result<(i32, i32)> {
     socket.read_exact(&mut answer)?;
     socket.read_exact(&mut what)?;
     Ok((i32::from_ne_bytes(answer), i32::from_ne_bytes(what)))
+}
+
+/// Waits for an answer, and lets a server go on that somebody has stopped.
+fn read_patiently(socket: &mut UnixStream, server: i32) -> io::Result<(i32, i32)> {
+    let started = Instant::now();
+    while started.elapsed() < PATIENCE {
+        match poll(&mut [PollFd::new(&*socket, PollFlags::IN)], Some(&NUDGE)) {
+            Ok(0) => {
+                if let Some(server) = pid(server) {
+                    let _ = rustix::process::kill_process(server, Signal::CONT);
+                }
+            }
+            Err(Errno::INTR) => {}
+            _ => break,
+        }
+    }
+    read_answer(socket)
 }
 
 /// By place and state of the interpreter: whether its loader takes the object.

@@ -3,7 +3,7 @@
 use crate::db::ReportRun;
 use crate::text::{printable, size, utc};
 
-use super::facts::{Facts, Totals};
+use super::facts::{Facts, RunTotals, Totals};
 use super::html::{At, Escaped, count, grouped, html, name, text};
 use super::open;
 use super::scale::{memory_words, time};
@@ -85,9 +85,7 @@ pub(super) fn section(out: &mut String, facts: &Facts, totals: &Totals) {
     if let Some(run) = facts.run() {
         let of_run = totals.of(run.id);
         let reused = done.saturating_sub(of_run.stands);
-        let forked = (of_run.forked > 0)
-            .then(|| text(format!("{} forked", grouped(of_run.forked))));
-        figure(out, None, "Attempts in this run", count(of_run.attempts), forked);
+        figure(out, None, "Attempts in this run", count(of_run.attempts), None);
         figure(out, None, "Reused", count(reused), None);
         let ended_ms = run.ended_ms.unwrap_or(facts.now_ms);
         let wall_ms = u64::try_from(ended_ms - run.started_ms).unwrap_or(0);
@@ -100,7 +98,7 @@ pub(super) fn section(out: &mut String, facts: &Facts, totals: &Totals) {
     figure(out, None, "Outputs", count(outputs), Some(text(size(bytes))));
     html!(out, "</dl>\n");
     if let Some(run) = facts.run() {
-        run_details(out, run);
+        run_details(out, run, totals.of(run.id));
     }
     html!(out, "</section>\n");
 }
@@ -123,11 +121,16 @@ fn figure(
     html!(out, "</dd></div>\n");
 }
 
-fn run_details(out: &mut String, run: &ReportRun) {
+fn run_details(out: &mut String, run: &ReportRun, totals: RunTotals) {
     html!(out, "<dl class=\"facts\">\n<dt>Run</dt><dd>", run.id.0, ", ");
     html!(out, text(result(run)), "</dd>\n<dt>Started</dt><dd>", text(utc(run.started_ms)));
     if let Some(ended_ms) = run.ended_ms {
         html!(out, "</dd>\n<dt>Ended</dt><dd>", text(utc(ended_ms)));
+    }
+    if totals.forked > 0 {
+        let (forked, anew) = (grouped(totals.forked), grouped(totals.attempts - totals.forked));
+        let starts = format!("{forked} by a forked interpreter, {anew} anew");
+        html!(out, "</dd>\n<dt>Starts</dt><dd>", text(starts));
     }
     html!(out, "</dd>\n<dt>Manifest</dt><dd class=\"path\">", name(&run.manifest));
     html!(out, "</dd>\n<dt>Folder</dt><dd class=\"path\">", name(&run.dir), "</dd>\n</dl>\n");

@@ -29,12 +29,12 @@ SWIFT = 5.0  # seconds that a reader may take: SQLite would wait for ten if it w
 
 
 def deleted(pid):
-    """Open files of a process that are deleted."""
+    """Open files of a process that are deleted, but for those in memory, which never had a name."""
     found = []
     for fd in os.listdir(f"/proc/{pid}/fd"):
         with contextlib.suppress(OSError):
             target = os.readlink(f"/proc/{pid}/fd/{fd}")
-            if target.endswith(" (deleted)"):
+            if target.endswith(" (deleted)") and not target.startswith("/memfd:"):
                 found.append(target)
     return found
 

@@ -27,9 +27,10 @@ from faults import *
 
 PIPELINE = n_steps(files=5, width=4)
 MEBIBYTES = {"ext4": 64, "xfs": 320}
+# The pause keeps groups of commits small: the log grows by the group.
 WARM = (
     task("warm", 'for i in $(seq 3000); do echo $i > "$OUTPUT_DIR/$i"; done')
-    + task("tick", 'cp "$INPUT_FILE" "$OUTPUT_DIR"')
+    + task("tick", 'sleep 0.01; cp "$INPUT_FILE" "$OUTPUT_DIR"')
 )
 ARGS = ("-j2", "--min-free", "0")
 PIECE = 4096

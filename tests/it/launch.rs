@@ -49,9 +49,10 @@ fn has(program: &str) -> bool {
     is_there
 }
 
-/// All that a script can find out about its own process. The folders of a run differ from those of another one.
+/// All that a script can find out about its own process. The folders of a run and of a worker differ from those of
+/// another one.
 const LOOK: &str = r#"
-tidy() { sed -E 's#[^ ]*/scratch/[^/]*/#SCRATCH/#g; s/^ATTEMPT=.*/ATTEMPT/'; }
+tidy() { sed -E 's#[^ ]*/scratch/[^/]*/w[0-9]+/#SCRATCH/#g; s/^ATTEMPT=.*/ATTEMPT/'; }
 exec 9>"$OUTPUT_DIR/$INPUT_NAME"
 {
     echo "$0 $# $-" | tidy
@@ -69,7 +70,7 @@ exec 9>"$OUTPUT_DIR/$INPUT_NAME"
     tr '\0' '\n' </proc/$$/environ | sed '/^$/d' | sort | tidy
     # Not at one end of a pipe of its own.
     ls -l /proc/$$/fd >"$TMPDIR/open"
-    sed -E 's/.* ([0-9]+ -> )/\1/; s/pipe:.*/pipe/; s#[^ ]*/scratch/[^/]*/#SCRATCH/#; /^total/d' "$TMPDIR/open"
+    sed -E 's/.* ([0-9]+ -> )/\1/; s/pipe:.*/pipe/; s#[^ ]*/scratch/[^/]*/w[0-9]+/#SCRATCH/#; /^total/d' "$TMPDIR/open"
     (echo "sub $(( $$ == pid ))"); sh -c 'echo "child $PPID"' | sed "s/$$/own/"
     sleep 0 & wait $!; echo "waited $?"
     (exit 7) || echo "code $?"

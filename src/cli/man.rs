@@ -67,7 +67,7 @@ pub(super) fn page(commands: &[SubCommandInfo]) -> String {
     }
     page.section("KEYS OF A TASK");
     for key in manifest::KEYS {
-        page.item(key.name, key.about);
+        page.item(key.name, &key.told());
     }
     page.section("PARAMS");
     page.text(PARAMS);

@@ -141,13 +141,21 @@ fn check_task(
     }
     check_paths(found, draft, &own);
     check_batch(found, draft, &own);
-    if let Some(place) = draft.place("env") {
-        for key in own.sometimes.iter().filter(|key| task.env.contains_key(*key)) {
-            let message = format!("`env` sets {key}, which is a label of its steps");
-            found.add(place, message, "give one of the two another name");
-        }
-    }
+    check_env(found, draft, &own);
     own
+}
+
+/// What an `env` would hide.
+fn check_env(found: &mut Findings<'_>, draft: &Draft, own: &Known) {
+    let (place, which) = match (draft.place("env"), draft.default_place("env")) {
+        (Some(place), _) => (place, "its steps".to_owned()),
+        (None, Some(place)) => (place, format!("the steps of {}", quoted(&draft.task.name))),
+        (None, None) => return,
+    };
+    for key in own.sometimes.iter().filter(|key| draft.task.env.contains_key(*key)) {
+        let message = format!("`env` sets {key}, which is a label of {which}");
+        found.add(place, message, "give one of the two another name");
+    }
 }
 
 /// A column of paths is a variable of its own.

@@ -9,6 +9,7 @@ mod capture;
 mod document;
 mod findings;
 mod globs;
+mod kind;
 mod labels;
 mod mentions;
 mod params;
@@ -33,6 +34,7 @@ use crate::ids::TaskIndex;
 
 pub use capture::{Captures, without_captures};
 pub use globs::Globs;
+pub use kind::Kind;
 pub use params::ParamOverrides;
 pub use pattern::{expand, fixed_part, glob_set, is_plain};
 pub(crate) use task::resource_mistake;

@@ -32,14 +32,19 @@ fn manifest(found: &mut Findings<'_>, dir: &Path, root: &DeTable<'_>) -> Parsed 
     if found.is_damaged() {
         find_swallowed(found, &entries);
     }
+    let defaults = match root.get("defaults") {
+        Some(value) => Draft::read_defaults(found, Setting { key: "defaults", value }),
+        None => Draft::blank(),
+    };
     let mut drafts = Vec::with_capacity(entries.len());
     for (n, (header, table)) in entries.iter().enumerate() {
         let end = entries.get(n + 1).map_or(found.source.text().len(), |(next, _)| next.start);
-        drafts.push(Draft::read(found, table, header, &(header.start..end)));
+        drafts.push(Draft::read(found, &defaults, table, header, &(header.start..end)));
     }
     let shown_dir = found.source.path().parent().unwrap_or(Path::new(""));
     tables::open(found, dir, shown_dir, &mut drafts);
     params::resolve(found, &params, &mut drafts);
+    check_idle(found, &defaults, &drafts);
     Parsed { tasks: wiring::wire(found, drafts), params }
 }
 
@@ -55,29 +60,54 @@ fn entries<'r, 'i>(
         match key.get_ref().as_ref() {
             "task" => task_key(found, key.span(), value, &mut entries),
             "params" => params = params::read(found, Setting { key: "params", value }),
+            // Read before the tasks.
+            "defaults" => {}
             name => unknown_key(found, name, &key.span()),
         }
     }
-    if root.keys().all(|key| key.get_ref() == "params") && !found.is_damaged() {
+    let is_task = |key: &str| !matches!(key, "params" | "defaults");
+    if !root.keys().any(|key| is_task(key.get_ref())) && !found.is_damaged() {
         let help = "begin with [[task]], name = \"…\" and script = \"…\"";
         found.add_whole("the manifest has no tasks", help);
     }
     (entries, params)
 }
 
+/// Reports defaults that no task has any use for.
+fn check_idle(found: &mut Findings<'_>, defaults: &Draft, drafts: &[Draft]) {
+    for key in ["read", "network"] {
+        if let Some(place) = defaults.place(key)
+            && !drafts.iter().any(|draft| draft.task.sandbox)
+        {
+            let message = format!("`{key}` does nothing here: no task has `sandbox = true`");
+            found.add(place, message, format!("add sandbox = true, or drop `{key}`"));
+        }
+    }
+    if let Some(place) = defaults.place("retry_delay")
+        && !drafts.iter().any(|draft| draft.task.retries > 0)
+    {
+        let help = "add retries = 2, or drop `retry_delay`";
+        found.add(place, "`retry_delay` does nothing here: no task has `retries`", help);
+    }
+}
+
 fn unknown_key(found: &mut Findings<'_>, name: &str, place: &Range<usize>) {
     const TASK: [&str; 6] = ["step", "steps", "stage", "job", "jobs", "rule"];
     const PARAMS: [&str; 8] =
         ["parameters", "parameter", "config", "vars", "variables", "args", "arguments", "options"];
+    const DEFAULTS: [&str; 7] =
+        ["default", "settings", "global", "globals", "common", "task_defaults", "process"];
     let help = if TASK.contains(&name) || suggest::nearest(name, ["task"]).is_some() {
         "did you mean `task`?"
     } else if PARAMS.contains(&name) || suggest::nearest(name, ["params"]).is_some() {
         "did you mean `params`?"
+    } else if DEFAULTS.contains(&name) || suggest::nearest(name, ["defaults"]).is_some() {
+        "did you mean `defaults`?"
     } else if found.is_damaged() {
         // Probably a key of a task whose header has the syntax error.
         return;
     } else {
-        "a manifest consists of [[task]] tables and [params]"
+        "a manifest consists of [[task]] tables, [params] and [defaults]"
     };
     found.add(place, format!("unknown key {}", quoted(name)), help);
 }

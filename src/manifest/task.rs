@@ -11,6 +11,7 @@ use toml::de::DeTable;
 
 use super::capture;
 use super::findings::Findings;
+use super::kind::{DURATION, Kind, SIZE};
 use super::pattern;
 use super::value::Setting;
 use crate::attempt::var;
@@ -164,7 +165,7 @@ impl Task {
 /// What runs scripts if nothing is said: one for all tasks, of which there may be thousands.
 fn default_shell() -> Arc<[String]> {
     static SHELL: OnceLock<Arc<[String]>> = OnceLock::new();
-    Arc::clone(SHELL.get_or_init(|| ["sh", "-e"].map(str::to_owned).into()))
+    Arc::clone(SHELL.get_or_init(|| ["sh", "-eu"].map(str::to_owned).into()))
 }
 
 /// The interpreter in a script's `#!` line, as the kernel reads it: a path, and everything after it as
@@ -184,23 +185,55 @@ pub struct Key {
     pub name: &'static str,
     /// What it does, in one sentence for the user.
     pub about: &'static str,
+    /// What its value may be.
+    pub kind: Kind,
+    /// The value that it has if it isn't there, as it is written, or in words; empty: it must be there, or is simply not.
+    pub default: &'static str,
+    /// A line of a manifest.
+    pub example: &'static str,
+    /// Why it can't be in `[defaults]`, in words that go on after "because".
+    no_default: Option<&'static str>,
     /// What other tools call it, and what users therefore try.
     aliases: &'static [&'static str],
     /// Checks the value and puts it into the draft.
     read: fn(&mut Findings<'_>, &mut Draft, Setting<'_, '_>),
 }
 
+impl Key {
+    /// What it does, of what kind its value is, and what it is by default.
+    pub fn told(&self) -> String {
+        let Key { about, kind, .. } = self;
+        match self.default {
+            "" => format!("{about} Value: {kind}."),
+            default => format!("{about} Value: {kind}. Default: {default}."),
+        }
+    }
+
+    /// True if `[defaults]` may have it, for all tasks.
+    pub fn may_be_default(&self) -> bool {
+        self.no_default.is_none()
+    }
+}
+
 /// Every key of a task, in the order in which the documentation lists them.
 pub const KEYS: &[Key] = &[
     Key {
         name: "name",
-        about: "Required, unique: 1 to 64 of A-Z a-z 0-9 . _ -.",
+        about: "Required, unique in the manifest.",
+        kind: Kind::Form("^[A-Za-z0-9._-]{1,64}$", "1 to 64 of A-Z a-z 0-9 . _ -"),
+        default: "",
+        example: "name = \"count\"",
+        no_default: Some("each task has its own"),
         aliases: &["id"],
         read: name,
     },
     Key {
         name: "script",
         about: "Required: what each step of the task runs.",
+        kind: Kind::Text,
+        default: "",
+        example: "script = 'wc -w < \"$INPUT_FILE\" > \"$OUTPUT_DIR/$INPUT_NAME\"'",
+        no_default: Some("each task has its own"),
         aliases: &["run", "cmd", "command", "code"],
         read: script,
     },
@@ -208,12 +241,20 @@ pub const KEYS: &[Key] = &[
         name: "inputs",
         about: "Files on disk, as paths or globs relative to the manifest: one step per file, or, with gather, one \
                 over all. Those after a ! are left out.",
+        kind: Kind::Texts(1),
+        default: "",
+        example: "inputs = [\"data/*.csv\", \"!data/old.csv\"]",
+        no_default: Some("each root says where its own inputs come from"),
         aliases: &[],
         read: inputs,
     },
     Key {
         name: "table",
         about: "A CSV or TSV file, relative to the manifest: one step per row. Each column is a label.",
+        kind: Kind::Text,
+        default: "",
+        example: "table = \"samples.csv\"",
+        no_default: Some("each root says where its own inputs come from"),
         aliases: &["sheet", "samplesheet", "sample_sheet", "samples", "csv", "tsv"],
         read: |found, draft, setting| {
             draft.table = setting.string(found).map(|file| (file.to_owned(), setting.span()));
@@ -222,12 +263,20 @@ pub const KEYS: &[Key] = &[
     Key {
         name: "paths",
         about: "Columns of the table that are no labels but files, relative to the table: the inputs of the row's step.",
+        kind: Kind::Texts(1),
+        default: "",
+        example: "paths = [\"r1\", \"r2\"]",
+        no_default: Some("they are columns of one table"),
         aliases: &["file_columns", "path_columns"],
         read: paths,
     },
     Key {
         name: "from",
-        about: "Tasks whose outputs it consumes; default: the task above. [] makes a root.",
+        about: "Tasks whose outputs it consumes. [] makes a root.",
+        kind: Kind::Texts(0),
+        default: "the task above",
+        example: "from = [\"split\"]",
+        no_default: Some("each task says what feeds it"),
         aliases: &["depends", "depends_on", "dependencies", "deps", "needs", "after", "requires"],
         read: |found, draft, setting| draft.from = Some(setting.strings(found)),
     },
@@ -235,6 +284,10 @@ pub const KEYS: &[Key] = &[
         name: "with",
         about: "Tasks whose outputs every step sees too, in $WITH_DIR/TASK/NAME: those that agree with it on every label \
                 that both have.",
+        kind: Kind::Texts(1),
+        default: "",
+        example: "with = [\"index\"]",
+        no_default: Some("each task says what feeds it"),
         aliases: &["using", "beside"],
         read: |found, draft, setting| {
             draft.with = setting.strings(found);
@@ -246,13 +299,21 @@ pub const KEYS: &[Key] = &[
     Key {
         name: "match",
         about: "Globs on the names of the outputs it consumes, as a list, or as a table of lists by task: \
-                { index = [\"*.bwt\"] }; default: every output.",
+                { index = [\"*.bwt\"] }.",
+        kind: Kind::Either(&Kind::Texts(1), &Kind::Table(&Kind::Texts(1))),
+        default: "every output",
+        example: "match = [\"*.txt\"]",
+        no_default: Some("each task says what feeds it"),
         aliases: &["filter", "pattern", "glob"],
         read: matches,
     },
     Key {
         name: "parallel",
-        about: "At most this many of its scripts at once; default: only limited by -j.",
+        about: "At most this many of its scripts at once.",
+        kind: Kind::Whole(1, u64::MAX),
+        default: "only limited by -j",
+        example: "parallel = 2",
+        no_default: None,
         aliases: &["jobs", "max_forks", "maxforks"],
         read: |found, draft, setting| {
             let help = "leave `parallel` out for no limit of the task's own";
@@ -262,7 +323,11 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         name: "cpus",
-        about: "How many of the run's -j each step takes, which $CPUS tells it; default: 1. More than -j: it runs alone.",
+        about: "How many of the run's -j each step takes, which $CPUS tells it. More than -j: it runs alone.",
+        kind: Kind::Whole(1, MOST_CPUS as u64),
+        default: "1",
+        example: "cpus = 4",
+        no_default: None,
         aliases: &["cpu", "cores", "core", "threads", "nproc", "ncpus"],
         read: |found, draft, setting| {
             let help = "write how many processors a step keeps busy, or leave `cpus` out for one";
@@ -272,8 +337,11 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         name: "memory",
-        about: "Memory of a step, such as \"8G\": only so many run at once as --memory has room for; default: the highest \
-                of its last 20 peaks and a fifth.",
+        about: "Memory of a step, such as \"8G\": only so many run at once as --memory has room for.",
+        kind: SIZE,
+        default: "the highest of its last 20 peaks and a fifth",
+        example: "memory = \"8G\"",
+        no_default: None,
         aliases: &["mem", "ram", "mem_mb", "mem_gb", "max_memory"],
         read: |found, draft, setting| {
             draft.task.memory = setting.size(found);
@@ -286,6 +354,10 @@ pub const KEYS: &[Key] = &[
     Key {
         name: "uses",
         about: "What else a step takes for itself, such as { gpu = 1 }, of what --have says there is.",
+        kind: Kind::Table(&Kind::Whole(1, MOST_USED as u64)),
+        default: "",
+        example: "uses = { gpu = 1 }",
+        no_default: None,
         aliases: &["resources", "resource", "gpu", "gpus", "accelerator", "licenses"],
         read: uses,
     },
@@ -293,6 +365,10 @@ pub const KEYS: &[Key] = &[
         name: "batch",
         about: "At most this many of its steps share one start of the script, which finds each in a folder of \
                 $BATCH_DIR.",
+        kind: Kind::Whole(1, MOST_IN_BATCH as u64),
+        default: "",
+        example: "batch = 100",
+        no_default: Some("its script is written for BATCH_DIR, and others are not"),
         aliases: &["batch_size", "batchsize", "batches", "chunk", "chunk_size", "chunks", "bulk"],
         read: |found, draft, setting| {
             let help =
@@ -304,18 +380,30 @@ pub const KEYS: &[Key] = &[
     Key {
         name: "timeout",
         about: "Time after which a script is ended, such as \"30s\" or \"1h30m\".",
+        kind: DURATION,
+        default: "no limit",
+        example: "timeout = \"1h30m\"",
+        no_default: None,
         aliases: &[],
         read: timeout,
     },
     Key {
         name: "retries",
-        about: "How often a failed step is tried again within one run; default: 0.",
+        about: "How often a failed step is tried again within one run.",
+        kind: Kind::Whole(0, MOST_RETRIES as u64),
+        default: "0",
+        example: "retries = 2",
+        no_default: None,
         aliases: &["retry"],
         read: retries,
     },
     Key {
         name: "retry_delay",
-        about: "Pause before each further attempt, such as \"1s\"; default: none.",
+        about: "Pause before each further attempt.",
+        kind: DURATION,
+        default: "none",
+        example: "retry_delay = \"1s\"",
+        no_default: None,
         aliases: &[],
         read: |found, draft, setting| {
             draft.task.retry_delay = setting.duration(found).unwrap_or_default();
@@ -324,12 +412,20 @@ pub const KEYS: &[Key] = &[
     Key {
         name: "env",
         about: "Variables for the script, such as { LC_ALL = \"C\" }. Part of the recipe.",
+        kind: Kind::Table(&Kind::Text),
+        default: "",
+        example: "env = { LC_ALL = \"C\" }",
+        no_default: None,
         aliases: &["environment"],
         read: env,
     },
     Key {
         name: "params",
         about: "Names of [params] that the script gets as variables. Their values are part of the recipe.",
+        kind: Kind::Texts(0),
+        default: "",
+        example: "params = [\"seed\"]",
+        no_default: Some("a task that names a param runs again when it changes, and no other should"),
         aliases: &["param", "parameters", "vars", "config"],
         read: |found, draft, setting| draft.params = setting.strings(found),
     },
@@ -337,6 +433,10 @@ pub const KEYS: &[Key] = &[
         name: "files",
         about: "Further files that the script reads, as paths, globs or folders (ref/). Their content is part of the \
                 recipe.",
+        kind: Kind::Texts(0),
+        default: "",
+        example: "files = [\"tidy.sed\", \"ref/\"]",
+        no_default: None,
         aliases: &[],
         read: files,
     },
@@ -344,18 +444,30 @@ pub const KEYS: &[Key] = &[
         name: "depfile",
         about: "A file in OUTPUT_DIR, which is no output: in it the script says, as a rule of make's (cc -MMD -MF), what \
                 it has read. Its results stand while those files have that content.",
+        kind: Kind::Text,
+        default: "",
+        example: "depfile = \".d\"",
+        no_default: Some("its script has to write one, and others do not"),
         aliases: &["dep_file", "deps_file", "dependency_file", "dyndep"],
         read: depfile,
     },
     Key {
         name: "shell",
-        about: "Interpreter and its arguments; default: \"sh -e\". A #! line of the script wins.",
+        about: "Interpreter and its arguments. A #! line of the script wins.",
+        kind: Kind::Text,
+        default: "\"sh -eu\"",
+        example: "shell = \"bash -euo pipefail\"",
+        no_default: None,
         aliases: &["interpreter"],
         read: shell,
     },
     Key {
         name: "cache",
         about: "false: its steps run anew in every run.",
+        kind: Kind::Switch,
+        default: "true",
+        example: "cache = false",
+        no_default: None,
         aliases: &[],
         read: |found, draft, setting| draft.task.cache = setting.boolean(found).unwrap_or(true),
     },
@@ -363,18 +475,30 @@ pub const KEYS: &[Key] = &[
         name: "gather",
         about: "true: one step over all outputs that it consumes, or over all its inputs, together. [\"sample\"]: one for \
                 each value of this label.",
+        kind: Kind::Either(&Kind::Switch, &Kind::Texts(1)),
+        default: "false",
+        example: "gather = [\"sample\"]",
+        no_default: Some("each task says what a step of it is"),
         aliases: &["group_by", "groupby", "group"],
         read: gather,
     },
     Key {
         name: "matrix",
         about: "Labels with values, such as { lr = [\"0.1\", \"0.01\"] }: one step per input and combination.",
+        kind: Kind::Table(&Kind::Scalars),
+        default: "",
+        example: "matrix = { lr = [\"0.1\", \"0.01\"], depth = [3, 5] }",
+        no_default: Some("each task says what a step of it is"),
         aliases: &["expand", "sweep", "strategy"],
         read: matrix,
     },
     Key {
         name: "gather_empty",
         about: "true: with gather, its step runs also if there is nothing to gather.",
+        kind: Kind::Switch,
+        default: "false",
+        example: "gather_empty = true",
+        no_default: Some("it goes with `gather`, which each task has for itself"),
         aliases: &["allow_empty"],
         read: |found, draft, setting| {
             draft.task.gather_empty = setting.boolean(found).unwrap_or_default();
@@ -382,13 +506,21 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         name: "input",
-        about: "\"copy\": its inputs are private copies, whatever their size; default \"auto\": large ones may be links.",
+        about: "\"copy\": its inputs are private copies, whatever their size; \"auto\": large ones may be links.",
+        kind: Kind::Word(&["auto", "copy"]),
+        default: "\"auto\"",
+        example: "input = \"copy\"",
+        no_default: None,
         aliases: &["stage", "stage_in"],
         read: input,
     },
     Key {
         name: "jobserver",
         about: "true: make, cargo and ninja in the script share the run's -j.",
+        kind: Kind::Switch,
+        default: "false",
+        example: "jobserver = true",
+        no_default: None,
         aliases: &["make"],
         read: |found, draft, setting| {
             draft.task.jobserver = setting.boolean(found).unwrap_or_default()
@@ -398,6 +530,10 @@ pub const KEYS: &[Key] = &[
         name: "sandbox",
         about: "true: the kernel refuses its scripts whatever the task doesn't declare: they read the system's folders, \
                 their inputs, files and read, and write OUTPUT_DIR and TMPDIR.",
+        kind: Kind::Switch,
+        default: "false",
+        example: "sandbox = true",
+        no_default: None,
         aliases: &[
             "sandboxed",
             "isolate",
@@ -415,12 +551,20 @@ pub const KEYS: &[Key] = &[
         name: "read",
         about: "Files and folders that scripts in a sandbox may read besides, such as [\"/data/ref\"]; with all that is in \
                 them. No part of the recipe.",
+        kind: Kind::Texts(1),
+        default: "",
+        example: "read = [\"/data/ref\"]",
+        no_default: None,
         aliases: &["reads", "readable", "readonly", "allow", "allow_read", "mounts"],
         read: readable,
     },
     Key {
         name: "network",
-        about: "false: scripts in a sandbox can't connect by TCP; default: true.",
+        about: "false: scripts in a sandbox can't connect by TCP.",
+        kind: Kind::Switch,
+        default: "true",
+        example: "network = false",
+        no_default: None,
         aliases: &["net", "internet", "offline"],
         read: |found, draft, setting| {
             draft.task.network = setting.boolean(found).unwrap_or(true);
@@ -430,6 +574,10 @@ pub const KEYS: &[Key] = &[
         name: "export",
         about: "The folder that its results lie in after a run, below the manifest's: \"results/{sample}\" has one of each \
                 value of a label.",
+        kind: Kind::Text,
+        default: "",
+        example: "export = \"results/{sample}\"",
+        no_default: Some("each task has a folder of its own"),
         aliases: &["publish", "publishdir", "publish_dir", "output", "outdir"],
         read: |found, draft, setting| match setting.string(found).map(ExportPath::parse) {
             None => {}
@@ -468,32 +616,66 @@ pub(super) struct Draft {
     pub(super) gather_places: Vec<(String, Range<usize>)>,
     /// The keys that the task has, and where.
     keys: Vec<(&'static str, Range<usize>)>,
+    /// Those of `[defaults]`.
+    default_keys: Arc<[(&'static str, Range<usize>)]>,
 }
 
 impl Draft {
-    /// Reads a task whose header is at `header`, and whose keys are within `extent`.
+    /// With nothing said but these defaults.
+    fn of(task: Task, default_keys: Arc<[(&'static str, Range<usize>)]>) -> Draft {
+        Draft {
+            task,
+            name_place: None,
+            script_place: None,
+            from: None,
+            with: Vec::new(),
+            table: None,
+            paths: Vec::new(),
+            matches_of: Vec::new(),
+            params: Vec::new(),
+            gather_places: Vec::new(),
+            keys: Vec::new(),
+            default_keys,
+        }
+    }
+
+    /// What a task is that says nothing, where the manifest has no `[defaults]`.
+    pub(super) fn blank() -> Draft {
+        Draft::of(Task::blank(), Arc::default())
+    }
+
+    /// The same with the values of `[defaults]`.
+    pub(super) fn read_defaults(found: &mut Findings<'_>, setting: Setting<'_, '_>) -> Draft {
+        let mut draft = Draft::blank();
+        for (key, value) in setting.table(found, "{ retries = 2 }").into_iter().flatten() {
+            let written = key.get_ref().as_ref();
+            match KEYS.iter().find(|key| key.name == written) {
+                Some(Key { no_default: Some(why), .. }) => {
+                    let message = format!("{} can't be a default: {why}", quoted(written));
+                    found.add(&key.span(), message, "move it to the tasks that it is for");
+                }
+                Some(known) => {
+                    draft.keys.push((known.name, key.span()));
+                    (known.read)(found, &mut draft, Setting { key: known.name, value });
+                }
+                None => unknown(found, written, &key.span(), "`[defaults]`"),
+            }
+        }
+        draft.default_keys = draft.keys.as_slice().into();
+        draft
+    }
+
+    /// Reads a task whose header is at `header`, and whose keys are within `extent`. What it doesn't say is as in
+    /// `defaults`; of `env` that goes for each variable.
     pub(super) fn read(
         found: &mut Findings<'_>,
+        defaults: &Draft,
         table: &DeTable<'_>,
         header: &Range<usize>,
         extent: &Range<usize>,
     ) -> Draft {
-        let (task, keys) = (Task::blank(), Vec::with_capacity(table.len()));
-        let (name_place, script_place, from) = (None, None, None);
-        let (params, matches_of, gather_places) = (Vec::new(), Vec::new(), Vec::new());
-        let mut draft = Draft {
-            task,
-            name_place,
-            script_place,
-            from,
-            with: Vec::new(),
-            table: None,
-            paths: Vec::new(),
-            matches_of,
-            params,
-            gather_places,
-            keys,
-        };
+        let default_keys = Arc::clone(&defaults.default_keys);
+        let mut draft = Draft::of(defaults.task.clone(), default_keys);
         for (key, value) in table {
             let written = key.get_ref().as_ref();
             match KEYS.iter().find(|key| key.name == written) {
@@ -501,7 +683,7 @@ impl Draft {
                     draft.keys.push((known.name, key.span()));
                     (known.read)(found, &mut draft, Setting { key: known.name, value });
                 }
-                None => unknown(found, written, &key.span()),
+                None => unknown(found, written, &key.span(), "a task"),
             }
         }
         for key in ["name", "script"] {
@@ -517,6 +699,11 @@ impl Draft {
     /// Where a key is, if the task has it.
     pub(super) fn place(&self, key: &str) -> Option<&Range<usize>> {
         self.keys.iter().find(|(known, _)| *known == key).map(|(_, place)| place)
+    }
+
+    /// Where `[defaults]` has a key, if it does.
+    pub(super) fn default_place(&self, key: &str) -> Option<&Range<usize>> {
+        self.default_keys.iter().find(|(known, _)| *known == key).map(|(_, place)| place)
     }
 
     /// Keys that are fine by themselves but not beside each other.
@@ -578,6 +765,7 @@ impl Draft {
         }
         if let Some(place) = self.place("retry_delay")
             && self.place("retries").is_none()
+            && self.default_place("retries").is_none()
         {
             let help = "add retries = 2, or drop `retry_delay`";
             found.add(place, "`retry_delay` does nothing without `retries`", help);
@@ -585,8 +773,8 @@ impl Draft {
     }
 }
 
-/// Reports a key that no task has.
-fn unknown(found: &mut Findings<'_>, written: &str, place: &Range<usize>) {
+/// Reports a key that no task has, or that no default can be.
+fn unknown(found: &mut Findings<'_>, written: &str, place: &Range<usize>, whose: &str) {
     let is_alias = |alias: &&str| alias.eq_ignore_ascii_case(written);
     let names = || KEYS.iter().map(|key| key.name);
     let meant = KEYS.iter().find(|key| key.aliases.iter().any(is_alias)).map(|key| key.name);
@@ -594,7 +782,7 @@ fn unknown(found: &mut Findings<'_>, written: &str, place: &Range<usize>) {
         Some(meant) => format!("did you mean `{meant}`?"),
         None => format!("a task has {}", names().collect::<Vec<_>>().join(", ")),
     };
-    found.add(place, format!("unknown key {} in a task", quoted(written)), help);
+    found.add(place, format!("unknown key {} in {whose}", quoted(written)), help);
 }
 
 fn name(found: &mut Findings<'_>, draft: &mut Draft, setting: Setting<'_, '_>) {
@@ -824,6 +1012,7 @@ fn uses(found: &mut Findings<'_>, draft: &mut Draft, setting: Setting<'_, '_>) {
         return;
     }
     let Some(table) = setting.table(found, example) else { return };
+    draft.task.uses.clear();
     for (key, value) in table {
         let name = key.get_ref().as_ref();
         if let Some(why) = resource_mistake(name) {
@@ -846,7 +1035,7 @@ fn uses(found: &mut Findings<'_>, draft: &mut Draft, setting: Setting<'_, '_>) {
             draft.task.uses.insert(name.to_owned(), number);
         }
     }
-    if table.is_empty() {
+    if table.is_empty() && draft.default_place("uses").is_none() {
         found.add(
             &setting.span(),
             "`uses` is empty",
@@ -877,11 +1066,12 @@ fn timeout(found: &mut Findings<'_>, draft: &mut Draft, setting: Setting<'_, '_>
     }
 }
 
+/// Nobody means more; the number was probably meant for another key.
+const MOST_RETRIES: usize = 1000;
+
 fn retries(found: &mut Findings<'_>, draft: &mut Draft, setting: Setting<'_, '_>) {
-    // Nobody means more; the number was probably meant for another key.
-    const MOST: usize = 1000;
     let help = "write how often a failed step is tried again within one run";
-    let number = setting.number(found, 0..=MOST, help);
+    let number = setting.number(found, 0..=MOST_RETRIES, help);
     draft.task.retries = number.and_then(|number| number.try_into().ok()).unwrap_or_default();
 }
 
@@ -929,7 +1119,7 @@ fn readable(found: &mut Findings<'_>, draft: &mut Draft, setting: Setting<'_, '_
             found.add(span, format!("`~` in {} means nothing in a manifest", quoted(path)), help);
         }
     }
-    if setting.is_empty_list() {
+    if setting.is_empty_list() && draft.default_place("read").is_none() {
         let help = "name a folder or a file, or leave `read` out";
         found.add(&setting.span(), "`read` is empty", help);
     }

@@ -14,7 +14,7 @@ use crate::text::printable;
 /// field by field.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Recipe {
-    /// Program and arguments that precede the script's file: `["sh", "-e"]`.
+    /// Program and arguments that precede the script's file: `["sh", "-eu"]`.
     pub interpreter: Arc<[String]>,
     /// The script's text.
     pub script: String,

@@ -68,7 +68,7 @@ fn what_a_task_is_called_and_how_it_is_run_is_not_in_its_recipe() {
                 cpus = 4\nmemory = \"8G\"\nuses = { gpu = 1 }";
     assert_eq!(with(keys).hash(), plain);
     assert_eq!(recipe("[[task]]\nname = \"other\"\nscript = \"wc\"\n").hash(), plain);
-    assert_eq!(with("shell = \"sh -e\"").hash(), plain);
+    assert_eq!(with("shell = \"sh -eu\"").hash(), plain);
     assert_eq!(with("files = [\"b\", \"a\", \"a\"]"), with("files = [\"a\", \"b\"]"));
 }
 
@@ -84,12 +84,12 @@ fn no_field_can_be_taken_for_its_neighbour() {
         Recipe { gather: true, params: pair("a", "b"), ..base.clone() },
         Recipe { env: pair("ab", ""), ..base.clone() },
         Recipe {
-            interpreter: words(&["sh", "-e", "wc"]).into(),
+            interpreter: words(&["sh", "-eu", "wc"]).into(),
             script: String::new(),
             ..base.clone()
         },
-        Recipe { interpreter: words(&["sh -e"]).into(), ..base.clone() },
-        Recipe { interpreter: words(&["sh", "-", "e"]).into(), ..base.clone() },
+        Recipe { interpreter: words(&["sh -eu"]).into(), ..base.clone() },
+        Recipe { interpreter: words(&["sh", "-", "eu"]).into(), ..base.clone() },
     ];
     let hashes: BTreeSet<_> = variants.iter().map(Recipe::hash).collect();
     assert_eq!(hashes.len(), variants.len());
@@ -99,7 +99,7 @@ fn no_field_can_be_taken_for_its_neighbour() {
 fn the_hash_is_the_same_in_every_release() {
     // If this changes, everything that anyone has run runs anew: raise the version in `hash` too.
     assert_eq!(
-        with("env = { A = \"1\" }\nfiles = [\"a\"]").hash().hex(),
+        with("shell = \"sh -e\"\nenv = { A = \"1\" }\nfiles = [\"a\"]").hash().hex(),
         "17c987512cf91650c7a5b899a32b31ab610889de2d8c86abc284ef501741a92e"
     );
 }
@@ -112,7 +112,7 @@ fn a_shebang_wins_and_follows_the_kernels_rule() {
     assert_eq!(interpreter("#!\t/bin/a\t b  c "), ["/bin/a", "b  c"]);
     assert_eq!(interpreter("#!/bin/bash\r\necho"), ["/bin/bash"]);
     for script in ["#!\necho", "#!  \t\necho", "#!", " #!/bin/bash", "\n\n#!/bin/bash", "echo"] {
-        assert_eq!(interpreter(script), ["sh", "-e"], "{script:?}");
+        assert_eq!(interpreter(script), ["sh", "-eu"], "{script:?}");
     }
 }
 
@@ -124,7 +124,7 @@ fn changes_say_what_makes_it_another_recipe() {
     assert_eq!(
         now.changes(&before),
         [
-            "interpreter changed from `sh -e` to `bash`",
+            "interpreter changed from `sh -eu` to `bash`",
             "script changed",
             "env LC_ALL changed",
             "env OLD removed",
@@ -153,7 +153,8 @@ fn a_params_change_tells_from_what_to_what() {
 fn a_recipe_of_an_older_build_is_read_as_one_without_params() {
     let old = r#"{"interpreter":["sh","-e"],"script":"wc","env":[],"files":[],"gather":false}"#;
     let read: Recipe = serde_json::from_str(old).expect("a recipe");
-    assert_eq!((&read, read.hash()), (&with(""), with("").hash()));
+    let now = with("shell = \"sh -e\"");
+    assert_eq!((&read, read.hash()), (&now, now.hash()));
     assert_eq!(serde_json::to_string(&read).expect("JSON"), old);
 }
 

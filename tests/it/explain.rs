@@ -46,7 +46,7 @@ fn a_changed_recipe_is_shown_field_by_field() {
     p.file("words", "a\n");
     let keys = "inputs = [\"in/*\"]\nfiles = [\"words\"]\nenv = { LANG = \"de\", X = \"1\" }\nshell = \"bash -e\"";
     p.task_with("a", keys, &format!("set -u\n{COPY}")).run().ok();
-    let because = "interpreter changed from `sh -e` to `bash -e`, and script changed, and env LANG changed, \
+    let because = "interpreter changed from `sh -eu` to `bash -e`, and script changed, and env LANG changed, \
                    and env X added, and file words changed";
     says(&p, "a/1", &format!("ran in run 2 because {because}"));
     says(&p, "a", &format!("ran in run 2 because {because}"));
@@ -56,7 +56,7 @@ fn a_changed_recipe_is_shown_field_by_field() {
         let field = fields.iter().find(|field| field["field"] == name).unwrap();
         json!([field["before"], field["now"], field["changed"]])
     };
-    assert_eq!(field("interpreter"), json!(["sh -e", "bash -e", true]));
+    assert_eq!(field("interpreter"), json!(["sh -eu", "bash -e", true]));
     assert_eq!(field("env LANG"), json!(["C", "de", true]));
     assert_eq!(field("env X"), json!([null, "1", true]));
     assert_eq!(field("file words"), json!([sha256(b"the\n"), sha256(b"a\n"), true]));

@@ -232,7 +232,7 @@ fn a_file_of_files_that_is_only_touched_meanwhile_costs_one_more_attempt_and_cha
 fn the_interpreter_is_part_of_a_task() {
     let p = Project::new().task("a", "echo 1 >$OUTPUT_DIR/x");
     p.run().ok();
-    p.task_with("a", "shell = \"sh -e\"", "echo 1 >$OUTPUT_DIR/x").run().ok().ran([]);
+    p.task_with("a", "shell = \"sh -eu\"", "echo 1 >$OUTPUT_DIR/x").run().ok().ran([]);
     p.task_with("a", "shell = \"bash -e\"", "echo 1 >$OUTPUT_DIR/x").run().ok().ran(["a"]);
 }
 

@@ -16,6 +16,7 @@ mod batch;
 mod calls;
 mod commands;
 mod damage;
+mod defaults;
 mod depfile;
 mod durability;
 mod events;

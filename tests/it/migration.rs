@@ -50,6 +50,17 @@ fn a_database_of_every_schema_goes_on_where_it_was() {
     }
 }
 
+/// Older builds ran scripts by `sh -e` where nothing was said, and a task that names it keeps its results.
+#[test]
+fn without_a_word_about_the_interpreter_everything_of_an_older_build_runs_once_more() {
+    let p = project(newest());
+    let text = std::fs::read_to_string(fixtures().join("pipeline.toml")).unwrap();
+    p.manifest(&text.replace("shell = \"sh -e\"", ""));
+    p.run_with(["-n"]).ok().answers("interpreter changed from `sh -e` to `sh -eu`");
+    p.run().ok().says("total 4 steps: 4 run");
+    p.run().ok().says("nothing to do: 4 steps up to date");
+}
+
 #[test]
 fn a_reader_says_that_an_older_database_waits_for_the_next_run() {
     let ran = project(1).call(["status"]);

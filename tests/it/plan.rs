@@ -114,7 +114,7 @@ fn a_changed_recipe_is_told_field_by_field() {
     let next = plan(&p, &[]);
     assert_eq!(of(&next, 0), json!([{}, [], 0]));
     let changes = [
-        "interpreter changed from `sh -e` to `bash -e`",
+        "interpreter changed from `sh -eu` to `bash -e`",
         "env LANG changed",
         "env X added",
         "file words changed",

@@ -40,6 +40,7 @@ fn brief(text: impl AsRef<[u8]>) -> Vec<String> {
     mistakes.iter().map(brief).collect()
 }
 
+mod defaults;
 mod places;
 mod refusals;
 mod tasks;

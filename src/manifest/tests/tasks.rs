@@ -39,7 +39,7 @@ script = ":"
     let [split, count, total] = tasks.as_slice() else { panic!("{tasks:?}") };
     assert_eq!(split.script, "#!/bin/bash\necho\n");
     assert_eq!(split.inputs, ["data/*.csv", "more/x.csv"]);
-    assert_eq!(*split.shell, ["sh", "-e"]);
+    assert_eq!(*split.shell, ["sh", "-eu"]);
     assert!(split.is_root() && split.cache && !split.gather);
     assert_eq!(count.from, [TaskIndex(0)]);
     assert_eq!(count.matches, ["*.txt"]);

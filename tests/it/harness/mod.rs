@@ -32,6 +32,7 @@ pub(crate) struct Project(Rc<Inner>);
 
 struct Inner {
     dir: RefCell<TempDir>,
+    top: RefCell<String>,
     tasks: RefCell<Vec<Task>>,
 }
 
@@ -50,7 +51,11 @@ impl Project {
     pub(crate) fn named(prefix: &str) -> Project {
         let dir = tempfile::Builder::new().prefix(prefix).tempdir().unwrap();
         fs::create_dir(dir.path().join("bin")).unwrap();
-        let project = Project(Rc::new(Inner { dir: RefCell::new(dir), tasks: RefCell::default() }));
+        let project = Project(Rc::new(Inner {
+            dir: RefCell::new(dir),
+            top: RefCell::default(),
+            tasks: RefCell::default(),
+        }));
         if std::env::var_os("TASK_PIPELINE_KEEP").is_some() { project.eject() } else { project }
     }
 
@@ -119,6 +124,12 @@ impl Project {
         })
     }
 
+    /// What the manifest has before its tasks, `[defaults]` say; instead of what it had.
+    pub(crate) fn top(&self, text: &str) -> Project {
+        *self.0.top.borrow_mut() = format!("{text}\n");
+        self.change(|_| ())
+    }
+
     pub(crate) fn rename(&self, old: &str, new: &str) -> Project {
         self.change(|tasks| {
             tasks.iter_mut().find(|task| task.name == old).unwrap().name = new.to_owned()
@@ -132,7 +143,7 @@ impl Project {
     fn change(&self, change: impl FnOnce(&mut Vec<Task>)) -> Project {
         let mut tasks = self.0.tasks.borrow_mut();
         change(&mut tasks);
-        let mut text = String::new();
+        let mut text = self.0.top.borrow().clone();
         for Task { name, keys, script } in tasks.iter() {
             text += &format!(
                 "[[task]]\nname = \"{name}\"\n{keys}\nscript = '''\n{LEDGER}\n{script}\n'''\n\n"

@@ -31,7 +31,8 @@ pub enum Kind {
 pub(super) const DURATION: Kind = Kind::Form(r"^([0-9]+(\.[0-9]+)?(h|ms|m|s))+$", "a duration");
 
 /// `"8G"`, `"1.5GiB"`
-pub(super) const SIZE: Kind = Kind::Form(r"^\s*[0-9]+(\.[0-9]+)?\s*[KMGTkmgt]([Ii]?[Bb])?\s*$", "a size");
+pub(super) const SIZE: Kind =
+    Kind::Form(r"^\s*[0-9]+(\.[0-9]+)?\s*[KMGTkmgt]([Ii]?[Bb])?\s*$", "a size");
 
 impl Kind {
     /// As a JSON schema of draft 4.

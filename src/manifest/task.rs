@@ -425,7 +425,9 @@ pub const KEYS: &[Key] = &[
         kind: Kind::Texts(0),
         default: "",
         example: "params = [\"seed\"]",
-        no_default: Some("a task that names a param runs again when it changes, and no other should"),
+        no_default: Some(
+            "a task that names a param runs again when it changes, and no other should",
+        ),
         aliases: &["param", "parameters", "vars", "config"],
         read: |found, draft, setting| draft.params = setting.strings(found),
     },

@@ -148,19 +148,22 @@ fn limits_are_no_part_of_what_a_task_does() {
 #[test]
 fn the_environment_given_to_a_script_is_part_of_it() {
     let p = Project::new()
-        .task_with("a", "env = { A = \"1\", B = \"2\" }", "echo $A$B >$OUTPUT_DIR/x")
+        .task_with("a", "env = { A = \"1\", B = \"2\" }", "echo $A${B:-} >$OUTPUT_DIR/x")
         .task("b", COPY);
     p.run().ok();
-    p.task_with("a", "env = { B = \"2\", A = \"1\" }", "echo $A$B >$OUTPUT_DIR/x")
+    p.task_with("a", "env = { B = \"2\", A = \"1\" }", "echo $A${B:-} >$OUTPUT_DIR/x")
         .run()
         .ok()
         .ran([]);
-    p.task_with("a", "env = { A = \"12\", B = \"\" }", "echo $A$B >$OUTPUT_DIR/x")
+    p.task_with("a", "env = { A = \"12\", B = \"\" }", "echo $A${B:-} >$OUTPUT_DIR/x")
         .run()
         .ok()
         .ran(["a"]);
-    p.task_with("a", "env = { A = \"3\" }", "echo $A$B >$OUTPUT_DIR/x").run().ok().ran(["a", "b"]);
-    p.task_with("a", "env = { A = \"1\", B = \"2\" }", "echo $A$B >$OUTPUT_DIR/x")
+    p.task_with("a", "env = { A = \"3\" }", "echo $A${B:-} >$OUTPUT_DIR/x")
+        .run()
+        .ok()
+        .ran(["a", "b"]);
+    p.task_with("a", "env = { A = \"1\", B = \"2\" }", "echo $A${B:-} >$OUTPUT_DIR/x")
         .run()
         .ok()
         .ran([]);

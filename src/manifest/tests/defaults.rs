@@ -66,21 +66,31 @@ fn what_makes_no_sense_as_a_default_is_refused_with_its_place_and_why() {
     );
     assert_eq!(
         of("timeout = 30"),
-        ["2:11: `timeout` must be a string with a unit, not a bare number; write timeout = \"30s\" if seconds are meant"]
+        [
+            "2:11: `timeout` must be a string with a unit, not a bare number; write timeout = \"30s\" if seconds are meant"
+        ]
     );
     assert_eq!(
         of("read = [\"x\"]"),
-        ["2:1: `read` does nothing here: no task has `sandbox = true`; add sandbox = true, or drop `read`"]
+        [
+            "2:1: `read` does nothing here: no task has `sandbox = true`; add sandbox = true, or drop `read`"
+        ]
     );
     assert_eq!(
         of("retry_delay = \"1s\""),
-        ["2:1: `retry_delay` does nothing here: no task has `retries`; add retries = 2, or drop `retry_delay`"]
+        [
+            "2:1: `retry_delay` does nothing here: no task has `retries`; add retries = 2, or drop `retry_delay`"
+        ]
     );
     assert_eq!(of("retries = 2\nretry_delay = \"1s\""), Vec::<String>::new());
-    assert!(brief("defaults = 1\n[[task]]\nname = 'a'\nscript = ':'\n")[0]
-        .starts_with("1:12: `defaults` must be a table, not a whole number"));
-    assert!(brief("[default]\n[[task]]\nname = 'a'\nscript = ':'\n")[0]
-        .ends_with("did you mean `defaults`?"));
+    assert!(
+        brief("defaults = 1\n[[task]]\nname = 'a'\nscript = ':'\n")[0]
+            .starts_with("1:12: `defaults` must be a table, not a whole number")
+    );
+    assert!(
+        brief("[default]\n[[task]]\nname = 'a'\nscript = ':'\n")[0]
+            .ends_with("did you mean `defaults`?")
+    );
     assert!(bad("[defaults]\nretries = 1\n").contains("the manifest has no tasks"));
 }
 
@@ -96,6 +106,8 @@ fn a_default_variable_that_would_hide_a_label_is_told_with_the_task() {
     let text = "[defaults]\nenv = { lane = \"1\" }\n[[task]]\nname = 'a'\ninputs = [\"{lane}.txt\"]\nscript = ':'\n";
     assert_eq!(
         brief(text),
-        ["2:1: `env` sets lane, which is a label of the steps of `a`; give one of the two another name"]
+        [
+            "2:1: `env` sets lane, which is a label of the steps of `a`; give one of the two another name"
+        ]
     );
 }

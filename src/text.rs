@@ -145,6 +145,18 @@ pub fn plural(count: u64) -> &'static str {
     if count == 1 { "" } else { "s" }
 }
 
+/// `34 attempts, 8 of them failed`
+pub fn attempts_text(all: u64, failed: u64) -> String {
+    let s = plural(all);
+    match failed {
+        0 => format!("{all} attempt{s}"),
+        failed if failed == all => {
+            format!("{all} attempt{s}, {} failed", if all == 1 { "which" } else { "all" })
+        }
+        failed => format!("{all} attempt{s}, {failed} of them failed"),
+    }
+}
+
 /// `step 12 count (src/lib.rs)`: what a step is called everywhere.
 pub fn step(id: i64, task: &str, input: &[u8]) -> String {
     if input.is_empty() {

@@ -8,13 +8,13 @@ use argh::{ArgsInfo, FromArgs};
 use serde::Serialize;
 
 use crate::cli::values::{default_db, path};
-use crate::db::{self, Db, Declared, RunStatus, TaskStatus};
+use crate::db::{self, Db, Declared, RunStatus, RunSteps, TaskStatus, Waits};
 use crate::error::{Result, exit};
 use crate::ids::StepId;
 use crate::labels::{Labels, step_text};
 use crate::run::Runner;
 use crate::step;
-use crate::text::{printable, size, span, utc};
+use crate::text::{attempts_text, plural, printable, size, span, utc};
 
 use super::Command;
 use super::answer::{self, Answer};
@@ -55,7 +55,7 @@ impl Command for StatusArgs {
         let status = db.read(|reader| {
             let (tasks, runs) = (db::status(reader)?, db::last_runs(reader, self.runs.max(1))?);
             let (unread, out_of_date) = (db::unread(reader)?, db::out_of_date(reader)?);
-            let mut status = Status::of(tasks, runs, runner, running);
+            let mut status = Status::of(tasks, runs, db::waits(reader)?, runner, running);
             for running in &mut status.running {
                 let step = db::find_step(reader, StepId(running.step));
                 running.labels = step.map(|step| step.labels).unwrap_or_default();
@@ -70,6 +70,8 @@ impl Command for StatusArgs {
 /// The answer.
 #[derive(Serialize)]
 struct Status {
+    /// Of all tasks together.
+    steps: Steps,
     tasks: Vec<Task>,
     running: Vec<RunningStep>,
     /// Inputs that the last run couldn't read, a sentence each.
@@ -81,6 +83,15 @@ struct Status {
     runs: Vec<Run>,
 }
 
+/// The live steps in numbers.
+#[derive(Clone, Copy, Default, Serialize)]
+struct Steps {
+    total: u64,
+    done: u64,
+    failed: u64,
+    left: u64,
+}
+
 /// A task of the last manifest. Steps are counted unless a field says otherwise.
 #[derive(Serialize)]
 struct Task {
@@ -88,6 +99,10 @@ struct Task {
     done: u64,
     /// Still to run, or running.
     pending: u64,
+    /// The same, and one if the task waits and has no step yet.
+    left: u64,
+    /// Why it waits and has no step yet: a sentence.
+    waits: Option<String>,
     running: usize,
     failed: u64,
     /// History.
@@ -134,7 +149,9 @@ struct Run {
     /// If it is under way: its process can't be seen from here.
     #[serde(skip)]
     is_elsewhere: bool,
-    /// Steps.
+    /// `None`: it is under way, was killed, or an older build made it.
+    steps: Option<RunSteps>,
+    /// Attempts that succeeded, and that did not.
     done: i64,
     failed: i64,
     pid: i64,
@@ -146,10 +163,14 @@ impl Status {
     fn of(
         tasks: Vec<TaskStatus>,
         runs: Vec<RunStatus>,
+        waits: Vec<Waits>,
         runner: Option<Runner>,
         running: Vec<step::Running>,
     ) -> Status {
+        let why = |task: &TaskStatus| waits.iter().find(|waits| waits.id == task.id);
         let task = |task: TaskStatus| Task {
+            left: task.pending + u64::from(why(&task).is_some()),
+            waits: why(&task).map(|waits| waits.why.clone()),
             running: running.iter().filter(|step| step.task == task.name).count(),
             task: task.name,
             done: task.done,
@@ -173,6 +194,7 @@ impl Status {
             started_ms: run.started_ms,
             ended_ms: run.ended_ms,
             result: run.result,
+            steps: run.steps,
             done: run.done,
             failed: run.failed,
             pid: run.pid,
@@ -188,8 +210,17 @@ impl Status {
             elapsed_ms: u64::try_from(step.elapsed.as_millis()).unwrap_or(u64::MAX),
         };
         let runs: Vec<Run> = runs.into_iter().map(run).collect();
+        let tasks: Vec<Task> = tasks.into_iter().map(task).collect();
+        let mut steps = Steps::default();
+        for task in &tasks {
+            steps.done += task.done;
+            steps.failed += task.failed;
+            steps.left += task.left;
+        }
+        steps.total = steps.done + steps.failed + steps.left;
         Status {
-            tasks: tasks.into_iter().map(task).collect(),
+            steps,
+            tasks,
             running: running.iter().map(step).collect(),
             unread: Vec::new(),
             out_of_date: Vec::new(),
@@ -208,7 +239,7 @@ impl Answer for Status {
             "{:width$}  {:>8}  {:>8}  {:>8}  {:>8}  {:>8}  {:>10}  {:>12}  {:>10}{}",
             "task",
             "done",
-            "pending",
+            "left",
             "failed",
             "retired",
             "outputs",
@@ -218,16 +249,26 @@ impl Answer for Status {
             if has_declared { "  declared" } else { "" }
         )?;
         for task in &self.tasks {
-            let Task { task: name, done, pending, failed, retired, outputs, .. } = task;
+            let Task { task: name, done, left, failed, retired, outputs, .. } = task;
             let (bytes, peak) = (size(task.bytes), size(task.peak_kib * 1024));
             let time = span(Duration::from_micros(task.wall_us));
             write!(
                 out,
-                "{name:width$}  {done:>8}  {pending:>8}  {failed:>8}  {retired:>8}  {outputs:>8}  {bytes:>10}  {time:>12}  {peak:>10}"
+                "{name:width$}  {done:>8}  {left:>8}  {failed:>8}  {retired:>8}  {outputs:>8}  {bytes:>10}  {time:>12}  {peak:>10}"
             )?;
             match &task.declared {
                 declared if declared.is_nothing() => writeln!(out)?,
                 declared => writeln!(out, "  {declared}")?,
+            }
+        }
+        let Steps { total, done, failed, left } = self.steps;
+        if !self.tasks.is_empty() {
+            let s = plural(total);
+            writeln!(out, "total {total} step{s}: {done} done, {failed} failed, {left} left")?;
+        }
+        for task in &self.tasks {
+            if let Some(why) = &task.waits {
+                writeln!(out, "task {} waits: {why}", task.task)?;
             }
         }
         if !self.running.is_empty() {
@@ -278,9 +319,11 @@ impl Run {
     fn sentence(&self) -> String {
         let begun =
             format!("run {} of {}, started {}", self.id, self.manifest, utc(self.started_ms));
-        let work = match (self.done, self.failed) {
-            (done, 0) => format!("{done} done"),
-            (done, failed) => format!("{done} done, {failed} failed"),
+        let unsigned = |count: i64| count.unsigned_abs();
+        let attempts = attempts_text(unsigned(self.done + self.failed), unsigned(self.failed));
+        let work = match &self.steps {
+            Some(steps) => format!("{steps}; {attempts}"),
+            None => attempts,
         };
         match (&self.result, self.ended_ms) {
             (Some(result), Some(ended)) => {

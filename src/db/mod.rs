@@ -20,6 +20,7 @@ mod listing;
 mod plan;
 mod read;
 mod report;
+mod run_steps;
 mod schema;
 mod sides;
 mod types;
@@ -82,10 +83,12 @@ pub use read::status::{
     Declared, RunStatus, StepCounts, TaskStatus, Wiring, last_runs, mean_times, out_of_date,
     status, step_counts, wiring,
 };
+pub use read::waits::{Waits, waits};
 pub use report::{
     FailedStep, ReportAttempt, ReportRun, ReportTask, TaskSpan, each_attempt, last_work,
     report_edges, report_failed, report_runs, report_tasks, versions,
 };
+pub use run_steps::RunSteps;
 pub use sides::{Sides, side_listing};
 pub use upkeep::gc::{History, drop_objects, each_garbage, is_needed};
 pub use upkeep::relist::relisted;

@@ -1,7 +1,7 @@
 //! What a report needs, as of one moment. Whatever grows with the number of steps is counted by SQLite or
 //! handed over row by row.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use rusqlite::{Row, params};
 
@@ -11,7 +11,8 @@ use crate::labels::Labels;
 use crate::object::ObjectHash;
 
 use crate::db::Reader;
-use crate::db::read::status::{Declared, StepCounts, step_counts};
+use crate::db::read::status::{Declared, StepCounts, feeding, step_counts};
+use crate::db::read::waits::waits;
 use crate::db::schema;
 use crate::db::types::NameBytes;
 
@@ -93,6 +94,7 @@ fn unsigned(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
 /// If the database can't be read.
 pub fn report_tasks(reader: &Reader) -> Result<Vec<ReportTask>> {
     let counts = step_counts(reader)?;
+    let waiting: HashSet<TaskId> = waits(reader)?.into_iter().map(|waits| waits.id).collect();
     let mut statement = reader.conn
         .prepare(
             "SELECT t.id, t.name, t.gather, coalesce(l.outputs, 0), coalesce(l.bytes, 0), t.feeds,
@@ -117,7 +119,7 @@ pub fn report_tasks(reader: &Reader) -> Result<Vec<ReportTask>> {
             labels,
             done,
             failed,
-            pending,
+            pending: pending + u64::from(waiting.contains(&id)),
             retired,
             outputs,
             bytes,
@@ -125,14 +127,6 @@ pub fn report_tasks(reader: &Reader) -> Result<Vec<ReportTask>> {
         })
     });
     rows.and_then(|rows| rows.collect()).or_db(WHAT)
-}
-
-/// A list of words in what the table keeps of the wiring of a task, as JSON.
-fn feeding(feeds: Option<&str>, key: &str) -> Vec<String> {
-    let feeds: serde_json::Value =
-        serde_json::from_str(feeds.unwrap_or("null")).unwrap_or_default();
-    let words = feeds[key].as_array().into_iter().flatten();
-    words.filter_map(|word| word.as_str().map(str::to_owned)).collect()
 }
 
 /// Pairs of tasks, sorted: the outputs of the first are inputs of the second, or seen by it.

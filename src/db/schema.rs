@@ -207,6 +207,9 @@ ALTER TABLE attempt ADD COLUMN batch_size INTEGER;   -- how many there were
     "
 ALTER TABLE attempt ADD COLUMN forked INTEGER;   -- 1: a loaded interpreter was forked; NULL: it was started anew
 ",
+    "
+ALTER TABLE run ADD COLUMN steps TEXT;   -- JSON: total, done, reused, failed, left; NULL: not ended, or an older build
+",
 ];
 
 /// Schema whose steps have an origin.

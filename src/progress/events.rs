@@ -12,6 +12,7 @@ use std::time::Instant;
 use serde::Serialize;
 
 use crate::attempt::{BatchPlace, Outcome, Output, micros};
+use crate::db::RunSteps;
 use crate::error::Result;
 use crate::ids::StepId;
 use crate::labels::Labels;
@@ -280,6 +281,10 @@ enum Fields<'a> {
         revived: u64,
         failed: u64,
         left: u64,
+        steps: RunSteps,
+        kept: u64,
+        attempts: u64,
+        failed_attempts: u64,
         outputs: u64,
         waiting: Vec<&'a String>,
         spoilt: Vec<ObjectHash>,
@@ -418,6 +423,10 @@ fn summary_fields<'a>(summary: &'a Summary) -> Fields<'a> {
         revived: summary.revived,
         failed: summary.failed,
         left: summary.left,
+        steps: summary.steps(),
+        kept: summary.kept,
+        attempts: summary.attempts,
+        failed_attempts: summary.failed_attempts,
         outputs: summary.outputs,
         waiting: summary.waiting.iter().chain(&summary.blind).collect(),
         spoilt: summary.spoilt.iter().map(|(object, _)| *object).collect(),

@@ -1,7 +1,7 @@
 //! A frame of the progress bar: a pure function of the run so far and the size of the terminal.
 //!
 //! ```text
-//! [=====>                  ]  1234/5000  24%  412/s  10 s left  2 failed
+//! [=====>                  ]  1234/~5000  24%  412/s  0:03 elapsed  10 s left  2 failed
 //! fetch 500/500  split 412/500  count 322/4000
 //!    0:07  step 123 count (src/lib.rs)
 //! ```
@@ -77,26 +77,25 @@ struct Part {
 }
 
 fn bar(tally: &Tally, now: Instant, columns: usize, paint: Paint) -> FrameLine {
-    let (ended, known) = (tally.ended(), tally.known());
-    let share = ended as f64 / (known as f64 + tally.unborn()).max(1.0);
+    let (ended, all, is_guess) = tally.progress();
+    let share = ended as f64 / (all as f64).max(1.0);
     // Rounding must not show 100 % before the last step has ended.
-    let percent = if ended == known && tally.unborn() == 0.0 {
-        100
-    } else {
-        (share * 100.0).min(99.0) as u64
-    };
+    let percent = if ended == all { 100 } else { (share * 100.0).min(99.0) as u64 };
     let mut parts = Vec::new();
     let mut part = |rank, text: String, painted: &dyn Fn(&str) -> String| {
         parts.push(Part { rank, columns: text.width(), text: painted(&text) });
     };
     let as_is = |text: &str| text.to_owned();
-    part(3, meter(share), &|text| paint.good(text));
-    part(0, format!("{ended}/{known}"), &as_is);
-    part(4, format!("{percent}%"), &as_is);
+    part(4, meter(share), &|text| paint.good(text));
+    part(0, format!("{ended}/{}{all}", if is_guess { "~" } else { "" }), &as_is);
+    part(5, format!("{percent}%"), &as_is);
     if let Some(rate) = tally.rate() {
-        part(5, per_time(rate), &as_is);
+        part(6, per_time(rate), &as_is);
     }
-    if let Some(eta) = tally.eta(now).filter(|_| ended < known) {
+    if let Some(begun) = tally.begun {
+        part(3, format!("{} elapsed", clock(now.saturating_duration_since(begun))), &as_is);
+    }
+    if let Some(eta) = tally.eta(now).filter(|_| ended < all) {
         part(2, format!("{} left", about(eta)), &as_is);
     }
     if tally.failed() > 0 {
@@ -212,7 +211,8 @@ mod tests {
             history: (10, Duration::from_secs(1)),
             ..TaskTally::default()
         };
-        let mut tally = Tally { jobs: 2, order: vec![0, 1, 2], ..Tally::default() };
+        let begun = now.checked_sub(Duration::from_secs(75));
+        let mut tally = Tally { jobs: 2, order: vec![0, 1, 2], begun, ..Tally::default() };
         tally.tasks =
             vec![task("fetch", &[], 0, 10), task("count", &[0], 20, 10), task("total", &[1], 0, 0)];
         tally.tasks[2].is_gather = true;
@@ -240,7 +240,7 @@ mod tests {
         assert_eq!(
             drawn(80, 24, Paint::Plain),
             [
-                "[===========>            ]  20/40  48%  10 s left",
+                "[===========>            ]  20/~41  48%  1:15 elapsed  2 min 18 s left",
                 "fetch 10/10  count 10/30  total 0/?",
                 "   1:01  step 7 count (a.txt) [lr=1]",
                 "   0:01  step 9 count (b\\x1b[2J\\n.txt)",
@@ -267,10 +267,12 @@ mod tests {
         tally.tasks[0].done = 9;
         let first =
             |columns| draw(&tally, now, Size { columns, rows: 1 }, Paint::Plain)[0].text.clone();
-        assert_eq!(first(60), "[===========>            ]  20/40  48%  10 s left  1 failed");
-        assert_eq!(first(40), "20/40  10 s left  1 failed");
-        assert_eq!(first(20), "20/40  1 failed");
-        assert_eq!(first(10), "20/40");
+        let whole = "[===========>            ]  20/~41  1:15 elapsed  2 min 18 s left  1 failed";
+        assert_eq!(first(80), whole);
+        assert_eq!(first(50), "20/~41  1:15 elapsed  2 min 18 s left  1 failed");
+        assert_eq!(first(40), "20/~41  2 min 18 s left  1 failed");
+        assert_eq!(first(20), "20/~41  1 failed");
+        assert_eq!(first(10), "20/~41");
         assert_eq!(first(5), "");
         assert_eq!(first(0), "");
     }

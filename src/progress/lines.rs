@@ -5,7 +5,7 @@ use std::io::Write;
 
 use crate::attempt::{BatchPlace, Verdict};
 use crate::labels::step_text;
-use crate::text::{plural, printable, printable_line, span};
+use crate::text::{attempts_text, plural, printable, printable_line, span};
 
 use super::{Event, Failure, Progress, StepName, Summary};
 
@@ -105,10 +105,10 @@ pub(super) fn text(event: &Event<'_>, loudness: Loudness, paint: Paint) -> Optio
             let mut text = format!("registered {}\n", tasks.join(", "));
             let reused: u64 = plan.tasks.iter().map(|task| task.reused).sum();
             let retired: u64 = plan.tasks.iter().map(|task| task.retired).sum();
+            let to_run = plan.to_run() + plan.to_come();
             text.push_str(&format!(
-                "to run: {} step{} so far; {reused} up to date",
-                plan.to_run(),
-                plural(plan.to_run())
+                "to run: {to_run} step{} so far; {reused} up to date",
+                plural(to_run)
             ));
             if retired + plan.retired_with_task > 0 {
                 text.push_str(&format!("; {} no longer needed", retired + plan.retired_with_task));
@@ -219,7 +219,7 @@ fn interrupted_text(signal: i32, presses: usize) -> String {
 
 /// The end of a run. It repeats the failures, because by now they may have scrolled away.
 fn summary_text(summary: &Summary, quiet: bool, paint: Paint) -> Option<String> {
-    let Summary { done, reused, failed, outputs, left, .. } = summary;
+    let Summary { done, reused, failed, outputs, .. } = summary;
     let mut text = String::new();
     if *failed > 0 {
         let all = format!("{failed} step{} failed:", plural(*failed));
@@ -237,11 +237,17 @@ fn summary_text(summary: &Summary, quiet: bool, paint: Paint) -> Option<String> 
             text.push_str(&format!("  and {unnamed} more: task-pipeline log --failed\n"));
         }
     }
+    let why = |task: &String| {
+        let known = summary.reasons.iter().find(|(known, _)| known == task);
+        known.map(|(_, reason)| reason.as_str())
+    };
     for task in &summary.waiting {
-        text.push_str(&format!("task {task} waits: not everything that it gathers is done\n"));
+        let why = why(task).unwrap_or("not everything that it gathers is done");
+        text.push_str(&format!("task {task} waits: {why}\n"));
     }
     for task in &summary.blind {
-        text.push_str(&format!("task {task} waits: not everything that it sees is done\n"));
+        let why = why(task).unwrap_or("not everything that it sees is done");
+        text.push_str(&format!("task {task} waits: {why}\n"));
     }
     if quiet {
         return (!text.is_empty()).then_some(text);
@@ -260,10 +266,15 @@ fn summary_text(summary: &Summary, quiet: bool, paint: Paint) -> Option<String> 
         ));
         return Some(text);
     }
-    let total = done + reused + failed + left;
+    if summary.kept > 0 {
+        let (kept, s) = (summary.kept, plural(summary.kept));
+        let them = if kept == 1 { "keeps the result it" } else { "keep the results they" };
+        text.push_str(&format!("{kept} step{s} did not come out anew and {them} had\n"));
+    }
     text.push_str(&format!(
-        "total {total} step{}: {done} run, {reused} reused, {failed} failed, {left} left; {outputs} output{}; {time}\n",
-        plural(total),
+        "total {}; {}; {outputs} output{}; {time}\n",
+        summary.steps(),
+        attempts_text(summary.attempts, summary.failed_attempts),
         plural(*outputs)
     ));
     Some(text)

@@ -17,7 +17,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::attempt::BatchPlace;
-use crate::db::{Completion, Flow, Plan, step_key};
+use crate::db::{Completion, Flow, Plan, RunSteps, step_key};
 use crate::ids::{RunId, StepId, TaskIndex};
 use crate::labels::Labels;
 use crate::object::ObjectHash;
@@ -199,14 +199,22 @@ pub struct Summary {
     pub failed: u64,
     /// The first of those failures; the number is limited.
     pub failures: Vec<Failure>,
-    /// Live steps that still have to run, or were to run anew and keep the results they had.
+    /// Live steps that still have to run, or were to run anew and keep the results they had; and one for each task that
+    /// waits and has no step yet.
     pub left: u64,
+    /// Of those that failed or are left: steps that were to run anew and keep the results they had.
+    pub kept: u64,
+    /// Attempts of this run, and how many of them failed.
+    pub attempts: u64,
+    pub failed_attempts: u64,
     /// Files that kept steps from being done: `files` that were changed meanwhile. Each of them was told.
     pub obstacles: u64,
     /// Names of gather tasks that could not be planned.
     pub waiting: Vec<String>,
     /// Names of tasks of which not everything is done that they see by `with`.
     pub blind: Vec<String>,
+    /// Why these wait: `4 of 30 steps of work failed`. Not of each of them there is more to say.
+    pub reasons: Vec<(String, String)>,
     /// Tasks with inputs on which there are no steps, because there is nothing that they could see, and how many.
     pub unseeing: Vec<(String, u64)>,
     /// The signal that stopped the run.
@@ -218,6 +226,15 @@ pub struct Summary {
     /// Exports that the manifest asks for, of tasks that are complete.
     pub exports: Vec<DueExport>,
     pub wall: Duration,
+}
+
+impl Summary {
+    /// The same steps in the words that `status` has for them.
+    pub fn steps(&self) -> RunSteps {
+        let &Summary { done, reused, failed, left, .. } = self;
+        let done = done + reused;
+        RunSteps { total: done + failed + left, done, reused, failed, left }
+    }
 }
 
 /// Where events go.

@@ -4,9 +4,12 @@
 //! # The time left
 //!
 //! Steps that don't exist yet count too: per step upstream, as many as there have been so far. Each is expected to
-//! take the mean of its task's attempts in this run and, at first, in earlier runs. The sum is divided among the
-//! workers. The result is at least what a task's own limit allows, and at least one step after the other along
-//! the longest path through the graph.
+//! take the mean of its task's attempts in this run and, at first, in earlier runs. One that has run for longer than
+//! that is expected to take as long again, and its task's mean grows with it. The sum is divided among the workers. The
+//! result is at least what a task's own limit allows, and at least one step after the other along the longest path
+//! through the graph.
+//!
+//! Nothing is said while a task has steps to run of which none has ever ended: a guess from other tasks would be none.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -48,13 +51,21 @@ pub(super) struct TaskTally {
 }
 
 impl TaskTally {
-    /// Expected seconds per attempt; `None` if it never ran.
-    fn mean(&self) -> Option<f64> {
+    /// Expected seconds per attempt; `None` if none has ended. `running`: how long those that run have run, in seconds.
+    fn mean(&self, running: &[f64]) -> Option<f64> {
         let (attempts, mean) = self.history;
         let trusted = attempts.min(TRUST);
-        let total = self.spent.as_secs_f64() + mean.as_secs_f64() * trusted as f64;
-        let count = trusted + self.attempts;
-        (count > 0).then(|| total / count as f64)
+        let mut total = self.spent.as_secs_f64() + mean.as_secs_f64() * trusted as f64;
+        let mut count = (trusted + self.attempts) as f64;
+        if count == 0.0 {
+            return None;
+        }
+        let usual = total / count;
+        for late in running.iter().filter(|ran| **ran > usual) {
+            total += 2.0 * late;
+            count += 1.0;
+        }
+        Some(total / count)
     }
 
     /// Steps that have outputs.
@@ -97,6 +108,8 @@ pub(super) struct Tally {
     pub(super) running: HashMap<StepId, RunningStep>,
     /// Scripts at once.
     pub(super) jobs: usize,
+    /// When the run was requested.
+    pub(super) begun: Option<Instant>,
     /// How many steps had ended at which moment; the last [`WINDOW`] of it.
     pub(super) samples: VecDeque<(Instant, u64)>,
 }
@@ -105,7 +118,10 @@ impl Tally {
     /// Updates the counts from an event.
     pub(super) fn take(&mut self, event: &Event<'_>) {
         match event {
-            Event::Begun(asked) => self.jobs = asked.jobs,
+            Event::Begun(asked) => {
+                self.jobs = asked.jobs;
+                self.begun = Some(Instant::now());
+            }
             Event::Registered(known) => self.register(known),
             Event::Grown { task, pending, revived, .. } => {
                 if let Some(task) = self.tasks.get_mut(task.0) {
@@ -234,29 +250,49 @@ impl Tally {
         (self.expected().iter().sum::<f64>() - pending as f64).max(0.0)
     }
 
+    /// How far the run is: steps that have ended, of all that exist or are expected; true if some are only expected.
+    pub(super) fn progress(&self) -> (u64, u64, bool) {
+        let unborn = self.unborn().ceil() as u64;
+        (self.ended(), self.known() + unborn, unborn > 0)
+    }
+
     /// The estimated time left; `None` while nothing is known.
     pub(super) fn eta(&self, now: Instant) -> Option<Duration> {
-        let known: Vec<f64> = self.tasks.iter().filter_map(TaskTally::mean).collect();
+        let mut running_for: Vec<Vec<f64>> = vec![Vec::new(); self.tasks.len()];
+        for step in self.running.values() {
+            let ran = now.saturating_duration_since(step.since) / step.steps();
+            running_for[step.task].push(ran.as_secs_f64());
+        }
+        let tasks = self.tasks.iter().zip(&running_for);
+        let means: Vec<Option<f64>> = tasks.map(|(task, running)| task.mean(running)).collect();
+        let is_open = |task: &TaskTally| task.pending > 0;
+        if self.tasks.iter().zip(&means).any(|(task, mean)| is_open(task) && mean.is_none()) {
+            return None;
+        }
+        let known: Vec<f64> = means.iter().copied().flatten().collect();
         if known.is_empty() {
             return None;
         }
-        // A task that never ran is expected to be like the others.
+        // A task whose steps don't exist yet, and never did, is expected to be like the others.
         let other = known.iter().sum::<f64>() / known.len() as f64;
-        let mean = |n: usize| self.tasks[n].mean().unwrap_or(other);
+        let mean = |n: usize| means[n].unwrap_or(other);
+        // What a step will still take that has run for so long.
+        let rest = |n: usize, ran: f64| if ran > mean(n) { ran } else { mean(n) - ran };
         let expected = self.expected();
         let mut left: Vec<f64> =
             expected.iter().enumerate().map(|(n, count)| count * mean(n)).collect();
         // By task: how many steps are running, and how long the last of them will still take.
         let mut running = vec![(0.0, 0.0_f64); left.len()];
-        for step in self.running.values() {
-            let ran = now.saturating_duration_since(step.since) / step.steps();
-            let (n, ran) = (step.task, ran.as_secs_f64());
-            left[n] -= ran.min(mean(n));
+        for (n, ran) in
+            running_for.iter().enumerate().flat_map(|(n, all)| all.iter().map(move |ran| (n, *ran)))
+        {
+            left[n] += rest(n, ran) - mean(n);
             running[n].0 += 1.0;
-            running[n].1 = running[n].1.max(mean(n) - ran);
+            running[n].1 = running[n].1.max(rest(n, ran));
         }
         let jobs = self.jobs.max(1);
-        let mut longest = left.iter().sum::<f64>() / jobs as f64;
+        let youngest = running.iter().map(|(_, rest)| *rest).fold(0.0, f64::max);
+        let mut longest = youngest.max(left.iter().sum::<f64>() / jobs as f64);
         let mut path = vec![0.0_f64; left.len()];
         for &n in &self.order {
             let before = self.tasks[n].from.iter().map(|&from| path[from]).fold(0.0, f64::max);
@@ -311,6 +347,28 @@ mod tests {
     fn nothing_is_said_before_anything_is_known() {
         let a = TaskTally { pending: 100, ..TaskTally::default() };
         assert_eq!(seconds(&chain(vec![a], 2)), None);
+    }
+
+    #[test]
+    fn nothing_is_said_before_a_step_of_each_open_task_has_ended() {
+        let a =
+            TaskTally { pending: 9, done: 1, attempts: 1, spent: SECOND, ..TaskTally::default() };
+        let b = TaskTally { pending: 1, ..TaskTally::default() };
+        assert_eq!(seconds(&chain(vec![a.clone(), b.clone()], 1)), None);
+        let b = TaskTally { attempts: 1, spent: SECOND, done: 1, ..b };
+        assert!(seconds(&chain(vec![a, b], 1)).is_some());
+    }
+
+    #[test]
+    fn a_step_that_runs_for_longer_than_usual_takes_as_long_again() {
+        let now = Instant::now();
+        let a = TaskTally { pending: 1, done: 10, history: (10, SECOND), ..TaskTally::default() };
+        let mut tally = chain(vec![a], 2);
+        let since = now.checked_sub(300 * SECOND).unwrap();
+        let (input, labels) = (Vec::new(), Labels::default());
+        let step = RunningStep { step: StepId(1), task: 0, input, labels, since, batch: None };
+        tally.running.insert(step.step, step);
+        assert_eq!(tally.eta(now), Some(300 * SECOND));
     }
 
     #[test]

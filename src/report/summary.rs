@@ -56,12 +56,10 @@ fn verdict(facts: &Facts) -> (&'static str, Escaped) {
         (0, 0) if is_over => ("pending", format!("{all} done, but the pipeline is not complete")),
         (0, 0) => ("pending", format!("{all} done")),
         (0, _) => {
-            ("pending", format!("{} of {all} done, {} pending", grouped(done), grouped(pending)))
+            ("pending", format!("{} of {all} done, {} left", grouped(done), grouped(pending)))
         }
         (_, 0) => ("failed", format!("{} of {all} failed", grouped(failed))),
-        _ => {
-            ("failed", format!("{} of {all} failed, {} pending", grouped(failed), grouped(pending)))
-        }
+        _ => ("failed", format!("{} of {all} failed, {} left", grouped(failed), grouped(pending))),
     };
     let rest = match (is_over, facts.is_running) {
         (true, _) => "",
@@ -80,13 +78,13 @@ pub(super) fn section(out: &mut String, facts: &Facts, totals: &Totals) {
     let bytes = facts.tasks.iter().map(|task| task.bytes).sum();
     html!(out, "<dl class=\"figures\">\n");
     figure(out, Some("done"), "Steps done", count(done), None);
-    figure(out, Some("failed"), "Failed", count(failed), None);
-    figure(out, Some("pending"), "Pending", count(pending), None);
+    figure(out, Some("failed"), "Steps failed", count(failed), None);
+    figure(out, Some("pending"), "Steps left", count(pending), None);
     if let Some(run) = facts.run() {
         let of_run = totals.of(run.id);
         let reused = done.saturating_sub(of_run.stands);
         figure(out, None, "Attempts in this run", count(of_run.attempts), None);
-        figure(out, None, "Reused", count(reused), None);
+        figure(out, None, "Steps reused", count(reused), None);
         let ended_ms = run.ended_ms.unwrap_or(facts.now_ms);
         let wall_ms = u64::try_from(ended_ms - run.started_ms).unwrap_or(0);
         figure(out, None, "Wall time", time(wall_ms.saturating_mul(1000)), None);

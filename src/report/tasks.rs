@@ -37,7 +37,7 @@ pub(super) fn section(out: &mut String, facts: &Facts, edges: &[(TaskId, TaskId)
     }
     draw(out, facts, edges);
     html!(out, "<p class=\"key\" aria-hidden=\"true\">");
-    for (state, words) in [("done", "done"), ("failed", "failed"), ("pending", "pending")] {
+    for (state, words) in [("done", "done"), ("failed", "failed"), ("pending", "left")] {
         html!(out, "<span>", icon(state), words, "</span> ");
     }
     html!(out, "</p>\n");
@@ -47,7 +47,7 @@ pub(super) fn section(out: &mut String, facts: &Facts, edges: &[(TaskId, TaskId)
         "<table>\n<caption>Steps of each task, in the order of the manifest</caption>\n<thead><tr>"
     );
     html!(out, "<th scope=\"col\">Task</th>");
-    for head in ["Done", "Failed", "Pending", "Retired", "Outputs", "Size"] {
+    for head in ["Done", "Failed", "Left", "Retired", "Outputs", "Size"] {
         html!(out, "<th scope=\"col\" class=\"n\">", head, "</th>");
     }
     html!(out, "</tr></thead>\n<tbody>\n");
@@ -215,7 +215,7 @@ fn node(out: &mut String, task: &ReportTask, (x, y): (f64, f64)) {
         out,
         " failed, ",
         count(pending),
-        " pending",
+        " left",
         if task.gather { "; gathers" } else { "" },
         "</title>"
     );

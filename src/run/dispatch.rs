@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::attempt::{NamedObject, Verdict};
+use crate::attempt::{NamedObject, StepState, Verdict};
 use crate::db::{
     self, Completion, Durability, Effects, Flow, FlowTask, Group, KnownWork, SharedStep,
 };
@@ -109,9 +109,11 @@ impl Dispatcher<'_> {
                 let count = db::unseeing(reader, &self.engine.flow, TaskIndex(n))?;
                 unseeing.extend((count > 0).then(|| (task.name.clone(), count)));
             }
-            Ok((turns, without_step, blind, unseeing))
+            // It costs a look at all tasks.
+            let waits = if waiting.is_empty() { Vec::new() } else { db::waits(reader)? };
+            Ok((turns, without_step, blind, unseeing, waits))
         });
-        let (turns, without_step, blind, unseeing) = asked.unwrap_or_else(|error| {
+        let (turns, without_step, blind, unseeing, waits) = asked.unwrap_or_else(|error| {
             self.fail(error);
             Default::default()
         });
@@ -125,9 +127,11 @@ impl Dispatcher<'_> {
         (summary.waiting, summary.blind) = (without_step, blind);
         summary.unseeing.extend(unseeing);
         // What was to run anew and was not reached has the result that it had, and is left all the same.
-        summary.left = pending;
-        for db::Turns { anew: _, waits_anew, kept, held } in turns.into_values() {
+        summary.left = pending + waits.len() as u64;
+        summary.reasons = waits.into_iter().map(|waits| (waits.task, waits.why)).collect();
+        for db::Turns { anew, waits_anew, kept, held } in turns.into_values() {
             summary.left += waits_anew + held;
+            summary.kept += anew + waits_anew;
             summary.reused += kept;
         }
         RunOutcome { summary, trouble }
@@ -419,15 +423,18 @@ impl Dispatcher<'_> {
             let shared = StepShared { index, task, step, same_as, has_failed, input: name, labels };
             self.progress.tell(&Event::Shared(&shared));
             if has_failed {
-                self.note_failure(Failure {
-                    step,
-                    task: task.clone(),
-                    input: name.clone(),
-                    labels: labels.clone(),
-                    why: format!("same work as step {same_as}, which failed"),
-                    log_tail: Vec::new(),
-                    log: None,
-                });
+                self.note_failure(
+                    index,
+                    Failure {
+                        step,
+                        task: task.clone(),
+                        input: name.clone(),
+                        labels: labels.clone(),
+                        why: format!("same work as step {same_as}, which failed"),
+                        log_tail: Vec::new(),
+                        log: None,
+                    },
+                );
             }
         }
     }
@@ -473,6 +480,8 @@ impl Dispatcher<'_> {
             self.progress.tell(&Event::Log { step: &name, log });
         }
         let again = verdict.is_again();
+        self.outcome.summary.attempts += 1;
+        self.outcome.summary.failed_attempts += u64::from(verdict != Verdict::Done);
         let ended = StepEnded { name, completion, worked };
         match (verdict, failure) {
             (Verdict::Done, _) => {
@@ -483,7 +492,7 @@ impl Dispatcher<'_> {
             (_, Some(failure)) => {
                 self.progress.tell(&Event::Failed(&ended, &failure));
                 if !again {
-                    self.take_failure(failure);
+                    self.take_failure(job.task, failure);
                 }
             }
             (_, None) => {}
@@ -501,15 +510,20 @@ impl Dispatcher<'_> {
         self.backlog.settle(&self.engine.flow, job, verdict, due);
     }
 
-    fn note_failure(&mut self, failure: Failure) {
+    fn note_failure(&mut self, task: TaskIndex, failure: Failure) {
         self.outcome.summary.failed += 1;
+        if self.engine.flow.task(task).runs_anew() {
+            let step = self.engine.db.read(|reader| db::find_step(reader, failure.step));
+            self.outcome.summary.kept +=
+                u64::from(step.is_ok_and(|step| step.state == StepState::Done));
+        }
         if self.outcome.summary.failures.len() < SHOWN_FAILURES {
             self.outcome.summary.failures.push(failure);
         }
     }
 
-    fn take_failure(&mut self, failure: Failure) {
-        self.note_failure(failure);
+    fn take_failure(&mut self, task: TaskIndex, failure: Failure) {
+        self.note_failure(task, failure);
         // On a full disk it is the disk that failed.
         if let Err(error) = self.engine.free_space.check_now() {
             self.fail(error);

@@ -512,7 +512,8 @@ fn end_run(
             }
             _ => None,
         };
-        db::end_run(writer, run, now_ms(), result, summary.complete, complete.as_ref())
+        let end = (result, &summary.steps());
+        db::end_run(writer, run, now_ms(), end, summary.complete, complete.as_ref())
     })
 }
 

@@ -51,7 +51,7 @@ fn starts(p: &Project) -> Vec<String> {
 fn up_to_so_many_steps_share_a_start_and_each_is_a_step_of_its_own() {
     let p = project(10);
     p.manifest(&task("a", "inputs = [\"in/*\"]\nbatch = 4", COPY));
-    p.run_with(["-j1"]).ok().says("total 10 steps: 10 run").says("with 3 others");
+    p.run_with(["-j1"]).ok().says("total 10 steps: 10 done").says("with 3 others");
     assert_eq!(starts(&p), ["a 4", "a 4", "a 2"]);
     let wanted: BTreeMap<String, String> =
         (1..=10).map(|n| (n.to_string(), format!("{n}\n"))).collect();
@@ -62,7 +62,7 @@ fn up_to_so_many_steps_share_a_start_and_each_is_a_step_of_its_own() {
         (&10.into(), &10.into())
     );
     // One input changes: it alone runs, by itself.
-    p.file("in/3", "three\n").run().ok().says("1 run, 9 reused").ran_on(["a 3"]);
+    p.file("in/3", "three\n").run().ok().says("10 done (9 reused)").ran_on(["a 3"]);
     assert_eq!(starts(&p).last().unwrap(), "a 1");
     p.run().ok().says("nothing to do");
 }
@@ -121,9 +121,9 @@ fn what_is_pending_is_split_among_the_scripts_that_may_run_at_once() {
 fn a_script_takes_what_is_scarce_once_for_all_its_steps() {
     let p = project(10);
     p.manifest(&task("a", &format!("{ROOT}\nuses = {{ gpu = 1 }}"), COPY));
-    p.run_with(["-j4", "--have", "gpu=1"]).ok().says("10 run");
+    p.run_with(["-j4", "--have", "gpu=1"]).ok().says("10 done");
     assert_eq!(starts(&p), ["a 10"]);
-    p.remove("starts").run_with(["-j4", "-B", "--have", "gpu=2"]).ok().says("10 run");
+    p.remove("starts").run_with(["-j4", "-B", "--have", "gpu=2"]).ok().says("10 done");
     assert_eq!(starts(&p), ["a 5", "a 5"]);
 }
 
@@ -165,7 +165,7 @@ fn of_a_script_that_fails_each_step_runs_again_by_itself_so_that_only_the_guilty
     ));
     let ran = p.run_with(["-k", "-j1"]).fails(1);
     let ran = ran.says("with 5 others: failed: exit code 3; each of them runs again by itself");
-    ran.says("total 6 steps: 5 run, 0 reused, 1 failed, 0 left").says("step 4 a (4): exit code 3");
+    ran.says("total 6 steps: 5 done, 1 failed, 0 left").says("step 4 a (4): exit code 3");
     assert_eq!(starts(&p), ["a 6", "a 1", "a 1", "a 1", "a 1", "a 1", "a 1"]);
     assert_eq!(p.sql("SELECT name FROM step WHERE state <> 1"), ["4"]);
     // Attempts of all of them are on record, and say that they were shared.
@@ -173,14 +173,14 @@ fn of_a_script_that_fails_each_step_runs_again_by_itself_so_that_only_the_guilty
     assert_eq!(p.sql(&format!("{attempts} 2")), ["1|exit|2|6", "2|ok||"]);
     assert_eq!(p.sql(&format!("{attempts} 4")), ["1|exit|4|6", "2|exit||"]);
     // The next run tries it again.
-    p.manifest(&task("a", ROOT, COPY)).run().ok().says("6 run");
+    p.manifest(&task("a", ROOT, COPY)).run().ok().says("6 done");
 }
 
 #[test]
 fn without_keep_going_nothing_more_is_started_once_the_guilty_one_is_found() {
     let p = project(6);
     p.manifest(&task("a", ROOT, "[ $name != 4 ] || exit 3; cp input/* output/$name"));
-    p.run_with(["-j1"]).fails(1).says("3 run, 0 reused, 1 failed, 2 left");
+    p.run_with(["-j1"]).fails(1).says("3 done, 1 failed, 2 left");
     p.run_with(["-j1"]).fails(1);
     let p = project(6);
     p.manifest(&task(
@@ -188,10 +188,7 @@ fn without_keep_going_nothing_more_is_started_once_the_guilty_one_is_found() {
         "inputs = [\"in/*\"]\nbatch = 2",
         "[ $name != 1 ] || echo no >failed; cp input/* output/$name",
     ));
-    p.run_with(["-j1"])
-        .fails(1)
-        .says("1 run, 0 reused, 1 failed, 4 left")
-        .says("the script says: no");
+    p.run_with(["-j1"]).fails(1).says("1 done, 1 failed, 4 left").says("the script says: no");
     assert_eq!(starts(&p), ["a 2"]);
 }
 
@@ -204,7 +201,7 @@ fn a_step_that_the_script_names_as_failed_fails_alone_and_what_it_left_is_droppe
     p.run_with(["-j1"])
         .fails(1)
         .says("step 3 a (3): failed: the script says: bad sum")
-        .says("3 run");
+        .says("3 done");
     assert_eq!(starts(&p), ["a 4"]);
     assert_eq!(p.sql("SELECT count(*) FROM output"), ["6"]);
     assert_eq!(p.sql("SELECT outcome, detail FROM attempt WHERE step = 3"), ["reported|bad sum"]);
@@ -224,7 +221,7 @@ fn an_output_that_is_refused_fails_its_step_alone() {
     p.run_with(["-j1"])
         .fails(1)
         .says("step 2 a (2): failed: output `link` is a symbolic link")
-        .says("2 run");
+        .says("2 done");
     assert_eq!(starts(&p), ["a 3"]);
 }
 
@@ -236,7 +233,7 @@ fn retries_count_for_each_step_and_not_for_what_it_shared() {
         &format!("{ROOT}\nretries = 1"),
         "[ $name != 2 ] || exit 3; cp input/* output/$name",
     ));
-    p.run_with(["-k", "-j1"]).fails(1).says("3 run, 0 reused, 1 failed");
+    p.run_with(["-k", "-j1"]).fails(1).says("3 done, 1 failed");
     assert_eq!(
         p.sql("SELECT step, count(*) FROM attempt GROUP BY step"),
         ["1|2", "2|3", "3|2", "4|2"]
@@ -248,7 +245,7 @@ fn retries_count_for_each_step_and_not_for_what_it_shared() {
     p.run_with(["-k", "-j1"])
         .ok()
         .says("step 2 a (2): failed: the script says: once; trying again")
-        .says("4 run");
+        .says("4 done");
     assert_eq!(starts(&p), ["a 4", "a 3"]);
 }
 
@@ -261,7 +258,7 @@ fn a_time_limit_is_that_of_the_script_and_then_of_each_step_by_itself() {
         "[ $name != 2 ] || sleep 60; cp input/* output/$name",
     ));
     let ran = p.run_with(["-k", "-j1"]).fails(1);
-    ran.says("with 2 others: failed: timed out after 1").says("2 run, 0 reused, 1 failed");
+    ran.says("with 2 others: failed: timed out after 1").says("2 done, 1 failed");
     assert_eq!(p.sql("SELECT outcome FROM attempt WHERE step = 2"), ["timeout", "timeout"]);
     assert_eq!(p.sql("SELECT outcome FROM attempt WHERE step = 3"), ["timeout", "ok"]);
 }
@@ -282,11 +279,11 @@ fn without_a_cache_all_steps_share_scripts_in_every_run() {
     let p = project(4);
     p.manifest(&task("a", &format!("{ROOT}\ncache = false"), COPY));
     p.run_with(["-j1"]).ok();
-    p.run_with(["-j1"]).ok().says("4 run");
+    p.run_with(["-j1"]).ok().says("4 done");
     assert_eq!(starts(&p), ["a 4", "a 4"]);
     let p = project(4);
     p.manifest(&task("a", ROOT, COPY)).run_with(["-j1"]).ok();
-    p.run_with(["-B", "-j1"]).ok().says("4 run");
+    p.run_with(["-B", "-j1"]).ok().says("4 done");
     assert_eq!(starts(&p), ["a 4", "a 4"]);
 }
 
@@ -435,7 +432,7 @@ fn a_run_that_is_stopped_keeps_nothing_of_a_batch_and_all_of_it_is_pending() {
         assert_eq!(p.sql("SELECT DISTINCT state FROM step"), ["0"]);
         std::fs::remove_file(p.path("ledger")).unwrap();
     }
-    p.file("go", "").run().ok().says("3 run");
+    p.file("go", "").run().ok().says("3 done");
     assert_eq!(std::fs::read_dir(p.path("db/scratch")).unwrap().count(), 0);
 }
 
@@ -447,9 +444,9 @@ fn a_file_that_changes_meanwhile_keeps_back_all_of_a_batch() {
     p.run_with(["-j1"])
         .fails(1)
         .says("`words` (of `files`) was changed")
-        .says("0 run, 0 reused, 0 failed, 3 left");
+        .says("0 done, 0 failed, 3 left");
     assert_eq!(p.sql("SELECT count(*) FROM attempt"), ["0"]);
-    p.manifest(&task("a", &format!("{ROOT}\nfiles = [\"words\"]"), COPY)).run().ok().says("3 run");
+    p.manifest(&task("a", &format!("{ROOT}\nfiles = [\"words\"]"), COPY)).run().ok().says("3 done");
 }
 
 #[test]
@@ -458,8 +455,8 @@ fn each_step_of_a_batch_has_a_depfile_of_its_own() {
     let each = "read=one; [ $name != 3 ] || read=two; cat input/* $root/$read >output/$name; echo \"x: $read\" >output/.d";
     p.manifest(&task("a", &format!("{ROOT}\ndepfile = \".d\""), each)).run_with(["-j1"]).ok();
     assert_eq!(starts(&p), ["a 4"]);
-    p.file("two", "22").run_with(["-j1"]).ok().says("1 run, 3 reused").ran_on(["a 3"]);
-    p.file("one", "11").run_with(["-j1"]).ok().says("3 run, 1 reused");
+    p.file("two", "22").run_with(["-j1"]).ok().says("4 done (3 reused)").ran_on(["a 3"]);
+    p.file("one", "11").run_with(["-j1"]).ok().says("4 done (1 reused)");
     assert_eq!(starts(&p), ["a 4", "a 1", "a 3"]);
     p.file("one", "1").file("two", "2").run().ok().ran([]);
     // What one of them has read can't be looked at: it fails alone.
@@ -516,7 +513,7 @@ fn a_batch_takes_one_token_of_the_jobserver_and_can_pass_it_on() {
         &format!("{ROOT}\njobserver = true"),
         "[ -n \"$MAKEFLAGS\" ]; cp input/* output/$name",
     ));
-    p.run_with(["-j2"]).ok().says("4 run");
+    p.run_with(["-j2"]).ok().says("4 done");
     assert_eq!(starts(&p), ["a 2", "a 2"]);
 }
 
@@ -529,7 +526,7 @@ fn a_pipeline_of_batches_runs_to_its_end_and_again_after_a_change() {
         + &task("c", "batch = 100\nmatch = [\"*-[13]\"]", COPY);
     let all =
         "[[task]]\nname = \"all\"\ngather = true\nscript = 'cat $INPUT_DIR/* >$OUTPUT_DIR/all'\n";
-    p.manifest(&(tasks + all)).run().ok().says("total 241 steps: 241 run");
+    p.manifest(&(tasks + all)).run().ok().says("total 241 steps: 241 done");
     p.remove("in/7").file("in/8", "eight").run().ok().says("0 failed, 0 left");
     assert_eq!(p.exported("all")["all"].lines().count(), 78);
 }

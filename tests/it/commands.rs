@@ -26,7 +26,7 @@ fn a_run_tells_what_the_owner_wants_to_know() {
     let ran = ran.says("pipeline.toml").says("2 tasks").says("db").says("registered first, second");
     let ran =
         ran.says("step 1 first: done, 2 outputs").says("second (x): done").says("second (y): done");
-    ran.says("total 3 steps: 3 run").answers("");
+    ran.says("total 3 steps: 3 done").answers("");
     assert_eq!(p.run().stdout, "", "answers only go to stdout");
 }
 

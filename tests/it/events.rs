@@ -209,7 +209,7 @@ fn a_full_disk_for_the_events_is_said_once_and_stops_nothing() {
         .task("a", "for n in 1 2 3; do echo $n >$OUTPUT_DIR/$n; done")
         .task("b", "true");
     for option in ["--events", "--trace"] {
-        let ran = p.run_with(["-B", option, "/dev/full"]).fails(74).says("total 4 steps: 4 run");
+        let ran = p.run_with(["-B", option, "/dev/full"]).fails(74).says("total 4 steps: 4 done");
         assert_eq!(
             ran.stderr.matches("could not write to `/dev/full`").count(),
             1,

@@ -33,20 +33,20 @@ fn edit(p: &Project, file: &str, from: &str, to: &str) {
 #[test]
 fn a_sample_sheet_with_an_index_runs_what_a_change_of_it_affects_and_nothing_more() {
     let p = copy("reads");
-    p.run().ok().says("total 7 steps: 7 run");
+    p.run().ok().says("total 7 steps: 7 done");
     assert_eq!(p.read("results/hits.tsv"), "A\t4\nB\t2\n");
     assert_eq!(p.read("results/B/B.hits"), "4 r2/B_1_r2.txt:1\n22 r1/B_1_r1.txt:1\n");
     // A row: its own step, its sample's, and the table.
     p.file("samples.csv", p.read("samples.csv") + "B,2,reads/A_1_r1.txt,reads/A_1_r2.txt\n");
-    p.run().ok().says("3 run, 5 reused");
+    p.run().ok().says("8 done (5 reused)");
     assert_eq!(p.read("results/hits.tsv"), "A\t4\nB\t5\n");
     // Files that are read change: only what they belong to.
-    p.file("reads/A_2_r2.txt", "ACATTTGACC\n").run().ok().says("3 run, 5 reused");
+    p.file("reads/A_2_r2.txt", "ACATTTGACC\n").run().ok().says("8 done (5 reused)");
     assert_eq!(p.read("results/hits.tsv"), "A\t5\nB\t5\n");
     // Another index of the same content runs nothing below it, one of other content all that see it.
     edit(&p, "pipeline.toml", "# Each word of eight letters", "# Words of eight letters");
-    p.run().ok().says("1 run, 7 reused");
-    p.file("ref/genome.txt", p.read("ref/genome.txt") + "GATTACATTT\n").run().ok().says("8 run");
+    p.run().ok().says("8 done (7 reused)");
+    p.file("ref/genome.txt", p.read("ref/genome.txt") + "GATTACATTT\n").run().ok().says("8 done");
     p.file("samples.csv", "sample,lane,r1,r2\nB,1,reads/B_1_r1.txt,reads/B_1_r2.txt\n");
     p.run().ok();
     assert_eq!(p.read("results/hits.tsv"), "B\t2\n");
@@ -56,7 +56,7 @@ fn a_sample_sheet_with_an_index_runs_what_a_change_of_it_affects_and_nothing_mor
 #[test]
 fn a_sweep_has_the_best_of_each_set_and_runs_only_what_is_new_of_it() {
     let p = copy("sweep");
-    p.run().ok().says("total 17 steps: 17 run");
+    p.run().ok().says("total 17 steps: 17 done");
     let best = p.read("results/best.txt");
     assert_eq!(
         best,
@@ -101,7 +101,7 @@ fn compiled_by_make(p: &Project) -> BTreeSet<String> {
 #[test]
 fn a_program_in_c_is_compiled_again_as_make_does_it_but_by_content_and_with_history() {
     let p = copy("c");
-    let all = compiled(&p.run().ok().says("total 12 steps: 12 run"));
+    let all = compiled(&p.run().ok().says("total 12 steps: 12 done"));
     assert_eq!(all.len(), 10);
     assert_eq!(p.call(["cat", "test"]).ok().stdout, "174 tests, 0 failed\n");
     assert_eq!(compiled_by_make(&p), all);
@@ -118,7 +118,7 @@ fn a_program_in_c_is_compiled_again_as_make_does_it_but_by_content_and_with_hist
         assert_eq!(again, compiled_by_make(&p), "{header}");
         assert!(!again.is_empty(), "{header}");
         // Neither linked nor tested.
-        run.says(&format!("total 12 steps: {} run, {} reused", again.len(), 12 - again.len()));
+        run.says(&format!("total 12 steps: 12 done ({} reused)", 12 - again.len()));
         assert_eq!(contents(&p.path("build")), built);
         p.file(&name, before);
         let back = p.run().ok().says("nothing to do: 12 steps up to date");
@@ -128,7 +128,7 @@ fn a_program_in_c_is_compiled_again_as_make_does_it_but_by_content_and_with_hist
     }
     // What does change objects is linked and tested.
     edit(&p, "src/config.h", "FIRST_BUCKETS 8", "FIRST_BUCKETS 4");
-    p.run().ok().says("6 run, 6 reused");
+    p.run().ok().says("12 done (6 reused)");
     p.call(["explain", "compile/vars.c"]).ok().answers("because src/config.h changed");
     assert_eq!(p.call(["cat", "test"]).ok().stdout, "94 tests, 0 failed\n");
 }
@@ -157,7 +157,7 @@ fn starts(p: &Project, task: &str) -> (usize, usize) {
 #[test]
 fn a_batch_in_python_pays_its_imports_once_for_a_hundred_mails_and_comes_to_the_same() {
     let Some(p) = with_python(copy("mails")) else { return };
-    p.run_with(["-j2", "-P", "mails=2000"]).ok().says("total 2002 steps: 2002 run");
+    p.run_with(["-j2", "-P", "mails=2000"]).ok().says("total 2002 steps: 2002 done");
     let (shared, all) = starts(&p, "invoice");
     assert!(shared == all && (20..=24).contains(&all), "{shared} of {all}");
     let sums = p.read("results/sums.txt");
@@ -190,8 +190,7 @@ fn a_mail_that_is_broken_fails_by_itself_and_one_that_kills_the_script_is_found(
         "\"$([ $n = 7 ] && echo x || echo 5)\" > \"$OUTPUT_DIR/$n.eml\"",
     );
     let ran = p.run_with(["-j2", "-k", "-P", "mails=60"]).fails(1);
-    ran.says("(7.eml): failed: the script says: InvalidOperation:")
-        .says("60 run, 0 reused, 1 failed");
+    ran.says("(7.eml): failed: the script says: InvalidOperation:").says("60 done, 1 failed");
     assert_eq!(starts(&p, "invoice"), (2, 2));
     edit(
         &p,
@@ -200,7 +199,7 @@ fn a_mail_that_is_broken_fails_by_itself_and_one_that_kills_the_script_is_found(
         "    if step[\"name\"] == \"9.eml\": os.abort()\n    try:\n",
     );
     let ran = p.run_with(["-j2", "-k", "-P", "mails=60"]).fails(1);
-    ran.says("(9.eml): killed by signal 6 (SIGABRT)").says("58 run, 1 reused, 2 failed");
+    ran.says("(9.eml): killed by signal 6 (SIGABRT)").says("59 done (1 reused), 2 failed");
     // Both batches once more, and the mails of one of them by themselves.
     let (shared, all) = starts(&p, "invoice");
     assert!(shared == 4 && all == 4 + 30, "{shared} of {all}");

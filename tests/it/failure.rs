@@ -214,12 +214,12 @@ fn a_forced_step_that_fails_keeps_the_result_that_it_has() {
 fn what_follows_from_a_forced_step_that_failed_is_left_as_it_is() {
     let p = fan();
     let ran = p.run_with(["-B", "-k"]).fails(1).ran_on(["a 1", "a 2", "b 1"]);
-    ran.says("total 5 steps: 2 run, 0 reused, 1 failed, 2 left").says_nothing_of("waits");
+    ran.says("total 5 steps: 2 done, 1 failed, 2 left").says_nothing_of("waits");
     assert_eq!(p.exported("all"), files([("all", "1\n2\n")]));
     p.run().ok().ran([]);
     // What is pending below it is none of this run's business, and the next one does it.
     p.task("b", "sed s/$/b/ $INPUT_FILE >$OUTPUT_DIR/$INPUT_NAME");
-    p.run_with(["-B", "-k"]).fails(1).ran_on(["a 1", "a 2", "b 1"]).says("1 left");
+    p.run_with(["-B", "-k"]).fails(1).ran_on(["a 1", "a 2", "b 1"]).says("2 left");
     p.run().ok().ran_on(["b 2", "all"]);
     assert_eq!(p.exported("all"), files([("all", "1b\n2b\n")]));
 }
@@ -289,10 +289,10 @@ fn what_gathers_keeps_its_result_until_all_that_is_forced_upstream_has_come_out_
 fn what_a_forced_run_did_not_reach_counts_as_left() {
     let p = moody("gather = true");
     p.file("round", "2\n").file("fail-a_2", "");
-    p.run_with(["-B", "-j1"]).fails(1).says("total 5 steps: 1 run, 0 reused, 1 failed, 3 left");
+    p.run_with(["-B", "-j1"]).fails(1).says("total 5 steps: 1 done, 1 failed, 3 left");
     // What is not to run anew is not left, whatever runs anew above it.
     let p = moody("gather = true").file("fail-a_1", "");
-    p.run_with(["-B", "-j1", "--step", "r"]).fails(1).says("2 reused, 1 failed, 2 left");
+    p.run_with(["-B", "-j1", "--step", "r"]).fails(1).says("2 done (2 reused), 1 failed, 2 left");
 }
 
 #[test]
@@ -492,7 +492,9 @@ fn a_failure_upstream_keeps_gather_waiting_until_it_is_cured() {
 fn a_summary_counts_what_was_done() {
     let p = Project::new().file("in/1", "1\n").file("in/2", "2\n");
     p.task_with("a", "inputs = [\"in/*\"]", COPY).task("b", "[ $INPUT_NAME = 1 ]");
-    p.run_with(["-k"]).fails(1).says("total 4 steps: 3 run, 0 reused, 1 failed, 0 left; 2 outputs");
-    p.file("in/3", "3\n").run_with(["-k"]).fails(1).says("3 reused, 2 failed, 0 left");
+    p.run_with(["-k"])
+        .fails(1)
+        .says("total 4 steps: 3 done, 1 failed, 0 left; 4 attempts, 1 of them failed; 2 outputs");
+    p.file("in/3", "3\n").run_with(["-k"]).fails(1).says("4 done (3 reused), 2 failed, 0 left");
     p.task("b", "true").run().ok().says("0 failed, 0 left");
 }

@@ -313,7 +313,7 @@ fn the_second_of_two_equal_steps_waits_for_the_first_and_fails_with_it() {
     p.task("t", "echo try; echo x >>tries; [ $(wc -l <tries) -gt 1 ]; cp $INPUT_FILE $OUTPUT_DIR/");
     let run = p.run_with(["-k", "-j2", "a/f", "b/f"]).fails(1).ran(["t"]);
     let run = run.says("step 2 t (f): failed, same work as step 1, which failed\n");
-    run.says("2 steps failed:").says("0 run, 0 reused, 2 failed, 0 left");
+    run.says("2 steps failed:").says("0 done, 2 failed, 0 left");
     assert_eq!(p.sql("SELECT state, same_as FROM step ORDER BY id"), ["2|", "2|1"]);
     assert_eq!(p.call(["log", "2"]).ok().says("same work as step 1").stdout, "try\n");
     p.call(["log", "--failed"]).ok().answers("t (f): failed, same work as step 1\n");
@@ -346,7 +346,7 @@ fn a_step_that_comes_up_after_its_work_has_failed_is_not_tried_in_that_run() {
     );
     p.task("b", "exit 1");
     let run = p.run_with(["-k", "-j2"]).fails(1).ran(["a", "a", "b"]);
-    run.says("which failed").says("2 run, 0 reused, 2 failed, 0 left");
+    run.says("which failed").says("2 done, 2 failed, 0 left");
 }
 
 #[test]
@@ -616,7 +616,7 @@ fn a_value_that_is_no_plain_text_makes_a_label_and_is_found_as_it_is_printed() {
         "inputs = [\"in/{s}\"]",
         "cat \"$INPUT_FILE\"; cp \"$INPUT_FILE\" $OUTPUT_DIR/x",
     );
-    p.run().ok().says("3 run");
+    p.run().ok().says("3 done");
     for printed in [r"a\nb", r"a\\b", r"a\\xff"] {
         let word = format!("t[s={printed}]");
         p.call(["log", &word]).ok();

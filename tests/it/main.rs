@@ -41,6 +41,7 @@ mod make;
 mod manifest;
 mod migration;
 mod narrowed;
+mod numbers;
 mod output;
 mod outside;
 mod owner;

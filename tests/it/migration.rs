@@ -44,7 +44,7 @@ fn a_database_of_every_schema_goes_on_where_it_was() {
             "from v{version}"
         );
         p.call(["status"]).ok();
-        p.run_with(["-B"]).ok().says("total 4 steps: 4 run");
+        p.run_with(["-B"]).ok().says("total 4 steps: 4 done");
         let workers = p.sql("SELECT DISTINCT worker FROM attempt WHERE run > 1 ORDER BY 1");
         assert!(workers.iter().all(|worker| !worker.is_empty()), "from v{version}: {workers:?}");
     }
@@ -57,7 +57,7 @@ fn without_a_word_about_the_interpreter_everything_of_an_older_build_runs_once_m
     let text = std::fs::read_to_string(fixtures().join("pipeline.toml")).unwrap();
     p.manifest(&text.replace("shell = \"sh -e\"", ""));
     p.run_with(["-n"]).ok().answers("interpreter changed from `sh -e` to `sh -eu`");
-    p.run().ok().says("total 4 steps: 4 run");
+    p.run().ok().says("total 4 steps: 4 done");
     p.run().ok().says("nothing to do: 4 steps up to date");
 }
 

@@ -20,7 +20,7 @@ fn step_with_labels_runs_the_steps_that_have_them_and_no_others() {
     p.run_with(["--step", "a[sample=A]"])
         .ok()
         .ran_on(["a A_1", "a A_2"])
-        .says("2 run, 0 reused, 0 failed, 3 left");
+        .says("2 done, 0 failed, 3 left");
     p.run_with(["--step", "a[sample=A]"]).ok().ran([]);
     // Several labels narrow, several options widen.
     p.run_with(["--step", "a[sample=B,lane=2]", "--step", "merge[sample=A]"])

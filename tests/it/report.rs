@@ -99,13 +99,13 @@ fn a_report_tells_where_things_stand_and_why_a_step_failed() {
     let told = texts(&page);
     for text in [
         "pipeline.toml",
-        "1 of 5 steps failed",
+        "1 of 6 steps failed, 1 left",
         "part-3",
         "exit code 7",
         "\n11\n",
         "\n30\n",
         "5 attempts of run 1 by worker",
-        "no steps yet",
+        "0 done, 0 failed, 1 left; gathers",
         "SQLite",
         "Linux ",
         "batch",
@@ -115,7 +115,7 @@ fn a_report_tells_where_things_stand_and_why_a_step_failed() {
     }
     // The last 20 lines of the log and no more.
     assert!(!told.contains("\n10\n") && told.contains("b part-3: step"), "{told}");
-    assert!(page.contains("<dt>Reused</dt><dd>0</dd>"));
+    assert!(page.contains("<dt>Steps reused</dt><dd>0</dd>"));
     p.task("b", "cp $INPUT_FILE $OUTPUT_DIR/").task("c", "true").run().ok();
     p.task("d", "true").run().ok();
     let told = texts(&report(&p));
@@ -170,7 +170,7 @@ fn a_report_of_many_steps_is_small_and_still_exact() {
     assert!(page.len() < 300_000, "{} bytes after {}", page.len(), few.len());
     let told = texts(&page);
     for text in [
-        "101 of 5,005 steps failed",
+        "101 of 5,006 steps failed, 1 left",
         "5,005 attempts of run 1",
         "30 of 101",
         "22 more",
@@ -206,7 +206,7 @@ fn a_report_changes_nothing_and_works_during_a_run() {
     let run = p.run_cmd([""; 0]).start();
     crate::harness::wait_for("the second step", || p.path("waiting").exists());
     let told = texts(&report(&p));
-    assert!(told.contains("1 of 2 steps done, 1 pending; the run is under way"), "{told}");
+    assert!(told.contains("1 of 2 steps done, 1 left; the run is under way"), "{told}");
     p.file("go", "");
     run.end().ok();
     let before = fs::read(p.path("db/db")).unwrap();

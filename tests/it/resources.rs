@@ -76,7 +76,7 @@ fn forty_steps_of_mixed_needs_never_take_more_than_there_is_and_none_is_overtake
         let keys = format!("{INPUTS}\nfrom = []\ncpus = {cpus}\n{memory}");
         p.task_with(&format!("t{n}"), &keys, &marked("sleep 0.04"));
     }
-    p.run_with(["-j2", "--memory", "1G"]).ok().says("40 run");
+    p.run_with(["-j2", "--memory", "1G"]).ok().says("40 done");
     let marks = marks(&p);
     let place = |mark: &Mark| mark.task[1..].parse::<usize>().unwrap();
     // More than there is: all there is.
@@ -185,7 +185,7 @@ fn what_the_last_steps_took_is_assumed_of_the_next_ones() {
     p.remove("marks");
     inputs(&p, 8);
     let text = "steps of `a` wait for memory: each is taken to need 1";
-    p.run_with(["-j4", "--memory", "400M"]).ok().says(text).says("7 run");
+    p.run_with(["-j4", "--memory", "400M"]).ok().says(text).says("8 done (1 reused)");
     assert_eq!(most(&marks(&p), |_| 1), 2, "a fifth more than 150 MiB goes twice into 400");
     // Who says that it needs less is believed.
     p.remove("marks").task_with(
@@ -219,7 +219,7 @@ fn of_what_there_is_only_so_much_is_used_and_who_needs_none_passes() {
     let train = "until [ $(grep -c '^- plain' marks) = 3 ]; do sleep 0.01; done";
     p.task_with("train", &format!("{INPUTS}\nuses = {{ gpu = 2, licence = 1 }}"), &marked(train));
     p.task_with("plain", &format!("{INPUTS}\nfrom = []"), &marked(":"));
-    p.run_with(["-j3", "--have", "gpu=3", "--have", "licence=1"]).ok().says("6 run");
+    p.run_with(["-j3", "--have", "gpu=3", "--have", "licence=1"]).ok().says("6 done");
     assert_eq!(most(&marks(&p), |mark| u64::from(mark.task == "train")), 1);
 }
 
@@ -298,7 +298,7 @@ fn a_run_that_stops_doesnt_wait_for_the_first_in_line() {
     let p = hold().task_with("hold", "inputs = [\"pipeline.toml\"]", "exit 3");
     p.run_with(["-j2"]).fails(1).says("1 failed");
     let p = p.task_with("hold", "inputs = [\"pipeline.toml\"]\nretries = 2", "[ $ATTEMPT = 3 ]");
-    p.run_with(["-j2"]).ok().says("2 run");
+    p.run_with(["-j2"]).ok().says("2 done");
 }
 
 #[test]
@@ -308,7 +308,7 @@ fn retries_and_further_steps_of_a_task_keep_to_what_there_is() {
     let keys = format!("{INPUTS}\ncpus = 2\nretries = 3\nparallel = 2");
     p.task_with("a", &keys, &format!("{}\n[ $ATTEMPT = 3 ]", marked(":")));
     p.task_with("b", &format!("{INPUTS}\nfrom = []"), &marked(":"));
-    p.run_with(["-j5", "-k"]).ok().says("12 run");
+    p.run_with(["-j5", "-k"]).ok().says("12 done");
     let marks = marks(&p);
     assert!(most(&marks, |mark| mark.cpus) <= 5, "{marks:?}");
     assert_eq!(marks.iter().filter(|mark| mark.begins && mark.task == "a").count(), 18);
@@ -323,7 +323,7 @@ fn a_retry_isnt_kept_waiting_by_those_of_another_task_that_have_no_room() {
     let batch = format!("{INPUTS}\nbatch = 3\nparallel = 1\nscript = '''{alone}'''");
     let retry = "inputs = [\"in/0\"]\nretries = 1\nretry_delay = \"300ms\"\nscript = '[ $ATTEMPT = 2 ]; touch go'";
     p.manifest(&format!("[[task]]\nname = \"a\"\n{batch}\n\n[[task]]\nname = \"b\"\n{retry}\n"));
-    p.run_with(["-j2", "-k"]).ok().says("4 run, 0 reused, 0 failed");
+    p.run_with(["-j2", "-k"]).ok().says("4 done, 0 failed");
 }
 
 #[test]

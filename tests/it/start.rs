@@ -211,7 +211,7 @@ fn the_starter_runs_as_it_is_and_is_never_written_over() {
     let p = Project::new();
     p.call([""; 0]).fails(2).says("task-pipeline init");
     p.call(["init"]).ok().says("wrote pipeline.toml; run it with: task-pipeline");
-    p.call([""; 0]).ok().says("total 4 steps: 4 run");
+    p.call([""; 0]).ok().says("total 4 steps: 4 done");
     assert_eq!(p.exported("total")["total.txt"], "9 words\n");
     p.call([""; 0]).ok().says("nothing to do: 4 steps");
     p.file("pipeline.toml", "mine")

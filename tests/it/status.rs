@@ -177,7 +177,7 @@ fn an_older_database_gets_its_sums() {
     conn.execute_batch(
         "DROP TRIGGER task_added; DROP TRIGGER output_added; DROP TRIGGER output_removed;
          DROP TRIGGER step_moved; DROP TABLE total; DROP TABLE run_task; DROP INDEX idx_step_retired;
-         ALTER TABLE run DROP COLUMN always; ALTER TABLE task DROP COLUMN cache;
+         ALTER TABLE run DROP COLUMN always; ALTER TABLE run DROP COLUMN steps; ALTER TABLE task DROP COLUMN cache;
          ALTER TABLE task DROP COLUMN feeds; ALTER TABLE argument DROP COLUMN manifest;
          DROP INDEX idx_step_key; ALTER TABLE step DROP COLUMN origin; ALTER TABLE step DROP COLUMN labels;
          ALTER TABLE step DROP COLUMN same_as; DROP INDEX idx_step_side; ALTER TABLE step DROP COLUMN side;

@@ -38,7 +38,7 @@ fn a_bar_is_drawn_and_what_matters_stays() {
     assert_eq!(output.status.code(), Some(1), "{text}");
     assert!(text.contains("\u{1b}[") && text.contains("/30"), "no bar:\n{text}");
     assert!(
-        text.contains("(29): failed: exit code 1") && text.contains("total 30 steps: 29 run"),
+        text.contains("(29): failed: exit code 1") && text.contains("total 30 steps: 29 done"),
         "{text}"
     );
     assert!(!text.contains("(7): done"), "a line per step beside the bar:\n{text}");
@@ -78,7 +78,7 @@ fn what_runs_for_long_is_named_and_gone_in_the_end() {
     assert!(text.contains("  step 1 slow (o\\x1b[2Jd)"), "{text:?}");
     // The frame is cleared before the last lines.
     let end = text.rfind("\u{1b}[J").unwrap();
-    assert!(text[end..].contains("total 1 step: 1 run"), "{text:?}");
+    assert!(text[end..].contains("total 1 step: 1 done"), "{text:?}");
 }
 
 #[test]
@@ -103,7 +103,7 @@ fn a_terminal_of_any_width_can_be_drawn_on() {
         let output = on_a_terminal_with(&p, &before, "-B");
         let text = shown(&output);
         assert_eq!(output.status.code(), Some(0), "{text}");
-        assert!(text.contains("total 4 steps: 4 run"), "{text}");
+        assert!(text.contains("total 4 steps: 4 done"), "{text}");
     }
 }
 

@@ -152,7 +152,7 @@ fn a_missing_input_and_a_failure_are_waited_for() {
     assert!(run.stderr().contains("1 step failed"), "{}", run.stderr());
     p.file("plain", "good");
     round(&run, 3);
-    assert!(run.stderr().contains("1 run, 0 reused, 0 failed"), "{}", run.stderr());
+    assert!(run.stderr().contains("1 done, 0 failed"), "{}", run.stderr());
     end(run, 3);
 }
 

@@ -346,7 +346,7 @@ fn a_failed_step_holds_what_could_see_it_and_nothing_else() {
     p.run_with(["-k"])
         .fails(1)
         .ran(["index", "other"])
-        .says("task map waits: not everything that it sees is done");
+        .says("task map waits: 1 of 2 steps of index failed");
     p.run_with(["-k"]).fails(1).ran(["index"]);
     p.remove("fail-b").run().ok().ran_on(["index b", "map 2"]);
     p.run().ok().says("nothing to do");

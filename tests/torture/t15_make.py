@@ -31,7 +31,7 @@ LINE = re.compile(
     r"manifest \S+: \d+ tasks?|database \S+|registered [\w, ]+|to run: \d+ steps? so far; \d+ up to date"
     r"|step \d+ \w+( \([\w./]+\))?: done, \d+ outputs?, [\d.]+ (ms|s)"
     r"|step \d+ \w+( \([\w./]+\))?: done, same work as step \d+"
-    r"|total \d+ steps?: \d+ run, \d+ reused, \d+ failed, \d+ left; \d+ outputs?; [\d.]+ (ms|s)"
+    r"|total \d+ steps?: \d+ done( \(\d+ reused\))?, \d+ failed, \d+ left; \d+ attempts?[\w, ]*; \d+ outputs?; [\d.]+ (ms|s)"
     r"|nothing to do: \d+ steps? up to date \([\d.]+ (ms|s)\)"
     r"|make(\[\d+\])?: (Entering|Leaving) directory '[^']+'"
     r"|cd \S+ && \S+/task-pipeline [-\w ]*"

@@ -6,6 +6,7 @@ use crate::error::{Error, OrDb, Result};
 use crate::ids::RunId;
 use crate::object::ObjectHash;
 
+use crate::db::run_steps::RunSteps;
 use crate::db::types::{Name, NameBytes};
 use crate::db::{Reader, Writer};
 
@@ -94,16 +95,17 @@ pub fn end_run(
     writer: &mut Writer,
     run: RunId,
     ended_ms: i64,
-    result: &str,
+    (result, steps): (&str, &RunSteps),
     is_settled: bool,
     complete: Option<&Complete>,
 ) -> Result<()> {
     let what = "close the run";
+    let steps = serde_json::to_string(steps).map_err(|err| Error::Internal(err.to_string()))?;
     writer
         .conn
         .execute(
-            "UPDATE run SET ended_ms = ?2, result = ?3 WHERE id = ?1",
-            params![run, ended_ms, result],
+            "UPDATE run SET ended_ms = ?2, result = ?3, steps = ?4 WHERE id = ?1",
+            params![run, ended_ms, result, steps],
         )
         .or_db(what)?;
     if is_settled {

@@ -45,6 +45,13 @@ pub struct TaskPlan {
     pub held: u64,
 }
 
+impl TaskPlan {
+    /// Steps that are not made before others are done: one, if it isn't known how many.
+    pub fn to_come(&self) -> u64 {
+        self.held.max(u64::from(self.waits_for_inputs))
+    }
+}
+
 /// The plan of a run.
 #[derive(Debug, Clone, Default)]
 pub struct Plan {
@@ -58,6 +65,15 @@ impl Plan {
     /// Steps that are known to have to run.
     pub fn to_run(&self) -> u64 {
         self.tasks.iter().map(|task| task.fresh + task.again).sum()
+    }
+
+    /// Steps that are not made before others are done, as far as they are known.
+    pub fn to_come(&self) -> u64 {
+        let has_work = |task: &TaskPlan| task.fresh + task.again + task.reused + task.held > 0;
+        match self.tasks.iter().any(has_work) {
+            true => self.tasks.iter().map(TaskPlan::to_come).sum(),
+            false => 0,
+        }
     }
 }
 

@@ -2,3 +2,4 @@
 
 pub(in crate::db) mod queries;
 pub(in crate::db) mod status;
+pub(in crate::db) mod waits;

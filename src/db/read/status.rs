@@ -14,6 +14,7 @@ use crate::text::size;
 use crate::db::Reader;
 use crate::db::commit::leaves::todo;
 use crate::db::flow::Flow;
+use crate::db::run_steps::RunSteps;
 use crate::db::types::NameBytes;
 
 const WHAT: &str = "read the database";
@@ -199,6 +200,8 @@ pub struct RunStatus {
     /// Attempts that succeeded, and that did not.
     pub done: i64,
     pub failed: i64,
+    /// `None`: it is under way, was killed, or an older build made it.
+    pub steps: Option<RunSteps>,
 }
 
 /// The newest runs, newest first.
@@ -211,7 +214,7 @@ pub fn last_runs(reader: &Reader, limit: usize) -> Result<Vec<RunStatus>> {
         .prepare(
             "WITH last AS MATERIALIZED (SELECT * FROM run ORDER BY id DESC LIMIT ?1)
              SELECT r.id, r.started_ms, r.ended_ms, r.result, r.pid, r.manifest,
-               coalesce(sum(w.done), 0), coalesce(sum(w.failed), 0)
+               coalesce(sum(w.done), 0), coalesce(sum(w.failed), 0), r.steps
              FROM last r LEFT JOIN task t LEFT JOIN run_task w ON w.run = r.id AND w.task = t.id
              GROUP BY r.id ORDER BY r.id DESC",
         )
@@ -227,6 +230,9 @@ pub fn last_runs(reader: &Reader, limit: usize) -> Result<Vec<RunStatus>> {
             manifest: row.get::<_, NameBytes>(5)?.0,
             done: row.get(6)?,
             failed: row.get(7)?,
+            steps: row
+                .get::<_, Option<String>>(8)?
+                .and_then(|steps| serde_json::from_str(&steps).ok()),
         })
     });
     rows.and_then(|rows| rows.collect()).or_db(WHAT)
@@ -256,6 +262,14 @@ pub fn wiring(reader: &Reader) -> Result<Vec<Wiring>> {
         Ok(Wiring { name: row.get(0)?, gather: row.get(1)?, feeds: row.get(2)? })
     });
     rows.and_then(|rows| rows.collect()).or_db(WHAT)
+}
+
+/// A list of words in what the table keeps of the wiring of a task, as JSON.
+pub(in crate::db) fn feeding(feeds: Option<&str>, key: &str) -> Vec<String> {
+    let feeds: serde_json::Value =
+        serde_json::from_str(feeds.unwrap_or("null")).unwrap_or_default();
+    let words = feeds[key].as_array().into_iter().flatten();
+    words.filter_map(|word| word.as_str().map(str::to_owned)).collect()
 }
 
 /// Steps that are looked at, per task: the newest. A mean over millions would take longer than it is worth.

@@ -306,7 +306,7 @@ fn many_tasks_in_turn_keep_to_their_own_rules() {
     for n in 0..6 {
         p.file(format!("in/{n}"), n.to_string());
     }
-    p.manifest(&text).run_with(["-j2"]).ok().says("total 42 steps: 42 run");
+    p.manifest(&text).run_with(["-j2"]).ok().says("total 42 steps: 42 done");
     let all: Vec<(String, String)> = (0..6).map(|n| (n.to_string(), "6\n".to_owned())).collect();
     assert_eq!(p.exported("t6"), all.into_iter().collect());
 }

@@ -175,6 +175,7 @@ fn flow() -> Flow {
         gather: false,
         row_name: None,
         gather_empty: false,
+        wanted: Vec::new(),
         has_depfile: false,
         cache: true,
         forced: false,

@@ -83,6 +83,8 @@ impl Ours {
                 bytes: script.into(),
                 dir: folder.into(),
                 env: Vec::new(),
+                unset: Vec::new(),
+                clean_env: false,
                 timeout: None,
                 paths: Vec::new(),
                 depfile: None,

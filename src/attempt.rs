@@ -41,6 +41,24 @@ pub mod var {
         STEP_KEY, CPUS, ATTEMPT, BATCH_DIR,
     ];
 
+    /// Addressed to the programs that make runs itself: a script that runs make would believe that it has been
+    /// given a jobserver. One that asks for it gets a jobserver, and nothing else of make's.
+    pub const OF_MAKE: [&str; 9] = [
+        "MAKEFLAGS",
+        "MAKELEVEL",
+        "MFLAGS",
+        "MAKEOVERRIDES",
+        "GNUMAKEFLAGS",
+        "MAKE_TERMOUT",
+        "MAKE_TERMERR",
+        "MAKEFILES",
+        "CARGO_MAKEFLAGS",
+    ];
+
+    /// What a script gets of the caller's variables that is to have few: where its programs are, whose it is, and in
+    /// what language they speak.
+    pub const IN_CLEAN_ENV: [&str; 3] = ["PATH", "HOME", "LANG"];
+
     /// Those that differ from step to step: a script that works on a batch of them has none, and finds the values
     /// in the `step.json` of each.
     pub const OF_ONE_STEP: [&str; 7] =

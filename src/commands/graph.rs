@@ -103,6 +103,10 @@ struct TaskNode {
     table: Option<String>,
     /// Names of the params that its script is given.
     params: Vec<String>,
+    /// Names of the caller's variables that it is given.
+    env_from: Vec<String>,
+    /// Globs on what each step has to leave; `None`: nothing is said.
+    outputs: Option<Vec<String>>,
     gather: bool,
     /// Keys that it gathers by.
     gather_by: Vec<String>,
@@ -110,6 +114,13 @@ struct TaskNode {
     labels: Vec<String>,
     /// `None`: no run knows the task.
     status: Option<TaskStatus>,
+}
+
+impl TaskNode {
+    /// `$seed`: what its script is given besides its input.
+    fn variables(&self) -> impl Iterator<Item = String> {
+        self.params.iter().chain(&self.env_from).map(|name| format!("${name}"))
+    }
 }
 
 /// Where the inputs of a task come from, as recorded in the database.
@@ -128,6 +139,10 @@ struct Feeds {
     table: Option<String>,
     #[serde(default)]
     params: Vec<String>,
+    #[serde(default)]
+    env_from: Vec<String>,
+    #[serde(default)]
+    outputs: Option<Vec<String>>,
     #[serde(default)]
     gather_by: Vec<String>,
     #[serde(default)]
@@ -154,6 +169,9 @@ struct GraphTask<'a> {
     inputs: &'a [String],
     table: Option<&'a str>,
     params: &'a [String],
+    env_from: &'a [String],
+    /// `None`: nothing is said.
+    outputs: Option<&'a [String]>,
     gather: bool,
     gather_by: &'a [String],
     labels: &'a [String],
@@ -201,6 +219,8 @@ impl Graph<'_> {
             inputs: &node.inputs,
             table: node.table.as_deref(),
             params: &node.params,
+            env_from: &node.env_from,
+            outputs: node.outputs.as_deref(),
             gather: node.gather,
             gather_by: &node.gather_by,
             labels: &node.labels,
@@ -224,6 +244,8 @@ fn of_manifest(manifest: &Manifest) -> Vec<TaskNode> {
         inputs: task.written_inputs(),
         table: task.table.as_ref().map(|table| table.file.clone()),
         params: task.params.keys().cloned().collect(),
+        env_from: task.env_from.keys().cloned().collect(),
+        outputs: task.outputs.clone(),
         gather: task.gather,
         gather_by: task.gather_keys.clone(),
         labels: task.label_keys.clone(),
@@ -266,6 +288,8 @@ fn of_database(db: &Db) -> Result<Vec<TaskNode>> {
             inputs: feeds.inputs,
             table: feeds.table,
             params: feeds.params,
+            env_from: feeds.env_from,
+            outputs: feeds.outputs,
             gather: task.gather,
             gather_by: feeds.gather_by,
             labels: feeds.labels,
@@ -351,9 +375,10 @@ fn text(nodes: &[TaskNode], out: &mut dyn Write) -> std::io::Result<()> {
             let with: Vec<&str> = node.with.iter().map(|with| nodes[*with].name.as_str()).collect();
             line += &format!("  with {}", list(&with));
         }
-        if !node.params.is_empty() {
-            let params: Vec<String> = node.params.iter().map(|name| format!("${name}")).collect();
-            line += &format!("  {}", list(&params.iter().map(String::as_str).collect::<Vec<_>>()));
+        let variables: Vec<String> = node.variables().collect();
+        if !variables.is_empty() {
+            line +=
+                &format!("  {}", list(&variables.iter().map(String::as_str).collect::<Vec<_>>()));
         }
         writeln!(out, "{}", cut(&line, COLUMNS))?;
     }
@@ -383,8 +408,8 @@ fn dot(nodes: &[TaskNode], out: &mut dyn Write) -> std::io::Result<()> {
         let color = if failed { ", color=red" } else { "" };
         let shape = if node.gather { ", shape=house" } else { "" };
         let mut label = format!("{}\\n{}", quoted(&node.name), quoted(&states(node)));
-        for name in &node.params {
-            label += &format!("\\n${name}");
+        for variable in node.variables() {
+            label += &format!("\\n{variable}");
         }
         if !node.labels.is_empty() {
             label += &format!("\\n[{}]", node.labels.join(", "));
@@ -414,7 +439,8 @@ fn mermaid(nodes: &[TaskNode], out: &mut dyn Write) -> std::io::Result<()> {
     writeln!(out, "flowchart LR")?;
     for (place, node) in nodes.iter().enumerate() {
         // A name has no character that is special to Mermaid.
-        let mut params: String = node.params.iter().map(|name| format!("<br/>${name}")).collect();
+        let mut params: String =
+            node.variables().map(|variable| format!("<br/>{variable}")).collect();
         if !node.labels.is_empty() {
             params += &format!("<br/>[{}]", node.labels.join(", "));
         }

@@ -17,6 +17,9 @@ pub type Accepts = Arc<dyn Fn(TaskId, &[u8]) -> bool + Send + Sync>;
 /// (for a file, path), the labels that it has, and which of the task's variants it is. `None`: there is no such step.
 pub type Labeller = Arc<dyn Fn(TaskId, &[u8], &Labels, usize) -> Option<Labels> + Send + Sync>;
 
+/// Whether an output of this name is one that each step of a task has to leave.
+pub type Wanted = Arc<dyn Fn(&[u8]) -> bool + Send + Sync>;
+
 /// One task of the present manifest.
 #[derive(Clone)]
 pub struct FlowTask {
@@ -47,6 +50,8 @@ pub struct FlowTask {
     pub gather_empty: bool,
     /// Labels that it makes one step of each value of; empty: one step over everything.
     pub gather_keys: Vec<String>,
+    /// `outputs`: what each of its steps has to leave something of.
+    pub wanted: Vec<Wanted>,
     /// Its results stand while the files that their steps have read are what they were.
     pub has_depfile: bool,
     /// False: runs anew in every run.
@@ -108,6 +113,22 @@ impl FlowTask {
     /// True if an output of this producer and name is an input of this task.
     pub fn takes(&self, producer: TaskId, name: &[u8]) -> bool {
         self.accepts.as_ref().is_none_or(|accepts| accepts(producer, name))
+    }
+
+    /// Which of what each step has to leave something of is not among these names, by place.
+    pub fn lacking<'n>(&self, names: impl Iterator<Item = &'n [u8]> + Clone) -> Vec<usize> {
+        let is_there = |wanted: &Wanted| names.clone().any(|name| wanted(name));
+        let wanted = self.wanted.iter().enumerate();
+        wanted.filter(|(_, wanted)| !is_there(wanted)).map(|(n, _)| n).collect()
+    }
+
+    /// A condition that nothing of what each step has to leave is lacking among the outputs `o` that this SQL selects,
+    /// such as `output o WHERE o.step = s.id`.
+    pub(in crate::db) fn lacks_nothing(&self, outputs: &str) -> String {
+        let each =
+            |n| format!("EXISTS (SELECT 1 FROM {outputs} AND is_wanted({}, {n}, o.name))", self.id);
+        let all: Vec<String> = (0..self.wanted.len()).map(each).collect();
+        if all.is_empty() { "1".to_owned() } else { format!("({})", all.join(" AND ")) }
     }
 
     /// The labels of the steps on an input of this producer, name and labels, one of each variant that fits.

@@ -1,12 +1,14 @@
 //! SQL functions that let a plan stay set-based: the identity of a step, the globs and labels of a task.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use rusqlite::functions::{Context, FunctionFlags};
 use rusqlite::{Connection, Error, Result};
 
-use crate::db::flow::{Accepts, Flow, Labeller, may_run};
+use crate::db::flow::{Accepts, Flow, Labeller, Wanted, may_run};
 use crate::error::OrDb;
+use crate::ids::TaskId;
 use crate::labels::Labels;
 use crate::object::{FieldHasher, ObjectHash};
 use crate::origin::Origin;
@@ -111,6 +113,8 @@ pub(in crate::db) fn register_identity(conn: &Connection) -> crate::error::Resul
 /// What a statement needs to know of the tasks of this manifest, each by its place in the flow:
 ///
 /// - `accepts(place, producer, name)`: its globs;
+/// - `is_wanted(id, n, name)`: whether an output of this name is one of those that each step has to leave, of the n-th
+///   kind; by the task's id instead of its place;
 /// - `has_step(place, producer, name, labels, variant)` and `labels(…)` of the same: its [`Labeller`];
 /// - `group_of(place, labels)`: the labels that its groups go by; '' if these have none of them;
 /// - `label_count(labels)`: how many labels these are;
@@ -127,6 +131,16 @@ pub(in crate::db) fn register_flow(conn: &Connection, flow: &Flow) -> crate::err
             Some(Some(accepts)) => accepts(producer, name),
             _ => true,
         })
+    })
+    .or_db(what)?;
+    let wanted = flow.tasks.iter().filter(|task| !task.wanted.is_empty());
+    let wanted: HashMap<TaskId, Vec<Wanted>> =
+        wanted.map(|task| (task.id, task.wanted.clone())).collect();
+    conn.create_scalar_function("is_wanted", 3, flags, move |context| {
+        let of_task = wanted.get(&context.get(0)?);
+        let kind = of_task.and_then(|kinds| kinds.get(place_argument(context, 1).ok()?));
+        let name = bytes_argument(context, 2)?;
+        Ok(kind.is_none_or(|wanted| wanted(name)))
     })
     .or_db(what)?;
     let labellers: Arc<Vec<Option<Labeller>>> =

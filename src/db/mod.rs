@@ -55,7 +55,7 @@ pub use dependencies::{
     Dependencies, Dependency, DependencyFile, StepDependencies, attempt_of_result, dependencies_of,
     step_dependencies,
 };
-pub use flow::{Accepts, Flow, FlowTask, Labeller};
+pub use flow::{Accepts, Flow, FlowTask, Labeller, Wanted};
 pub use functions::step_key;
 pub use inputs::{FILES, InputRow, Inputs, Stat, files_of_rows};
 pub use lineage::{
@@ -69,8 +69,8 @@ pub use plan::gather::{
     linked_steps, live_labels, plan_gather,
 };
 pub use plan::reasons::{
-    Why, changed_dependencies, groups_to_come, has_inputs, planned_labels, reasons, recipe_fields,
-    shared,
+    Why, changed_dependencies, groups_to_come, has_inputs, is_any_taken, planned_labels, reasons,
+    recipe_fields, shared,
 };
 pub use plan::tasks::{KnownTask, Registration, TaskRow, known_tasks, task_rows};
 pub use plan::with::{plan_with, unseeing};

@@ -502,6 +502,7 @@ impl Rebuilder<'_> {
             Input::One(NamedObject { name, object, executable })
         };
         let env = recipe.variables().map(|(name, value)| (name.into(), value.into())).collect();
+        let unset = recipe.unset().map(Into::into).collect();
         let limits = self.again.limits.get(&producer.task).cloned().unwrap_or_default();
         let dir = as_path(&producer.dir);
         let files = recipe.files.iter().map(|(name, _)| dir.join(name));
@@ -512,6 +513,8 @@ impl Rebuilder<'_> {
             bytes: recipe.script.into_bytes(),
             dir: dir.into(),
             env,
+            unset,
+            clean_env: recipe.clean_env,
             timeout: limits.timeout,
             paths: recipe.paths,
             depfile: recipe.depfile,

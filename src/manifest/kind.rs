@@ -20,6 +20,8 @@ pub enum Kind {
     Switch,
     /// At least so many strings, none of them empty.
     Texts(u64),
+    /// Names of variables.
+    Names,
     /// Strings, numbers and switches.
     Scalars,
     /// Names of the user's, each with a value of this kind.
@@ -50,6 +52,10 @@ impl Kind {
                 let item = json!({ "type": "string", "minLength": 1 });
                 json!({ "type": "array", "items": item, "minItems": least })
             }
+            Kind::Names => {
+                let item = json!({ "type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]*$" });
+                json!({ "type": "array", "items": item, "uniqueItems": true })
+            }
             Kind::Scalars => {
                 let items = json!({ "type": ["string", "number", "boolean"] });
                 json!({ "type": "array", "items": items, "minItems": 1, "uniqueItems": true })
@@ -76,6 +82,7 @@ impl fmt::Display for Kind {
             Kind::Whole(least, most) => write!(f, "a whole number from {least} to {most}"),
             Kind::Switch => f.write_str("true or false"),
             Kind::Texts(_) => f.write_str("a list of strings"),
+            Kind::Names => f.write_str("a list of names"),
             Kind::Scalars => f.write_str("a list of strings, numbers or switches"),
             Kind::Table(kind) => write!(f, "a table, each value {kind}"),
             Kind::Either(one, other) => write!(f, "{one}; or {other}"),

@@ -145,15 +145,16 @@ fn check_task(
     own
 }
 
-/// What an `env` would hide.
+/// What an `env` or `env_from` would hide.
 fn check_env(found: &mut Findings<'_>, draft: &Draft, own: &Known) {
-    let (place, which) = match (draft.place("env"), draft.default_place("env")) {
-        (Some(place), _) => (place, "its steps".to_owned()),
-        (None, Some(place)) => (place, format!("the steps of {}", quoted(&draft.task.name))),
-        (None, None) => return,
-    };
-    for key in own.sometimes.iter().filter(|key| draft.task.env.contains_key(*key)) {
-        let message = format!("`env` sets {key}, which is a label of {which}");
+    for name in &own.sometimes {
+        let Some(key) = draft.variable_of(name) else { continue };
+        let (place, which) = match (draft.place(key), draft.default_place(key)) {
+            (Some(place), _) => (place, "its steps".to_owned()),
+            (None, Some(place)) => (place, format!("the steps of {}", quoted(&draft.task.name))),
+            (None, None) => continue,
+        };
+        let message = format!("`{key}` sets {name}, which is a label of {which}");
         found.add(place, message, "give one of the two another name");
     }
 }
@@ -164,7 +165,8 @@ fn check_paths(found: &mut Findings<'_>, draft: &Draft, own: &Known) {
         let other = match () {
             () if own.sometimes.contains(name) => "a label of its steps",
             () if draft.params.iter().any(|(param, _)| param == name) => "a param",
-            () if draft.task.env.contains_key(name) => "in `env`",
+            () if draft.variable_of(name) == Some("env") => "in `env`",
+            () if draft.variable_of(name).is_some() => "in `env_from`",
             () => continue,
         };
         let message = format!("{} is a file of the table and {other} too", quoted(name));

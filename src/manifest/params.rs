@@ -143,8 +143,8 @@ pub(super) fn resolve(
             if !named.insert(name) {
                 let message = format!("param {} is already in this `params`", quoted(name));
                 found.add(place, message, "take it out");
-            } else if draft.task.env.contains_key(name) {
-                let message = format!("`{name}` is a param and in `env` too");
+            } else if let Some(key) = draft.variable_of(name) {
+                let message = format!("`{name}` is a param and in `{key}` too");
                 found.add(place, message, "drop one of the two: a variable has one value");
             } else if let Some(value) = params.get(name) {
                 draft.task.params.insert(name.clone(), value.clone());
@@ -168,7 +168,7 @@ fn check_script(
     draft: &Draft,
 ) {
     let is_meant = |name: &str| {
-        params.contains_key(name) && !named.contains(name) && !draft.task.env.contains_key(name)
+        params.contains_key(name) && !named.contains(name) && draft.variable_of(name).is_none()
     };
     for (name, place) in mentions::expanded(found.source.text(), draft, is_meant) {
         let message = format!("the script uses the param `{name}`, which the task doesn't name");

@@ -1,7 +1,8 @@
 //! One `[[task]]` on its own: its keys, their values, and which of them go together. Unaware of the
 //! other tasks. A new key is a row of [`KEYS`] and a field of [`Task`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
@@ -63,6 +64,11 @@ pub struct Task {
     pub retry_delay: Duration,
     /// Added to the environment; part of the recipe.
     pub env: BTreeMap<String, String>,
+    /// Variables of the caller's that the script is given, each with the value that it has in this process; `None`: it
+    /// is not set. Part of the recipe.
+    pub env_from: BTreeMap<String, Option<String>>,
+    /// Of the caller's other variables the script gets few. Part of the recipe.
+    pub clean_env: bool,
     /// The params that the script is given, with the values in force; part of the recipe.
     pub params: BTreeMap<String, String>,
     /// Files that the script reads, relative to the manifest's folder, as paths, globs, or folders (`ref/`) with all
@@ -71,6 +77,9 @@ pub struct Task {
     /// Interpreter and its arguments, from `shell`, split at white space with shell-like quotes. A `#!`
     /// line of the script wins over it: see [`Task::interpreter`].
     pub shell: Arc<[String]>,
+    /// Globs on output names: each step has to leave something for every one of them. `None` if nothing is said; an empty
+    /// list says that a step may leave nothing.
+    pub outputs: Option<Vec<String>>,
     /// The name, below OUTPUT_DIR, of the file in which the script says what it has read.
     pub depfile: Option<String>,
     /// False: runs anew in every run.
@@ -142,9 +151,12 @@ impl Task {
             retries: 0,
             retry_delay: Duration::ZERO,
             env: BTreeMap::new(),
+            env_from: BTreeMap::new(),
+            clean_env: false,
             params: BTreeMap::new(),
             files: Vec::new(),
             shell: default_shell(),
+            outputs: None,
             depfile: None,
             cache: true,
             gather: false,
@@ -420,6 +432,29 @@ pub const KEYS: &[Key] = &[
         read: env,
     },
     Key {
+        name: "env_from",
+        about: "Variables of the caller's that the script is given and depends on: another value, or none, reruns the \
+                task.",
+        kind: Kind::Names,
+        default: "",
+        example: "env_from = [\"STR\"]",
+        no_default: None,
+        aliases: &["env_vars", "pass_env", "passenv", "env_pass", "inherit", "inherit_env"],
+        read: env_from,
+    },
+    Key {
+        name: "clean_env",
+        about: "true: of the caller's variables the script gets PATH, HOME, LANG and those of env_from, and no others.",
+        kind: Kind::Switch,
+        default: "false",
+        example: "clean_env = true",
+        no_default: None,
+        aliases: &["cleanenv", "clear_env", "isolate_env", "empty_env"],
+        read: |found, draft, setting| {
+            draft.task.clean_env = setting.boolean(found).unwrap_or_default();
+        },
+    },
+    Key {
         name: "params",
         about: "Names of [params] that the script gets as variables. Their values are part of the recipe.",
         kind: Kind::Texts(0),
@@ -441,6 +476,26 @@ pub const KEYS: &[Key] = &[
         no_default: None,
         aliases: &[],
         read: files,
+    },
+    Key {
+        name: "outputs",
+        about: "Globs on the names of what each step leaves: without a file for every one of them it has failed. [] says \
+                that a step may leave nothing. No part of the recipe.",
+        kind: Kind::Texts(0),
+        default: "",
+        example: "outputs = [\"*.jpg\"]",
+        no_default: None,
+        aliases: &[
+            "output",
+            "expect",
+            "expects",
+            "expected",
+            "produces",
+            "creates",
+            "products",
+            "must_exist",
+        ],
+        read: outputs,
     },
     Key {
         name: "depfile",
@@ -580,7 +635,7 @@ pub const KEYS: &[Key] = &[
         default: "",
         example: "export = \"results/{sample}\"",
         no_default: Some("each task has a folder of its own"),
-        aliases: &["publish", "publishdir", "publish_dir", "output", "outdir"],
+        aliases: &["publish", "publishdir", "publish_dir", "outdir"],
         read: |found, draft, setting| match setting.string(found).map(ExportPath::parse) {
             None => {}
             Some(Ok(path)) => draft.task.export = Some(Box::new(path)),
@@ -616,6 +671,8 @@ pub(super) struct Draft {
     pub(super) script_place: Option<Range<usize>>,
     /// The labels of `gather`, and where they are.
     pub(super) gather_places: Vec<(String, Range<usize>)>,
+    /// The variables of its own `env`, without those of the defaults.
+    own_env: BTreeSet<String>,
     /// The keys that the task has, and where.
     keys: Vec<(&'static str, Range<usize>)>,
     /// Those of `[defaults]`.
@@ -636,6 +693,7 @@ impl Draft {
             matches_of: Vec::new(),
             params: Vec::new(),
             gather_places: Vec::new(),
+            own_env: BTreeSet::new(),
             keys: Vec::new(),
             default_keys,
         }
@@ -663,6 +721,7 @@ impl Draft {
                 None => unknown(found, written, &key.span(), "`[defaults]`"),
             }
         }
+        draft.give_each_variable_one_value(found);
         draft.default_keys = draft.keys.as_slice().into();
         draft
     }
@@ -694,6 +753,7 @@ impl Draft {
                 found.add(header, message, format!("add {key} = \"…\""));
             }
         }
+        draft.give_each_variable_one_value(found);
         draft.check_together(found);
         draft
     }
@@ -706,6 +766,32 @@ impl Draft {
     /// Where `[defaults]` has a key, if it does.
     pub(super) fn default_place(&self, key: &str) -> Option<&Range<usize>> {
         self.default_keys.iter().find(|(known, _)| *known == key).map(|(_, place)| place)
+    }
+
+    /// Which of `env` and `env_from` has a variable, if one of them does.
+    pub(super) fn variable_of(&self, name: &str) -> Option<&'static str> {
+        match () {
+            () if self.task.env.contains_key(name) => Some("env"),
+            () if self.task.env_from.contains_key(name) => Some("env_from"),
+            () => None,
+        }
+    }
+
+    /// A variable of both `env` and `env_from` is a mistake, unless one of the two is a default: then the task's own
+    /// counts.
+    fn give_each_variable_one_value(&mut self, found: &mut Findings<'_>) {
+        let both = self.task.env_from.keys().filter(|name| self.task.env.contains_key(*name));
+        let both: Vec<String> = both.cloned().collect();
+        for name in both {
+            match (self.own_env.contains(&name), self.place("env_from")) {
+                (true, Some(place)) => {
+                    let message = format!("{} is in `env` and in `env_from`", quoted(&name));
+                    found.add(place, message, "drop one of the two: a variable has one value");
+                }
+                (true, None) => _ = self.task.env_from.remove(&name),
+                (false, _) => _ = self.task.env.remove(&name),
+            }
+        }
     }
 
     /// Keys that are fine by themselves but not beside each other.
@@ -750,6 +836,13 @@ impl Draft {
         {
             let help = "drop `batch`: there is one step over everything; or gather by a label, as in gather = [\"sample\"]";
             found.add(place, "`batch` does nothing with gather = true", help);
+        }
+        if let (Some(depfile), Some(outputs)) = (&self.task.depfile, &self.task.outputs)
+            && outputs.contains(depfile)
+            && let Some(place) = self.place("outputs")
+        {
+            let message = format!("{} of `outputs` is the depfile, and no output", quoted(depfile));
+            found.add(place, message, "take it out: a step without its depfile has failed anyway");
         }
         if let Some(place) = self.place("matrix")
             && self.task.gather
@@ -944,9 +1037,6 @@ fn paths(found: &mut Findings<'_>, draft: &mut Draft, setting: Setting<'_, '_>) 
 }
 
 fn matches(found: &mut Findings<'_>, draft: &mut Draft, setting: Setting<'_, '_>) {
-    // No file below OUTPUT_DIR has an absolute name, or one with `.` or `..`.
-    let could_be_an_output =
-        |glob: &str| !glob.split('/').any(|part| part.is_empty() || part == "." || part == "..");
     let Some(table) = setting.as_table() else {
         let list = setting.strings(found);
         draft.task.matches = globs(found, list, could_be_an_output);
@@ -1082,18 +1172,81 @@ fn env(found: &mut Findings<'_>, draft: &mut Draft, setting: Setting<'_, '_>) {
     for (name, value) in setting.table(found, "{ NAME = \"value\" }").into_iter().flatten() {
         let place = name.span();
         let name = name.get_ref().as_ref();
-        if name.is_empty() || name.contains(['=', '\0']) {
-            let message = format!("{} can't be the name of a variable", quoted(name));
-            found.add(&place, message, "use a name that isn't empty, without `=` and NUL");
-        } else if var::ALL.contains(&name) {
-            // The manifest's own value would never reach the script.
-            let message = format!("`{name}` is set by task-pipeline itself, for every step");
-            found.add(&place, message, "use another name");
-        }
+        check_variable(found, name, &place);
         if let Some(value) = (Setting { key: name, value }).string(found) {
             draft.task.env.insert(name.to_owned(), value.to_owned());
+            draft.own_env.insert(name.to_owned());
         }
     }
+}
+
+fn check_variable(found: &mut Findings<'_>, name: &str, place: &Range<usize>) {
+    if name.is_empty() || name.contains(['=', '\0']) {
+        let message = format!("{} can't be the name of a variable", quoted(name));
+        found.add(place, message, "use a name that isn't empty, without `=` and NUL");
+    } else if var::ALL.contains(&name) {
+        // The manifest's own value would never reach the script.
+        let message = format!("`{name}` is set by task-pipeline itself, for every step");
+        found.add(place, message, "use another name");
+    }
+}
+
+/// Names, each with the value that it has in this process.
+fn env_from(found: &mut Findings<'_>, draft: &mut Draft, setting: Setting<'_, '_>) {
+    draft.task.env_from.clear();
+    for (name, place) in setting.strings(found) {
+        let name = match name.strip_prefix('$') {
+            Some(plain) => {
+                let help = format!("write the name alone: \"{plain}\"");
+                found.add(&place, "`env_from` takes names, not values", help);
+                continue;
+            }
+            None => name,
+        };
+        let is_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+        if !name.bytes().all(is_name) || name.starts_with(|first: char| first.is_ascii_digit()) {
+            let message = format!("{} can't be the name of a variable", quoted(&name));
+            found.add(&place, message, "a name has letters, digits and `_`, and no digit in front");
+            continue;
+        }
+        check_variable(found, &name, &place);
+        if var::OF_MAKE.contains(&name.as_str()) {
+            let message = format!("{} is make's, and no script gets it", quoted(&name));
+            let help = "take it out; jobserver = true shares make's jobs with the script";
+            found.add(&place, message, help);
+            continue;
+        }
+        if draft.task.env_from.contains_key(&name) {
+            let message = format!("{} is in this `env_from` already", quoted(&name));
+            found.add(&place, message, "take it out");
+            continue;
+        }
+        let value = std::env::var_os(&name).map(OsString::into_string).transpose();
+        let value = value.unwrap_or_else(|_| {
+            let message = format!("the value that {} has is not UTF-8", quoted(&name));
+            let help = "set it to text; for other bytes name a file that has them";
+            found.add(&place, message, help);
+            None
+        });
+        draft.task.env_from.insert(name, value);
+    }
+}
+
+/// Globs on names of outputs, without labels.
+fn outputs(found: &mut Findings<'_>, draft: &mut Draft, setting: Setting<'_, '_>) {
+    let list = setting.strings(found);
+    for (glob, span) in &list {
+        if capture::captured(glob).is_ok_and(|captured| !captured.keys.is_empty()) {
+            let help = "write `*` for it";
+            found.add(span, format!("{} of `outputs` can't make a label", quoted(glob)), help);
+        }
+    }
+    draft.task.outputs = Some(globs(found, list, could_be_an_output));
+}
+
+/// No file below OUTPUT_DIR has an absolute name, or one with `.` or `..`.
+fn could_be_an_output(glob: &str) -> bool {
+    !glob.split('/').any(|part| part.is_empty() || part == "." || part == "..")
 }
 
 /// Paths, globs, and folders (`ref/`).

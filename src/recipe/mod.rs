@@ -40,6 +40,12 @@ pub struct Recipe {
     /// Its script finds its steps in BATCH_DIR; how many at once is no part of it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub batch: bool,
+    /// The caller's variables that the script is given, sorted by name; `None`: it was not set.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub env_from: Vec<(String, Option<String>)>,
+    /// It gets few of the caller's other variables.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub clean_env: bool,
 }
 
 impl Recipe {
@@ -56,6 +62,8 @@ impl Recipe {
             gather_keys: task.gather_keys.clone(),
             depfile: task.depfile.clone(),
             batch: task.batch.is_some(),
+            env_from: task.env_from.clone().into_iter().collect(),
+            clean_env: task.clean_env,
         }
     }
 
@@ -98,12 +106,33 @@ impl Recipe {
         if self.batch {
             hasher.field("batch", &[1]);
         }
+        for (name, value) in &self.env_from {
+            hasher.field("env from", name.as_bytes());
+            // Unset is not the same as empty.
+            match value {
+                Some(value) => hasher.field("value", value.as_bytes()),
+                None => hasher.field("unset", &[]),
+            };
+        }
+        if self.clean_env {
+            hasher.field("clean env", &[1]);
+        }
         hasher.finish()
     }
 
     /// The variables that the recipe gives its script.
-    pub fn variables(&self) -> impl Iterator<Item = &(String, String)> {
-        self.env.iter().chain(&self.params)
+    pub fn variables(&self) -> impl Iterator<Item = (&str, &str)> {
+        let own = self.env.iter().chain(&self.params);
+        let own = own.map(|(name, value)| (name.as_str(), value.as_str()));
+        own.chain(
+            self.env_from.iter().filter_map(|(name, value)| Some((&**name, &**value.as_ref()?))),
+        )
+    }
+
+    /// The variables that its script must not have.
+    pub fn unset(&self) -> impl Iterator<Item = &str> {
+        let unset = self.env_from.iter().filter(|(_, value)| value.is_none());
+        unset.map(|(name, _)| name.as_str())
     }
 
     /// What changed since the recipe `before`, a phrase for each field: `script changed`, `env LC_ALL
@@ -118,6 +147,10 @@ impl Recipe {
             changes.push("script changed".to_owned());
         }
         compare("env", &self.env, &before.env, &|_| None, &mut changes);
+        // Not to what: it may be a secret of the caller's.
+        let is_set =
+            |value: &Option<String>| Some(if value.is_some() { "set" } else { "unset" }.to_owned());
+        compare("env_from", &self.env_from, &before.env_from, &is_set, &mut changes);
         let short = |value: &String| {
             (value.chars().count() <= SHOWN).then(|| printable(value.as_bytes()).into_owned())
         };
@@ -148,6 +181,10 @@ impl Recipe {
             }
             _ => changes.push("depfile changed".to_owned()),
         }
+        if self.clean_env != before.clean_env {
+            let switch = if self.clean_env { "on" } else { "off" };
+            changes.push(format!("clean_env turned {switch}"));
+        }
         if self.batch != before.batch {
             let switch = if self.batch { "on" } else { "off" };
             changes.push(format!("batch turned {switch}"));
@@ -168,21 +205,21 @@ const SHOWN: usize = 40;
 /// Changed files that are told by name: a folder may have thousands.
 const MOST_FILES: usize = 8;
 
-/// Adds which entries of two lists were added, removed or changed, and from what to what as far as `show` tells.
-fn compare(
+/// Adds which entries of two lists were added, removed or changed, and from what to what as far as `show` tells that apart.
+fn compare<V: Clone + PartialEq>(
     what: &str,
-    now: &[(String, String)],
-    before: &[(String, String)],
-    show: &dyn Fn(&String) -> Option<String>,
+    now: &[(String, V)],
+    before: &[(String, V)],
+    show: &dyn Fn(&V) -> Option<String>,
     changes: &mut Vec<String>,
 ) {
-    let index = |pairs: &[(String, String)]| order::map(pairs.iter().cloned());
+    let index = |pairs: &[(String, V)]| order::map(pairs.iter().cloned());
     let (now, before) = (index(now), index(before));
     for name in order::set(now.keys().chain(before.keys())) {
         let verb = match (now.get(name), before.get(name)) {
             (Some(now), Some(before)) if now == before => continue,
             (Some(now), Some(before)) => match (show(before), show(now)) {
-                (Some(before), Some(now)) => format!(" was {before} and is {now}"),
+                (Some(before), Some(now)) if before != now => format!(" was {before} and is {now}"),
                 _ => " changed".to_owned(),
             },
             (Some(_), None) => " added".to_owned(),

@@ -32,6 +32,7 @@ use crate::text::{path_bytes, printable, size};
 
 use super::admission::Scarcity;
 use super::backlog::{Backlog, Next};
+use super::harvest::Harvest;
 use super::message::{AttemptReport, Job, Jobs, Message};
 use super::worker::Engine;
 
@@ -58,6 +59,7 @@ pub(super) struct RunOutcome {
     pub(super) summary: Summary,
     /// What stopped us, if it was no failure of a script.
     pub(super) trouble: Option<Error>,
+    pub(super) harvest: Harvest,
 }
 
 impl Dispatcher<'_> {
@@ -118,7 +120,7 @@ impl Dispatcher<'_> {
             Default::default()
         });
         let pending = self.backlog.pending();
-        let RunOutcome { mut summary, trouble } = self.outcome;
+        let RunOutcome { mut summary, trouble, harvest } = self.outcome;
         summary.complete = pending == 0
             && self.backlog.failed() == 0
             && waiting.is_empty()
@@ -134,7 +136,7 @@ impl Dispatcher<'_> {
             summary.kept += anew + waits_anew;
             summary.reused += kept;
         }
-        RunOutcome { summary, trouble }
+        RunOutcome { summary, trouble, harvest }
     }
 
     /// Sends jobs to the pool until the channel is full or nothing can be started.
@@ -487,6 +489,8 @@ impl Dispatcher<'_> {
             (Verdict::Done, _) => {
                 self.outcome.summary.done += 1;
                 self.outcome.summary.outputs += completion.outputs.len() as u64;
+                let (flow, outputs) = (&self.engine.flow, &completion.outputs);
+                self.outcome.harvest.take(flow, job.task, job.leaf.step, outputs);
                 self.progress.tell(&Event::Done(&ended));
             }
             (_, Some(failure)) => {

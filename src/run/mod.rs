@@ -20,6 +20,8 @@ mod forecast;
 mod free_space;
 mod given;
 mod groups;
+mod harvest;
+mod lack;
 mod listed;
 mod lock;
 mod message;
@@ -200,6 +202,13 @@ fn run_in(
     summary.obstacles += refused;
     summary.complete &= refused == 0;
     if outcome.trouble.is_none() {
+        let (flow, manifest) = (&prepared.flow, &prepared.manifest);
+        let sentences = opened
+            .db
+            .read(|reader| outcome.harvest.sentences(reader, flow, manifest, summary.complete))?;
+        for sentence in sentences {
+            progress.tell(&Event::Warning(&sentence));
+        }
         summary.exports = exports::due(&opened.db, &prepared, summary)?;
     }
     close(&opened, &prepared, run, outcome, progress)
@@ -424,7 +433,7 @@ fn close(
     outcome: RunOutcome,
     progress: &mut dyn Progress,
 ) -> Result<Summary> {
-    let RunOutcome { summary, trouble } = outcome;
+    let RunOutcome { summary, trouble, harvest: _ } = outcome;
     let result = match &trouble {
         // After a failed write or fsync a second one may lie: the run stays open, like a killed one.
         Some(Error::Io { .. } | Error::Db { .. }) => None,

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::db::{
     self, Accepts, Before, Db, Dependencies, Flow, FlowTask, Inputs, Labeller, Plan, Registration,
-    TaskRow,
+    TaskRow, Wanted,
 };
 use crate::dependencies::{DependencyFiles, DependencyScan};
 use crate::error::{Error, Result};
@@ -520,6 +520,7 @@ fn flow(
             gather: task.gather,
             gather_empty: task.gather_empty,
             gather_keys: task.gather_keys.clone(),
+            wanted: wanted(task)?,
             has_depfile: task.depfile.is_some(),
             cache: task.cache || !may_run,
             forced: always && may_run,
@@ -546,7 +547,8 @@ fn feeds(manifest: &Manifest, task: &Task) -> String {
     serde_json::json!({
         "from": from, "with": with, "match": matches, "match_of": matches_of, "inputs": inputs,
         "table": table, "params": params, "labels": task.label_keys, "gather_by": task.gather_keys,
-        "sandbox": task.sandbox,
+        "sandbox": task.sandbox, "outputs": task.outputs,
+        "env_from": task.env_from.keys().collect::<Vec<_>>(),
     })
     .to_string()
 }
@@ -593,6 +595,10 @@ fn wiring(
         for pattern in patterns {
             hasher.field("match", pattern.as_bytes());
         }
+    }
+    // Other ones judge what is there by another rule.
+    for pattern in task.outputs.iter().flatten() {
+        hasher.field("outputs", pattern.as_bytes());
     }
     for labels in &task.matrix {
         hasher.field("matrix", labels.to_json().as_bytes());
@@ -646,6 +652,15 @@ fn labeller(task: &Task, rows: &[TaskRow]) -> Result<Option<Labeller>> {
             None => Some(labels),
         }
     })))
+}
+
+fn wanted(task: &Task) -> Result<Vec<Wanted>> {
+    let one = |glob: &String| {
+        let globs = Globs::new([without_captures(glob).as_str()])
+            .map_err(|why| Error::Usage(format!("task `{}`: bad `outputs`: {why}", task.name)))?;
+        Ok(Arc::new(move |name: &[u8]| globs.is_match(name)) as Wanted)
+    };
+    task.outputs.iter().flatten().map(one).collect()
 }
 
 fn accepts(task: &Task, rows: &[TaskRow]) -> Result<Option<Accepts>> {

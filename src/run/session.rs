@@ -225,6 +225,8 @@ impl Session<'_> {
                     .variables()
                     .map(|(k, v)| (OsString::from(k), OsString::from(v)))
                     .collect(),
+                unset: recipe.unset().map(OsString::from).collect(),
+                clean_env: recipe.clean_env,
                 timeout: task.timeout,
                 paths: recipe.paths.clone(),
                 depfile: recipe.depfile.clone(),

@@ -26,6 +26,7 @@ use crate::text::{TAIL_LINES, shown, tail};
 use super::committer::{Committer, PendingCommit};
 use super::dependencies::{DependencyCheck, ReadFiles};
 use super::free_space::FreeSpace;
+use super::lack;
 use super::listed::ListedFiles;
 use super::message::{AttemptReport, Job, Jobs, Message};
 use super::permits::{Due, Slot, Slots, Tokens};
@@ -246,6 +247,9 @@ impl Engine {
             self.outdated[task.0].store(true, Ordering::Release);
             return Ok(Attempted::Outdated(file));
         }
+        for made in &mut made {
+            self.insist_on_outputs(task, made)?;
+        }
         let mut dependencies = vec![Vec::new(); made.len()];
         let mut changed = None;
         if let Some(depfile) = &attempt.script.depfile {
@@ -300,6 +304,22 @@ impl Engine {
         };
         self.refuse(report, placed, why)?;
         Ok(Ok(Vec::new()))
+    }
+
+    /// A step that has left nothing of a kind which its task's `outputs` asks for has failed.
+    fn insist_on_outputs(&self, task: TaskIndex, (report, placed): &mut Made) -> Result<()> {
+        let Some(patterns) = &self.manifest.tasks[task.0].outputs else { return Ok(()) };
+        if patterns.is_empty() || !report.record.outcome.is_ok() {
+            return Ok(());
+        }
+        let names = report.outputs.iter().map(|output| output.name.as_slice());
+        let flow = self.flow.task(task);
+        let lacking = flow.lacking(names.clone());
+        if lacking.is_empty() {
+            return Ok(());
+        }
+        let why = lack::sentence(&lacking, patterns, &flow.wanted, names);
+        self.refuse(report, placed, why)
     }
 
     /// A step has failed after all: nothing is kept of it but its log.

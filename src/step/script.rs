@@ -24,24 +24,11 @@ use super::folder::Folder;
 use super::sandbox::Sandbox;
 use super::stamp::Stamp;
 use super::tree;
+use crate::attempt::var;
 use crate::error::{OrIo, Result};
 use crate::jobserver::{HandedDown, Share};
 use crate::labels::Labels;
 use crate::text::printable;
-
-/// Addressed to the programs that make runs itself: a script that runs make would believe that it has been
-/// given a jobserver. One that asks for it gets a jobserver, and nothing else of make's.
-const MAKES: [&str; 9] = [
-    "MAKEFLAGS",
-    "MAKELEVEL",
-    "MFLAGS",
-    "MAKEOVERRIDES",
-    "GNUMAKEFLAGS",
-    "MAKE_TERMOUT",
-    "MAKE_TERMERR",
-    "MAKEFILES",
-    "CARGO_MAKEFLAGS",
-];
 
 /// Where programs are looked for when PATH is not set, as execvp does.
 const DEFAULT_PATH: &str = "/bin:/usr/bin";
@@ -61,6 +48,12 @@ pub struct Script {
     pub dir: OsString,
     /// Variables of the manifest. Those of [`var`](crate::attempt::var) win over them.
     pub env: Vec<(OsString, OsString)>,
+    /// Variables that it doesn't get, though whoever starts it has them.
+    #[serde(default)]
+    pub unset: Vec<OsString>,
+    /// Of the variables of whoever starts it, it gets those of [`var::IN_CLEAN_ENV`] only.
+    #[serde(default)]
+    pub clean_env: bool,
     pub timeout: Option<Duration>,
     /// Columns of the table that are files: each is a variable, and a folder of INPUT_DIR.
     #[serde(default)]
@@ -88,8 +81,17 @@ impl Script {
     /// PATH as the script will see it.
     pub(super) fn search_path(&self) -> Option<&OsStr> {
         let own = self.env.iter().rev().find(|(name, _)| name == "PATH");
-        let path = own.or_else(|| inherited().iter().find(|(name, _)| name == "PATH"));
+        let path = own.or_else(|| self.inherited().find(|(name, _)| name == "PATH"));
         path.map(|(_, value)| value.as_os_str())
+    }
+
+    /// What it gets of our own environment.
+    fn inherited(&self) -> impl Iterator<Item = &'static (OsString, OsString)> {
+        let is_kept = |name: &OsString| {
+            !self.unset.contains(name)
+                && (!self.clean_env || var::IN_CLEAN_ENV.iter().any(|kept| name == kept))
+        };
+        inherited().iter().filter(move |(name, _)| is_kept(name))
     }
 }
 
@@ -114,8 +116,8 @@ pub(super) struct Exec<'a> {
 impl Exec<'_> {
     /// The environment but for [`Exec::vars`], which win over it; of two of one name the later one counts.
     pub(super) fn base_env(&self) -> impl Iterator<Item = (&OsStr, &OsStr)> {
-        let inherited =
-            inherited().iter().map(|(name, value)| (name.as_os_str(), value.as_os_str()));
+        let inherited = self.script.inherited();
+        let inherited = inherited.map(|(name, value)| (name.as_os_str(), value.as_os_str()));
         let share = self.handed_down().into_iter().flat_map(|handed| &handed.env);
         let share = share.map(|(name, value)| (OsStr::new(name), OsStr::new(value)));
         let own = self.script.env.iter().map(|(name, value)| (name.as_os_str(), value.as_os_str()));
@@ -132,7 +134,9 @@ impl Exec<'_> {
 fn inherited() -> &'static [(OsString, OsString)] {
     static INHERITED: OnceLock<Vec<(OsString, OsString)>> = OnceLock::new();
     INHERITED.get_or_init(|| {
-        std::env::vars_os().filter(|(name, _)| !MAKES.iter().any(|make| name == make)).collect()
+        std::env::vars_os()
+            .filter(|(name, _)| !var::OF_MAKE.iter().any(|make| name == make))
+            .collect()
     })
 }
 

@@ -239,7 +239,7 @@ fn an_executable_input_stays_executable() {
 #[test]
 fn the_executable_bit_of_an_input_follows_chmod() {
     let p = Project::new().file("in/f", "x").file("in/g", "g");
-    let mode = r#"[ -x "$INPUT_FILE" ] && x=x; echo "$x" >"$OUTPUT_DIR/$INPUT_NAME""#;
+    let mode = r#"x=; [ -x "$INPUT_FILE" ] && x=x; echo "$x" >"$OUTPUT_DIR/$INPUT_NAME""#;
     p.task_with("a", "inputs = [\"in/*\"]", mode);
     p.run().ok().ran(["a", "a"]);
     let key = || p.sql("SELECT key FROM step WHERE live = 1 AND name = 'f'");
@@ -272,11 +272,11 @@ fn an_output_of_equal_bytes_whose_executable_bit_changed_is_another_input() {
     let p = Project::new().file("mode", "644");
     let make = "echo : >$OUTPUT_DIR/f; chmod $(cat mode) $OUTPUT_DIR/f";
     p.task_with("make", "files = [\"mode\"]", make)
-        .task("one", r#"[ -x "$INPUT_FILE" ] && x=x; echo "$x" >$OUTPUT_DIR/x"#)
+        .task("one", r#"x=; [ -x "$INPUT_FILE" ] && x=x; echo "$x" >$OUTPUT_DIR/x"#)
         .task_with(
             "all",
             "from = [\"make\"]\ngather = true",
-            r#"[ -x "$INPUT_DIR/f" ] && x=x; echo "$x" >$OUTPUT_DIR/x"#,
+            r#"x=; [ -x "$INPUT_DIR/f" ] && x=x; echo "$x" >$OUTPUT_DIR/x"#,
         );
     p.run().ok().ran(["make", "one", "all"]);
     for (mode, x, again) in [("755", "x\n", true), ("644", "\n", false), ("711", "x\n", false)] {

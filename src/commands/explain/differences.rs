@@ -178,6 +178,24 @@ pub(super) fn fields(
             });
         }
     }
+    let all = [Some(&now), before.as_ref()].into_iter().flatten();
+    let names = order::set(all.flat_map(|recipe| recipe.env_from.iter().map(|(name, _)| name)));
+    for name in names {
+        // Not its value, which may be a secret of the caller's, but whether it is the same.
+        field(format!("env_from {name}"), &|recipe| {
+            let (_, value) = recipe.env_from.iter().find(|(known, _)| known == name)?;
+            Some(match value {
+                Some(value) => {
+                    let hash = ObjectHash::of(value.as_bytes()).hex();
+                    format!("set, {} bytes, {}", value.len(), &hash[..8])
+                }
+                None => "unset".to_owned(),
+            })
+        });
+    }
+    if now.clean_env || before.as_ref().is_some_and(|before| before.clean_env) {
+        field("clean_env".to_owned(), &|recipe| Some(recipe.clean_env.to_string()));
+    }
     field("gather".to_owned(), &|recipe| Some(recipe.gather.to_string()));
     field("batch".to_owned(), &|recipe| recipe.batch.then(|| recipe.batch.to_string()));
     let paths = |recipe: &Recipe| (!recipe.paths.is_empty()).then(|| recipe.paths.join(", "));

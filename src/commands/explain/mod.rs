@@ -596,9 +596,13 @@ fn judge(
         StepState::Pending if was_ok && read.is_some_and(|read| !read.changed.is_empty()) => {
             (Verdict::WillRun, read.map(|read| changed_files(&read.changed)).unwrap_or_default())
         }
-        StepState::Pending if was_ok => {
-            (Verdict::WillRun, vec!["its results are gone, or it is to run anew".to_owned()])
-        }
+        StepState::Pending if was_ok => (
+            Verdict::WillRun,
+            vec![
+                "its results are gone, or lack what `outputs` asks for, or it is to run anew"
+                    .to_owned(),
+            ],
+        ),
         StepState::Pending => {
             (Verdict::WillRun, vec!["its last attempt did not succeed".to_owned()])
         }
@@ -668,7 +672,9 @@ fn again(
         () if !before.record.outcome.is_ok() => format!("it had failed in run {}", before.run),
         () if attempt.always => FORCED.to_owned(),
         () if !task.cache => "its task has cache = false".to_owned(),
-        () => "what it had made was not there any more".to_owned(),
+        () => {
+            "what it had made was not there any more, or lacked what `outputs` asks for".to_owned()
+        }
     };
     vec![why]
 }

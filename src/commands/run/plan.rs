@@ -302,6 +302,7 @@ fn why(task: &TaskForecast) -> String {
             Why::Failed => format!("{steps} failed last time"),
             Why::Pending => format!("{steps} pending"),
             Why::Dependency => format!("{steps} {}", changed(&task.dependencies)),
+            Why::Lacking => format!("{steps} without what `outputs` asks for"),
             Why::Gone => format!("{steps} results gone"),
             Why::Forced => format!("{steps} forced"),
             Why::Uncached => format!("{steps} with cache = false"),

@@ -46,7 +46,7 @@ pub struct Leaf {
 pub fn leaves(reader: &Reader, task: &FlowTask, after: StepId, limit: usize) -> Result<Vec<Leaf>> {
     // Equal work with a depfile is only done if what it has read is still the same.
     let (same_as, result) = match task.has_depfile {
-        true => ("NULL", valid_result()),
+        true => ("NULL", valid_result(task)),
         false => (
             "(SELECT t.id FROM step t INDEXED BY idx_step_key WHERE t.key = s.key AND t.state = 1 AND t.id <> s.id AND {SAME_WORK} LIMIT 1)",
             "NULL".to_owned(),

@@ -488,13 +488,14 @@ pub(in crate::db) const SAME_WORK: &str =
   AND t.executable = s.executable AND t.labels IS s.labels AND t.side IS s.side";
 
 /// The newest valid result of the work of the step `s` whose objects are all there; NULL if there is none.
-pub(in crate::db) fn valid_result() -> String {
+pub(in crate::db) fn valid_result(task: &FlowTask) -> String {
     format!(
         "(SELECT r.id FROM step t INDEXED BY idx_step_key CROSS JOIN result r ON r.step = t.id
-          WHERE t.key = s.key AND {SAME_WORK} AND {}
+          WHERE t.key = s.key AND {SAME_WORK} AND {} AND {}
           AND NOT EXISTS (SELECT 1 FROM result_output o WHERE o.result = r.id
             AND NOT EXISTS (SELECT 1 FROM object WHERE hash = o.object)) ORDER BY r.id DESC LIMIT 1)",
-        is_valid("r.id")
+        is_valid("r.id"),
+        task.lacks_nothing("result_output o WHERE o.result = r.id")
     )
 }
 

@@ -137,6 +137,9 @@ pub fn plan(
         if task.has_depfile {
             planner.check_results(task)?;
         }
+        if whole && !task.wanted.is_empty() {
+            planner.judge_outputs(task)?;
+        }
         planner.rerun(index, task)?;
         if !is_blind && any(&anew, &task.with) {
             task.sides.close();

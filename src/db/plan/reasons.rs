@@ -34,6 +34,8 @@ pub enum Why {
     Pending,
     /// A file that it has said it read is not what it was.
     Dependency,
+    /// It was done, but lacks something that `outputs` asks for now.
+    Lacking,
     /// It was done, but something that it made is not there any more.
     Gone,
     /// `-B`
@@ -57,6 +59,7 @@ impl Why {
             Why::Failed => "failed",
             Why::Pending => "pending",
             Why::Dependency => "dependency",
+            Why::Lacking => "lacking",
             Why::Gone => "gone",
             Why::Forced => "forced",
             Why::Uncached => "uncached",
@@ -219,7 +222,7 @@ pub fn groups_to_come(reader: &Reader, flow: &Flow, index: TaskIndex) -> Result<
 
 /// The same where work is known by a result that is valid, which may be an older one of the step itself.
 fn shared_with_depfile(reader: &Reader, index: TaskIndex, task: &FlowTask) -> Result<u64> {
-    let (result, known) = (valid_result(), known());
+    let (result, known) = (valid_result(task), known());
     // To `valid_result`, a step that is not there yet is one, too.
     let sql = format!(
         "WITH due(key, task, recipe, object, name, executable, labels, side) AS (
@@ -274,18 +277,20 @@ fn of_known(reader: &Reader, index: TaskIndex, task: &FlowTask) -> Result<Vec<(W
     let mut statement = reader.conn
         .prepare_cached(&format!(
             "SELECT s.state, EXISTS (SELECT 1 FROM attempt a WHERE a.step = s.id AND a.outcome = 'ok') AS ok,
-               {is_outdated} AS outdated, count(*)
-             {known} GROUP BY 1, 2, 3",
+               {is_outdated} AS outdated, count(*), NOT {} AS lacking
+             {known} GROUP BY 1, 2, 3, 5",
+            task.lacks_nothing("output o WHERE o.step = s.id")
         ))
         .or_db(WHAT)?;
     let rows = statement.query_map(params![task.id, index.0 as i64], |row| {
-        let why = match (row.get::<_, i64>(0)?, row.get(1)?, row.get(2)?) {
-            (1, _, _) if task.forced => Why::Forced,
-            (1, _, _) if !task.cache => Why::Uncached,
-            (2, _, _) => Why::Failed,
-            (_, _, true) => Why::Dependency,
-            (_, true, _) => Why::Gone,
-            (_, false, _) => Why::Pending,
+        let why = match (row.get::<_, i64>(0)?, row.get(1)?, row.get(2)?, row.get(4)?) {
+            (1, ..) if task.forced => Why::Forced,
+            (1, ..) if !task.cache => Why::Uncached,
+            (2, ..) => Why::Failed,
+            (_, true, _, true) => Why::Lacking,
+            (_, _, true, _) => Why::Dependency,
+            (_, true, ..) => Why::Gone,
+            (_, false, ..) => Why::Pending,
         };
         Ok((why, row.get::<_, i64>(3)?.unsigned_abs()))
     });
@@ -325,6 +330,27 @@ pub fn has_inputs(reader: &Reader, flow: &Flow, index: TaskIndex) -> Result<bool
         index.0
     );
     reader.conn.query_row(&sql, [], |row| row.get(0)).or_db(WHAT)
+}
+
+/// True if a task takes any output that there is of another one.
+///
+/// # Errors
+/// If the database can't be read.
+pub fn is_any_taken(
+    reader: &Reader,
+    flow: &Flow,
+    producer: TaskIndex,
+    consumer: TaskIndex,
+) -> Result<bool> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM step p JOIN output o ON o.step = p.id
+               WHERE p.task = ?1 AND p.live = 1 AND p.state = 1 AND accepts(?2, p.task, o.name))";
+    reader
+        .conn
+        .prepare_cached(sql)
+        .and_then(|mut s| {
+            s.query_row(params![flow.task(producer).id, consumer.0 as i64], |row| row.get(0))
+        })
+        .or_db(WHAT)
 }
 
 /// The fields of a recipe, as JSON.

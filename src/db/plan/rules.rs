@@ -397,6 +397,23 @@ impl Planner<'_> {
         Ok(())
     }
 
+    /// Steps that are done, of history too, and lack something that `outputs` asks for are pending: they were done when it
+    /// didn't ask for that. A step that ends is looked at when it does, so that this is due only where a task is looked at
+    /// as a whole.
+    pub(in crate::db) fn judge_outputs(&self, task: &FlowTask) -> Result<()> {
+        self.run(
+            &format!(
+                "INSERT OR REPLACE INTO change
+                 SELECT s.id, s.task, coalesce(c.live, s.live), 0, coalesce(c.was, s.live = 1 AND s.state = 1)
+                 FROM step s LEFT JOIN change c ON c.step = s.id
+                 WHERE s.task = ?1 AND coalesce(c.state, s.state) = 1 AND NOT {}",
+                task.lacks_nothing("output o WHERE o.step = s.id")
+            ),
+            params![task.id],
+        )?;
+        Ok(())
+    }
+
     /// What comes out of history in a run that makes it anew is pending; then drops the rows that change nothing.
     pub(in crate::db) fn rerun(&self, index: TaskIndex, task: &FlowTask) -> Result<()> {
         if task.runs_anew() {

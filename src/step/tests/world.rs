@@ -103,6 +103,8 @@ impl World {
             bytes: script.as_bytes().to_vec(),
             dir: self.dir.path().into(),
             env: self.env.iter().map(|(name, value)| (name.into(), value.into())).collect(),
+            unset: Vec::new(),
+            clean_env: false,
             timeout: self.timeout,
             paths: Vec::new(),
             depfile: None,

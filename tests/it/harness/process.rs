@@ -1,7 +1,9 @@
 //! A run of the binary: how it is called, and what is expected of how it ends.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{Read as _, Seek as _, Write as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -26,8 +28,12 @@ impl Call {
         Call { project: project.clone(), command, stdin: Vec::new() }
     }
 
-    pub(crate) fn env(mut self, name: &str, value: &str) -> Call {
-        self.command.env(name, value);
+    pub(crate) fn env(self, name: &str, value: &str) -> Call {
+        self.env_bytes(name, value.as_bytes())
+    }
+
+    pub(crate) fn env_bytes(mut self, name: &str, value: &[u8]) -> Call {
+        self.command.env(name, OsStr::from_bytes(value));
         self
     }
 

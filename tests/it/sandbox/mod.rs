@@ -24,7 +24,7 @@ const OUT_OF_REACH: [(&str, i32, &str); 7] = [
 ];
 
 /// Whether this kernel confines anything at all; says so if it doesn't.
-fn can_confine() -> bool {
+pub(crate) fn can_confine() -> bool {
     let why = task_pipeline::step::obstacle(true);
     if let Some(why) = &why {
         eprintln!("SKIPPED: {why}");

@@ -18,9 +18,9 @@ const LONGEST: usize = 255;
 /// A path below the folder for each name, in the same order. No two are the same, none leads out of the
 /// folder, and none is a file where another needs a folder.
 ///
-/// The first of each name keeps it; the n-th becomes `name~n`. If that one is taken, by a real `name~2`
-/// or by a folder (`a` beside `a/b`), the next free number is used. Depends on the list alone, so the
-/// same list always gives the same paths.
+/// The first of each name keeps it; the n-th of `name.txt` becomes `name~n.txt`, so that `*.txt` finds all of them. If that
+/// one is taken, by a real `name~2.txt` or by a folder (`a` beside `a/b`), the next free number is used. Depends on the
+/// list alone, so the same list always gives the same paths.
 pub(crate) fn distinct<'a>(names: impl IntoIterator<Item = &'a [u8]>) -> Vec<Vec<u8>> {
     let names: Vec<Cow<'_, [u8]>> = names.into_iter().map(below).collect();
     let folders: HashSet<&[u8]> = names.iter().flat_map(|name| folders(name)).collect();
@@ -121,14 +121,75 @@ pub(crate) fn folders(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(slash, _)| &path[..slash])
 }
 
-/// `name~n`, with the last component cut where it would become too long.
+/// `name~n.txt` for `name.txt`, cut before the number where the last component would become too long.
 fn numbered(name: &[u8], number: usize) -> Vec<u8> {
     let suffix = format!("~{number}");
-    let base = split(name).1.len();
-    let excess = (base + suffix.len()).saturating_sub(LONGEST);
-    let mut path = name[..name.len() - excess.min(base)].to_vec();
+    let base = split(name).1;
+    let excess = (base.len() + suffix.len()).saturating_sub(LONGEST);
+    // What takes up nearly all of the name is no extension.
+    let extension = match extension(base) {
+        found if found.len() + excess < base.len() => found,
+        _ => b"",
+    };
+    let stem = name.len() - extension.len();
+    let mut path = name[..stem - excess.min(base.len())].to_vec();
     path.extend_from_slice(suffix.as_bytes());
+    path.extend_from_slice(extension);
     path
+}
+
+/// The end of a file name that says what is in it, with its dots: `.jpg`, or `.fastq.gz` of `reads.1.fastq.gz`. It has letters
+/// and digits only. All of it but the last word begins with a letter: `2.5.txt` ends in `.txt`.
+fn extension(base: &[u8]) -> &[u8] {
+    let mut start = base.len();
+    while let Some(dot) = base[..start].iter().rposition(|byte| *byte == b'.') {
+        let word = &base[dot + 1..start];
+        let begins_well = start == base.len() || word.first().is_some_and(u8::is_ascii_alphabetic);
+        if dot == 0
+            || word.is_empty()
+            || !begins_well
+            || !word.iter().all(u8::is_ascii_alphanumeric)
+        {
+            break;
+        }
+        start = dot;
+    }
+    &base[start..]
+}
+
+/// INPUT_NAME of each of some files, in the same order: the base name. Those that share one with a file in another folder
+/// have their path below the folder in which all of that base name lie: `a/x` and `b/x`.
+pub(crate) fn of_files(paths: &[&[u8]]) -> Vec<Vec<u8>> {
+    let mut names: Vec<Vec<u8>> = paths.iter().map(|path| split(path).1.to_vec()).collect();
+    let mut by_name: HashMap<&[u8], Vec<usize>> = HashMap::with_capacity(paths.len());
+    for (n, path) in paths.iter().enumerate() {
+        by_name.entry(split(path).1).or_default().push(n);
+    }
+    for same in by_name.values().filter(|same| same.len() > 1) {
+        let parts: Vec<Vec<&[u8]>> = same.iter().map(|&n| resolved(paths[n])).collect();
+        // The base name itself is no folder.
+        let is_common =
+            |at: usize| parts.iter().all(|path| at + 1 < path.len() && path[at] == parts[0][at]);
+        let common = (0..).take_while(|&at| is_common(at)).count();
+        for (&n, path) in same.iter().zip(&parts) {
+            names[n] = path[common..].join(&b'/');
+        }
+    }
+    names
+}
+
+/// The components of a path, each `..` taken together with the one before it: what is left of a name can't lead out of a
+/// folder.
+fn resolved(path: &[u8]) -> Vec<&[u8]> {
+    let mut parts: Vec<&[u8]> = Vec::new();
+    for part in path.split(|byte| *byte == b'/') {
+        match part {
+            b"" | b"." => {}
+            b".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    parts
 }
 
 #[cfg(test)]
@@ -159,6 +220,36 @@ mod tests {
     #[test]
     fn the_nth_of_one_name_gets_its_number() {
         assert_eq!(paths(&["a", "b/c", "b/c", "b/c", "d"]), ["a", "b/c", "b/c~2", "b/c~3", "d"]);
+    }
+
+    #[test]
+    fn the_number_stands_before_the_extension() {
+        let second = |name: &str| paths(&[name, name]).remove(1);
+        assert_eq!(second("d.d/thumb.jpg"), "d.d/thumb~2.jpg");
+        assert_eq!(second("reads.1.fastq.gz"), "reads.1~2.fastq.gz");
+        assert_eq!(second("part.001"), "part~2.001");
+        for whole in ["none", ".hidden", "d.d/none", "...", "ends.", "Dr. No", "a.b~c"] {
+            assert_eq!(second(whole), format!("{whole}~2"), "{whole}");
+        }
+        assert_eq!(paths(&["a.txt", "a.txt", "a~2.txt"]), ["a.txt", "a~3.txt", "a~2.txt"]);
+        let long = format!("{}.txt", "x".repeat(251));
+        assert_eq!(second(&long), format!("{}~2.txt", "x".repeat(249)));
+        let all = format!("x.{}", "y".repeat(253));
+        assert_eq!(second(&all), format!("x.{}~2", "y".repeat(251)));
+    }
+
+    #[test]
+    fn files_of_one_base_name_keep_the_folders_that_tell_them_apart() {
+        let names = |paths: &[&str]| {
+            let paths: Vec<&[u8]> = paths.iter().map(|path| path.as_bytes()).collect();
+            let names = of_files(&paths).into_iter();
+            names.map(|name| String::from_utf8(name).unwrap()).collect::<Vec<_>>()
+        };
+        assert_eq!(names(&["/d/a/x", "/d/b/x", "/e/y"]), ["a/x", "b/x", "y"]);
+        assert_eq!(names(&["/d/x", "/d/b/x"]), ["x", "b/x"]);
+        assert_eq!(names(&["/d/x", "/d/x"]), ["x", "x"]);
+        assert_eq!(names(&["/d/b/../x", "/d/b/x", "/x"]), ["d/x", "d/b/x", "x"]);
+        assert_eq!(names(&["/../x", "/a/x"]), ["x", "a/x"]);
     }
 
     #[test]

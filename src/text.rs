@@ -157,6 +157,12 @@ pub fn attempts_text(all: u64, failed: u64) -> String {
     }
 }
 
+/// A number with its noun, which takes an `s`: `1 step`, `2 steps`.
+pub fn counted(count: impl TryInto<u64>, noun: &str) -> String {
+    let count = count.try_into().unwrap_or(u64::MAX);
+    format!("{count} {noun}{}", plural(count))
+}
+
 /// `step 12 count (src/lib.rs)`: what a step is called everywhere.
 pub fn step(id: i64, task: &str, input: &[u8]) -> String {
     if input.is_empty() {
@@ -260,6 +266,11 @@ mod tests {
         assert_eq!(span(std::time::Duration::from_millis(12)), "12 ms");
         assert_eq!(span(std::time::Duration::from_secs(125)), "2 min 05 s");
         assert_eq!(span(std::time::Duration::from_secs(3720)), "1 h 02 min");
+    }
+
+    #[test]
+    fn one_of_a_thing_is_no_plural() {
+        assert_eq!([0_u64, 1, 2].map(|n| counted(n, "step")), ["0 steps", "1 step", "2 steps"]);
     }
 
     #[test]

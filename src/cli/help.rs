@@ -1,11 +1,11 @@
 //! Help texts, made of the comments on the options of each command. argh could make them too, but leaves
 //! out the names of values and knows nothing of exit codes.
 
-use argh::{
-    CommandInfoWithArgs, FlagInfo, FlagInfoKind, Optionality, PositionalInfo, SubCommandInfo,
-};
+use argh::{CommandInfoWithArgs, FlagInfo, FlagInfoKind, Optionality, PositionalInfo};
 
 use crate::error::exit;
+
+use super::CommandLine;
 
 /// The program's name in usage lines.
 pub(super) const PROGRAM: &str = "task-pipeline";
@@ -33,7 +33,8 @@ pub(super) const CODES: [(u8, &str); 9] = [
 ];
 
 /// `task-pipeline --help`
-pub(super) fn overview(commands: &[SubCommandInfo]) -> String {
+pub(super) fn overview(known: &CommandLine) -> String {
+    let commands = &known.commands;
     let mut out = wrapped(ABOUT, 0);
     out.push_str("\n\nUsage: task-pipeline [run] [OPTIONS] [INPUT]...\n");
     out.push_str("       task-pipeline COMMAND [OPTIONS] ...\n\nCommands:");
@@ -42,7 +43,7 @@ pub(super) fn overview(commands: &[SubCommandInfo]) -> String {
     }
     if let Some(run) = commands.iter().find(|command| command.name == "run") {
         out.push_str("\n\nOptions of run:");
-        flags(&mut out, &run.command);
+        flags(&mut out, known.options(&run.command));
     }
     row(&mut out, "    --version", "print the version");
     out.push_str("\n\nExit codes:");
@@ -56,7 +57,10 @@ pub(super) fn overview(commands: &[SubCommandInfo]) -> String {
 }
 
 /// `task-pipeline COMMAND --help`
-pub(super) fn of(command: &CommandInfoWithArgs) -> String {
+pub(super) fn of<'c>(
+    command: &CommandInfoWithArgs,
+    options: impl Iterator<Item = &'c FlagInfo<'static>>,
+) -> String {
     let mut out = wrapped(command.description, 0);
     out.push_str(&format!("\n\nUsage: {}", usage(command)));
     let mut positionals = positionals(command).peekable();
@@ -67,7 +71,7 @@ pub(super) fn of(command: &CommandInfoWithArgs) -> String {
         }
     }
     out.push_str("\n\nOptions:");
-    flags(&mut out, command);
+    flags(&mut out, options);
     for note in command.notes {
         out.push_str("\n\n");
         out.push_str(&wrapped(note, 0));
@@ -112,10 +116,9 @@ pub(super) fn positionals(
     command.positionals.iter().filter(|positional| !positional.hidden)
 }
 
-fn flags(out: &mut String, command: &CommandInfoWithArgs) {
+fn flags<'c>(out: &mut String, options: impl Iterator<Item = &'c FlagInfo<'static>>) {
     // argh puts --help first; people look for the options of the command first.
-    let (help, own): (Vec<_>, Vec<_>) =
-        command.flags.iter().filter(|flag| !flag.hidden).partition(|flag| flag.long == "--help");
+    let (help, own): (Vec<_>, Vec<_>) = options.partition(|flag| flag.long == "--help");
     for flag in own {
         let letter = flag.short.map_or("    ".to_owned(), |letter| format!("-{letter}, "));
         row(out, &(letter + &spelled(flag)), flag.description);

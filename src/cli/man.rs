@@ -1,12 +1,13 @@
 //! The manual page, made of the same definitions as the help.
 
-use argh::{CommandInfoWithArgs, FlagInfo, SubCommandInfo};
+use argh::{CommandInfoWithArgs, FlagInfo};
 
+use super::CommandLine;
 use super::help::{ABOUT, CODES, SPELLING, positionals, spelled, usage};
 use crate::manifest;
 
 /// Date of the last change that a reader of the manual would notice.
-const DATE: &str = "2026-11-26";
+const DATE: &str = "2026-11-27";
 
 /// Columns of the roff source.
 const WIDTH: usize = 79;
@@ -49,7 +50,7 @@ const PARAMS: &str = "The table [params] at the top of a manifest has values tha
     only its steps depend on the value.";
 
 /// The page.
-pub(super) fn page(commands: &[SubCommandInfo]) -> String {
+pub(super) fn page(known: &CommandLine) -> String {
     let mut page = Page(String::new());
     let version = concat!("task-pipeline ", env!("CARGO_PKG_VERSION"));
     page.line(&format!(".TH TASK\\-PIPELINE 1 {DATE} \"{version}\" \"User Commands\""));
@@ -62,8 +63,8 @@ pub(super) fn page(commands: &[SubCommandInfo]) -> String {
     page.text(ABOUT);
     page.paragraph(SPELLING);
     page.section("COMMANDS");
-    for command in commands {
-        page.command(&command.command);
+    for command in &known.commands {
+        page.command(&command.command, known.options(&command.command));
     }
     page.section("KEYS OF A TASK");
     for key in manifest::KEYS {
@@ -136,7 +137,11 @@ impl Page {
         }
     }
 
-    fn command(&mut self, command: &CommandInfoWithArgs) {
+    fn command<'c>(
+        &mut self,
+        command: &CommandInfoWithArgs,
+        options: impl Iterator<Item = &'c FlagInfo<'static>>,
+    ) {
         self.line(&format!(".SS \"{}\"", escaped(command.name)));
         self.text(command.description);
         self.line(".PP");
@@ -145,9 +150,7 @@ impl Page {
             self.tagged(&format!("\\fI{}\\fR", escaped(positional.name)), positional.description);
         }
         // argh puts --help first; people look for the options of the command first.
-        let is_help = |flag: &&FlagInfo<'_>| flag.long == "--help";
-        let (help, own): (Vec<_>, Vec<_>) =
-            command.flags.iter().filter(|flag| !flag.hidden).partition(is_help);
+        let (help, own): (Vec<_>, Vec<_>) = options.partition(|flag| flag.long == "--help");
         for flag in own {
             let long = spelled(flag);
             let (name, value) = long.split_once(' ').unwrap_or((&long, ""));

@@ -11,9 +11,9 @@ mod words;
 
 use std::ffi::{OsStr, OsString};
 
-use argh::{ArgsInfo, CommandInfoWithArgs, FromArgs, SubCommandInfo};
+use argh::{ArgsInfo, CommandInfoWithArgs, FlagInfo, FromArgs, SubCommandInfo};
 
-pub use complete::{Shell, TaskSource};
+pub use complete::{NameSource, Shell, WantedNames};
 pub use values::Color;
 
 use crate::error::exit;
@@ -22,6 +22,9 @@ use words::{Request, Words};
 
 /// The command that is meant when none is named.
 const DEFAULT: &str = "run";
+
+/// Asks for the help of all commands, or of the one that follows.
+const HELP: &str = "help";
 
 /// What is printed instead of running a command: on stdout an answer such as help, on stderr what is
 /// wrong with the words.
@@ -53,6 +56,9 @@ pub struct Alias {
     pub of: &'static str,
     /// The switch that it adds, with its dashes.
     pub switch: &'static str,
+    /// Options of that command that don't go with the switch, with their dashes: its help leaves them out. Who gives one
+    /// all the same is told why it doesn't fit.
+    pub unfit: &'static [&'static str],
     /// As in the help of a command.
     pub description: &'static str,
     /// As in the help of a command.
@@ -94,8 +100,11 @@ impl CommandLine {
     pub fn parse<C: FromArgs>(&self, args: impl Iterator<Item = OsString>) -> Result<C, EarlyExit> {
         match Words::new(args.skip(1), self).request()? {
             Request::Version => Err(EarlyExit::answer(version())),
-            Request::Help(None) => Err(EarlyExit::answer(help::overview(&self.commands))),
-            Request::Help(Some(command)) => Err(EarlyExit::answer(help::of(command))),
+            Request::Help(None) => Err(EarlyExit::answer(help::overview(self))),
+            Request::Help(Some(command)) => {
+                let text = help::of(command, self.options(command));
+                Err(EarlyExit::answer(text))
+            }
             Request::Command(name, words) => {
                 let words: Vec<&str> = words.iter().map(String::as_str).collect();
                 C::from_args(&[help::PROGRAM, name], &words).map_err(in_our_words)
@@ -108,6 +117,18 @@ impl CommandLine {
         self.commands.iter().find(|known| name == known.name).map(|known| &known.command)
     }
 
+    /// The options of a command that its help lists.
+    fn options<'c>(
+        &self,
+        command: &'c CommandInfoWithArgs,
+    ) -> impl Iterator<Item = &'c FlagInfo<'static>> {
+        let alias = self.alias(command.name);
+        let is_unfit = move |flag: &FlagInfo<'_>| {
+            alias.is_some_and(|alias| flag.long == alias.switch || alias.unfit.contains(&flag.long))
+        };
+        command.flags.iter().filter(move |flag| !flag.hidden && !is_unfit(flag))
+    }
+
     fn alias(&self, name: &str) -> Option<&'static Alias> {
         self.aliases.iter().find(|alias| alias.name == name)
     }
@@ -115,23 +136,24 @@ impl CommandLine {
     /// The command that a word which is no input was probably meant to be: `staus`, or a `status` that
     /// came after an option and was therefore taken for an input.
     pub fn command_like(&self, word: &OsStr) -> Option<&'static str> {
-        suggest::nearest(word.to_str()?, self.commands.iter().map(|command| command.name))
+        let commands = self.commands.iter().map(|command| command.name);
+        suggest::nearest(word.to_str()?, commands.chain([HELP]))
     }
 
     /// What a shell's completion script is told about the last of `words`, which leave out the program's
-    /// name. `tasks` finds the names of the tasks.
+    /// name. `names` finds those of tasks, and what there is of a task.
     pub fn complete(
         &self,
         shell: Shell,
         words: &[OsString],
-        tasks: impl Fn(&TaskSource) -> Vec<String>,
+        names: impl Fn(&NameSource, WantedNames<'_>) -> Vec<String>,
     ) -> String {
-        complete::answer(self, shell, words, tasks)
+        complete::answer(self, shell, words, names)
     }
 
     /// The manual page, in roff.
     pub fn manual(&self) -> String {
-        man::page(&self.commands)
+        man::page(self)
     }
 }
 

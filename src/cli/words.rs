@@ -5,11 +5,12 @@
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
 
 use argh::{CommandInfoWithArgs, FlagInfo, FlagInfoKind, Optionality};
 
 use super::token::encode;
-use super::{CommandLine, DEFAULT, EarlyExit, help};
+use super::{CommandLine, DEFAULT, EarlyExit, HELP, help};
 use crate::suggest;
 use crate::text::printable;
 
@@ -50,7 +51,7 @@ impl<'c> Words<'c> {
 
     pub(super) fn request(mut self) -> Result<Request<'c>, EarlyExit> {
         let first = self.words.front().and_then(|word| word.to_str()).unwrap_or_default();
-        if matches!(first, "help" | "--help" | "-help" | "-h") {
+        if matches!(first, HELP | "--help" | "-help" | "-h") {
             let command = self.words.get(1).and_then(|word| self.known.find(word));
             return Ok(Request::Help(command));
         }
@@ -60,10 +61,26 @@ impl<'c> Words<'c> {
                 self.of_command(command)
             }
             None => match self.known.find(DEFAULT) {
-                Some(run) => self.of_command(run),
+                Some(run) => {
+                    let meant = self.meant();
+                    self.of_command(run).map_err(|misuse| match meant {
+                        Some(hint) => {
+                            EarlyExit { text: format!("{}\n{hint}", misuse.text), ..misuse }
+                        }
+                        None => misuse,
+                    })
+                }
                 None => Ok(Request::Help(None)),
             },
         }
+    }
+
+    /// A hint for a first word that is no command but looks like one, as in `exprot total --to out`: without it, all that
+    /// is said is that `run` has no such option.
+    fn meant(&self) -> Option<String> {
+        let word = self.words.front().filter(|word| !Path::new(word).exists())?;
+        let command = self.known.command_like(word)?;
+        Some(format!("did you mean the command `{command}`?"))
     }
 
     fn of_command(&mut self, command: &'c CommandInfoWithArgs) -> Result<Request<'c>, EarlyExit> {
@@ -169,18 +186,25 @@ fn check_complete(
     positionals: &[OsString],
 ) -> Result<(), EarlyExit> {
     let takes = command.positionals;
+    let missing = command.flags.iter().find(|flag| {
+        flag.optionality == Optionality::Required
+            && !given.iter().any(|given| given.flag.long == flag.long)
+    });
     let is_endless = takes.last().is_some_and(|last| last.optionality == Optionality::Repeating);
     if let Some(extra) = positionals.get(takes.len())
         && !is_endless
     {
         let extra = printable(extra.as_bytes());
-        return Err(misuse(command, &format!("`{}` can't use `{extra}`", command.name)));
+        // `export total out`: the word is the value of the option that is missing.
+        let hint = match missing {
+            Some(flag) if takes_value(flag) => format!("; did you mean `{} {extra}`?", flag.long),
+            _ => String::new(),
+        };
+        return Err(misuse(command, &format!("`{}` can't use `{extra}`{hint}", command.name)));
     }
-    for flag in command.flags.iter().filter(|flag| flag.optionality == Optionality::Required) {
-        if !given.iter().any(|given| given.flag.long == flag.long) {
-            let what = format!("`{}` needs {}", command.name, help::spelled(flag));
-            return Err(misuse(command, &what));
-        }
+    if let Some(flag) = missing {
+        let what = format!("`{}` needs {}", command.name, help::spelled(flag));
+        return Err(misuse(command, &what));
     }
     match takes.get(positionals.len()).filter(|next| next.optionality == Optionality::Required) {
         Some(next) => Err(misuse(command, &format!("`{}` needs a {}", command.name, next.name))),

@@ -1,15 +1,18 @@
 //! `completions`: the completion script of a shell, and the answers to its questions.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::Path;
 
 use argh::{ArgsInfo, FromArgs};
 
 use crate::cli::values::{bytes, default_db};
-use crate::cli::{Shell, TaskSource};
-use crate::db::{self, Db};
+use crate::cli::{NameSource, Shell, WantedNames};
+use crate::db::{self, Db, Reader};
 use crate::error::{Result, exit};
+use crate::ids::TaskId;
 use crate::manifest::Manifest;
+use crate::text::printable;
 
 use super::run::DEFAULT_MANIFEST;
 use super::{Command, answer, command_line};
@@ -45,7 +48,7 @@ impl Command for CompletionsArgs {
 
     fn execute(&self) -> Result<u8> {
         if self.words {
-            let told = command_line().complete(self.shell, &self.line, tasks);
+            let told = command_line().complete(self.shell, &self.line, names);
             answer::write(|out| out.write_all(told.as_bytes()))?;
         } else {
             answer::write(|out| out.write_all(self.shell.script().as_bytes()))?;
@@ -54,14 +57,47 @@ impl Command for CompletionsArgs {
     }
 }
 
-/// The names of the tasks, as far as they can be found: somebody is typing, and an error would not help.
-fn tasks(source: &TaskSource) -> Vec<String> {
+/// The names that are wanted, as far as they can be found: somebody is typing, and an error would not help.
+fn names(source: &NameSource, wanted: WantedNames<'_>) -> Vec<String> {
+    let db = source.db.clone().unwrap_or_else(default_db);
+    match wanted {
+        WantedNames::Tasks => tasks(source, &db),
+        WantedNames::Inputs(task, begun) => results(&db, task, begun, db::each_live_input),
+        WantedNames::Outputs(task, begun) => results(&db, task, begun, db::each_live_output_name),
+    }
+}
+
+fn tasks(source: &NameSource, db: &Path) -> Vec<String> {
     let manifest = source.manifest.as_deref().unwrap_or(Path::new(DEFAULT_MANIFEST));
     if let Ok(manifest) = Manifest::read(manifest) {
         return manifest.tasks.into_iter().map(|task| task.name).collect();
     }
-    let db = source.db.clone().unwrap_or_else(default_db);
-    let known = Db::open_read_only(&db).and_then(|db| db.read(db::known_tasks));
+    let known = Db::open_read_only(db).and_then(|db| db.read(db::known_tasks));
     let present = known.unwrap_or_default().into_iter().filter(|task| task.present);
     present.map(|task| task.name).collect()
+}
+
+/// Names that are offered: nobody reads more, and somebody waits for them.
+const MOST: usize = 1000;
+
+type EachName = fn(&Reader, TaskId, &mut dyn FnMut(&[u8]) -> bool) -> Result<()>;
+
+/// The names of a task that begin as printed text, as `log` and `cat` take them.
+fn results(db: &Path, task: &str, begun: &str, each: EachName) -> Vec<String> {
+    let mut names = BTreeSet::new();
+    // bash sends words as they are typed: the quotes of one say nothing of the name.
+    let begun = if begun.contains('\\') { "" } else { begun };
+    let found = Db::open_read_only(db).and_then(|db| {
+        db.read(|reader| {
+            let task = db::find_task(reader, task)?;
+            each(reader, task, &mut |name| {
+                let name = printable(name);
+                if name.starts_with(begun) && !name.is_empty() {
+                    names.insert(name.into_owned());
+                }
+                names.len() < MOST
+            })
+        })
+    });
+    if found.is_ok() { names.into_iter().collect() } else { Vec::new() }
 }

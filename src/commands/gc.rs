@@ -12,7 +12,7 @@ use crate::db::History;
 use crate::error::{Result, exit};
 use crate::maintain::{self, Freed, GcOptions};
 use crate::object::ObjectHash;
-use crate::text::{path_bytes, printable, size};
+use crate::text::{counted, path_bytes, printable, size};
 
 use super::Command;
 use super::answer::{self, Answer};
@@ -123,10 +123,10 @@ impl Answer for Garbage {
         }
         writeln!(
             out,
-            "{} {} objects and {} strays, {}",
+            "{} {} and {}, {}",
             if self.removed { "removed" } else { "would remove" },
-            self.objects.len(),
-            self.strays.len(),
+            counted(self.objects.len(), "object"),
+            counted(self.strays.len(), "stray"),
             size(self.bytes)
         )
     }

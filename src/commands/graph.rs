@@ -19,6 +19,8 @@ use super::{Command, answer, complain};
 const COLUMNS: usize = 80;
 /// Columns of a name in the text form; a longer one is cut.
 const NAME: usize = 30;
+/// Columns that the deepest task is indented by, at most.
+const DEEPEST_INDENT: usize = 30;
 
 /// Draw the graph of the tasks, with the state of their steps.
 #[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
@@ -349,8 +351,10 @@ fn cut(name: &str, width: usize) -> String {
 
 fn text(nodes: &[TaskNode], out: &mut dyn Write) -> std::io::Result<()> {
     let order = ordered(nodes);
-    // Names are indented by their depth, up to a limit that keeps deep chains on the page.
-    let indent = |depth: usize| 2 * depth.min(6);
+    // Names are indented by their depth. Where that would leave no room for the rest of the line, each level gets less,
+    // but never less than the one above it.
+    let deepest = order.iter().map(|(_, depth)| *depth).max().unwrap_or(0).max(1);
+    let indent = |depth: usize| (2 * depth).min(depth * DEEPEST_INDENT / deepest);
     let width = order
         .iter()
         .map(|(place, depth)| indent(*depth) + nodes[*place].name.chars().count().min(NAME))

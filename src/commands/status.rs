@@ -14,7 +14,7 @@ use crate::ids::StepId;
 use crate::labels::{Labels, step_text};
 use crate::run::Runner;
 use crate::step;
-use crate::text::{attempts_text, plural, printable, size, span, utc};
+use crate::text::{attempts_text, counted, plural, printable, size, span, utc};
 
 use super::Command;
 use super::answer::{self, Answer};
@@ -302,7 +302,7 @@ impl Answer for Status {
             writeln!(out, "{sentence}")?;
         }
         if self.unread.len() > SHOWN {
-            writeln!(out, "… and {} more inputs", self.unread.len() - SHOWN)?;
+            writeln!(out, "… and {}", counted(self.unread.len() - SHOWN, "more input"))?;
         }
         for task in &self.out_of_date {
             writeln!(out, "{task} may be out of date: the next run looks at it again")?;

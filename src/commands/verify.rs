@@ -12,7 +12,7 @@ use crate::error::{Result, exit};
 use crate::maintain::{self, Depth, Finding, Verified};
 use crate::object::ObjectHash;
 use crate::store::Store;
-use crate::text::size;
+use crate::text::{counted, size};
 
 use super::Command;
 use super::answer::{self, Answer};
@@ -95,8 +95,8 @@ impl Answer for Verification {
         }
         writeln!(
             out,
-            "{} objects, {}; {} hashed; {} damaged{}",
-            self.objects,
+            "{}, {}; {} hashed; {} damaged{}",
+            counted(self.objects, "object"),
             size(self.bytes),
             self.hashed,
             self.findings.len(),

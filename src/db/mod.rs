@@ -45,8 +45,8 @@ pub use attempts::{AttemptOfRun, PEAKS, attempts, recent_peaks};
 pub use commit::completion::{Completion, Effects, KnownWork, SharedStep};
 pub use commit::leaves::{Leaf, Todo, each_todo, has_live_step, leaves, todo};
 pub use commit::runs::{
-    Argument, Complete, RunRow, arguments, complete, end_run, live_steps, manifests_with_arguments,
-    set_arguments, unread,
+    Argument, Complete, RunRow, Settled, arguments, complete, end_run, live_steps,
+    manifests_with_arguments, set_arguments, unread,
 };
 pub use commit::totals::recount;
 pub use commit::turns::{Turns, turns};
@@ -76,8 +76,9 @@ pub use plan::tasks::{KnownTask, Registration, TaskRow, known_tasks, task_rows};
 pub use plan::with::{plan_with, unseeing};
 pub use plan::{Before, Plan, TaskPlan, plan};
 pub use read::queries::{
-    Meant, StepRow, each_live_output, failed_steps, find_object, find_step, find_steps, find_task,
-    is_complete, meaning, objects_made_by, present_name, split_word,
+    Meant, StepRow, each_live_input, each_live_output, each_live_output_name, failed_steps,
+    find_object, find_step, find_steps, find_task, is_complete, is_task_complete, meaning,
+    objects_made_by, present_name, split_word,
 };
 pub use read::status::{
     Declared, RunStatus, StepCounts, TaskStatus, Wiring, last_runs, mean_times, out_of_date,

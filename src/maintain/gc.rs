@@ -53,7 +53,7 @@ pub fn gc(db: &Db, store: &Store, options: GcOptions) -> Result<Freed> {
     let wrong = db.read(|reader| db::check_database(reader, true))?;
     if let Some(first) = wrong.first() {
         return Err(Error::Foreign {
-            path: Db::file(store.root().parent().unwrap_or(store.root())),
+            path: Db::file(store.db_dir()),
             why: format!(
                 "is damaged, so nothing was removed: {first}; restore it from a backup, or start anew with another --db"
             ),
@@ -61,7 +61,7 @@ pub fn gc(db: &Db, store: &Store, options: GcOptions) -> Result<Freed> {
     }
     // Strays are listed before the rows are read, so that whatever is committed meanwhile has a row by then.
     let strays = strays(store, options.grace)?;
-    look_at_dependencies(db, store.root().parent().unwrap_or(store.root()))?;
+    look_at_dependencies(db, store.db_dir())?;
     let mut garbage = Vec::new();
     db.read(|reader| {
         db::each_garbage(reader, options.history, &mut |hash, size| garbage.push((hash, size)))

@@ -351,7 +351,7 @@ pub const KEYS: &[Key] = &[
         name: "memory",
         about: "Memory of a step, such as \"8G\": only so many run at once as --memory has room for.",
         kind: SIZE,
-        default: "the highest of its last 20 peaks and a fifth",
+        default: "the highest of its last 20 peaks plus a fifth",
         example: "memory = \"8G\"",
         no_default: None,
         aliases: &["mem", "ram", "mem_mb", "mem_gb", "max_memory"],
@@ -647,7 +647,8 @@ pub const KEYS: &[Key] = &[
 /// No machine has more; `-j` has the same limit.
 const MOST_CPUS: usize = 4096;
 
-/// More steps of a batch than pay: the start of the script is long cheap by then, and if it fails each runs by itself.
+/// Beyond this, a larger batch saves nothing: the start of the script is spread over enough steps already, and if the
+/// script fails, each of them runs by itself.
 const MOST_IN_BATCH: usize = 10_000;
 
 /// A task whose producers are still names.

@@ -92,46 +92,40 @@ impl<'v, 'i> Setting<'v, 'i> {
 
     /// A duration such as `"1h30m"`.
     pub(super) fn duration(self, found: &mut Findings<'_>) -> Option<Duration> {
-        let text = match self.value.get_ref() {
-            DeValue::String(text) => text,
-            DeValue::Integer(number) => {
-                let key = self.key;
-                let help = format!("write {key} = \"{number}s\" if seconds are meant");
-                found.wrong_type(&self.span(), key, "a string with a unit", "a bare number", help);
-                return None;
-            }
-            _ => {
-                self.wrong_type(found, "a string", duration::HELP);
-                return None;
-            }
-        };
-        let read = duration::parse(text);
-        if let Err(why) = read {
-            let message = format!("the duration {} {why}", quoted(text));
-            found.add(&self.span(), message, duration::HELP);
-        }
-        read.ok()
+        self.with_unit(found, ("duration", duration::HELP), ("s", "seconds"), duration::parse)
     }
 
     /// A size such as `"8G"`, in bytes.
     pub(super) fn size(self, found: &mut Findings<'_>) -> Option<u64> {
+        self.with_unit(found, ("size", size::HELP), ("M", "megabytes"), size::parse)
+    }
+
+    /// A string that holds a number with its unit. `what` it is, and what to write instead of another; `unit` is what a bare
+    /// number probably means.
+    fn with_unit<T>(
+        self,
+        found: &mut Findings<'_>,
+        (what, help): (&str, &str),
+        (unit, units): (&str, &str),
+        parse: fn(&str) -> Result<T, &'static str>,
+    ) -> Option<T> {
         let text = match self.value.get_ref() {
             DeValue::String(text) => text,
             DeValue::Integer(number) => {
                 let key = self.key;
-                let help = format!("write {key} = \"{number}M\" if megabytes are meant");
+                let help = format!("write {key} = \"{number}{unit}\" if {units} are meant");
                 found.wrong_type(&self.span(), key, "a string with a unit", "a bare number", help);
                 return None;
             }
             _ => {
-                self.wrong_type(found, "a string", size::HELP);
+                self.wrong_type(found, "a string", help);
                 return None;
             }
         };
-        let read = size::parse(text);
+        let read = parse(text);
         if let Err(why) = read {
-            let message = format!("the size {} {why}", quoted(text));
-            found.add(&self.span(), message, size::HELP);
+            found.add(&self.span(), format!("the {what} {} {why}", quoted(text)), help);
+            return None;
         }
         read.ok()
     }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::manifest::Task;
 use crate::object::{FieldHasher, ObjectHash};
 use crate::order;
-use crate::text::printable;
+use crate::text::{counted, printable};
 
 /// The fields of a recipe. The database keeps them as JSON, so that `explain` can compare two recipes
 /// field by field.
@@ -159,7 +159,7 @@ impl Recipe {
         compare("file", &self.files, &before.files, &|_| None, &mut files);
         if files.len() > MOST_FILES {
             let more = files.split_off(MOST_FILES - 1).len();
-            files.push(format!("{more} more files changed"));
+            files.push(format!("{} changed", counted(more, "more file")));
         }
         changes.append(&mut files);
         if self.gather != before.gather {

@@ -61,7 +61,7 @@ impl DependencyCheck {
             if stat == Stat::NONE {
                 return refuse(
                     "does not exist; the paths in a depfile are relative to the manifest's folder, and files that the \
-                     script makes for itself belong into TMPDIR",
+                     script makes for itself belong in TMPDIR",
                 );
             }
             // The inode that belongs to the content: it may have changed since that look.

@@ -153,7 +153,7 @@ impl Dispatcher<'_> {
             for (task, Scarcity { each, all }) in self.backlog.take_news() {
                 let text = format!(
                     "steps of `{}` wait for memory: each is taken to need {}, a fifth more than the last ones took, and \
-                     there are {}; `memory` in the task or --memory says otherwise",
+                     there is {}; set `memory` in the task, or --memory",
                     self.engine.flow.task(task).name,
                     size(each),
                     size(all)

@@ -1,6 +1,6 @@
 //! Which exports of the manifest are due after a run: those of tasks that are complete.
 
-use crate::db::{self, Db};
+use crate::db::{self, Db, FlowTask};
 use crate::error::Result;
 use crate::manifest::{Manifest, Task};
 use crate::progress::{DueExport, Summary};
@@ -25,21 +25,8 @@ pub(super) fn due(db: &Db, prepared: &Prepared, summary: &Summary) -> Result<Vec
     if exports.is_empty() {
         return Ok(exports);
     }
-    let (counts, stale) =
-        db.read(|reader| Ok((db::step_counts(reader)?, db::out_of_date(reader)?)))?;
     let tasks = &prepared.flow.tasks;
-    let is_settled: Vec<bool> = tasks
-        .iter()
-        .enumerate()
-        .map(|(n, task)| {
-            let counts = counts.get(&task.id).copied().unwrap_or_default();
-            counts.pending + counts.failed == 0
-                && !stale.contains(&task.name)
-                && !summary.waiting.contains(&task.name)
-                && !summary.blind.contains(&task.name)
-                && !prepared.has_refused(n)
-        })
-        .collect();
+    let is_settled = are_settled(db, prepared, summary)?;
     exports.retain(|export| {
         prepared.manifest.find(&export.task).is_some_and(|index| {
             // What it sees by `with` counts as what feeds it.
@@ -54,4 +41,22 @@ pub(super) fn due(db: &Db, prepared: &Prepared, summary: &Summary) -> Result<Vec
         })
     });
     Ok(exports)
+}
+
+/// By place, whatever is upstream of a task: nothing of it has failed, is to run or is missing.
+///
+/// # Errors
+/// If the database can't be read.
+pub(super) fn are_settled(db: &Db, prepared: &Prepared, summary: &Summary) -> Result<Vec<bool>> {
+    let (counts, stale) =
+        db.read(|reader| Ok((db::step_counts(reader)?, db::out_of_date(reader)?)))?;
+    let is_settled = |(n, task): (usize, &FlowTask)| {
+        let counts = counts.get(&task.id).copied().unwrap_or_default();
+        counts.pending + counts.failed == 0
+            && !stale.contains(&task.name)
+            && !summary.waiting.contains(&task.name)
+            && !summary.blind.contains(&task.name)
+            && !prepared.has_refused(n)
+    };
+    Ok(prepared.flow.tasks.iter().enumerate().map(is_settled).collect())
 }

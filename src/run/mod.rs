@@ -38,6 +38,7 @@ mod tables;
 mod walk;
 mod worker;
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::num::NonZeroUsize;
 use std::os::unix::fs::MetadataExt as _;
@@ -46,7 +47,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use crate::db::{self, Applied, Complete, Db, Durability, Plan, RunRow};
+use crate::db::{self, Applied, Complete, Db, Durability, Plan, RunRow, Settled};
 use crate::error::{Error, OrIo, Result};
 use crate::exec::{Ground, Local, Site};
 use crate::folder;
@@ -65,7 +66,7 @@ use crate::suggest;
 use crate::sys;
 use crate::sys::clock::now_ms;
 use crate::sys::limits;
-use crate::text::plural;
+use crate::text::{counted, plural};
 
 use dispatch::RunOutcome;
 use preflight::Checked;
@@ -124,7 +125,7 @@ pub struct RunOptions {
     pub min_free: u64,
     /// `--memory`: bytes that the steps that run may need together; `None`: what the machine has to spare.
     pub memory: Option<u64>,
-    /// `--have`: what there is of what tasks use.
+    /// `--have`: how many there are of what tasks name in `uses`.
     pub have: Vec<(String, usize)>,
     /// The database may lie on a network mount.
     pub allow_network_fs: bool,
@@ -210,8 +211,52 @@ fn run_in(
             progress.tell(&Event::Warning(&sentence));
         }
         summary.exports = exports::due(&opened.db, &prepared, summary)?;
+        for sentence in out_of_reach(&opened.db, &prepared, summary)? {
+            progress.tell(&Event::Warning(&sentence));
+        }
     }
     close(&opened, &prepared, run, outcome, progress)
+}
+
+/// What to say of the tasks that `--step` names and that have no step yet, because it leaves out what must run first.
+fn out_of_reach(db: &Db, prepared: &Prepared, summary: &Summary) -> Result<Vec<String>> {
+    if prepared.only.is_empty() {
+        return Ok(Vec::new());
+    }
+    let is_settled = exports::are_settled(db, prepared, summary)?;
+    let counts = db.read(db::step_counts)?;
+    let flow = &prepared.flow;
+    let has_steps =
+        |index: TaskIndex| counts.get(&flow.task(index).id).is_some_and(|counts| counts.live() > 0);
+    let named: BTreeSet<TaskIndex> = prepared.only.iter().map(|(index, _)| *index).collect();
+    let mut sentences = Vec::new();
+    for index in named.into_iter().filter(|&index| !has_steps(index)) {
+        let mut is_above = vec![false; flow.tasks.len()];
+        let mut open: Vec<TaskIndex> = flow.task(index).fed_by().collect();
+        while let Some(task) = open.pop() {
+            if !std::mem::replace(&mut is_above[task.0], true) {
+                open.extend(flow.task(task).fed_by());
+            }
+        }
+        // Those with something to run, and those that get steps only when these have run.
+        let mut must_run = vec![false; flow.tasks.len()];
+        for task in flow.order.iter().filter(|task| is_above[task.0]) {
+            must_run[task.0] =
+                !is_settled[task.0] || flow.task(*task).fed_by().any(|above| must_run[above.0]);
+        }
+        let left_out = flow.order.iter().map(|&task| (task, flow.task(task)));
+        let left_out = left_out.filter(|(task, row)| must_run[task.0] && row.is_left_out());
+        let names: Vec<&str> = left_out.map(|(_, row)| row.name.as_str()).collect();
+        if !names.is_empty() {
+            let task = &flow.task(index).name;
+            sentences.push(format!(
+                "task `{task}` can't run before `{}`, which --step leaves out: add --step {}",
+                names.join("`, `"),
+                names.join(" --step ")
+            ));
+        }
+    }
+    Ok(sentences)
 }
 
 /// What the command line and the manifest ask for, without a look at the database.
@@ -281,7 +326,9 @@ fn open(
     let bad = maintain::recover(&db, &store, &boot, options.durability)?;
     if bad > 0 {
         progress.tell(&Event::Warning(&format!(
-            "{bad} object(s) did not survive a power cut; what made them runs again"
+            "{} did not survive a power cut; what made {} runs again",
+            counted(bad, "object"),
+            if bad == 1 { "it" } else { "them" }
         )));
     }
     let identity = identity(dir)?;
@@ -514,6 +561,15 @@ fn end_run(
     summary: &Summary,
     result: &str,
 ) -> Result<()> {
+    let settled = match summary.complete {
+        true => Settled::All,
+        false => {
+            let is_settled = exports::are_settled(&opened.db, prepared, summary)?;
+            let tasks = prepared.flow.tasks.iter().zip(is_settled);
+            let unsettled = tasks.filter(|(_, is)| !is).map(|(task, _)| task.name.clone());
+            Settled::AllBut(unsettled.collect())
+        }
+    };
     opened.db.write(|writer| {
         let complete = match prepared.fingerprint {
             Some(fingerprint) if summary.complete => {
@@ -522,7 +578,7 @@ fn end_run(
             _ => None,
         };
         let end = (result, &summary.steps());
-        db::end_run(writer, run, now_ms(), end, summary.complete, complete.as_ref())
+        db::end_run(writer, run, now_ms(), end, &settled, complete.as_ref())
     })
 }
 

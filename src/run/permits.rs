@@ -368,7 +368,7 @@ impl TokenPool {
         asker.pause = Some(Instant::now() + pause(asker.pauses));
     }
 
-    /// The run stops: nobody waits any longer, and tokens that nobody has taken go back.
+    /// Wakes everybody who waits, because the run stops: they give up, and their tokens go back.
     fn let_go(&self) {
         // Under the mutex, or it could come between somebody's question and their sleep.
         let _state = self.state();

@@ -615,7 +615,7 @@ fn wiring(
             // What its rows are is the scan's business, and which columns are files is the recipe's.
             Source::Table(_) => hasher.field("table", b""),
             // Which files they are is the scan's business.
-            Source::Argument(_) => continue,
+            Source::Argument(..) => continue,
             Source::Nothing => hasher.field("inputs", b""),
         };
     }

@@ -42,7 +42,7 @@ pub(super) fn check(manifest: &Manifest, only: &[(TaskIndex, Labels)]) -> Result
             && let Some(why) = step::obstacle(!task.network)
         {
             return Err(Error::Usage(format!(
-                "task `{}`: {why}; nothing has run, since without its sandbox it never does",
+                "task `{}`: {why}; nothing was run, because a task with `sandbox` never runs without one",
                 task.name
             )));
         }

@@ -34,8 +34,8 @@ pub(super) enum Source {
     Exclusion(String),
     /// The files that the rows of a table name.
     Table(Arc<Table>),
-    /// An INPUT of the command line.
-    Argument(Argument),
+    /// An INPUT of the command line, and its name.
+    Argument(Argument, Vec<u8>),
     /// One step on the empty object.
     Nothing,
 }
@@ -114,20 +114,15 @@ impl Scanner<'_> {
                 {
                     left_out += 1;
                 }
-                Source::Argument(Argument { path, object: Some(object) }) => {
+                Source::Argument(Argument { path, object: Some(object) }, name) => {
                     let stat = Stat { inode: i64::from(object.as_bytes()[0]), ..Stat::NONE };
-                    let name = match path.as_slice() {
-                        b"-" => b"stdin",
-                        path => crate::names::split(path).1,
-                    };
                     see(path, name, stat, Some(*object))?;
                 }
-                Source::Argument(Argument { path, object: None }) => {
+                Source::Argument(Argument { path, object: None }, name) => {
                     let path = as_path(path);
                     self.refuse_own(path)?;
                     if let Some(stat) = self.look(path) {
-                        let name = path.file_name().unwrap_or(path.as_os_str());
-                        see(path_bytes(path), path_bytes(Path::new(name)), stat, None)?;
+                        see(path_bytes(path), name, stat, None)?;
                     }
                 }
                 Source::Table(table) => self.each_file_of(table, see)?,

@@ -8,10 +8,11 @@ use std::sync::Arc;
 use crate::db::{self, Argument, Db};
 use crate::error::{Error, OrIo, Result};
 use crate::manifest::{Manifest, Task, without_captures};
+use crate::names;
 use crate::object::ObjectHash;
 use crate::progress::{Event, Progress};
 use crate::sys::proc::descriptor;
-use crate::text::{as_path, path_bytes, printable, shown};
+use crate::text::{as_path, counted, path_bytes, printable, shown};
 
 use super::RunOptions;
 use super::given::GivenInput;
@@ -109,6 +110,7 @@ pub(super) fn sources(
                 .to_owned(),
         ));
     };
+    let arguments = with_names(arguments, progress);
     Ok(manifest
         .tasks
         .iter()
@@ -122,9 +124,46 @@ pub(super) fn sources(
                 patterns.chain(exclusions).collect()
             }
             () if arguments.is_empty() => vec![Source::Nothing],
-            () => arguments.iter().cloned().map(Source::Argument).collect(),
+            () => {
+                let arguments = arguments.iter().cloned();
+                arguments.map(|(argument, name)| Source::Argument(argument, name)).collect()
+            }
         })
         .collect())
+}
+
+/// Names of INPUTs that a note lists.
+const NAMED: usize = 3;
+
+/// The INPUTs with their names. It is said where those are more than base names: a script that was written for one file
+/// may not expect it.
+fn with_names(arguments: Vec<Argument>, progress: &mut dyn Progress) -> Vec<(Argument, Vec<u8>)> {
+    let is_file = |argument: &&Argument| argument.object.is_none();
+    let files: Vec<&[u8]> = arguments.iter().filter(is_file).map(|file| &*file.path).collect();
+    let names = names::of_files(&files);
+    let with_folders: Vec<&[u8]> = {
+        let has_folder = |name: &&[u8]| name.contains(&b'/');
+        names.iter().map(Vec::as_slice).filter(has_folder).collect()
+    };
+    if !with_folders.is_empty() {
+        let some = with_folders.iter().take(NAMED).map(|name| format!("`{}`", printable(name)));
+        let more = match with_folders.len().saturating_sub(NAMED) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        progress.tell(&Event::Note(&format!(
+            "INPUTs of one base name keep their folders in INPUT_NAME: {}{more}",
+            some.collect::<Vec<_>>().join(", ")
+        )));
+    }
+    let mut names = names.into_iter();
+    let name = |argument: &Argument| match (&argument.object, argument.path.as_slice()) {
+        (None, path) => names.next().unwrap_or_else(|| path.to_vec()),
+        (Some(_), b"-") => b"stdin".to_vec(),
+        (Some(_), path) => names::split(path).1.to_vec(),
+    };
+    let all: Vec<Vec<u8>> = arguments.iter().map(name).collect();
+    arguments.into_iter().zip(all).collect()
 }
 
 /// INPUTs of earlier runs.
@@ -173,8 +212,9 @@ fn arguments(
         }
         if !remembered.is_empty() {
             let text = format!(
-                "using the {} input(s) of an earlier run; --no-inputs forgets them",
-                remembered.len()
+                "using the {} of an earlier run; --no-inputs forgets {}",
+                counted(remembered.len(), "input"),
+                if remembered.len() == 1 { "it" } else { "them" }
             );
             progress.tell(&Event::Note(&text));
             let paths = remembered

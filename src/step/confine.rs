@@ -24,7 +24,7 @@ use super::script::Script;
 use super::stage::StagedInput;
 use crate::error::{OrIo, Result};
 use crate::sys::landlock::{Allowed, Rules};
-use crate::text::{path_bytes, printable, shown};
+use crate::text::{counted, path_bytes, printable, shown};
 
 /// Programs, libraries and what they are told by the system. Each is in one distribution or another; links among them
 /// count once.
@@ -219,7 +219,10 @@ impl Surroundings<'_> {
         told.truncate(TOLD);
         sentences.append(&mut told);
         if more > 0 {
-            sentences.push(format!("the sandbox refused {more} more paths that its log names"));
+            sentences.push(format!(
+                "the sandbox refused {} that its log names",
+                counted(more, "more path")
+            ));
         }
         sentences
     }

@@ -432,8 +432,7 @@ impl Execution<'_> {
 
     /// The folder that holds the store, and everything that belongs to it.
     fn database(&self) -> PathBuf {
-        let root = self.store.root();
-        let folder = root.parent().unwrap_or(root);
+        let folder = self.store.db_dir();
         folder.canonicalize().unwrap_or_else(|_| folder.to_owned())
     }
 

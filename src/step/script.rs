@@ -11,7 +11,6 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -28,7 +27,6 @@ use crate::attempt::var;
 use crate::error::{OrIo, Result};
 use crate::jobserver::{HandedDown, Share};
 use crate::labels::Labels;
-use crate::text::printable;
 
 /// Where programs are looked for when PATH is not set, as execvp does.
 const DEFAULT_PATH: &str = "/bin:/usr/bin";
@@ -167,8 +165,8 @@ impl Interpreters {
             .map(|dir| script.dir().join(dir).join(program))
             .find(|place| is_executable(place))
             .ok_or_else(|| {
-                let path = printable(path.as_bytes());
-                format!("the interpreter `{program}` is not in PATH ({path}); install it, or set `shell`")
+                // Not what PATH is: that is long, the same for all, and told for each step.
+                format!("the interpreter `{program}` is not in PATH; install it, or set `shell`")
             })?;
         self.places.truncate(PLACES - 1);
         self.places.insert(0, (key, place.clone()));

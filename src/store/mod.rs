@@ -244,6 +244,11 @@ impl Store {
         &self.root
     }
 
+    /// The database folder, which holds the store and everything that belongs to it. Absolute.
+    pub fn db_dir(&self) -> &Path {
+        self.root.parent().unwrap_or(&self.root)
+    }
+
     /// Absolute path of an object.
     pub fn path(&self, hash: &ObjectHash) -> PathBuf {
         self.root.join(as_path(&Self::name(hash)))

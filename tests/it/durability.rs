@@ -43,10 +43,10 @@ fn a_power_cut_after_a_run_without_fsync_costs_what_is_spoilt_and_no_more() {
     let p = project().task("b", "cat $INPUT_FILE $INPUT_FILE >$OUTPUT_DIR/y");
     run_after_boot(&p, "off").ok().ran(["a", "b"]);
     lose(&p, &"input\n".repeat(4));
-    run_after_boot(&p, "off").ok().ran(["b"]).says("1 object(s) did not survive a power cut");
+    run_after_boot(&p, "off").ok().ran(["b"]).says("1 object did not survive a power cut");
     lose(&p, "input\n");
     lose(&p, "input\ninput\n");
-    run_after_boot(&p, "batch").ok().ran(["a"]).says("2 object(s) did not survive");
+    run_after_boot(&p, "batch").ok().ran(["a"]).says("2 objects did not survive");
     p.call(["verify", "--data"]).ok();
     run_after_boot(&p, "batch").ok().ran([]).says_nothing_of("power cut");
 }

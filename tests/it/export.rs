@@ -78,7 +78,7 @@ fn a_second_output_of_one_name_gets_a_number() {
     );
     p.run().ok();
     let exported = p.exported("a");
-    assert_eq!(exported.keys().collect::<Vec<_>>(), ["d/x.txt", "d/x.txt~2", "d/x.txt~3"]);
+    assert_eq!(exported.keys().collect::<Vec<_>>(), ["d/x.txt", "d/x~2.txt", "d/x~3.txt"]);
     let mut values: Vec<&str> = exported.values().map(String::as_str).collect();
     values.sort_unstable();
     assert_eq!(values, ["1\n", "2\n", "3\n"]);
@@ -583,18 +583,22 @@ fn a_renamed_task_keeps_the_files_that_it_exported() {
             p.call(["export", task, "--to", "out", "--partial"]).ok().says(said);
         };
         let p = Project::new().file("in/a", "it is a\n").file("in/b", "it is b\n");
-        p.task_with("old", "inputs = [\"in/*\"]", "cp $INPUT_FILE $OUTPUT_DIR");
+        p.task_with(
+            "old",
+            "inputs = [\"in/*\"]",
+            "[ $INPUT_NAME != bad ]; cp $INPUT_FILE $OUTPUT_DIR",
+        );
         p.run().ok();
         export(&p, "old", "2 written");
         p.rename("old", "new");
         // The old name is that of another task now, which has nothing there.
         p.task_with("old", "from = []", "echo other >$OUTPUT_DIR/other");
         if !is_complete {
-            p.task_with("fails", "from = []", "exit 1");
+            p.file("in/bad", "fails");
         }
         let run = || p.run_with(["-k"]).fails(i32::from(!is_complete));
         run();
-        assert!(!p.ledger().iter().any(|ran| ran.starts_with("new")));
+        assert!(!p.ledger().iter().any(|ran| ran.starts_with("new") && ran != "new bad"));
         export(&p, "old", "1 written, 0 removed");
         export(&p, "new", "0 written, 0 removed");
         // What changes is not in the way, though another name may be noted with it.
@@ -704,4 +708,43 @@ fn exports_into_one_folder_wait_for_each_other() {
     for task in &tasks {
         p.call(["export", task, "--to", "out"]).ok().says("0 written, 0 removed");
     }
+}
+
+#[test]
+fn a_task_is_judged_by_itself_and_what_feeds_it() {
+    let p = Project::new().file("in/A", "a\n").file("in/B", "b\n");
+    let copy = r#"cp "$INPUT_FILE" "$OUTPUT_DIR/$INPUT_NAME""#;
+    p.task_with("a", "inputs = [\"in/{sample}\"]", copy)
+        .task_with("merged", "gather = [\"sample\"]", "cat $INPUT_DIR/* >$OUTPUT_DIR/$sample")
+        .task_with("all", "from = [\"a\"]\ngather = true", "ls $INPUT_DIR >$OUTPUT_DIR/all")
+        .task_with("broken", "from = []", "false")
+        .task_with("behind", "from = [\"broken\"]\ngather = true", "true")
+        .task_with("beside", "from = [\"a\"]\nwith = [\"broken\"]", "true");
+    let export = |task: &str| p.call(["export", task, "--to", &format!("to/{task}"), "--json"]);
+    p.run_with(["-k"]).fails(1);
+    for fine in ["a", "merged", "merged[sample=A]", "all"] {
+        assert_eq!(export(fine).ok().json()["complete"], true, "{fine}");
+    }
+    for lacking in ["broken", "behind", "beside"] {
+        export(lacking).fails(1).says(&format!("{lacking} is incomplete"));
+    }
+    // No step of these is to run, but what gathers is missing, and known to be.
+    p.task_with(
+        "a",
+        "inputs = [\"in/{sample}\"]",
+        &format!("{copy}; echo >>$OUTPUT_DIR/$INPUT_NAME"),
+    );
+    p.run_with(["--step", "a"]).ok();
+    assert_eq!(export("a").ok().json()["complete"], true);
+    for lacking in ["merged", "all"] {
+        export(lacking).fails(1).says(&format!("{lacking} is incomplete"));
+    }
+    p.run_with(["-k"]).fails(1);
+    assert_eq!(export("all").ok().json()["complete"], true);
+    // A run that was killed says nothing of what is missing.
+    p.task_with("broken", "from = []", "kill -9 $PPID; false");
+    p.run().dies_of(Signal::KILL);
+    export("a").fails(1).says("a is incomplete");
+    p.task_with("broken", "from = []", "touch $OUTPUT_DIR/x").run_with(["-q"]).ok();
+    assert_eq!(export("beside").ok().json()["complete"], true);
 }

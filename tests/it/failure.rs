@@ -38,7 +38,8 @@ fn what_runs_while_another_fails_is_finished_and_kept() {
     wait_for("the failure", || running.stderr().contains("exit code 3"));
     p.file("go", "");
     running.end().fails(1).ran(["slow", "bad"]);
-    assert_eq!(p.exported_partially("slow"), files([("x", "1\n")]));
+    assert_eq!(p.exported("slow"), files([("x", "1\n")]));
+    p.call(["export", "after", "--to", "out"]).fails(1).says("after is incomplete");
     p.task_with("bad", "from = []", "true").run().ok().ran(["bad", "after"]);
 }
 

@@ -226,7 +226,7 @@ fn linked(keys: &str) -> Project {
 #[test]
 fn files_on_disk_can_be_gathered_too() {
     let p = linked("inputs = [\"src/*\", \"!src/*.tmp\"]");
-    p.call(["plan"]).ok().answers("1 steps to run").answers("1 new");
+    p.call(["plan"]).ok().answers("1 step to run").answers("1 new");
     p.run().ok().ran_on(["link"]);
     assert_eq!(p.call(["cat", "link"]).ok().stdout, "a.o 1\nb.o 2\n");
     p.run().ok().says("nothing to do");
@@ -235,7 +235,7 @@ fn files_on_disk_can_be_gathered_too() {
     // Whatever changes about them, there is one step, and an undone change costs nothing.
     p.file("src/a.o", "one").run().ok().ran(["link"]);
     p.file("src/a.o", "1").file("src/d.o", "4");
-    p.call(["plan"]).ok().answers("1 steps to run").answers("1 input changed");
+    p.call(["plan"]).ok().answers("1 step to run").answers("1 input changed");
     p.run().ok().ran(["link"]);
     assert_eq!(p.call(["cat", "link"]).ok().stdout, "a.o 1\nb.o 2\nd.o 4\n");
     p.remove("src/d.o");

@@ -105,16 +105,18 @@ fn files_on_the_command_line_go_to_every_root_without_inputs() {
 
 #[test]
 fn files_of_one_name_are_a_step_each_and_equal_ones_one_piece_of_work() {
-    let p = Project::new().file("x/n", "1\n").file("y/n", "2\n").file("z/n", "1\n").task("a", COPY);
-    p.run_with(["x/n", "y/n", "z/n"]).ok().ran_on(["a n", "a n"]);
+    let p = Project::new().file("x/n", "1\n").file("y/n", "2\n").file("z/n", "1\n");
+    let of = |inputs: &str| p.task_with("a", &format!("inputs = {inputs}"), COPY).run().ok();
+    of(r#"["x/n", "y/n", "z/n"]"#).ran_on(["a n", "a n"]);
     let mut contents: Vec<String> = p.exported("a").into_values().collect();
     contents.sort_unstable();
     assert_eq!(contents, ["1\n", "1\n", "2\n"]);
-    p.run_with(["y/n", "z/n"]).ok().ran([]);
+    of(r#"["y/n", "z/n"]"#).ran([]);
     assert_eq!(p.exported("a").len(), 2);
     // Moved: another step, and no work.
-    p.file("moved/n", "1\n").run_with(["y/n", "moved/n"]).ok().ran([]).says("same work as step");
-    p.run_with(["y/n"]).ok().ran([]);
+    p.file("moved/n", "1\n");
+    of(r#"["y/n", "moved/n"]"#).ran([]).says("same work as step");
+    of(r#"["y/n"]"#).ran([]);
     assert_eq!(p.exported("a"), files([("n", "2\n")]));
 }
 
@@ -260,10 +262,11 @@ fn the_executable_bit_of_an_input_follows_chmod() {
     p.run_with(["-B"]).ok().ran(["a", "a"]);
     assert_eq!(p.exported("a"), files([("f", "\n"), ("g", "x\n")]));
     // The same bytes and name with the bit and without are two steps, of which one may go.
-    let q = Project::new().file("1/f", "x").file("2/f", "x").task("a", mode);
+    let q = Project::new().file("1/f", "x").file("2/f", "x");
+    let of = |inputs: &str| q.task_with("a", &format!("inputs = {inputs}"), mode).run().ok();
     chmod(&q.path("2/f"), 0o755);
-    q.run_with(["1/f", "2/f"]).ok().ran(["a", "a"]);
-    q.run_with(["2/f"]).ok().ran([]);
+    of(r#"["1/f", "2/f"]"#).ran(["a", "a"]);
+    of(r#"["2/f"]"#).ran([]);
     assert_eq!(q.exported("a"), files([("f", "x\n")]));
 }
 
@@ -483,7 +486,7 @@ fn a_list_names_inputs_as_the_command_line_does() {
     p.file("list", "b c\n\n-\n");
     p.run_with(["--inputs-from", "list"]).ok().ran_on(["t b c", "t -"]);
     // They are remembered, as INPUTs are; a list and INPUTs go together.
-    p.run().ok().says("using the 2 input(s)").ran([]);
+    p.run().ok().says("using the 2 inputs").ran([]);
     p.run_with(["a", "--inputs-from=list"]).ok().ran_on(["t a"]);
     let call = p.run_cmd(["--inputs-from", "-"]).stdin("d\ne\0a\0");
     call.go().ok();
@@ -541,4 +544,23 @@ fn a_list_that_names_nothing_is_no_reason_to_take_the_inputs_of_an_earlier_run()
     p.run_with(["--inputs-from", "list", "--no-inputs"]).fails(2).says("contradict");
     p.run_with(["-", "--inputs-from", "-"]).fails(2).says("read only once");
     p.run_with(["--watch", "--inputs-from", "-"]).fails(2).says("can't be watched");
+}
+
+#[test]
+fn inputs_of_one_base_name_keep_their_folders() {
+    let p = Project::new().file("d/a/x", "1").file("d/b/x", "2").file("d/y", "3");
+    p.task("t", "mkdir -p \"$(dirname \"$OUTPUT_DIR/$INPUT_NAME\")\"; cp \"$INPUT_FILE\" \"$OUTPUT_DIR/$INPUT_NAME\"");
+    p.task_with("all", "gather = true", "cd $INPUT_DIR; find . -type f | sort >$OUTPUT_DIR/names");
+    let note = "INPUTs of one base name keep their folders in INPUT_NAME: `a/x`, `b/x`";
+    let ran = p.run_with(["d/a/x", "d/y", "d/b/x"]).ok().says(note);
+    ran.ran_on(["all", "t a/x", "t b/x", "t y"]);
+    assert_eq!(p.exported("t"), files([("a/x", "1"), ("b/x", "2"), ("y", "3")]));
+    assert_eq!(p.exported("all")["names"], "./a/x\n./b/x\n./y\n");
+    p.call(["cat", "t/b/x"]).ok().answers("2");
+    // They are the same INPUTs in the next run, and those of a list.
+    p.run().ok().says(note).ran([]);
+    p.file("list", "d/y\nd/../d/b/x\n./d/a/x\n").run_with(["--inputs-from", "list"]).ok().ran([]);
+    // One of them alone has its base name, and is another step; the old results come back with the other.
+    p.run_with(["d/a/x"]).ok().ran_on(["all", "t x"]);
+    p.run_with(["d/a/x", "d/y", "d/b/x"]).ok().ran([]);
 }

@@ -307,11 +307,18 @@ fn equal_work_runs_once_and_each_step_has_its_own_lineage_and_count() {
     p.call(["verify"]).ok();
 }
 
+/// Two inputs of one name: equal ones are the same work.
+const TWO: &str = "inputs = [\"a/f\", \"b/f\"]";
+
 #[test]
 fn the_second_of_two_equal_steps_waits_for_the_first_and_fails_with_it() {
     let p = Project::new().file("a/f", "same").file("b/f", "same");
-    p.task("t", "echo try; echo x >>tries; [ $(wc -l <tries) -gt 1 ]; cp $INPUT_FILE $OUTPUT_DIR/");
-    let run = p.run_with(["-k", "-j2", "a/f", "b/f"]).fails(1).ran(["t"]);
+    p.task_with(
+        "t",
+        TWO,
+        "echo try; echo x >>tries; [ $(wc -l <tries) -gt 1 ]; cp $INPUT_FILE $OUTPUT_DIR/",
+    );
+    let run = p.run_with(["-k", "-j2"]).fails(1).ran(["t"]);
     let run = run.says("step 2 t (f): failed, same work as step 1, which failed\n");
     run.says("2 steps failed:").says("0 done, 2 failed, 0 left");
     assert_eq!(p.sql("SELECT state, same_as FROM step ORDER BY id"), ["2|", "2|1"]);
@@ -327,11 +334,11 @@ fn the_second_of_two_equal_steps_waits_for_the_first_and_fails_with_it() {
 #[test]
 fn of_equal_steps_one_alone_is_tried_again() {
     let p = Project::new().file("a/f", "same").file("b/f", "same");
-    p.task_with("t", "retries = 2", "exit 1");
-    p.run_with(["-k", "-j2", "a/f", "b/f"]).fails(1).ran(["t", "t", "t"]);
+    p.task_with("t", &format!("{TWO}\nretries = 2"), "exit 1");
+    p.run_with(["-k", "-j2"]).fails(1).ran(["t", "t", "t"]);
     p.task_with(
         "t",
-        "retries = 1",
+        &format!("{TWO}\nretries = 1"),
         "echo x >>tries; [ $(wc -l <tries) -gt 1 ]; cp $INPUT_FILE $OUTPUT_DIR/",
     );
     p.run_with(["-k", "-j2"]).ok().ran(["t", "t"]).says("same work as step");
@@ -352,8 +359,8 @@ fn a_step_that_comes_up_after_its_work_has_failed_is_not_tried_in_that_run() {
 #[test]
 fn equal_steps_that_run_anew_and_fail_keep_the_results_they_had() {
     let p = Project::new().file("a/f", "same").file("b/f", "same");
-    p.task("t", "[ ! -e broken ]; cp $INPUT_FILE $OUTPUT_DIR/").task("u", COPY);
-    p.run_with(["a/f", "b/f"]).ok().ran(["t", "u"]);
+    p.task_with("t", TWO, "[ ! -e broken ]; cp $INPUT_FILE $OUTPUT_DIR/").task("u", COPY);
+    p.run().ok().ran(["t", "u"]);
     p.file("broken", "").run_with(["-B", "-k"]).fails(1).ran(["t"]).says("2 failed");
     assert_eq!(p.exported("u").len(), 2);
     p.run().ok().ran([]).says("nothing to do");
@@ -361,8 +368,8 @@ fn equal_steps_that_run_anew_and_fail_keep_the_results_they_had() {
 
 #[test]
 fn what_shares_work_is_told_after_what_did_it() {
-    let p = Project::new().file("a/f", "same").file("b/f", "same").task("t", COPY);
-    let told = p.run_with(["a/f", "b/f"]).ok().stderr;
+    let p = Project::new().file("a/f", "same").file("b/f", "same").task_with("t", TWO, COPY);
+    let told = p.run().ok().stderr;
     let at = |text: &str| told.find(text).unwrap_or_else(|| panic!("no {text} in {told}"));
     assert!(at("step 1 t (f): done, 1 output") < at("step 2 t (f): done, same work as step 1"));
 }
@@ -370,9 +377,9 @@ fn what_shares_work_is_told_after_what_did_it() {
 #[test]
 fn the_log_of_work_that_a_live_step_shares_outlives_the_step_that_did_it() {
     let p = Project::new().file("a/f", "same").file("b/f", "same");
-    p.task("t", "echo log of it; cp $INPUT_FILE $OUTPUT_DIR/");
-    p.run_with(["a/f", "b/f"]).ok().ran(["t"]);
-    p.run_with(["b/f"]).ok();
+    let script = "echo log of it; cp $INPUT_FILE $OUTPUT_DIR/";
+    p.task_with("t", TWO, script).run().ok().ran(["t"]);
+    p.task_with("t", "inputs = [\"b/f\"]", script).run().ok();
     let live = p.sql("SELECT id FROM step WHERE live = 1 AND same_as NOT NULL").remove(0);
     p.call(["gc", "--grace", "0s"]).ok();
     assert_eq!(p.call(["log", &live]).ok().says("whose log this is").stdout, "log of it\n");
@@ -462,20 +469,19 @@ fn an_export_by_labels_removes_what_is_stale_of_its_own_and_nothing_else() {
 
 #[test]
 fn a_name_that_several_live_steps_have_is_refused_with_what_tells_them_apart() {
-    let p = Project::new().file("x/f", "1").file("y/f", "2").task("t", COPY).task("u", COPY);
-    p.run_with(["x/f", "y/f"]).ok();
+    let p = Project::new().file("x/f", "1").file("y/f", "2");
+    let of = |inputs: &str| p.task_with("t", &format!("inputs = {inputs}"), COPY);
+    let both = r#"["x/f", "y/f"]"#;
+    of(both).task("u", COPY).run().ok();
     for command in ["log", "explain", "lineage"] {
         let told = p.call([command, "t/f"]).fails(2).says("2 steps are called `t/f`");
-        told.says("name one by its number")
-            .says("step 1 t (f), from the file /")
-            .says("/x/f")
-            .says("step 2");
+        told.says("name one by its number").says("step 1 t (f), from the file x/f").says("step 2");
         p.call([command, "u/f"]).fails(2).says("made by step 1 t (f)").says("made by step 2 t (f)");
     }
     // One that is history is no other one.
-    p.file("y/f", "3").run_with(["x/f", "y/f"]).ok();
+    p.file("y/f", "3").run().ok();
     p.call(["log", "t/f"]).fails(2).says("2 steps are called");
-    p.run_with(["x/f"]).ok();
+    of(r#"["x/f"]"#).run().ok();
     p.call(["log", "t/f"]).ok();
     let p = reads().task_with("a", "inputs = [\"reads/*\"]\nmatrix = { lr = [1, 2] }", "true");
     p.run().ok();
@@ -575,8 +581,8 @@ fn a_report_shows_the_labels_of_steps_and_the_keys_of_tasks() {
     assert!(page.contains("<title>a A_1.fastq [lane=1,sample=A]: step 1"));
     assert!(page.contains("merge <small>gathers by sample</small> <small>[sample]</small>"));
     // A step that failed with another one is there with the log of that one.
-    let p = Project::new().file("a/f", "same").file("b/f", "same").task("t", "echo why; false");
-    p.run_with(["-k", "a/f", "b/f"]).fails(1).ran(["t"]);
+    let p = Project::new().file("a/f", "same").file("b/f", "same");
+    p.task_with("t", TWO, "echo why; false").run_with(["-k"]).fails(1).ran(["t"]);
     let page = p.call(["report", "-o", "-"]).ok().stdout;
     assert_eq!(page.matches("exit code 1").count(), 2);
     assert_eq!(page.matches("why\n</pre>").count(), 2);
@@ -589,8 +595,8 @@ fn a_report_shows_the_labels_of_steps_and_the_keys_of_tasks() {
 
 #[test]
 fn a_step_that_has_the_results_of_another_one_says_so() {
-    let p = Project::new().file("a/f", "same").file("b/f", "same").task("t", COPY);
-    p.run_with(["-j1", "a/f", "b/f"]).ok().ran(["t"]);
+    let p = Project::new().file("a/f", "same").file("b/f", "same").task_with("t", TWO, COPY);
+    p.run_with(["-j1"]).ok().ran(["t"]);
     let shared = p.sql("SELECT id, same_as FROM step WHERE same_as NOT NULL").remove(0);
     let (step, other) = shared.split_once('|').unwrap();
     let same = format!("same work as step {other}");

@@ -108,6 +108,28 @@ fn history_is_told_apart() {
 }
 
 #[test]
+fn what_is_live_comes_first_and_history_after() {
+    let p = Project::new().file("in/1", "1\n").task_with("a", "inputs = [\"in/*\"]", COPY);
+    // Each script makes a step of its own on the one output.
+    let scripts: Vec<String> = (0..12).map(|n| format!("{COPY} # {n}")).collect();
+    for script in &scripts {
+        p.task("b", script).run().ok();
+    }
+    let live = p.call(["lineage", "a/1"]).ok().stdout;
+    let led_to: Vec<&str> = live.split("and led to").nth(1).unwrap().lines().collect();
+    assert!(led_to[2].ends_with("step 13 b (1): done, 1 output"), "{live}");
+    assert!(led_to[4].ends_with("step 2 b (1): done, 1 output, history"), "{live}");
+    assert!(live.contains("… and 2 more (--all)"), "{live}");
+    // An older script makes an older step live again.
+    p.task("b", &scripts[5]).run().ok().ran([]);
+    let found = p.call(["lineage", "a/1", "--all"]).ok().stdout;
+    let steps: Vec<&str> = found.lines().filter(|line| line.contains(" b (1)")).collect();
+    assert_eq!(steps.len(), 12, "{found}");
+    assert!(steps[0].ends_with("step 7 b (1): done, 1 output"), "{found}");
+    assert!(steps[1..].iter().all(|step| step.ends_with("history")), "{found}");
+}
+
+#[test]
 fn a_long_chain_is_no_trouble() {
     let p = Project::new();
     for n in 0..300 {
@@ -124,6 +146,21 @@ fn a_long_chain_is_no_trouble() {
     let graph = p.call(["graph"]).ok().stdout;
     assert_eq!(graph.lines().count(), 300);
     assert!(graph.lines().all(|line| line.chars().count() <= 80), "{graph}");
+    let indents: Vec<usize> =
+        graph.lines().map(|line| line.len() - line.trim_start().len()).collect();
+    assert!(indents.is_sorted() && indents[299] > indents[150], "{graph}");
+}
+
+#[test]
+fn every_level_of_a_graph_is_indented() {
+    let p = Project::new();
+    for n in 0..12 {
+        p.task(&format!("t{n}"), "true");
+    }
+    let graph = p.call(["graph", "-manifest", "pipeline.toml"]).ok().stdout;
+    for (n, line) in graph.lines().enumerate() {
+        assert!(line.starts_with(&format!("{:1$}t{n} ", "", 2 * n)), "{graph}");
+    }
 }
 
 #[test]

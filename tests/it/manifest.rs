@@ -74,7 +74,7 @@ fn a_slip_is_answered_with_what_was_meant() {
 }
 
 #[test]
-fn a_circle_is_printed() {
+fn a_cycle_is_printed() {
     let task = |name: &str, from: &str| {
         format!("[[task]]\nname = \"{name}\"\nscript = \"true\"\nfrom = [\"{from}\"]\n")
     };

@@ -34,9 +34,27 @@ fn step_with_labels_runs_the_steps_that_have_them_and_no_others() {
 #[test]
 fn what_is_upstream_of_a_step_with_labels_is_not_run_for_it() {
     let p = samples();
-    p.run_with(["--step", "merge[sample=A]"]).ok().ran([]);
+    let first = "task `merge` can't run before `a`, which --step leaves out: add --step a\n";
+    p.run_with(["--step", "merge[sample=A]"]).ok().ran([]).says(first);
     p.run_with(["--step", "a"]).ok();
-    p.run_with(["--step", "merge[sample=A]"]).ok().ran_on(["merge A"]);
+    let ran = p.run_with(["--step", "merge[sample=A]"]).ok().ran_on(["merge A"]);
+    assert!(!ran.stderr.contains("leaves out"), "{}", ran.stderr);
+}
+
+#[test]
+fn all_that_a_step_waits_for_is_named_in_the_order_in_which_it_has_to_run() {
+    let p = Project::new().file("in/1", "1\n");
+    p.task_with("a", "inputs = [\"in/*\"]", COPY).task("b", COPY).task("c", COPY);
+    p.run_with(["--step", "c"])
+        .ran([])
+        .says("before `a`, `b`, which --step leaves out: add --step a --step b\n");
+    p.run_with(["--step", "a", "--step", "c"])
+        .ran(["a"])
+        .says("before `b`, which --step leaves out");
+    p.run_with(["--step", "b", "--step", "c"]).ok().ran(["b", "c"]);
+    // What failed has to run first as well.
+    p.task("b", "false").run_with(["-q"]).fails(1);
+    p.run_with(["--step", "c"]).ran([]).says("before `b`, which --step leaves out: add --step b\n");
 }
 
 #[test]

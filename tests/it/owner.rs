@@ -58,9 +58,9 @@ fn process_data_takes_files_too() {
         .file("b.txt", "xyz\n");
     p.call(COMMAND.iter().chain(&["a.txt", "b.txt"])).ok().says("total 4 steps");
     let expected =
-        [("transformed.json", "PROCESSED\nABC\n"), ("transformed.json~2", "PROCESSED\nXYZ\n")];
+        [("transformed.json", "PROCESSED\nABC\n"), ("transformed~2.json", "PROCESSED\nXYZ\n")];
     let swapped =
-        [("transformed.json", "PROCESSED\nXYZ\n"), ("transformed.json~2", "PROCESSED\nABC\n")];
+        [("transformed.json", "PROCESSED\nXYZ\n"), ("transformed~2.json", "PROCESSED\nABC\n")];
     let got = exported(&p, "transform");
     assert!(got == files(expected) || got == files(swapped), "{got:?}");
 }

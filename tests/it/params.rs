@@ -97,7 +97,7 @@ fn plan_and_explain_name_the_param_that_changed() {
     let p = project();
     p.run().ok();
     let plan = p.call(["plan", "-P", "seed=7"]).ok();
-    plan.answers("1 param seed was 42 and is 7").answers("1 steps to run");
+    plan.answers("1 param seed was 42 and is 7").answers("1 step to run");
     p.call(["explain", "drawn", "--manifest", "pipeline.toml", "-P", "seed=7"])
         .ok()
         .answers("has another recipe: param seed was 42 and is 7, so the next run makes new steps");

@@ -24,7 +24,7 @@ fn after_a_run_the_results_lie_in_the_folder_of_the_labels_that_they_have() {
     p.call(["plan"]).ok();
     p.run_with(["-n"]).ok();
     assert!(!p.path("out").exists());
-    p.run().ok().says("3 file(s) of a in out: 3 written, 0 removed");
+    p.run().ok().says("3 files of a in out: 3 written, 0 removed");
     let all = [("A/lane_1/x", "A_1\n"), ("A/lane_2/x", "A_2\n"), ("B/lane_1/x", "B_1\n")];
     assert_eq!(contents(&p.path("out")), files(all));
     // Nothing to do is nothing to write; what the user has removed comes back.

@@ -114,6 +114,8 @@ fn completions_depend_on_the_words_before_the_cursor() {
     assert_eq!(told(&["-j8", "x", ""]), [":files"]);
     assert_eq!(told(&["--color="]), ["--color=auto", "--color=always", "--color=never"]);
     assert_eq!(told(&["graph", "-format", ""]), ["text", "dot", "mermaid", "json"]);
+    assert_eq!(told(&["graph", "--format="])[1], "--format=dot");
+    assert_eq!(told(&["--launch", ""]), ["auto", "fork", "spawn"]);
     assert_eq!(told(&["--step", "--step", "log", "--", "-"]), [":files"]);
     assert_eq!(told(&["completions", ""]), ["bash", "zsh", "fish"]);
     assert!(told(&["status", "-j"]).contains(&"-json".to_owned()));
@@ -148,6 +150,34 @@ fn bash_completes_commands_options_values_files_and_tasks() {
     p.remove("pipeline.toml");
     assert_eq!(complete("task-pipeline export ''"), ",");
     assert_eq!(complete("task-pipeline export -db elsewhere f"), "fetch,");
+}
+
+#[test]
+fn after_the_name_of_a_task_come_those_of_its_inputs_or_outputs() {
+    let p = Project::new().file("in/my file.txt", "").file("in/b", "");
+    let script = "touch \"$OUTPUT_DIR/of $INPUT_NAME\"";
+    p.task_with("copy", "inputs = [\"in/*\"]", script);
+    let told = |line: &[&str]| told(&p, "fish", line);
+    assert_eq!(told(&["log", "copy/"]), [""; 0]);
+    p.run().ok();
+    for command in ["log", "explain", "lineage"] {
+        assert_eq!(told(&[command, "copy/"]), ["copy/b", "copy/my file.txt"], "{command}");
+    }
+    assert_eq!(told(&["log", "copy/m"]), ["copy/my file.txt"]);
+    assert_eq!(told(&["cat", "copy/"]), ["copy/of b", "copy/of my file.txt"]);
+    assert_eq!(told(&["cat", "copy/of b", "co"]), ["copy"]);
+    assert_eq!(told(&["log", "no-task/"]), [""; 0]);
+    p.file("done.bash", p.call(["completions", "bash"]).ok().stdout);
+    let complete = |line: &str| {
+        let script = format!(
+            "source ./done.bash; COMP_WORDS=({line}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); \
+             _task_pipeline; printf '%s,' \"${{COMPREPLY[@]}}\""
+        );
+        shell(&p, &["bash", "--norc", "-c", &script])
+    };
+    // As the shell has to read it, also where that was begun.
+    assert_eq!(complete("task-pipeline log copy/"), r"copy/b,copy/my\ file.txt,");
+    assert_eq!(complete(r"task-pipeline log 'copy/my\ f'"), r"copy/my\ file.txt,");
 }
 
 #[test]

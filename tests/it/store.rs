@@ -234,7 +234,7 @@ fn gc_keeps_what_is_younger_than_its_grace_although_nothing_needs_it() {
         p.call(options).ok().answers("removed 0 objects and 0 strays");
         assert_eq!(objects(), before, "{options:?}");
     }
-    p.call(["gc", "--grace", "0s"]).ok().answers("removed 1 objects and 1 strays");
+    p.call(["gc", "--grace", "0s"]).ok().answers("removed 1 object and 1 stray");
     assert!(!p.object(&sha256(b"1\n")).exists() && !stray.exists());
     assert!(p.object(&sha256(b"2\n")).exists());
 }

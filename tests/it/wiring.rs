@@ -194,7 +194,7 @@ fn a_table_of_matches_filters_each_producer_by_itself() {
     ran.ran_on(["index", "reads", "use r.fq", "use x.bwt", "use x.log"]);
     assert_eq!(p.call(["cat", "use/x.log"]).ok().stdout, "4\n");
     with("{ index = [\"*.log\"], reads = [\"*.fq\"] }");
-    p.call(["plan"]).ok().answers("1 steps to run");
+    p.call(["plan"]).ok().answers("1 step to run");
     p.run().ok().ran_on(["use x.log"]).says("2 no longer needed");
     assert_eq!(p.call(["cat", "use/x.log"]).ok().stdout, "2\n");
     p.run().ok().says("nothing to do");

@@ -247,14 +247,14 @@ fn plan_tells_what_waits_for_what_it_sees_and_exactly_what_does_not() {
     p.run().ok();
     p.call(["plan", "--check"]).ok();
     p.file("in/3", "3\n");
-    p.call(["plan"]).ok().answers("1 steps to run").answers("1 new");
+    p.call(["plan"]).ok().answers("1 step to run").answers("1 new");
     p.run().ok().ran_on(["map 3"]);
     p.file("ref/r", "s\n");
-    p.call(["plan"]).ok().answers("1 steps to run, and ~3 that come of them");
+    p.call(["plan"]).ok().answers("1 step to run, and ~3 that come of them");
     p.call(["plan", "--check"]).fails(3);
     p.run().ok();
     p.call(["plan", "--check"]).ok();
-    p.call(["plan", "-B"]).ok().answers("1 steps to run, and ~3 that come of them");
+    p.call(["plan", "-B"]).ok().answers("1 step to run, and ~3 that come of them");
 }
 
 #[test]
@@ -575,10 +575,10 @@ fn what_fails_elsewhere_makes_no_doubt_of_what_is_seen() {
         )
         .task_with("other", "from = []\ninputs = [\"in/a_1\"]", "exit 3");
     p.run_with(["-k"]).fails(1);
-    p.call(["plan"]).ok().answers("1 steps to run\n").answers("1 failed last time");
+    p.call(["plan"]).ok().answers("1 step to run\n").answers("1 failed last time");
     p.run_with(["-k"]).fails(1).ran(["other"]).says_nothing_of("no longer needed");
     p.file("in/a_3", "a3").run_with(["-k"]).fails(1);
-    p.call(["plan"]).ok().answers("1 steps to run\n");
+    p.call(["plan"]).ok().answers("1 step to run\n");
     let a = p.sql("SELECT count(DISTINCT side) FROM step WHERE live = 1");
     assert_eq!(a, ["2"]);
 }
@@ -615,7 +615,7 @@ fn it_goes_with_a_table_whose_columns_choose_what_a_row_sees() {
     p.run().ok().says("nothing to do");
     p.file("ref/hg.fa", "HUMAN\n").run().ok().ran(["index", "map"]);
     p.file("samples.csv", "sample,genome\nA,hg\nB,hg\n");
-    p.call(["plan"]).ok().answers("1 steps to run\n");
+    p.call(["plan"]).ok().answers("1 step to run\n");
     p.run().ok().ran(["map"]);
     assert_eq!(p.exported("map"), files([("A", "A\nHUMAN\n"), ("B", "B\nHUMAN\n")]));
     p.file("ref/hg.fa", "human\n").file("samples.csv", "sample,genome\nA,hg\nB,mm\n");

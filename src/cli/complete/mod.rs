@@ -36,9 +36,20 @@ impl Shell {
     }
 }
 
-/// Where the names of tasks come from, as far as the words so far say.
+/// What names are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WantedNames<'a> {
+    /// Those of the tasks.
+    Tasks,
+    /// Those of the inputs of the steps of a task that begin like this.
+    Inputs(&'a str, &'a str),
+    /// Those of its outputs, likewise.
+    Outputs(&'a str, &'a str),
+}
+
+/// Where names come from, as far as the words so far say.
 #[derive(Debug, Default)]
-pub struct TaskSource {
+pub struct NameSource {
     /// The value of `--manifest`.
     pub manifest: Option<PathBuf>,
     /// The value of `--db`.
@@ -51,6 +62,10 @@ enum Takes {
     File,
     Folder,
     Task,
+    /// A task or, with its input, a step of it.
+    Step,
+    /// A task or, with its name, an output of it.
+    Output,
     /// One of these words.
     OneOf(&'static [&'static str]),
     /// Something that can't be guessed.
@@ -63,9 +78,11 @@ impl Takes {
         match arg_name {
             "FILE" | "INPUT" => Takes::File,
             "DIR" => Takes::Folder,
-            "NAME" | "TASK" | "STEP" | "WHAT" => Takes::Task,
+            "NAME" | "TASK" => Takes::Task,
+            "STEP" | "WHAT" => Takes::Step,
             "WHEN" => Takes::OneOf(&["auto", "always", "never"]),
             "MODE" => Takes::OneOf(&["batch", "off"]),
+            "HOW" => Takes::OneOf(&["auto", "fork", "spawn"]),
             "FORMAT" => Takes::OneOf(&["text", "dot", "mermaid", "json"]),
             "SHELL" => Takes::OneOf(&["bash", "zsh", "fish"]),
             _ => Takes::Other,
@@ -82,7 +99,7 @@ struct Typed<'c> {
     positionals: usize,
     /// After `--` nothing is an option.
     only_positionals: bool,
-    tasks: TaskSource,
+    source: NameSource,
 }
 
 /// Candidates for the last of `words`, which leave out the program's name.
@@ -90,7 +107,7 @@ pub(super) fn answer(
     known: &CommandLine,
     shell: Shell,
     words: &[OsString],
-    tasks: impl Fn(&TaskSource) -> Vec<String>,
+    names: impl Fn(&NameSource, WantedNames<'_>) -> Vec<String>,
 ) -> String {
     let words: Vec<_> = words.iter().map(|word| word.to_string_lossy().into_owned()).collect();
     let mut words: Vec<&str> = words.iter().map(String::as_str).collect();
@@ -106,8 +123,19 @@ pub(super) fn answer(
     let mut value = |takes, prefix: &str| match takes {
         Takes::File => lines.push(FILES.to_owned()),
         Takes::Folder => lines.push(FOLDERS.to_owned()),
-        Takes::Task => {
-            lines.extend(tasks(&typed.tasks).iter().map(|task| format!("{prefix}{task}\t")));
+        Takes::Task | Takes::Step | Takes::Output => {
+            // `count/` and the beginning of a name: what there is of that task.
+            let (wanted, prefix) = match (takes, current.split_once('/')) {
+                (Takes::Step, Some((task, begun))) => {
+                    (WantedNames::Inputs(task, begun), format!("{task}/"))
+                }
+                (Takes::Output, Some((task, begun))) => {
+                    (WantedNames::Outputs(task, begun), format!("{task}/"))
+                }
+                _ => (WantedNames::Tasks, prefix.to_owned()),
+            };
+            let found = names(&typed.source, wanted);
+            lines.extend(found.iter().map(|name| format!("{prefix}{name}\t")));
         }
         Takes::OneOf(words) => {
             lines.extend(words.iter().map(|word| format!("{prefix}{word}\t")));
@@ -122,13 +150,18 @@ pub(super) fn answer(
                 let flag = by_name(command, name.trim_start_matches('-'));
                 value(flag.map_or(Takes::Other, takes), &format!("{name}="));
             }
-            None => options(command, current, &mut lines),
+            None => options(known.options(command), current, &mut lines),
         }
     } else {
         let places: Vec<_> = command.positionals.iter().filter(|place| !place.hidden).collect();
         // The last place may be taken by any number of words.
         if let Some(place) = places.get(typed.positionals).or(places.last()) {
-            value(Takes::of(place.name), "");
+            // What `cat` prints are outputs; other commands are asked about steps.
+            let takes = match Takes::of(place.name) {
+                Takes::Step if command.name == "cat" => Takes::Output,
+                takes => takes,
+            };
+            value(takes, "");
         }
         // The first word is a command, or already belongs to the default one.
         if words.is_empty() {
@@ -181,8 +214,8 @@ impl<'c> Typed<'c> {
 
     fn note(&mut self, flag: &FlagInfo<'_>, value: &str) {
         match flag.long {
-            "--manifest" => self.tasks.manifest = Some(expanded(value)),
-            "--db" => self.tasks.db = Some(expanded(value)),
+            "--manifest" => self.source.manifest = Some(expanded(value)),
+            "--db" => self.source.db = Some(expanded(value)),
             _ => {}
         }
     }
@@ -218,9 +251,13 @@ fn takes(flag: &FlagInfo<'_>) -> Takes {
 }
 
 /// The options of a command, with as many dashes as were typed.
-fn options(command: &CommandInfoWithArgs, current: &str, lines: &mut Vec<String>) {
+fn options<'c>(
+    options: impl Iterator<Item = &'c FlagInfo<'static>>,
+    current: &str,
+    lines: &mut Vec<String>,
+) {
     let has_one_dash = current.len() > 1 && !current.starts_with("--");
-    for flag in command.flags.iter().filter(|flag| !flag.hidden) {
+    for flag in options {
         let long = if has_one_dash { &flag.long[1..] } else { flag.long };
         let about = summary(flag);
         lines.push(format!("{long}\t{about}"));

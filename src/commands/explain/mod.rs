@@ -21,7 +21,7 @@ use crate::ids::{RecipeId, RunId, StepId};
 use crate::labels::Labels;
 use crate::manifest::ParamOverrides;
 use crate::recipe::Recipe;
-use crate::text::{printable, printable_line, size};
+use crate::text::{counted, printable, printable_line, size};
 
 use super::answer::SizedObject;
 use super::{Command, answer, gathered_files};
@@ -214,7 +214,7 @@ impl Explanation {
             }
         }
         if unchanged > MOST_FILES {
-            writeln!(out, "{unchanged} files: unchanged")?;
+            writeln!(out, "{}: unchanged", counted(unchanged, "file"))?;
         }
         match self.script_diff.is_empty() {
             true => writeln!(out, "script: unchanged")?,
@@ -517,7 +517,7 @@ fn changed_files(paths: &[Vec<u8>]) -> Vec<String> {
     let mut phrases: Vec<String> =
         paths.iter().take(MOST_FILES).map(|path| format!("{} changed", printable(path))).collect();
     if paths.len() > MOST_FILES {
-        phrases.push(format!("{} more files changed", paths.len() - MOST_FILES));
+        phrases.push(format!("{} changed", counted(paths.len() - MOST_FILES, "more file")));
     }
     phrases
 }
@@ -715,7 +715,7 @@ fn write_step(step: &OfStep, out: &mut dyn Write) -> std::io::Result<()> {
     }
     match step.dependencies.len().saturating_sub(MOST_FILES) {
         0 => Ok(()),
-        more => writeln!(out, "read {more} more files"),
+        more => writeln!(out, "read {}", counted(more, "more file")),
     }
 }
 

@@ -20,7 +20,7 @@ use crate::error::{Error, Result, exit};
 use crate::ids::TaskId;
 use crate::labels::task_word;
 use crate::store::Store;
-use crate::text::{path_bytes, shown};
+use crate::text::{counted, path_bytes, shown};
 
 use super::{Command, answer, complain};
 pub(super) use publish::publish;
@@ -35,7 +35,8 @@ use update::{Obstacle, Update, reserved};
     note = "Files that an earlier export of the task wrote stay untouched if they are up to date, and are removed if \
     they are no longer outputs. Where an output is to be, a file that no export wrote, that was edited since, or that \
     another task has exported is in the way: all of them are listed, nothing is written, and the exit code is 1, unless \
-    --force is given. So it is while steps are pending or failed, unless --partial is given; then nothing is removed."
+    --force is given. So it is while steps of the task, or of a task that feeds it, are pending or failed, unless \
+    --partial is given; then nothing is removed."
 )]
 pub struct ExportArgs {
     /// the database folder; default: ./db
@@ -71,7 +72,7 @@ impl Command for ExportArgs {
     fn execute(&self) -> Result<u8> {
         let db = Db::open_read_only(&self.db)?;
         let store = Store::open_read_only(&self.db)?;
-        let (task, exported, complete, unread, outputs) = db.read(|reader| {
+        let (task, exported, complete, outputs) = db.read(|reader| {
             let (name, labels) = task_word(&self.task).map_err(Error::Usage)?;
             let task = db::find_task(reader, name)?;
             let mut exported = name.to_owned();
@@ -85,14 +86,14 @@ impl Command for ExportArgs {
                 outputs.push(output);
                 Ok(())
             })?;
-            Ok((task, exported, db::is_complete(reader)?, db::unread(reader)?, outputs))
+            Ok((task, exported, db::is_task_complete(reader, name)?, outputs))
         })?;
         if !complete {
-            let why = match unread.is_empty() {
-                true => "steps failed or are still to run",
-                false => "inputs can't be read, steps failed or are still to run",
-            };
-            let why = format!("the pipeline is incomplete: {why} (`task-pipeline status`)");
+            let why = format!(
+                "{} is incomplete: of it or of a task that feeds it, steps failed or are still to run, or inputs can't be \
+                 read (`task-pipeline status`)",
+                self.task
+            );
             if !self.partial {
                 complain(&format!("{why}; run it again, or add --partial to export what there is"));
                 return Ok(exit::STEPS_FAILED);
@@ -123,7 +124,8 @@ impl Command for ExportArgs {
             let Changes { files, written, removed } = &export.changes;
             let to = shown(&self.to);
             complain(&format!(
-                "{files} file(s) of {} in {to}: {written} written, {removed} removed",
+                "{} of {} in {to}: {written} written, {removed} removed",
+                counted(*files, "file"),
                 self.task
             ));
         }
@@ -169,7 +171,7 @@ fn obstacles_text(to: &Path, obstacles: &[Obstacle], cure: &str) -> String {
 #[derive(Serialize)]
 struct Export<'a> {
     task: &'a str,
-    /// No step has failed or is still to run.
+    /// No step of the task, or of a task that feeds it, has failed or is still to run.
     complete: bool,
     #[serde(flatten)]
     changes: Changes,

@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::labels::Labels;
 use crate::progress::{DueExport, Event, Progress};
 use crate::store::Store;
-use crate::text::shown;
+use crate::text::{counted, shown};
 
 use super::{Changes, bring, obstacles_text};
 
@@ -27,7 +27,8 @@ pub(in crate::commands) fn publish(
             Ok(Ok(Changes { files, written, removed })) => {
                 let to = shown(Path::new(path.folder()));
                 let text = format!(
-                    "{files} file(s) of {task} in {to}: {written} written, {removed} removed"
+                    "{} of {task} in {to}: {written} written, {removed} removed",
+                    counted(files, "file")
                 );
                 progress.tell(&Event::Note(&text));
                 continue;

@@ -127,7 +127,7 @@ pub struct RunArgs {
     #[argh(option, arg_name = "SIZE", from_str_fn(memory))]
     pub memory: Option<u64>,
 
-    /// what there is of something that tasks name in `uses`; may be repeated
+    /// how many there are of something that tasks name in `uses` (gpu=2); may be repeated
     #[argh(option, arg_name = "NAME=N", from_str_fn(resource))]
     pub have: Vec<(String, usize)>,
 
@@ -328,7 +328,7 @@ fn durability(word: &str) -> std::result::Result<Durability, String> {
 /// Runs the pipeline once.
 fn run(args: &RunArgs) -> Result<u8> {
     crate::sys::ignore_tty_stops().or_system("set up signals")?;
-    let options = args.options()?;
+    let options = args.options().map_err(|err| hint(err, &args.inputs))?;
     let mut audience = args.audience()?;
     audience.tell(&Event::Begun(&Begun {
         manifest: &options.manifest,

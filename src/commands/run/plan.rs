@@ -13,7 +13,7 @@ use crate::error::{Result, exit};
 use crate::progress::{Lines, Loudness, Paint};
 use crate::run::{self, Forecast, TaskForecast};
 use crate::step::Launch;
-use crate::text::{plural, printable};
+use crate::text::{counted, plural, printable};
 
 use super::super::Command;
 use super::super::answer::{self, Answer};
@@ -228,8 +228,9 @@ impl Answer for Plan<'_> {
         if self.forecast.retired_with_task > 0 {
             writeln!(
                 out,
-                "{} steps of tasks that are no longer in the manifest retire",
-                self.forecast.retired_with_task
+                "{} of tasks that are no longer in the manifest {}",
+                counted(self.forecast.retired_with_task, "step"),
+                if self.forecast.retired_with_task == 1 { "retires" } else { "retire" }
             )?;
         }
         if self.unread > 0 {
@@ -254,14 +255,14 @@ impl Answer for Plan<'_> {
             let (calls, s) = (self.dependency_stats, plural(self.dependency_stats));
             writeln!(out, "{calls} stat call{s} for files that steps have said they read")?;
         }
-        let known = self.forecast.to_run();
+        let known = counted(self.forecast.to_run(), "step");
         match self.forecast.later() {
             Some(0) if self.forecast.is_settled() => {
                 writeln!(out, "0 steps to run: all is up to date")
             }
-            Some(0) => writeln!(out, "{known} steps to run"),
-            Some(later) => writeln!(out, "{known} steps to run, and ~{later} that come of them"),
-            None => writeln!(out, "{known} steps to run, and what comes of them"),
+            Some(0) => writeln!(out, "{known} to run"),
+            Some(later) => writeln!(out, "{known} to run, and ~{later} that come of them"),
+            None => writeln!(out, "{known} to run, and what comes of them"),
         }
     }
 }
@@ -303,7 +304,7 @@ fn why(task: &TaskForecast) -> String {
             Why::Pending => format!("{steps} pending"),
             Why::Dependency => format!("{steps} {}", changed(&task.dependencies)),
             Why::Lacking => format!("{steps} without what `outputs` asks for"),
-            Why::Gone => format!("{steps} results gone"),
+            Why::Gone => format!("{steps} with results gone"),
             Why::Forced => format!("{steps} forced"),
             Why::Uncached => format!("{steps} with cache = false"),
         })

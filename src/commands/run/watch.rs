@@ -15,6 +15,8 @@ pub(in crate::commands) const WATCH: Alias = Alias {
     name: "watch",
     of: "run",
     switch: "--watch",
+    // They tell of one run, or show what one would do.
+    unfit: &["--dry-run", "--json", "--events", "--trace", "--force"],
     description: "Run, and run again whenever an input, one of `files` or the manifest changes.",
     notes: &[
         "A round that finds nothing to do prints nothing. If the manifest has mistakes, they are shown, and \
@@ -26,7 +28,7 @@ pub(in crate::commands) const WATCH: Alias = Alias {
 pub(super) fn watch(args: &RunArgs) -> Result<u8> {
     crate::sys::ignore_tty_stops().or_system("set up signals")?;
     run::die_when_idle()?;
-    let mut options = args.options()?;
+    let mut options = args.options().map_err(|err| super::hint(err, &args.inputs))?;
     let mut cause = None;
     let mut was_trouble = false;
     // It is to be said that we wait.

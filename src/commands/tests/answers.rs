@@ -16,10 +16,14 @@ fn misuse_says_what_was_meant() {
     assert_eq!(misuse("--keep-going=yes"), "`--keep-going` takes no value");
     assert_eq!(misuse("status x"), "`status` can't use `x`");
     assert_eq!(misuse("export a b --to d"), "`export` can't use `b`");
+    assert_eq!(misuse("export a b"), "`export` can't use `b`; did you mean `--to b`?");
     assert_eq!(misuse("export a"), "`export` needs --to DIR");
     assert_eq!(misuse("export --to d"), "`export` needs a TASK");
     let exit = asked("status -k").expect_err("no such option");
     assert!(exit.text.ends_with("see `task-pipeline status --help`"), "{}", exit.text);
+    let exit = asked("exprot a --to d").expect_err("no such option");
+    assert!(exit.text.starts_with("unknown option `--to`"), "{}", exit.text);
+    assert!(exit.text.ends_with("did you mean the command `export`?"), "{}", exit.text);
 }
 
 #[test]
@@ -82,6 +86,21 @@ fn help_lists_every_command_option_and_exit_code() {
 }
 
 #[test]
+fn the_help_of_watch_lists_only_what_goes_with_watching() {
+    let watch = help("watch --help");
+    for fits in ["--jobs", "--keep-going", "--inputs-from", "--wait", "INPUT"] {
+        assert!(watch.contains(fits), "{fits}");
+    }
+    for unfit in ["--watch", "--dry-run", "--json", "--events", "--trace", "--force"] {
+        assert!(!watch.contains(unfit), "{unfit}");
+        assert!(help("run --help").contains(unfit), "{unfit}");
+    }
+    // One that is given all the same is told why it doesn't fit, not that it is unknown.
+    assert!(misuse("watch --events e").contains("--events and --trace tell of one run"));
+    assert!(misuse("watch -n").contains("contradict"));
+}
+
+#[test]
 fn the_version_is_an_answer() {
     for line in ["--version", "-version", "-V", "-k --version", "status --version"] {
         assert_eq!(help(line), concat!("task-pipeline ", env!("CARGO_PKG_VERSION")), "{line}");
@@ -92,6 +111,7 @@ fn the_version_is_an_answer() {
 fn a_word_that_should_have_been_a_command_is_recognised() {
     assert_eq!(command_line().command_like(OsStr::new("staus")), Some("status"));
     assert_eq!(command_line().command_like(OsStr::new("status")), Some("status"));
+    assert_eq!(command_line().command_like(OsStr::new("hepl")), Some("help"));
     assert_eq!(command_line().command_like(OsStr::new("data.csv")), None);
     assert_eq!(command_line().command_like(OsStr::from_bytes(b"\xff")), None);
 }

@@ -52,7 +52,7 @@ pub(in crate::db) fn insert_run(writer: &mut Writer, run: &RunRow) -> Result<Run
 pub(in crate::db) fn unsettle(writer: &mut Writer) -> Result<()> {
     writer
         .conn
-        .prepare_cached("DELETE FROM meta WHERE key IN ('complete', 'settled')")
+        .prepare_cached("DELETE FROM meta WHERE key IN ('complete', 'settled', 'unsettled')")
         .and_then(|mut s| s.execute([]))
         .or_db("note that the pipeline is not complete")?;
     Ok(())
@@ -86,8 +86,27 @@ pub fn unread(reader: &Reader) -> Result<Vec<String>> {
     Ok(list.and_then(|list| serde_json::from_str(&list).ok()).unwrap_or_default())
 }
 
-/// Closes a run. With `is_settled`, every live step is done and none is missing; with `complete`, the next run whose
-/// fingerprint is the same has nothing to do.
+/// The names of the tasks that the last run left with steps that failed, are to run or are missing, whatever is upstream of
+/// them; `None` if that run was complete, is under way or was killed.
+pub(in crate::db) fn unsettled(reader: &Reader) -> Result<Option<Vec<String>>> {
+    let list: Option<String> = reader
+        .conn
+        .query_row("SELECT value FROM meta WHERE key = 'unsettled'", [], |row| row.get(0))
+        .optional()
+        .or_db("read which tasks are incomplete")?;
+    Ok(list.and_then(|list| serde_json::from_str(&list).ok()))
+}
+
+/// How the tasks stand at the end of a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Settled {
+    /// Every live step is done and none is missing.
+    All,
+    /// Those of all tasks but these, by name.
+    AllBut(Vec<String>),
+}
+
+/// Closes a run. With `complete`, the next run whose fingerprint is the same has nothing to do.
 ///
 /// # Errors
 /// If the rows can't be written.
@@ -96,7 +115,7 @@ pub fn end_run(
     run: RunId,
     ended_ms: i64,
     (result, steps): (&str, &RunSteps),
-    is_settled: bool,
+    settled: &Settled,
     complete: Option<&Complete>,
 ) -> Result<()> {
     let what = "close the run";
@@ -108,17 +127,17 @@ pub fn end_run(
             params![run, ended_ms, result, steps],
         )
         .or_db(what)?;
-    if is_settled {
-        writer
-            .conn
-            .execute("INSERT OR REPLACE INTO meta(key, value) VALUES ('settled', 1)", [])
-            .or_db(what)?;
+    let set = "INSERT OR REPLACE INTO meta(key, value) VALUES (?1, ?2)";
+    match settled {
+        Settled::All => writer.conn.execute(set, params!["settled", 1]),
+        Settled::AllBut(tasks) => {
+            let list = serde_json::json!(tasks).to_string();
+            writer.conn.execute(set, params!["unsettled", list])
+        }
     }
+    .or_db(what)?;
     if let Some(complete) = complete {
-        let mut set = writer
-            .conn
-            .prepare_cached("INSERT OR REPLACE INTO meta(key, value) VALUES (?1, ?2)")
-            .or_db(what)?;
+        let mut set = writer.conn.prepare_cached(set).or_db(what)?;
         set.execute(params!["complete", complete.fingerprint]).or_db(what)?;
         set.execute(params!["complete_steps", complete.steps as i64]).or_db(what)?;
     }

@@ -87,6 +87,8 @@ pub fn apply(writer: &mut Writer, flow: &Flow, applied: &Applied<'_>) -> Result<
     if !is_settled {
         unsettle(writer)?;
     }
+    // What is missing of a task is known again when this run ends.
+    writer.conn.execute("DELETE FROM meta WHERE key = 'unsettled'", []).or_db(what)?;
     for (task, scan) in flow.tasks.iter().zip(applied.scans) {
         keep_sides(writer, task)?;
         // A task that waits for what its steps see is looked at again, whatever becomes of this run.

@@ -1,8 +1,9 @@
 //! Questions that readers ask: `log`, `cat`, `export`. Each is one short read.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use rusqlite::{OptionalExtension, Row, params};
+use serde::Deserialize;
 
 use crate::attempt::{NamedObject, StepState};
 use crate::error::{Error, OrDb, Result};
@@ -12,6 +13,8 @@ use crate::object::ObjectHash;
 use crate::text::{printable, unescaped};
 
 use crate::db::Reader;
+use crate::db::commit::runs::unsettled;
+use crate::db::read::status::wiring;
 use crate::db::types::{Name, NameBytes};
 
 const WHAT: &str = "read the database";
@@ -344,6 +347,48 @@ pub fn each_live_output(
     Ok(())
 }
 
+/// Calls `see` with the name of the input of each live step of a task, until it returns false. One may come twice.
+///
+/// # Errors
+/// If the database can't be read.
+pub fn each_live_input(
+    reader: &Reader,
+    task: TaskId,
+    see: &mut dyn FnMut(&[u8]) -> bool,
+) -> Result<()> {
+    each_name(reader, "SELECT name FROM step WHERE task = ?1 AND live = 1", task, see)
+}
+
+/// The same with the name of each of its live outputs.
+///
+/// # Errors
+/// If the database can't be read.
+pub fn each_live_output_name(
+    reader: &Reader,
+    task: TaskId,
+    see: &mut dyn FnMut(&[u8]) -> bool,
+) -> Result<()> {
+    let sql = "SELECT o.name FROM step s JOIN output o ON o.step = s.id
+               WHERE s.task = ?1 AND s.live = 1 AND s.state = 1";
+    each_name(reader, sql, task, see)
+}
+
+fn each_name(
+    reader: &Reader,
+    sql: &str,
+    task: TaskId,
+    see: &mut dyn FnMut(&[u8]) -> bool,
+) -> Result<()> {
+    let mut statement = reader.conn.prepare(sql).or_db(WHAT)?;
+    let mut rows = statement.query([task]).or_db(WHAT)?;
+    while let Some(row) = rows.next().or_db(WHAT)? {
+        if !see(&row.get::<_, NameBytes>(0).or_db(WHAT)?.0) {
+            break;
+        }
+    }
+    Ok(())
+}
+
 /// All objects that a task ever had as outputs, as far as the history goes back.
 ///
 /// # Errors
@@ -392,4 +437,48 @@ pub fn is_complete(reader: &Reader) -> Result<bool> {
             |row| row.get(0),
         )
         .or_db(WHAT)
+}
+
+/// The same for the results of one task: of it and of every task upstream, however far, whatever became of others.
+///
+/// # Errors
+/// If the database can't be read.
+pub fn is_task_complete(reader: &Reader, name: &str) -> Result<bool> {
+    if is_complete(reader)? {
+        return Ok(true);
+    }
+    let Some(unsettled) = unsettled(reader)? else { return Ok(false) };
+    let fed_by: HashMap<String, Option<FedBy>> = wiring(reader)?
+        .into_iter()
+        .map(|task| (task.name, task.feeds.and_then(|feeds| serde_json::from_str(&feeds).ok())))
+        .collect();
+    let mut to_run = reader
+        .conn
+        .prepare(
+            "SELECT EXISTS (SELECT 1 FROM step s JOIN task t ON t.id = s.task
+                            WHERE t.name = ?1 AND s.live = 1 AND s.state <> 1)",
+        )
+        .or_db(WHAT)?;
+    let (mut open, mut seen) = (vec![name], HashSet::new());
+    while let Some(task) = open.pop() {
+        if !seen.insert(task) {
+            continue;
+        }
+        // A task that is in no manifest any more has no results that could be incomplete, nor is it known what fed it.
+        let Some(Some(fed_by)) = fed_by.get(task) else { return Ok(false) };
+        let has_to_run: bool = to_run.query_row([task], |row| row.get(0)).or_db(WHAT)?;
+        if has_to_run || unsettled.iter().any(|unsettled| unsettled == task) {
+            return Ok(false);
+        }
+        open.extend(fed_by.from.iter().chain(&fed_by.with).map(String::as_str));
+    }
+    Ok(true)
+}
+
+/// The tasks that feed a task, as the database keeps them with its wiring.
+#[derive(Deserialize)]
+struct FedBy {
+    from: Vec<String>,
+    #[serde(default)]
+    with: Vec<String>,
 }

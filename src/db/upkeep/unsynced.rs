@@ -124,7 +124,7 @@ pub fn redo(writer: &mut Writer, bad: &[ObjectHash], boot: &str) -> Result<()> {
     if !bad.is_empty() {
         // Every task is planned whole, and every file compared.
         writer.conn.execute_batch(
-            "DELETE FROM meta WHERE key IN ('complete', 'settled'); UPDATE task SET wiring = NULL, scan = NULL;",
+            "DELETE FROM meta WHERE key IN ('complete', 'settled', 'unsettled'); UPDATE task SET wiring = NULL, scan = NULL;",
         )
         .or_db(WHAT)?;
     }

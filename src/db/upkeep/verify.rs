@@ -330,7 +330,7 @@ fn look_at_all_anew(writer: &mut Writer) -> Result<()> {
     writer
         .conn
         .execute_batch(
-            "DELETE FROM meta WHERE key IN ('complete', 'settled'); UPDATE task SET wiring = NULL, scan = NULL;",
+            "DELETE FROM meta WHERE key IN ('complete', 'settled', 'unsettled'); UPDATE task SET wiring = NULL, scan = NULL;",
         )
         .or_db(WHAT)
 }

@@ -196,7 +196,7 @@ fn from_names_tasks_each_once() {
 }
 
 #[test]
-fn each_circle_is_shown_whole_and_once() {
+fn each_cycle_is_shown_whole_and_once() {
     let task =
         |name: &str, keys: &str| format!("[[task]]\nname = '{name}'\nscript = ':'\n{keys}\n");
     let text =
@@ -211,10 +211,10 @@ fn each_circle_is_shown_whole_and_once() {
     );
     let text =
         task("a", "from = ['b', 'c']") + &task("b", "from = ['a']") + &task("c", "from = ['a']");
-    let circles = brief(text);
-    assert_eq!(circles.len(), 2, "{circles:?}");
-    assert!(circles[0].starts_with("4:9: ") && circles[0].contains("a -> b -> a"), "{circles:?}");
-    assert!(circles[1].starts_with("4:14: ") && circles[1].contains("a -> c -> a"), "{circles:?}");
+    let cycles = brief(text);
+    assert_eq!(cycles.len(), 2, "{cycles:?}");
+    assert!(cycles[0].starts_with("4:9: ") && cycles[0].contains("a -> b -> a"), "{cycles:?}");
+    assert!(cycles[1].starts_with("4:14: ") && cycles[1].contains("a -> c -> a"), "{cycles:?}");
 }
 
 /// The mistakes of a manifest with a param `seed` and a task with these further keys.

@@ -178,13 +178,13 @@ fn ten_thousand_mistakes_are_all_told() {
     assert_eq!(count(unknown), 10_000);
     let same = many(|_| "name = 'a'\nscript = 'echo'".to_owned());
     assert_eq!(count(same), 9_999);
-    // Every task consumes the one above and the last one: as many circles as tasks, each up to as long.
-    let circles = many(|n| {
+    // Every task consumes the one above and the last one: as many cycles as tasks, each up to as long.
+    let cycles = many(|n| {
         let above = n.saturating_sub(1);
         format!("name = 't{n}'\nscript = 'echo'\nfrom = ['t{above}', 't9999']")
     });
-    let circles = circles.replacen("'t9998', 't9999'", "'t9998'", 1);
-    assert!(count(circles) >= 9_999);
+    let cycles = cycles.replacen("'t9998', 't9999'", "'t9998'", 1);
+    assert!(count(cycles) >= 9_999);
     let syntax = many(|n| format!("name = t{n}\nscript = 'echo'"));
     assert_eq!(count(syntax), 10_000);
     let junk = "}\n".repeat(10_000);

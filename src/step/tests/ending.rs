@@ -61,7 +61,10 @@ fn an_interpreter_that_can_t_be_started_is_told_with_the_reason() {
     ] {
         world.interpreter = vec![interpreter.to_owned()];
         match world.run("true").record.outcome {
-            Outcome::NotStarted(sentence) => assert!(sentence.contains(part), "{sentence}"),
+            // PATH itself is long, and the same for every step.
+            Outcome::NotStarted(sentence) => {
+                assert!(sentence.contains(part) && !sentence.contains("/bin:"), "{sentence}");
+            }
             other => panic!("{interpreter}: {other:?}"),
         }
     }

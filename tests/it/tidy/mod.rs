@@ -10,7 +10,7 @@ use std::path::Path;
 use source::{File, Names, ROOT, Token, Type, rust_files, short};
 
 /// The modules of the crate from the ground up: one may know those above it in this list, unless
-/// [`STRANGERS`] says otherwise. So there are no circles among them.
+/// [`STRANGERS`] says otherwise. So there are no cycles among them.
 #[rustfmt::skip]
 const ORDER: &[&str] = &[
     "object",
@@ -126,22 +126,22 @@ fn siblings_know_each_other_in_one_direction() {
     }
     let mut wrong = BTreeMap::new();
     for (folder, edges) in folders {
-        for circle in circles(edges.keys()) {
+        for cycle in cycles(edges.keys()) {
             let inside = edges.iter().filter(|((from, to), _)| {
-                circle.contains(from.as_str()) && circle.contains(to.as_str())
+                cycle.contains(from.as_str()) && cycle.contains(to.as_str())
             });
             let inside: Vec<String> =
                 inside.map(|((from, to), at)| format!("{from} -> {to} ({at})")).collect();
-            let members: Vec<&str> = circle.into_iter().collect();
+            let members: Vec<&str> = cycle.into_iter().collect();
             let what = format!("{} of src/{}", members.join(", "), folder.join("/"));
             wrong.insert(what, inside.join("\n    "));
         }
     }
-    check("circle", wrong);
+    check("cycle", wrong);
 }
 
 /// Sets of nodes that reach each other.
-fn circles<'e>(edges: impl Iterator<Item = &'e (String, String)>) -> BTreeSet<BTreeSet<&'e str>> {
+fn cycles<'e>(edges: impl Iterator<Item = &'e (String, String)>) -> BTreeSet<BTreeSet<&'e str>> {
     let mut reached: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for (from, to) in edges {
         reached.entry(from).or_default().insert(to);
@@ -159,8 +159,8 @@ fn circles<'e>(edges: impl Iterator<Item = &'e (String, String)>) -> BTreeSet<BT
         }
     }
     let reaches = |from: &str, to: &str| reached.get(from).is_some_and(|far| far.contains(to));
-    let on_circle = reached.keys().filter(|node| reaches(node, node));
-    on_circle
+    let on_cycle = reached.keys().filter(|node| reaches(node, node));
+    on_cycle
         .map(|node| reached[node].iter().copied().filter(|other| reaches(other, node)).collect())
         .collect()
 }

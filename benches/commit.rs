@@ -92,6 +92,7 @@ impl Bench {
                 manifest: Vec::new(),
                 dir: Vec::new(),
                 always: false,
+                title: None,
             },
         };
         self.run = db.write(|writer| db::apply(writer, flow, &applied)).unwrap();

@@ -13,6 +13,7 @@ pub mod diagnostic;
 mod duration;
 pub mod error;
 pub mod exec;
+mod explain;
 pub mod export_path;
 mod folder;
 mod graph;

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, Metadata};
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
@@ -24,8 +24,10 @@ use super::{Command, answer};
 #[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
 #[argh(subcommand, name = "report")]
 #[argh(
-    note = "The page is a single file without scripts that loads nothing from a network, and stays small \
-    however many steps there are. It can be written during a run."
+    note = "The page is a single file that loads nothing from a network, and stays small however many steps there \
+    are. With its script, steps can be filtered, sorted and grouped, and #step-17 is the link to one; without, all else \
+    can be read. Outputs of tasks with `report = true` are in it. It can be written during a run, and by one: \
+    `run --report FILE`."
 )]
 pub struct ReportArgs {
     /// the database folder, which is only read; default: ./db
@@ -47,16 +49,23 @@ impl Command for ReportArgs {
     }
 
     fn execute(&self) -> Result<u8> {
-        let db = Db::open_read_only(&self.db)?;
-        let store = Store::open_read_only(&self.db)?;
-        let page = report::page(&db, &store, &self.db)?;
-        if self.output == Path::new("-") {
-            answer::write(|out| out.write_all(page.as_bytes()))?;
-        } else {
-            replace(&self.output, &page, &self.db, self.force)?;
-        }
+        write(&self.output, &self.db, self.force, OPTION)?;
         Ok(exit::OK)
     }
+}
+
+/// The option that names the file.
+const OPTION: &str = "-o";
+
+/// Writes the page about the pipeline in the folder `db` to a file, or for `-` to standard output. `option` is the one that
+/// names the file, for messages.
+pub(super) fn write(path: &Path, db: &Path, force: bool, option: &str) -> Result<()> {
+    let (reader, store) = (Db::open_read_only(db)?, Store::open_read_only(db)?);
+    let page = report::page(&reader, &store, db)?;
+    if path == Path::new("-") {
+        return answer::write(|out| out.write_all(page.as_bytes()));
+    }
+    replace(path, &page, db, force, option)
 }
 
 fn default_page() -> PathBuf {
@@ -79,47 +88,85 @@ fn is_page(path: &Path) -> Result<bool> {
     Ok(head.starts_with(BEGINNING) && parts.any(|part| part == TITLE_END.as_bytes()))
 }
 
-/// Writes the page so that a browser, or a reader in a build, sees the old one or the new one, never half of one. A file
-/// that is no page is somebody's, and is not overwritten unless `force`.
-fn replace(path: &Path, page: &str, db: &Path, force: bool) -> Result<()> {
+/// Where a page is to be put.
+enum PagePlace {
+    /// Something else than a regular file, such as /dev/null: it is written to.
+    Device,
+    /// A file at the end of all links, and whether there is one now.
+    File { end: PathBuf, is_there: bool },
+}
+
+/// Finds the place of a page. A file that is no page is somebody's, and is not overwritten unless `force`.
+///
+/// # Errors
+/// [`Error::Usage`] if it is no place for a page.
+fn place(path: &Path, db: &Path, force: bool, option: &str) -> Result<PagePlace> {
     // A regular file must not replace something else, such as /dev/null.
     if fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir()) {
-        return fs::write(path, page).or_io("write", path);
+        return Ok(PagePlace::Device);
     }
     // A link that was named is meant, such as /dev/stdout: it is kept, and what it leads to is written.
     let end = match path.is_symlink() {
         true => path.canonicalize().or_io("write", path)?,
         false => path.to_owned(),
     };
-    let Some(name) = end.file_name() else {
-        return Err(Error::Usage(format!("`{}` is no file; name one with -o FILE", shown(path))));
-    };
+    if end.file_name().is_none() {
+        let path = shown(path);
+        return Err(Error::Usage(format!("`{path}` is no file; name one with {option} FILE")));
+    }
     let found = match fs::symlink_metadata(&end) {
         Ok(found) => Some(found),
         Err(err) if err.kind() == ErrorKind::NotFound => None,
         Err(err) => return Err(err).or_io("look at", path),
     };
     if folder::is_in_database(&end, Some(db)) {
-        return Err(folder::only_runs_write(path, "name another file with -o FILE"));
+        return Err(folder::only_runs_write(
+            path,
+            &format!("name another file with {option} FILE"),
+        ));
     }
     if found.as_ref().is_some_and(Metadata::is_file) && !is_page(&end)? {
         // An empty one is what `mktemp` makes.
         if !force && found.as_ref().is_some_and(|found| found.len() > 0) {
             return Err(Error::Usage(format!(
-                "`{}` is not a page of `report`; name another file with -o FILE, or add --force to overwrite it",
+                "`{}` is not a page of `report`; name another file with {option} FILE, or add --force to overwrite it",
                 shown(path)
             )));
         }
     }
+    Ok(PagePlace::File { end, is_there: found.is_some() })
+}
+
+/// Fails, before anything is done, if a page could not be written there.
+pub(super) fn check(path: &Path, db: &Path, force: bool, option: &str) -> Result<()> {
+    if path == Path::new("-") {
+        return Ok(());
+    }
+    let PagePlace::File { end, .. } = place(path, db, force, option)? else { return Ok(()) };
+    if end.is_dir() {
+        let path = shown(path);
+        return Err(Error::Usage(format!("`{path}` is a folder; name a file with {option} FILE")));
+    }
+    folder_of(&end).or_io("write", path).map(drop)
+}
+
+/// The folder of a file.
+fn folder_of(end: &Path) -> rustix::io::Result<OwnedFd> {
     let folder = end.parent().filter(|folder| !folder.as_os_str().is_empty());
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let dir = rustix::fs::open(folder.unwrap_or(Path::new(".")), flags, Mode::empty());
-    let dir = dir.or_io("write", path)?;
+    rustix::fs::open(folder.unwrap_or(Path::new(".")), flags, Mode::empty())
+}
+
+/// Writes the page so that a browser, or a reader in a build, sees the old one or the new one, never half of one.
+fn replace(path: &Path, page: &str, db: &Path, force: bool, option: &str) -> Result<()> {
+    let (end, is_there) = match place(path, db, force, option)? {
+        PagePlace::Device => return fs::write(path, page).or_io("write", path),
+        PagePlace::File { end, is_there } => (end, is_there),
+    };
+    let dir = folder_of(&end).or_io("write", path)?;
     let new = NewFile::make(dir.as_fd(), ".task-pipeline-report", 0o666).or_io("write", path)?;
     new.file().write_all(page.as_bytes()).or_io("write", path)?;
-    let placed = match found {
-        Some(_) => new.replace(name.as_bytes()),
-        None => new.add(name.as_bytes()),
-    };
+    let name = end.file_name().unwrap_or_default().as_bytes();
+    let placed = if is_there { new.replace(name) } else { new.add(name) };
     placed.or_io("write", path)
 }

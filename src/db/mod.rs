@@ -86,8 +86,10 @@ pub use read::status::{
 };
 pub use read::waits::{Waits, waits};
 pub use report::{
-    FailedStep, ReportAttempt, ReportRun, ReportTask, TaskSpan, each_attempt, last_work,
-    report_edges, report_failed, report_runs, report_tasks, versions,
+    FailedStep, LabelGroup, LabelGroups, Overhead, ReportAttempt, ReportOutput, ReportResult,
+    ReportRun, ReportTask, TaskSpan, each_attempt, label_groups, last_work, note_overheads,
+    report_edges, report_failed, report_files, report_outputs, report_overheads, report_results,
+    report_runs, report_steps, report_tasks, report_title, versions,
 };
 pub use run_steps::RunSteps;
 pub use sides::{Sides, side_listing};

@@ -1,20 +1,23 @@
 //! What a report needs, as of one moment. Whatever grows with the number of steps is counted by SQLite or
 //! handed over row by row.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
-use rusqlite::{Row, params};
+use rusqlite::{OptionalExtension, Row, params};
+use serde::{Deserialize, Serialize};
 
-use crate::error::{OrDb, Result};
+use crate::attempt::StepState;
+use crate::error::{Error, OrDb, Result};
 use crate::ids::{RunId, StepId, TaskId};
 use crate::labels::Labels;
 use crate::object::ObjectHash;
+use crate::order;
 
-use crate::db::Reader;
 use crate::db::read::status::{Declared, StepCounts, feeding, step_counts};
 use crate::db::read::waits::waits;
 use crate::db::schema;
 use crate::db::types::NameBytes;
+use crate::db::{Reader, Writer};
 
 const WHAT: &str = "read the database";
 
@@ -68,6 +71,9 @@ pub fn report_runs(reader: &Reader, limit: i64) -> Result<Vec<ReportRun>> {
 pub struct ReportTask {
     pub id: TaskId,
     pub name: String,
+    /// What runs its script, as one would type it in a shell; and the script.
+    pub interpreter: String,
+    pub script: String,
     pub gather: bool,
     /// Keys that it gathers by, and keys of the labels that its steps may have.
     pub gather_by: Option<String>,
@@ -82,6 +88,8 @@ pub struct ReportTask {
     pub bytes: u64,
     /// What the manifest says that each step takes.
     pub declared: Declared,
+    /// Its outputs are to be shown.
+    pub shows_outputs: bool,
 }
 
 fn unsigned(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
@@ -98,8 +106,8 @@ pub fn report_tasks(reader: &Reader) -> Result<Vec<ReportTask>> {
     let mut statement = reader.conn
         .prepare(
             "SELECT t.id, t.name, t.gather, coalesce(l.outputs, 0), coalesce(l.bytes, 0), t.feeds,
-               t.resources
-             FROM task t LEFT JOIN total l ON l.task = t.id WHERE t.position IS NOT NULL ORDER BY t.position",
+               t.resources, t.script, r.fields
+             FROM task t JOIN recipe r ON r.id = t.recipe LEFT JOIN total l ON l.task = t.id WHERE t.position IS NOT NULL ORDER BY t.position",
         )
         .or_db(WHAT)?;
     let rows = statement.query_map([], |row| {
@@ -111,6 +119,7 @@ pub fn report_tasks(reader: &Reader) -> Result<Vec<ReportTask>> {
         let feeds: Option<String> = row.get(5)?;
         let words = |key| Some(feeding(feeds.as_deref(), key).join(", ")).filter(|w| !w.is_empty());
         let (gather_by, labels) = (words("gather_by"), words("labels"));
+        let shows_outputs = is_switched_on(feeds.as_deref(), "report");
         Ok(ReportTask {
             id,
             name,
@@ -124,9 +133,27 @@ pub fn report_tasks(reader: &Reader) -> Result<Vec<ReportTask>> {
             outputs,
             bytes,
             declared: Declared::read(row.get(6)?),
+            shows_outputs,
+            interpreter: interpreter(row.get_ref(8)?.as_str()?),
+            script: row.get(7)?,
         })
     });
     rows.and_then(|rows| rows.collect()).or_db(WHAT)
+}
+
+/// The interpreter that a recipe names.
+fn interpreter(recipe: &str) -> String {
+    let recipe: serde_json::Value = serde_json::from_str(recipe).unwrap_or_default();
+    let words = recipe["interpreter"].as_array().into_iter().flatten();
+    let words: Vec<&str> = words.filter_map(|word| word.as_str()).collect();
+    shlex::try_join(words.iter().copied()).unwrap_or_else(|_| words.join(" "))
+}
+
+/// A switch in what the table keeps of the wiring of a task, as JSON.
+fn is_switched_on(feeds: Option<&str>, key: &str) -> bool {
+    let feeds: serde_json::Value =
+        serde_json::from_str(feeds.unwrap_or("null")).unwrap_or_default();
+    feeds[key].as_bool().unwrap_or_default()
 }
 
 /// Pairs of tasks, sorted: the outputs of the first are inputs of the second, or seen by it.
@@ -178,6 +205,46 @@ pub struct TaskSpan {
     pub ended_ms: i64,
 }
 
+/// What an attempt took besides its script. Times are milliseconds, moments since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Overhead {
+    /// The step; of several that shared the script, the first.
+    pub step: StepId,
+    /// 0 if nobody noted it.
+    pub worker: u64,
+    /// How long its inputs were laid out before the script was started.
+    pub before_ms: i64,
+    pub started_ms: i64,
+    pub script_ended_ms: i64,
+    /// How long its outputs were kept after that.
+    pub after_ms: i64,
+}
+
+/// Keeps those of a run, in place of those of the run before.
+///
+/// # Errors
+/// If the row can't be written.
+pub fn note_overheads(writer: &mut Writer, run: RunId, overheads: &[Overhead]) -> Result<()> {
+    let what = "close the run";
+    let json =
+        serde_json::to_string(&(run, overheads)).map_err(|err| Error::Internal(err.to_string()))?;
+    let sql = "INSERT OR REPLACE INTO meta(key, value) VALUES ('overheads', ?1)";
+    writer.conn.execute(sql, [json]).map(drop).or_db(what)
+}
+
+/// Those of a run, as far as they are known.
+///
+/// # Errors
+/// If the database can't be read.
+pub fn report_overheads(reader: &Reader, run: RunId) -> Result<Vec<Overhead>> {
+    let sql = "SELECT value FROM meta WHERE key = 'overheads'";
+    let json: Option<String> =
+        reader.conn.query_row(sql, [], |row| row.get(0)).optional().or_db(WHAT)?;
+    let kept: Option<(RunId, Vec<Overhead>)> =
+        json.and_then(|json| serde_json::from_str(&json).ok());
+    Ok(kept.filter(|(of, _)| *of == run).map(|(_, overheads)| overheads).unwrap_or_default())
+}
+
 /// The newest run that executed anything, and its part in each task.
 ///
 /// # Errors
@@ -186,24 +253,36 @@ pub fn last_work(reader: &Reader) -> Result<Option<(RunId, Vec<TaskSpan>)>> {
     let newest =
         reader.conn.query_row("SELECT max(run) FROM attempt", [], |row| row.get(0)).or_db(WHAT)?;
     let Some(run) = newest else { return Ok(None) };
-    let mut statement = reader.conn
-        .prepare(
-            "SELECT s.task, count(*), sum(a.wall_us / coalesce(a.batch_size, 1)), coalesce(max(a.worker), 0), min(a.started_ms),
-               max(a.started_ms + a.wall_us / 1000)
-             FROM attempt a CROSS JOIN step s ON s.id = a.step WHERE a.run = ?1 GROUP BY s.task",
-        )
-        .or_db(WHAT)?;
-    let rows = statement.query_map(params![run], |row| {
-        Ok(TaskSpan {
-            task: row.get(0)?,
-            attempts: unsigned(row, 1)?,
-            wall_us: unsigned(row, 2)?,
-            workers: unsigned(row, 3)?,
-            begun_ms: row.get(4)?,
-            ended_ms: row.get(5)?,
-        })
-    });
-    Ok(Some((run, rows.and_then(|rows| rows.collect()).or_db(WHAT)?)))
+    // Added up here: SQLite would sort all attempts by task, in memory.
+    let sql =
+        "SELECT s.task, a.wall_us / coalesce(a.batch_size, 1), coalesce(a.worker, 0), a.started_ms,
+                 a.started_ms + a.wall_us / 1000
+               FROM attempt a CROSS JOIN step s ON s.id = a.step WHERE a.run = ?1";
+    let mut statement = reader.conn.prepare(sql).or_db(WHAT)?;
+    let mut rows = statement.query([run]).or_db(WHAT)?;
+    let mut spans: BTreeMap<TaskId, TaskSpan> = BTreeMap::new();
+    while let Some(row) = rows.next().or_db(WHAT)? {
+        let one = task_span(row).or_db(WHAT)?;
+        let span = spans.entry(one.task).or_insert(TaskSpan { attempts: 0, wall_us: 0, ..one });
+        span.attempts += 1;
+        span.wall_us += one.wall_us;
+        span.workers = span.workers.max(one.workers);
+        span.begun_ms = span.begun_ms.min(one.begun_ms);
+        span.ended_ms = span.ended_ms.max(one.ended_ms);
+    }
+    Ok(Some((run, spans.into_values().collect())))
+}
+
+/// What one attempt is of its task.
+fn task_span(row: &Row<'_>) -> rusqlite::Result<TaskSpan> {
+    Ok(TaskSpan {
+        task: row.get(0)?,
+        attempts: 1,
+        wall_us: unsigned(row, 1)?,
+        workers: unsigned(row, 2)?,
+        begun_ms: row.get(3)?,
+        ended_ms: row.get(4)?,
+    })
 }
 
 /// An attempt at a step.
@@ -211,6 +290,10 @@ pub fn last_work(reader: &Reader) -> Result<Option<(RunId, Vec<TaskSpan>)>> {
 pub struct ReportAttempt<'r> {
     pub step: StepId,
     pub task: TaskId,
+    /// It belongs to the present manifest and inputs.
+    pub live: bool,
+    /// It is the last attempt at its step.
+    pub is_last: bool,
     /// It belongs to the present manifest and inputs, is done, and this is its last attempt.
     pub stands: bool,
     /// Name of the step's input.
@@ -248,16 +331,18 @@ impl ReportAttempt<'_> {
 /// If the database can't be read.
 pub fn each_attempt(reader: &Reader, see: &mut dyn FnMut(&ReportAttempt<'_>)) -> Result<()> {
     // Backwards: the result of a step that is done is that of the last attempt that succeeded.
-    let mut statement = reader.conn
+    let mut statement = reader
+        .conn
         .prepare(
-            "SELECT a.step, s.task, s.live = 1 AND s.state = 1, s.name, a.run, a.outcome = 'ok', a.started_ms,
+            "SELECT a.step, s.task, s.state = 1, s.name, a.run, a.outcome = 'ok', a.started_ms,
                a.wall_us, a.user_us + a.system_us, a.peak_kib, coalesce(a.worker, 0), s.labels,
-               coalesce(a.batch_item, 1), coalesce(a.batch_size, 1), a.forked IS 1
+               coalesce(a.batch_item, 1), coalesce(a.batch_size, 1), a.forked IS 1, s.live = 1
              FROM attempt a CROSS JOIN step s ON s.id = a.step ORDER BY a.step DESC, a.number DESC",
         )
         .or_db(WHAT)?;
     let mut rows = statement.query([]).or_db(WHAT)?;
-    let mut before = None;
+    // The step before, and the last one of which an attempt succeeded.
+    let mut before = (None, None);
     while let Some(row) = rows.next().or_db(WHAT)? {
         let attempt = attempt(row, &mut before).or_db(WHAT)?;
         see(&attempt);
@@ -267,16 +352,20 @@ pub fn each_attempt(reader: &Reader, see: &mut dyn FnMut(&ReportAttempt<'_>)) ->
 
 fn attempt<'r>(
     row: &'r Row<'_>,
-    before: &mut Option<StepId>,
+    before: &mut (Option<StepId>, Option<StepId>),
 ) -> rusqlite::Result<ReportAttempt<'r>> {
     let step = row.get(0)?;
     let succeeded = row.get(5)?;
-    let is_last = succeeded && before.replace(step) != Some(step);
+    let live = row.get(15)?;
+    let is_last = before.0.replace(step) != Some(step);
+    let is_last_success = succeeded && before.1.replace(step) != Some(step);
     let steps = unsigned(row, 13)?.max(1);
     Ok(ReportAttempt {
         step,
         task: row.get(1)?,
-        stands: is_last && row.get(2)?,
+        live,
+        is_last,
+        stands: is_last_success && live && row.get(2)?,
         input: row.get_ref(3)?.as_bytes()?,
         labels: row.get_ref(11)?.as_str_or_null()?,
         run: row.get(4)?,
@@ -344,4 +433,213 @@ pub fn report_failed(reader: &Reader, limit: i64) -> Result<Vec<FailedStep>> {
         })
     });
     rows.and_then(|rows| rows.collect()).or_db(WHAT)
+}
+
+/// Live steps, at most so many: those that failed, or all.
+///
+/// # Errors
+/// If the database can't be read.
+pub fn report_steps(reader: &Reader, only_failed: bool, limit: i64) -> Result<Vec<StepId>> {
+    // The same condition twice: the shorter one alone would not use the index on what is not done.
+    let state = if only_failed { "AND state <> 1 AND state = 2" } else { "" };
+    let sql = format!("SELECT id FROM step WHERE live = 1 {state} ORDER BY id LIMIT ?1");
+    let mut statement = reader.conn.prepare(&sql).or_db(WHAT)?;
+    let rows = statement.query_map([limit], |row| row.get(0));
+    rows.and_then(|rows| rows.collect()).or_db(WHAT)
+}
+
+/// The files, each as a path, that these steps work on; of gather steps and rows of tables none. One pass over the input
+/// files, however many steps there are.
+///
+/// # Errors
+/// If the database can't be read.
+pub fn report_files(reader: &Reader, steps: &[StepId]) -> Result<HashMap<StepId, Vec<u8>>> {
+    reader
+        .conn
+        .execute_batch(
+            "DROP TABLE IF EXISTS temp.listed;
+             CREATE TEMP TABLE listed(task INTEGER, origin INTEGER, step INTEGER, PRIMARY KEY(task, origin, step))
+               STRICT, WITHOUT ROWID;",
+        )
+        .or_db(WHAT)?;
+    let sql = "INSERT INTO temp.listed SELECT s.task, s.origin, s.id FROM step s WHERE s.id = ?1
+               AND EXISTS (SELECT 1 FROM input_file f WHERE f.task = s.task)";
+    for step in steps {
+        reader
+            .conn
+            .prepare_cached(sql)
+            .and_then(|mut insert| insert.execute([step]))
+            .or_db(WHAT)?;
+    }
+    let mut files = HashMap::new();
+    {
+        // In this order: the files are many, and of steps there is an index.
+        let sql = "SELECT l.step, f.path FROM (SELECT DISTINCT task FROM temp.listed) t
+                   CROSS JOIN input_file f ON f.task = t.task AND f.path <> ''
+                   CROSS JOIN temp.listed l ON l.task = f.task AND l.origin = file_origin(f.path)";
+        let mut statement = reader.conn.prepare(sql).or_db(WHAT)?;
+        let mut rows = statement.query([]).or_db(WHAT)?;
+        while let Some(row) = rows.next().or_db(WHAT)? {
+            let path: NameBytes = row.get(1).or_db(WHAT)?;
+            files.insert(row.get(0).or_db(WHAT)?, path.0);
+        }
+    }
+    reader.conn.execute_batch("DROP TABLE temp.listed").or_db(WHAT)?;
+    Ok(files)
+}
+
+/// An output as the report names it: its size is not known if its object is gone.
+#[derive(Debug, Clone)]
+pub struct ReportOutput {
+    pub name: Vec<u8>,
+    pub object: ObjectHash,
+    pub bytes: Option<u64>,
+}
+
+/// At most `limit` outputs of a step, by name, and how many there are in all.
+///
+/// # Errors
+/// If the database can't be read.
+pub fn report_outputs(
+    reader: &Reader,
+    step: StepId,
+    limit: i64,
+) -> Result<(Vec<ReportOutput>, u64)> {
+    let sql =
+        "SELECT o.name, o.object, b.size FROM output o LEFT JOIN object b ON b.hash = o.object
+               WHERE o.step = ?1 ORDER BY o.name LIMIT ?2";
+    let mut statement = reader.conn.prepare_cached(sql).or_db(WHAT)?;
+    let rows = statement.query_map(params![step, limit], |row| {
+        let bytes: Option<i64> = row.get(2)?;
+        Ok(ReportOutput {
+            name: row.get::<_, NameBytes>(0)?.0,
+            object: row.get(1)?,
+            bytes: bytes.map(i64::unsigned_abs),
+        })
+    });
+    let outputs: Vec<ReportOutput> = rows.and_then(|rows| rows.collect()).or_db(WHAT)?;
+    if (outputs.len() as i64) < limit {
+        let count = outputs.len() as u64;
+        return Ok((outputs, count));
+    }
+    let count = reader
+        .conn
+        .prepare_cached("SELECT count(*) FROM output WHERE step = ?1")
+        .and_then(|mut s| s.query_row([step], |row| unsigned(row, 0)))
+        .or_db(WHAT)?;
+    Ok((outputs, count))
+}
+
+/// What the manifest of the last run calls the pipeline.
+///
+/// # Errors
+/// If the database can't be read.
+pub fn report_title(reader: &Reader) -> Result<Option<String>> {
+    let sql = "SELECT value FROM meta WHERE key = 'title'";
+    reader.conn.query_row(sql, [], |row| row.get(0)).optional().or_db(WHAT)
+}
+
+/// An output of a live step that is done, to be shown.
+#[derive(Debug, Clone)]
+pub struct ReportResult {
+    pub step: StepId,
+    pub labels: Labels,
+    pub name: Vec<u8>,
+    pub object: ObjectHash,
+    /// `None` if the object is gone.
+    pub bytes: Option<u64>,
+}
+
+/// The outputs of a task, at most `limit`, step by step.
+///
+/// # Errors
+/// If the database can't be read.
+pub fn report_results(reader: &Reader, task: TaskId, limit: usize) -> Result<Vec<ReportResult>> {
+    let sql = "SELECT s.id, s.labels, o.name, o.object, b.size
+               FROM step s INDEXED BY idx_step_task CROSS JOIN output o ON o.step = s.id
+               LEFT JOIN object b ON b.hash = o.object
+               WHERE s.task = ?1 AND s.live = 1 AND s.state = 1 ORDER BY s.id, o.name LIMIT ?2";
+    let mut statement = reader.conn.prepare_cached(sql).or_db(WHAT)?;
+    let rows = statement.query_map(params![task, limit as i64], |row| {
+        let bytes: Option<i64> = row.get(4)?;
+        Ok(ReportResult {
+            step: row.get(0)?,
+            labels: row.get(1)?,
+            name: row.get::<_, NameBytes>(2)?.0,
+            object: row.get(3)?,
+            bytes: bytes.map(i64::unsigned_abs),
+        })
+    });
+    rows.and_then(|rows| rows.collect()).or_db(WHAT)
+}
+
+/// The live steps with one value of a label.
+#[derive(Debug, Clone, Default)]
+pub struct LabelGroup {
+    pub value: String,
+    pub done: u64,
+    pub failed: u64,
+    pub pending: u64,
+}
+
+impl LabelGroup {
+    fn steps(&self) -> u64 {
+        self.done + self.failed + self.pending
+    }
+}
+
+/// The live steps by the values of a label.
+#[derive(Debug, Clone, Default)]
+pub struct LabelGroups {
+    /// The values with most steps, those first.
+    pub groups: Vec<LabelGroup>,
+    /// How many values are not among them; `None`: too many to be counted, and none is.
+    pub left_out: Option<u64>,
+}
+
+/// Values of a label that are counted. One with more is the name of something, and nothing to group by.
+const MOST_VALUES: usize = 20_000;
+
+/// The live steps by each of their labels, at most `limit` values of each. SQLite is built without JSON, so they are
+/// counted here, in memory that doesn't grow with the number of steps.
+///
+/// # Errors
+/// If the database can't be read.
+pub fn label_groups(reader: &Reader, limit: usize) -> Result<BTreeMap<String, LabelGroups>> {
+    let sql = "SELECT labels, state FROM step WHERE live = 1 AND labels IS NOT NULL";
+    let mut statement = reader.conn.prepare(sql).or_db(WHAT)?;
+    let mut rows = statement.query([]).or_db(WHAT)?;
+    let mut all: BTreeMap<String, Option<HashMap<String, LabelGroup>>> = BTreeMap::new();
+    while let Some(row) = rows.next().or_db(WHAT)? {
+        let (labels, state): (Labels, StepState) =
+            row.get(0).and_then(|labels| Ok((labels, row.get(1)?))).or_db(WHAT)?;
+        for (key, value) in labels.iter() {
+            if !all.contains_key(key) {
+                all.insert(key.to_owned(), Some(HashMap::new()));
+            }
+            let Some(Some(values)) = all.get_mut(key) else { continue };
+            if !values.contains_key(value) {
+                if values.len() == MOST_VALUES {
+                    all.insert(key.to_owned(), None);
+                    continue;
+                }
+                let group = LabelGroup { value: value.to_owned(), ..LabelGroup::default() };
+                values.insert(value.to_owned(), group);
+            }
+            let Some(group) = values.get_mut(value) else { continue };
+            match state {
+                StepState::Done => group.done += 1,
+                StepState::Failed => group.failed += 1,
+                StepState::Pending => group.pending += 1,
+            }
+        }
+    }
+    let sorted = |values: HashMap<String, LabelGroup>| {
+        let mut groups: Vec<LabelGroup> = values.into_values().collect();
+        order::sort_by(&mut groups, |a, b| b.steps().cmp(&a.steps()).then(a.value.cmp(&b.value)));
+        let left_out = groups.len().saturating_sub(limit) as u64;
+        groups.truncate(limit);
+        LabelGroups { groups, left_out: Some(left_out) }
+    };
+    Ok(all.into_iter().map(|(key, values)| (key, values.map(sorted).unwrap_or_default())).collect())
 }

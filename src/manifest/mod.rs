@@ -51,6 +51,8 @@ pub struct Manifest {
     pub tasks: Vec<Task>,
     /// The values of `[params]`: the defaults, unless the command line has others.
     pub params: BTreeMap<String, String>,
+    /// What the pipeline is called in its report.
+    pub title: Option<String>,
     /// Its lines end in CRLF, and were read as if they ended in LF.
     pub had_crlf: bool,
 }
@@ -94,10 +96,10 @@ impl Manifest {
     /// [`Error::Manifest`] with every mistake found.
     pub fn from_text(path: &Path, dir: &Path, bytes: &[u8]) -> Result<Manifest> {
         let lf = with_lf(bytes);
-        let parse::Parsed { tasks, params } =
+        let parse::Parsed { tasks, params, title } =
             parse::parse(path, dir, &lf).map_err(Error::Manifest)?;
         let had_crlf = matches!(lf, Cow::Owned(_));
-        Ok(Manifest { path: path.to_owned(), dir: dir.to_owned(), tasks, params, had_crlf })
+        Ok(Manifest { path: path.to_owned(), dir: dir.to_owned(), tasks, params, title, had_crlf })
     }
 
     /// Its path, absolute: what is remembered of a manifest goes by that.

@@ -25,6 +25,7 @@ pub(super) fn parse(path: &Path, dir: &Path, bytes: &[u8]) -> Result<Parsed, Vec
 pub(super) struct Parsed {
     pub(super) tasks: Vec<Task>,
     pub(super) params: BTreeMap<String, String>,
+    pub(super) title: Option<String>,
 }
 
 fn manifest(found: &mut Findings<'_>, dir: &Path, root: &DeTable<'_>) -> Parsed {
@@ -45,7 +46,8 @@ fn manifest(found: &mut Findings<'_>, dir: &Path, root: &DeTable<'_>) -> Parsed 
     tables::open(found, dir, shown_dir, &mut drafts);
     params::resolve(found, &params, &mut drafts);
     check_idle(found, &defaults, &drafts);
-    Parsed { tasks: wiring::wire(found, drafts), params }
+    let title = root.get("title").and_then(|value| title(found, Setting { key: "title", value }));
+    Parsed { tasks: wiring::wire(found, drafts), params, title }
 }
 
 /// The table of each task and the place of its header, in the order of the text; and the params.
@@ -60,17 +62,29 @@ fn entries<'r, 'i>(
         match key.get_ref().as_ref() {
             "task" => task_key(found, key.span(), value, &mut entries),
             "params" => params = params::read(found, Setting { key: "params", value }),
-            // Read before the tasks.
-            "defaults" => {}
+            // Read before the tasks, and after them.
+            "defaults" | "title" => {}
             name => unknown_key(found, name, &key.span()),
         }
     }
-    let is_task = |key: &str| !matches!(key, "params" | "defaults");
+    let is_task = |key: &str| !matches!(key, "params" | "defaults" | "title");
     if !root.keys().any(|key| is_task(key.get_ref())) && !found.is_damaged() {
         let help = "begin with [[task]], name = \"…\" and script = \"…\"";
         found.add_whole("the manifest has no tasks", help);
     }
     (entries, params)
+}
+
+/// What the pipeline is called in its report.
+fn title(found: &mut Findings<'_>, setting: Setting<'_, '_>) -> Option<String> {
+    let title = setting.string(found)?.trim();
+    if title.is_empty() {
+        let help =
+            "write what the report is to be called, or leave `title` out for the folder's name";
+        found.add(&setting.span(), "`title` is empty", help);
+        return None;
+    }
+    Some(title.to_owned())
 }
 
 /// Reports defaults that no task has any use for.
@@ -103,11 +117,13 @@ fn unknown_key(found: &mut Findings<'_>, name: &str, place: &Range<usize>) {
         "did you mean `params`?"
     } else if DEFAULTS.contains(&name) || suggest::nearest(name, ["defaults"]).is_some() {
         "did you mean `defaults`?"
+    } else if suggest::nearest(name, ["title"]).is_some() {
+        "did you mean `title`?"
     } else if found.is_damaged() {
         // Probably a key of a task whose header has the syntax error.
         return;
     } else {
-        "a manifest consists of [[task]] tables, [params] and [defaults]"
+        "a manifest consists of [[task]] tables, [params], [defaults] and a title"
     };
     found.add(place, format!("unknown key {}", quoted(name)), help);
 }

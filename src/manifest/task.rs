@@ -106,6 +106,8 @@ pub struct Task {
     pub network: bool,
     /// Where its results are to lie after a run.
     pub export: Option<Box<ExportPath>>,
+    /// Its outputs are shown in the report.
+    pub report: bool,
 }
 
 impl Task {
@@ -170,6 +172,7 @@ impl Task {
             read: Vec::new(),
             network: true,
             export: None,
+            report: false,
         }
     }
 }
@@ -642,6 +645,18 @@ pub const KEYS: &[Key] = &[
             Some(Err((message, help))) => found.add(&setting.span(), message, help),
         },
     },
+    Key {
+        name: "report",
+        about: "true: its outputs are shown in the report: pictures (PNG, JPEG, SVG), tables (CSV, TSV), JSON and text.",
+        kind: Kind::Switch,
+        default: "false",
+        example: "report = true",
+        no_default: None,
+        aliases: &["show", "reported", "plot"],
+        read: |found, draft, setting| {
+            draft.task.report = setting.boolean(found).unwrap_or_default();
+        },
+    },
 ];
 
 /// No machine has more; `-j` has the same limit.
@@ -875,6 +890,9 @@ fn unknown(found: &mut Findings<'_>, written: &str, place: &Range<usize>, whose:
     let names = || KEYS.iter().map(|key| key.name);
     let meant = KEYS.iter().find(|key| key.aliases.iter().any(is_alias)).map(|key| key.name);
     let help = match meant.or_else(|| suggest::nearest(written, names())) {
+        _ if written == "title" => {
+            "it names the whole pipeline: write it at the top, before the first table".to_owned()
+        }
         Some(meant) => format!("did you mean `{meant}`?"),
         None => format!("a task has {}", names().collect::<Vec<_>>().join(", ")),
     };

@@ -20,6 +20,8 @@ pub(super) struct Facts {
     pub(super) runs: Vec<ReportRun>,
     /// The tasks in manifest order.
     pub(super) tasks: Vec<ReportTask>,
+    /// What the manifest calls the pipeline.
+    title: Option<String>,
     names: HashMap<TaskId, String>,
 }
 
@@ -30,6 +32,7 @@ impl Facts {
         runs: Vec<ReportRun>,
         tasks: Vec<ReportTask>,
         is_complete: bool,
+        title: Option<String>,
         runners: [Option<Runner>; 2],
     ) -> Facts {
         let is_of_run = |runner: Runner| runs.first().is_some_and(|run| runner.can_be(run.pid));
@@ -38,6 +41,7 @@ impl Facts {
             is_running: runners.into_iter().flatten().any(is_of_run),
             is_complete,
             names: tasks.iter().map(|task| (task.id, task.name.clone())).collect(),
+            title,
             runs,
             tasks,
         }
@@ -48,11 +52,14 @@ impl Facts {
         self.runs.first()
     }
 
-    /// The page's title: the name of the manifest.
+    /// The page's title: what the manifest says, else the name of its folder.
     pub(super) fn title(&self) -> String {
+        if let Some(title) = &self.title {
+            return printable(title.as_bytes()).into_owned();
+        }
         let Some(run) = self.run() else { return "No run yet".to_owned() };
-        let manifest = as_path(&run.manifest);
-        let name = manifest.file_name().map_or(manifest, |name| name.as_ref());
+        let dir = as_path(&run.dir);
+        let name = dir.file_name().map_or(dir, |name| name.as_ref());
         printable(path_bytes(name)).into_owned()
     }
 

@@ -52,7 +52,9 @@ pub(super) fn section(out: &mut String, facts: &Facts, failed: &[FailedStep], st
 fn one(out: &mut String, facts: &Facts, step: &FailedStep, store: &Store, is_open: bool) {
     html!(
         out,
-        "<details class=\"failure\"",
+        "<details id=\"step-",
+        step.step.0,
+        "\" class=\"failure\"",
         if is_open { " open" } else { "" },
         "><summary>",
         icon("failed")
@@ -65,9 +67,9 @@ fn one(out: &mut String, facts: &Facts, step: &FailedStep, store: &Store, is_ope
         out,
         "</span> <span class=\"why\">",
         text(outcome(step)),
-        "</span></summary>\n<p class=\"muted\">Step "
+        "</span></summary>\n<p class=\"muted\"><a href=\"#step-"
     );
-    html!(out, step.step.0, ", attempt ", step.attempt, ", ");
+    html!(out, step.step.0, "\">Step ", step.step.0, "</a>, attempt ", step.attempt, ", ");
     html!(out, text(span(std::time::Duration::from_micros(step.wall_us))));
     if step.alike > 1 {
         html!(out, "; ", count(step.alike), " steps of this task failed in this way");

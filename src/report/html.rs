@@ -50,14 +50,63 @@ impl Markup for At {
     }
 }
 
+/// JSON that is safe within a `script` element of another type than JavaScript's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Json(String);
+
+impl Json {
+    /// Of JSON: a `<`, which in JSON is only ever within a string, is written as an escape. So nothing ends the element
+    /// (`</script`), and nothing makes the parser ignore its end (`<!--`).
+    pub(super) fn of(json: &str) -> Json {
+        Json(json.replace('<', "\\u003c"))
+    }
+}
+
+impl Markup for Json {
+    fn put(&self, page: &mut String) {
+        page.push_str(&self.0);
+    }
+}
+
+/// Bytes in Base64, which no markup is.
+pub(super) struct Base64<'b>(pub(super) &'b [u8]);
+
+impl Markup for Base64<'_> {
+    fn put(&self, page: &mut String) {
+        const DIGITS: &[u8; 64] =
+            b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+        page.reserve(self.0.len().div_ceil(3) * 4);
+        for three in self.0.chunks(3) {
+            let bits = three.iter().fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte));
+            let bits = bits << (8 * (3 - three.len()));
+            for digit in 0..4 {
+                // Two of its bits are within the first byte, and so on.
+                let is_there = digit <= three.len();
+                let at = (bits >> (18 - 6 * digit) & 63) as usize;
+                page.push(if is_there { char::from(DIGITS[at]) } else { '=' });
+            }
+        }
+    }
+}
+
 /// A line of text or of a log; control characters are escaped as on a terminal.
 pub(super) fn text(line: impl AsRef<[u8]>) -> Escaped {
-    escape(&shortened(&printable_line(line.as_ref())))
+    escape(&plain_line(line))
 }
 
 /// The name of a file or an input, with every unusual byte escaped.
 pub(super) fn name(bytes: &[u8]) -> Escaped {
-    escape(&shortened(&printable(bytes)))
+    escape(&plain_name(bytes))
+}
+
+/// [`text`] for data, where it isn't markup.
+pub(super) fn plain_line(line: impl AsRef<[u8]>) -> String {
+    shortened(&printable_line(line.as_ref()))
+}
+
+/// [`name`] for data, where it isn't markup.
+pub(super) fn plain_name(bytes: &[u8]) -> String {
+    shortened(&printable(bytes))
 }
 
 /// A whole number with thousands separators.
@@ -134,6 +183,15 @@ mod tests {
     }
 
     #[test]
+    fn data_never_ends_its_element_and_stays_what_it_is() {
+        let odd = ["</script><!-- <script>", "\u{2028}\"\\"];
+        let json = serde_json::to_string(&odd).unwrap();
+        let shown = shown(Json::of(&json));
+        assert!(!shown.contains('<'), "{shown}");
+        assert_eq!(serde_json::from_str::<[String; 2]>(&shown).unwrap(), odd);
+    }
+
+    #[test]
     fn what_is_too_long_keeps_both_its_ends() {
         let long = format!("head{}tail", "x".repeat(5000));
         let short = shown(name(long.as_bytes()));
@@ -141,6 +199,13 @@ mod tests {
         assert!(short.len() < 300 && short.contains(" … "), "{short}");
         let exact = "é".repeat(LONGEST);
         assert_eq!(shown(text(&exact)), exact);
+    }
+
+    #[test]
+    fn bytes_are_base64_as_everybody_reads_it() {
+        let shown = ["", "f", "fo", "foo", "foobar", "\u{ff}\u{fe}"]
+            .map(|text| shown(Base64(text.as_bytes())));
+        assert_eq!(shown, ["", "Zg==", "Zm8=", "Zm9v", "Zm9vYmFy", "w7/Dvg=="]);
     }
 
     #[test]

@@ -1,7 +1,7 @@
-//! Arranges the tasks of a graph in columns: producers to the left of their consumers, and within a column so that
-//! few edges cross. Unaware of what the tasks are and how they are drawn.
+//! Arranges the tasks of a graph in columns: producers before their consumers, and within a column so that few edges
+//! cross and most are straight. Unaware of what the tasks are and how they are drawn: columns may as well be lines.
 
-/// Where something is. Columns are centred, so rows can be halves.
+/// Where something is. What has straight edges lies in one row, so rows can be fractions.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Position {
     pub(super) column: usize,
@@ -15,11 +15,15 @@ pub(super) struct Layout {
     /// Each edge as the positions it passes through, from end to end.
     pub(super) edges: Vec<Vec<Position>>,
     pub(super) columns: usize,
-    pub(super) rows: usize,
+    /// The height of the whole, where a task is one row high; not a task in it: 0.
+    pub(super) rows: f64,
 }
 
 /// Passes over the columns, alternately from left and right. More would hardly change anything.
 const PASSES: usize = 6;
+
+/// How much of a row an edge takes that runs past tasks.
+const LANE: f64 = 0.3;
 
 /// Arranges `nodes` tasks. Edges that would close a cycle are left out; only a damaged database has any.
 pub(super) fn layout(nodes: usize, edges: &[(usize, usize)]) -> Layout {
@@ -46,14 +50,11 @@ pub(super) fn layout(nodes: usize, edges: &[(usize, usize)]) -> Layout {
         columns[*column].push(item);
     }
     order(&mut columns, &pairs, column_of.len());
-    let rows = columns.iter().map(Vec::len).max().unwrap_or(0);
-    let mut places = vec![Position { column: 0, row: 0.0 }; column_of.len()];
-    for (column, items) in columns.iter().enumerate() {
-        let above = (rows - items.len()) as f64 / 2.0;
-        for (at, item) in items.iter().enumerate() {
-            places[*item] = Position { column, row: above + at as f64 };
-        }
-    }
+    let row = rows(&columns, &pairs, nodes, column_of.len());
+    let end = |item: usize| row[item] + f64::midpoint(1.0, if item < nodes { 1.0 } else { LANE });
+    let rows = (0..column_of.len()).map(end).fold(0.0, f64::max);
+    let place = |item: usize| Position { column: column_of[item], row: row[item] };
+    let mut places: Vec<Position> = (0..column_of.len()).map(place).collect();
     let edges = ways.iter().map(|way| way.iter().map(|item| places[*item]).collect()).collect();
     places.truncate(nodes);
     Layout { nodes: places, edges, columns: last + 1, rows }
@@ -79,6 +80,99 @@ fn columns(nodes: usize, edges: &[(usize, usize)]) -> Vec<usize> {
         }
     }
     column
+}
+
+/// By item, the row of each: in the order of its column, with room for all. Items from `nodes` on are edges that only pass.
+///
+/// An item and one before it that are joined by an edge are in one row, as far as no two of these edges cross (as Brandes
+/// and Köpf do it). So chains are straight. What is in one row is moved as one, as near to what it is joined with
+/// as the others allow.
+fn rows(columns: &[Vec<usize>], pairs: &[(usize, usize)], nodes: usize, items: usize) -> Vec<f64> {
+    let (mut before, mut around) = (vec![Vec::new(); items], vec![Vec::new(); items]);
+    for (from, to) in pairs {
+        before[*to].push(*from);
+        around[*to].push(*from);
+        around[*from].push(*to);
+    }
+    let straight = straight(columns, &before, nodes);
+    let high = |item: usize| if item < nodes { 1.0 } else { LANE };
+    let apart = |pair: &[usize]| f64::midpoint(high(pair[0]), high(pair[1]));
+    // By item that leads a row: what has to be above it and below it, and how far off.
+    let (mut above, mut below) = (vec![Vec::new(); items], vec![Vec::new(); items]);
+    for pair in columns.iter().flat_map(|column| column.windows(2)) {
+        let (upper, lower) = (straight[pair[0]], straight[pair[1]]);
+        above[lower].push((upper, apart(pair)));
+        below[upper].push((lower, apart(pair)));
+    }
+    let leaders: Vec<usize> = (0..items).filter(|item| straight[*item] == *item).collect();
+    // As far up as everything goes.
+    let mut row = vec![0.0_f64; items];
+    for _ in 0..items {
+        let mut is_settled = true;
+        for leader in &leaders {
+            let least = above[*leader].iter().map(|(upper, apart)| row[*upper] + apart);
+            let least = least.fold(0.0, f64::max);
+            if least > row[*leader] {
+                (row[*leader], is_settled) = (least, false);
+            }
+        }
+        if is_settled {
+            break;
+        }
+    }
+    for pass in 0..PASSES {
+        let mut visit = |leader: &usize| {
+            let members = (0..items).filter(|item| straight[*item] == *leader);
+            let others = members.flat_map(|item| &around[item]);
+            let others = others.filter(|other| straight[**other] != *leader);
+            let (sum, many) = others
+                .fold((0.0, 0.0), |(sum, many), other| (sum + row[straight[*other]], many + 1.0));
+            if many > 0.0 {
+                let least = above[*leader].iter().map(|(upper, apart)| row[*upper] + apart);
+                let least = least.fold(f64::NEG_INFINITY, f64::max);
+                let most = below[*leader].iter().map(|(lower, apart)| row[*lower] - apart);
+                let most = most.fold(f64::INFINITY, f64::min);
+                // Rounding may leave no room at all.
+                row[*leader] = (sum / many).min(most).max(least);
+            }
+        };
+        if pass % 2 == 0 {
+            leaders.iter().rev().for_each(&mut visit);
+        } else {
+            leaders.iter().for_each(&mut visit);
+        }
+    }
+    let row: Vec<f64> = (0..items).map(|item| row[straight[item]]).collect();
+    let top = |item: usize| row[item] - high(item) / 2.0;
+    let least = (0..items).map(top).fold(f64::INFINITY, f64::min);
+    row.iter().map(|row| row - least - 0.5).collect()
+}
+
+/// By item, the first item of those in one row with it.
+fn straight(columns: &[Vec<usize>], before: &[Vec<usize>], nodes: usize) -> Vec<usize> {
+    let mut first: Vec<usize> = (0..before.len()).collect();
+    let mut place = vec![0; before.len()];
+    for column in columns {
+        column.iter().enumerate().for_each(|(at, item)| place[*item] = at);
+    }
+    for column in columns {
+        // So many of the column before are above what is in one row with something here.
+        let mut taken = 0;
+        for item in column {
+            let mut candidates = before[*item].clone();
+            candidates.sort_unstable_by_key(|other| place[*other]);
+            let many = candidates.len();
+            let middle = many.saturating_sub(1) / 2..many / 2 + usize::from(many > 0);
+            let mut candidates = candidates[middle].to_vec();
+            // A task rather than an edge that passes.
+            candidates.sort_by_key(|other| *other >= nodes);
+            if let Some(other) = candidates.into_iter().find(|other| place[*other] >= taken) {
+                first[*item] = first[other];
+                taken = place[other] + 1;
+            }
+        }
+    }
+    first
 }
 
 /// Sorts each column by the mean row of its neighbours (the barycentre method of Sugiyama).
@@ -162,6 +256,24 @@ mod tests {
             assert!(!layout.nodes[n + 1..].contains(place), "{layout:?}");
         }
         let none = super::layout(0, &[]);
-        assert_eq!((none.nodes.len(), none.rows), (0, 0));
+        assert_eq!((none.nodes.len(), none.rows), (0, 0.0));
+    }
+
+    #[test]
+    fn tasks_of_a_column_never_overlap_and_a_chain_is_straight() {
+        // Two chains, a task that gathers both, and an edge past them.
+        let edges = [(0, 1), (1, 2), (3, 4), (4, 5), (2, 6), (5, 6), (0, 6)];
+        let layout = layout(7, &edges);
+        for (n, place) in layout.nodes.iter().enumerate() {
+            for other in &layout.nodes[n + 1..] {
+                let is_apart = (place.row - other.row).abs() > 0.999;
+                assert!(place.column != other.column || is_apart, "{layout:?}");
+            }
+            assert!(place.row > -1e-6 && place.row + 1.0 < layout.rows + 1e-6, "{layout:?}");
+        }
+        let row = |n: usize| layout.nodes[n].row;
+        assert!((row(3) - row(5)).abs() < 0.2 && (row(0) - row(2)).abs() < 0.2, "{layout:?}");
+        let single = super::layout(3, &[(0, 1), (1, 2)]);
+        assert!(single.nodes.iter().all(|place| place.row == 0.0), "{single:?}");
     }
 }

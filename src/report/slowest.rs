@@ -89,9 +89,13 @@ pub(super) fn section(out: &mut String, facts: &Facts, slowest: &Slowest) {
     for slow in &slowest {
         html!(
             out,
-            "<tr><th scope=\"row\" class=\"n\">",
+            "<tr id=\"step-",
             slow.step.0,
-            "</th><td class=\"word\">",
+            "\"><th scope=\"row\" class=\"n\"><a href=\"#step-",
+            slow.step.0,
+            "\">",
+            slow.step.0,
+            "</a></th><td class=\"word\">",
             text(facts.task(slow.task))
         );
         html!(out, "</td><td class=\"path\">", name(&slow.input));

@@ -1,4 +1,5 @@
-//! The tasks: a drawing of the graph, and a table with the same counts and more.
+//! The tasks: a drawing of the graph, a table with the same counts and more, which on a phone is cards and stands for both,
+//! and the scripts.
 
 use std::collections::HashMap;
 
@@ -15,6 +16,13 @@ use super::{open, scroll};
 /// At most this many tasks are in the table.
 const SHOWN: usize = 300;
 
+/// Bytes of a script that are shown, and of all of them together.
+const SCRIPT: usize = 16 << 10;
+const SCRIPTS: usize = 256 << 10;
+
+/// Columns of numbers.
+const HEADS: [&str; 6] = ["Done", "Failed", "Left", "Retired", "Outputs", "Size"];
+
 /// Beyond these a drawing would be a tangle.
 const MOST_TASKS: usize = 120;
 const MOST_EDGES: usize = 400;
@@ -22,9 +30,14 @@ const MOST_EDGES: usize = 400;
 // Pixels: the size of a box, and the distance from one to the next.
 const WIDTH: f64 = 208.0;
 const HEIGHT: f64 = 62.0;
-const COLUMN: f64 = WIDTH + 64.0;
-const ROW: f64 = HEIGHT + 22.0;
+const APART: f64 = 22.0;
 const MARGIN: f64 = 3.0;
+/// Room for edges, between columns beside each other and between lines below each other.
+const BESIDE: f64 = 64.0;
+const BELOW: f64 = 40.0;
+/// Width of the page, and the scale below which names could hardly be read: a drawing that would need less scrolls.
+const PAGE: f64 = 1104.0;
+const SMALLEST: f64 = 0.72;
 /// Characters of a name that fit into a box.
 const NAME: usize = 22;
 
@@ -44,10 +57,10 @@ pub(super) fn section(out: &mut String, facts: &Facts, edges: &[(TaskId, TaskId)
     scroll(out, "Steps of each task");
     html!(
         out,
-        "<table>\n<caption>Steps of each task, in the order of the manifest</caption>\n<thead><tr>"
+        "<table class=\"cards\">\n<caption>Steps of each task, in the order of the manifest</caption>\n<thead><tr>"
     );
     html!(out, "<th scope=\"col\">Task</th>");
-    for head in ["Done", "Failed", "Left", "Retired", "Outputs", "Size"] {
+    for head in HEADS {
         html!(out, "<th scope=\"col\" class=\"n\">", head, "</th>");
     }
     html!(out, "</tr></thead>\n<tbody>\n");
@@ -74,24 +87,24 @@ pub(super) fn section(out: &mut String, facts: &Facts, edges: &[(TaskId, TaskId)
             html!(out, " <small>takes ", text(task.declared.to_string()), "</small>");
         }
         html!(out, "</th>");
-        for number in [task.done, task.failed, task.pending, task.retired, task.outputs] {
-            html!(
-                out,
-                "<td class=\"n",
-                if number == 0 { " nil" } else { "" },
-                "\">",
-                count(number),
-                "</td>"
-            );
+        let numbers =
+            [task.done, task.failed, task.pending, task.retired, task.outputs, task.bytes];
+        for (number, head) in numbers.into_iter().zip(HEADS) {
+            let nil = if number == 0 { " nil" } else { "" };
+            html!(out, "<td class=\"n", nil, "\" data-label=\"", head, "\">");
+            match head {
+                "Size" => html!(out, text(size(number)), "</td>"),
+                _ => html!(out, count(number), "</td>"),
+            }
         }
-        html!(out, "<td class=\"n", if task.bytes == 0 { " nil" } else { "" }, "\">");
-        html!(out, text(size(task.bytes)), "</td></tr>\n");
+        html!(out, "</tr>\n");
     }
     html!(out, "</tbody>\n</table>\n</div>\n");
     if facts.tasks.len() > SHOWN {
         html!(out, "<p>", count((facts.tasks.len() - SHOWN) as u64), " more tasks are listed by ");
         html!(out, "<code>task-pipeline status</code>.</p>\n");
     }
+    scripts(out, facts);
     if facts.tasks.iter().any(|task| task.retired > 0) {
         html!(
             out,
@@ -100,6 +113,37 @@ pub(super) fn section(out: &mut String, facts: &Facts, edges: &[(TaskId, TaskId)
         );
     }
     html!(out, "</section>\n");
+}
+
+/// The script behind each task.
+fn scripts(out: &mut String, facts: &Facts) {
+    html!(out, "<h3>Scripts</h3>\n");
+    let mut bytes = 0;
+    for task in facts.tasks.iter().take(SHOWN) {
+        html!(out, "<details class=\"script\" id=\"script-", task.id.0, "\"><summary><b>");
+        html!(out, text(&task.name), "</b> <code>", text(&task.interpreter), "</code></summary>\n");
+        html!(
+            out,
+            "<pre tabindex=\"0\" role=\"region\" aria-label=\"Script of ",
+            text(&task.name),
+            "\">"
+        );
+        let lines = task.script.trim_end().lines();
+        let room = SCRIPT.min(SCRIPTS.saturating_sub(bytes));
+        let mut shown = 0;
+        for line in lines.clone().take_while(|line| {
+            shown += line.len() + 1;
+            shown <= room
+        }) {
+            html!(out, text(line), "\n");
+            bytes += line.len() + 1;
+        }
+        html!(out, "</pre>\n");
+        if shown > room {
+            html!(out, "<p class=\"muted\">The rest is left out: it is in the manifest.</p>\n");
+        }
+        html!(out, "</details>\n");
+    }
 }
 
 /// The drawing, or a sentence that says why there is none.
@@ -114,68 +158,112 @@ fn draw(out: &mut String, facts: &Facts, all_edges: &[(TaskId, TaskId)]) {
     let edges =
         all_edges.iter().filter_map(|(from, to)| Some((*places.get(from)?, *places.get(to)?)));
     let layout = layout(facts.tasks.len(), &edges.collect::<Vec<_>>());
-    let width = (layout.columns as f64 - 1.0) * COLUMN + WIDTH + 2.0 * MARGIN;
-    let height = (layout.rows as f64 - 1.0) * ROW + HEIGHT + 2.0 * MARGIN;
+    let drawing = Drawing::of(&layout);
+    let (width, height) = drawing.size(&layout);
+    let least = width * SMALLEST;
+    html!(out, "<div class=\"drawing\">\n");
     scroll(out, "Graph of the tasks");
+    // It takes the width that there is, but never more than it needs, and never so little that nobody can read it.
+    html!(out, "<svg class=\"graph", if least > PAGE { " wide" } else { "" });
+    html!(out, "\" width=\"", At(if least > PAGE { least } else { width }), "\" viewBox=\"0 0 ");
     html!(
         out,
-        "<svg class=\"graph\" width=\"",
         At(width),
-        "\" height=\"",
+        " ",
         At(height),
-        "\" role=\"group\" "
+        "\" role=\"group\" aria-label=\"Tasks ",
+        drawing.words()
     );
-    html!(
-        out,
-        "aria-label=\"Tasks from left to right; each links to its row in the table below\">\n<g class=\"edges\">"
-    );
-    edges_of(out, &layout);
+    html!(out, "; each links to its row in the table below\">\n<g class=\"edges\">");
+    for edge in &layout.edges {
+        drawing.edge(out, edge);
+    }
     html!(out, "</g>\n");
     for (task, place) in facts.tasks.iter().zip(&layout.nodes) {
-        node(out, task, corner(*place));
+        node(out, task, drawing.corner(*place));
     }
-    html!(out, "</svg>\n</div>\n");
+    html!(out, "</svg>\n</div>\n</div>\n");
 }
 
-fn corner(place: Position) -> (f64, f64) {
-    (MARGIN + place.column as f64 * COLUMN, MARGIN + place.row * ROW)
+/// Which way a graph is drawn: whichever needs less width, unless there is room anyway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Drawing {
+    FromLeft,
+    FromTop,
 }
 
-fn edges_of(out: &mut String, layout: &Layout) {
-    for edge in &layout.edges {
+impl Drawing {
+    fn of(layout: &Layout) -> Drawing {
+        let width = |drawing: Drawing| drawing.size(layout).0;
+        let (beside, below) = (width(Drawing::FromLeft), width(Drawing::FromTop));
+        if beside <= PAGE || beside <= below { Drawing::FromLeft } else { Drawing::FromTop }
+    }
+
+    fn words(self) -> &'static str {
+        match self {
+            Drawing::FromLeft => "from left to right",
+            Drawing::FromTop => "from top to bottom",
+        }
+    }
+
+    /// Width and height.
+    fn size(self, layout: &Layout) -> (f64, f64) {
+        let last = Position { column: layout.columns.saturating_sub(1), row: layout.rows - 1.0 };
+        let (x, y) = self.corner(last);
+        (x + WIDTH + MARGIN, y + HEIGHT + MARGIN)
+    }
+
+    /// The upper left corner of a box.
+    fn corner(self, place: Position) -> (f64, f64) {
+        let column = place.column as f64;
+        let (x, y) = match self {
+            Drawing::FromLeft => (column * (WIDTH + BESIDE), place.row * (HEIGHT + APART)),
+            Drawing::FromTop => (place.row * (WIDTH + APART), column * (HEIGHT + BELOW)),
+        };
+        (MARGIN + x, MARGIN + y)
+    }
+
+    /// An edge through these positions: a curve from each to the next, straight past the column of each that it only
+    /// passes, and a head.
+    fn edge(self, out: &mut String, way: &[Position]) {
         html!(out, "<path d=\"");
-        for (n, pair) in edge.windows(2).enumerate() {
-            let (from, to) = (corner(pair[0]), corner(pair[1]));
-            let (x1, y1) = (from.0 + WIDTH, from.1 + HEIGHT / 2.0);
-            let (x2, y2) = (to.0, to.1 + HEIGHT / 2.0);
-            let middle = f64::midpoint(x1, x2);
-            if n == 0 {
-                html!(out, "M", At(x1), " ", At(y1));
-            } else {
-                // Straight across a column that the edge only passes through.
-                html!(out, "H", At(x1));
-            }
-            html!(
-                out,
-                "C",
-                At(middle),
-                " ",
-                At(y1),
-                " ",
-                At(middle),
-                " ",
-                At(y2),
-                " ",
-                At(x2),
-                " ",
-                At(y2)
-            );
+        for (n, pair) in way.windows(2).enumerate() {
+            let ((x1, y1), (x2, y2)) = (self.leaves(pair[0]), self.enters(pair[1]));
+            html!(out, if n == 0 { "M" } else { "L" }, At(x1), " ", At(y1), "C");
+            let (middle_x, middle_y) = (f64::midpoint(x1, x2), f64::midpoint(y1, y2));
+            let [a, b, c, d] = match self {
+                Drawing::FromLeft => [middle_x, y1, middle_x, y2],
+                Drawing::FromTop => [x1, middle_y, x2, middle_y],
+            };
+            html!(out, At(a), " ", At(b), " ", At(c), " ", At(d), " ", At(x2), " ", At(y2));
         }
         html!(out, "\"/>");
-        if let Some(end) = edge.last() {
-            let (x, y) = corner(*end);
-            html!(out, "<path class=\"head\" d=\"M", At(x - 6.0), " ", At(y + HEIGHT / 2.0 - 3.5));
-            html!(out, "l6 3.5-6 3.5z\"/>");
+        if let Some(end) = way.last() {
+            let (x, y) = self.enters(*end);
+            html!(out, "<path class=\"head\" d=\"M");
+            match self {
+                Drawing::FromLeft => html!(out, At(x - 6.0), " ", At(y - 3.5), "l6 3.5-6 3.5z"),
+                Drawing::FromTop => html!(out, At(x - 3.5), " ", At(y - 6.0), "l3.5 6 3.5-6z"),
+            }
+            html!(out, "\"/>");
+        }
+    }
+
+    /// Where an edge comes to a box.
+    fn enters(self, place: Position) -> (f64, f64) {
+        let (x, y) = self.corner(place);
+        match self {
+            Drawing::FromLeft => (x, y + HEIGHT / 2.0),
+            Drawing::FromTop => (x + WIDTH / 2.0, y),
+        }
+    }
+
+    /// Where an edge goes from a box.
+    fn leaves(self, place: Position) -> (f64, f64) {
+        let (x, y) = self.corner(place);
+        match self {
+            Drawing::FromLeft => (x + WIDTH, y + HEIGHT / 2.0),
+            Drawing::FromTop => (x + WIDTH / 2.0, y + HEIGHT),
         }
     }
 }

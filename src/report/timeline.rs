@@ -1,7 +1,7 @@
 //! What each worker did when, in the last run that executed anything: attempt by attempt if there are few, else
 //! how much of each moment went into which task.
 
-use crate::db::{ReportAttempt, TaskSpan};
+use crate::db::{Overhead, ReportAttempt, TaskSpan};
 use crate::ids::{RunId, StepId, TaskId};
 use crate::order;
 
@@ -43,6 +43,8 @@ pub(super) struct Timeline {
     lanes: Vec<Lane>,
     /// One for each attempt; `None` if there are too many.
     bars: Option<Vec<AttemptBar>>,
+    /// What took long besides scripts.
+    overheads: Vec<Overhead>,
 }
 
 /// An attempt. `from` and `to` are fractions of the whole time.
@@ -62,9 +64,11 @@ struct AttemptBar {
 
 impl Timeline {
     /// Empty, for the run whose parts in each task these are.
-    pub(super) fn new(run: RunId, spans: &[TaskSpan]) -> Timeline {
-        let begun_ms = spans.iter().map(|span| span.begun_ms).min().unwrap_or(0);
-        let ended_ms = spans.iter().map(|span| span.ended_ms).max().unwrap_or(0);
+    pub(super) fn new(run: RunId, spans: &[TaskSpan], overheads: Vec<Overhead>) -> Timeline {
+        let prepared = overheads.iter().map(|one| one.started_ms - one.before_ms);
+        let kept = overheads.iter().map(|one| one.script_ended_ms + one.after_ms);
+        let begun_ms = spans.iter().map(|span| span.begun_ms).chain(prepared).min().unwrap_or(0);
+        let ended_ms = spans.iter().map(|span| span.ended_ms).chain(kept).max().unwrap_or(0);
         let workers = spans.iter().map(|span| span.workers).max().unwrap_or(0);
         let attempts = spans.iter().map(|span| span.attempts).sum();
         let mut by_time: Vec<&TaskSpan> = spans.iter().collect();
@@ -81,6 +85,7 @@ impl Timeline {
             colored,
             lanes: vec![Lane::new(SLICES); lanes],
             bars: (attempts <= MOST_BARS).then(Vec::new),
+            overheads,
         }
     }
 
@@ -257,6 +262,13 @@ fn legend(out: &mut String, facts: &Facts, timeline: &Timeline) {
         );
         html!(out, "class=\"c6\"/></svg>other tasks</li>\n");
     }
+    if !timeline.overheads.is_empty() {
+        html!(
+            out,
+            "<li><svg width=\"12\" height=\"12\" aria-hidden=\"true\"><rect width=\"12\" height=\"12\" rx=\"2\" "
+        );
+        html!(out, "class=\"besides\"/></svg>inputs laid out, outputs kept</li>\n");
+    }
     if timeline.lanes.iter().any(|lane| lane.failed > 0) {
         html!(
             out,
@@ -277,8 +289,16 @@ fn plot(out: &mut String, facts: &Facts, timeline: &Timeline) {
     html!(out, "</div>\n<svg width=\"100%\" height=\"", At(height + 22.0), "\" role=\"img\" ");
     html!(
         out,
-        "aria-label=\"Workers as rows, time from left to right; the table below has the sums\">\n"
+        "aria-label=\"Workers as rows, time from left to right; the table below has the sums\" "
     );
+    // What the script has to know to draw steps at a larger scale.
+    html!(out, "data-ms=\"", At(timeline.long_ms), "\" data-begun=\"", timeline.begun_ms);
+    html!(out, "\" data-run=\"", timeline.run.0, "\" data-workers=\"", timeline.workers);
+    html!(out, "\" data-lanes=\"", timeline.lanes.len(), "\" data-tasks=\"");
+    for (n, task) in timeline.colored.iter().enumerate() {
+        html!(out, if n > 0 { "," } else { "" }, task.0);
+    }
+    html!(out, "\">\n<g class=\"axis\">");
     for (ms, words) in clock(timeline.long_ms) {
         let place = ms / timeline.long_ms;
         let x = percent(ms, timeline.long_ms);
@@ -297,11 +317,36 @@ fn plot(out: &mut String, facts: &Facts, timeline: &Timeline) {
         );
         html!(out, "</text>\n");
     }
+    html!(out, "</g>\n");
+    overheads(out, timeline);
     match &timeline.bars {
         Some(bars) => bars.iter().for_each(|bar| step(out, facts, timeline, bar)),
         None => slices(out, timeline, height),
     }
     html!(out, "</svg>\n</div>\n</div>\n");
+}
+
+/// What took long before and after scripts, below what the scripts did.
+fn overheads(out: &mut String, timeline: &Timeline) {
+    for one in &timeline.overheads {
+        let parts = [
+            (one.started_ms - one.before_ms, one.before_ms, "inputs of step ", " laid out in "),
+            (one.script_ended_ms, one.after_ms, "outputs of step ", " kept in "),
+        ];
+        for (from_ms, long_ms, whose, what) in parts.into_iter().filter(|part| part.1 > 0) {
+            let from = (from_ms - timeline.begun_ms) as f64;
+            html!(out, "<svg data-step=\"", one.step.0, "\" x=\"", percent(from, timeline.long_ms));
+            html!(out, "\" width=\"", percent(long_ms as f64, timeline.long_ms), "\" y=\"");
+            html!(
+                out,
+                At(top(timeline.lane_of(one.worker)) + LANE / 4.0),
+                "\" height=\"",
+                At(LANE / 2.0)
+            );
+            html!(out, "\"><title>", whose, one.step.0, what, time(long_ms.unsigned_abs() * 1000));
+            html!(out, "</title><rect width=\"100%\" height=\"100%\" class=\"besides\"/></svg>\n");
+        }
+    }
 }
 
 fn top(lane: usize) -> f64 {
@@ -312,7 +357,9 @@ fn step(out: &mut String, facts: &Facts, timeline: &Timeline, bar: &AttemptBar) 
     let AttemptBar { from, to, .. } = *bar;
     html!(
         out,
-        "<svg x=\"",
+        "<svg data-step=\"",
+        bar.step.0,
+        "\" x=\"",
         percent(from, 1.0),
         "\" width=\"",
         percent((to - from).max(0.0015), 1.0),
@@ -355,7 +402,7 @@ fn step(out: &mut String, facts: &Facts, timeline: &Timeline, bar: &AttemptBar) 
 fn slices(out: &mut String, timeline: &Timeline, height: f64) {
     html!(
         out,
-        "<svg width=\"100%\" height=\"",
+        "<svg class=\"slices\" width=\"100%\" height=\"",
         At(height),
         "\" viewBox=\"0 0 ",
         At(UNITS),

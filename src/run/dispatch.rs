@@ -34,6 +34,7 @@ use super::admission::Scarcity;
 use super::backlog::{Backlog, Next};
 use super::harvest::Harvest;
 use super::message::{AttemptReport, Job, Jobs, Message};
+use super::overheads::Overheads;
 use super::worker::Engine;
 
 /// Failures shown again at the end.
@@ -60,6 +61,8 @@ pub(super) struct RunOutcome {
     /// What stopped us, if it was no failure of a script.
     pub(super) trouble: Option<Error>,
     pub(super) harvest: Harvest,
+    /// What took long besides the scripts.
+    pub(super) overheads: Overheads,
 }
 
 impl Dispatcher<'_> {
@@ -120,7 +123,7 @@ impl Dispatcher<'_> {
             Default::default()
         });
         let pending = self.backlog.pending();
-        let RunOutcome { mut summary, trouble, harvest } = self.outcome;
+        let RunOutcome { mut summary, trouble, harvest, overheads } = self.outcome;
         summary.complete = pending == 0
             && self.backlog.failed() == 0
             && waiting.is_empty()
@@ -136,7 +139,7 @@ impl Dispatcher<'_> {
             summary.kept += anew + waits_anew;
             summary.reused += kept;
         }
-        RunOutcome { summary, trouble, harvest }
+        RunOutcome { summary, trouble, harvest, overheads }
     }
 
     /// Sends jobs to the pool until the channel is full or nothing can be started.
@@ -483,6 +486,7 @@ impl Dispatcher<'_> {
         }
         let again = verdict.is_again();
         self.outcome.summary.attempts += 1;
+        self.outcome.overheads.see(job.leaf.step, &completion.attempt, worked);
         self.outcome.summary.failed_attempts += u64::from(verdict != Verdict::Done);
         let ended = StepEnded { name, completion, worked };
         match (verdict, failure) {

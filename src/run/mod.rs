@@ -25,6 +25,7 @@ mod lack;
 mod listed;
 mod lock;
 mod message;
+mod overheads;
 mod permits;
 mod preflight;
 mod prepare;
@@ -47,7 +48,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use crate::db::{self, Applied, Complete, Db, Durability, Plan, RunRow, Settled};
+use crate::db::{self, Applied, Complete, Db, Durability, Overhead, Plan, RunRow, Settled};
 use crate::error::{Error, OrIo, Result};
 use crate::exec::{Ground, Local, Site};
 use crate::folder;
@@ -442,6 +443,7 @@ fn plan(
         manifest: crate::text::path_bytes(&options.manifest).to_vec(),
         dir: crate::text::path_bytes(&prepared.manifest.dir).to_vec(),
         always: options.always,
+        title: prepared.manifest.title.clone(),
     };
     let run = db.write(|writer| {
         let applied = Applied {
@@ -480,7 +482,7 @@ fn close(
     outcome: RunOutcome,
     progress: &mut dyn Progress,
 ) -> Result<Summary> {
-    let RunOutcome { summary, trouble, harvest: _ } = outcome;
+    let RunOutcome { summary, trouble, harvest: _, overheads } = outcome;
     let result = match &trouble {
         // After a failed write or fsync a second one may lie: the run stays open, like a killed one.
         Some(Error::Io { .. } | Error::Db { .. }) => None,
@@ -490,7 +492,9 @@ fn close(
         None if summary.failed == 0 && !prepared.only.is_empty() => Some("partial"),
         None => Some("failed"),
     };
-    let closed = result.map_or(Ok(()), |result| end_run(opened, run, prepared, &summary, result));
+    let overheads = overheads.into_list();
+    let end = |result| end_run(opened, run, prepared, &summary, result, &overheads);
+    let closed = result.map_or(Ok(()), end);
     let healed = heal(opened, prepared, &summary, progress);
     let trouble = trouble.or(closed.err()).or(healed.err()).or(is_still_there(opened).err());
     progress.tell(&Event::Ended(&summary));
@@ -560,6 +564,7 @@ fn end_run(
     prepared: &Prepared,
     summary: &Summary,
     result: &str,
+    overheads: &[Overhead],
 ) -> Result<()> {
     let settled = match summary.complete {
         true => Settled::All,
@@ -571,6 +576,7 @@ fn end_run(
         }
     };
     opened.db.write(|writer| {
+        db::note_overheads(writer, run, overheads)?;
         let complete = match prepared.fingerprint {
             Some(fingerprint) if summary.complete => {
                 Some(Complete { fingerprint, steps: db::live_steps(writer)? })

@@ -326,6 +326,13 @@ impl Prepared {
                 hasher.field("resources", resources.as_bytes());
             }
         }
+        // Likewise, for the report.
+        for task in self.manifest.tasks.iter().filter(|task| task.report) {
+            hasher.field("report", task.name.as_bytes());
+        }
+        if let Some(title) = &self.manifest.title {
+            hasher.field("title", title.as_bytes());
+        }
         Some(hasher.finish())
     }
 
@@ -549,6 +556,7 @@ fn feeds(manifest: &Manifest, task: &Task) -> String {
         "table": table, "params": params, "labels": task.label_keys, "gather_by": task.gather_keys,
         "sandbox": task.sandbox, "outputs": task.outputs,
         "env_from": task.env_from.keys().collect::<Vec<_>>(),
+        "report": task.report,
     })
     .to_string()
 }

@@ -103,20 +103,30 @@ class Browser:
         """What was asked for since the page was loaded."""
         messages = [json.loads(entry["message"])["message"] for entry in self.do("/se/log", type="performance")]
         asked = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
-        return [url for url in asked if not url.startswith("data:,")]
+        return [url for url in asked if not url.startswith(("data:,", "data:image/"))]
 
     def console(self):
         return [entry["message"] for entry in self.do("/se/log", type="browser")]
 
-    def run(self, script, helpers=False):
+    def run(self, script, *args, helpers=False):
         if helpers:
             script = (HERE / "focus.js").read_text() + script
-        return self.do("/execute/sync", script=script, args=[])
+        return self.do("/execute/sync", script=script, args=args)
+
+    def until(self, script, *args):
+        """The answer of a script, as soon as it is one: the browser does some things a little later."""
+        end = time.monotonic() + PATIENCE
+        while not (answer := self.run(script, *args)) and time.monotonic() < end:
+            time.sleep(0.02)
+        return answer
+
+    def keys(self, *values):
+        """Presses keys, each by WebDriver's code for it, one after the other."""
+        actions = [{"type": kind, "value": value} for value in values for kind in ["keyDown", "keyUp"]]
+        self.do("/actions", actions=[{"type": "key", "id": "keyboard", "actions": actions}])
 
     def tab(self):
-        key = {"type": "key", "id": "keyboard", "actions": [
-            {"type": "keyDown", "value": "\ue004"}, {"type": "keyUp", "value": "\ue004"}]}
-        self.do("/actions", actions=[key])
+        self.keys("\ue004")
 
     def shot(self):
         """The whole page as a PNG."""

@@ -5,7 +5,7 @@ function label(element) {
 }
 function focusable() {
   const all = [...document.querySelectorAll("a[href], button, input, select, textarea, summary, [tabindex]")];
-  return all.filter((element) => element.getAttribute("tabindex") !== "-1" && element.checkVisibility());
+  return all.filter((element) => !element.closest("dialog:not([open])") && !element.disabled).filter((element) => element.getAttribute("tabindex") !== "-1" && element.checkVisibility());
 }
 function at() {
   const active = document.activeElement;

@@ -44,9 +44,9 @@ const nameless = [...document.querySelectorAll("table")].filter((table) => !tabl
   .concat([...document.querySelectorAll("th")].filter((head) => !head.scope))
   .map((element) => element.outerHTML.slice(0, 80));
 const dead = [...document.querySelectorAll("a")].map((link) => link.getAttribute("href"))
-  .filter((href) => !href.startsWith("#") || !document.getElementById(href.slice(1)));
+  .filter((href) => !href.startsWith("#") || !(document.getElementById(href.slice(1)) || /^#step-\d+$/.test(href)));
 return {
   title: document.title, texts, faint, nameless, dead, wide: wide.slice(0, 5),
   width: [document.documentElement.scrollWidth, innerWidth],
-  scripts: document.scripts.length, images: document.querySelectorAll("img, iframe, link, object").length,
+  scripts: document.scripts.length, others: document.querySelectorAll("iframe, link, object, embed, img:not([src^='data:image/'])").length,
 };

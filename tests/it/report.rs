@@ -1,32 +1,45 @@
 //! `report`: the page is correct, well-formed and small, and no name can break it. `tests/browser/report.py` checks
 //! how it looks.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 use rusqlite::Connection;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 
 use crate::harness::{Project, WAIT_FOR_GO};
 
-const ELEMENTS: &str = "a b body br caption code dd details div dl dt footer h1 h2 h3 head header html li main meta \
-    nav p pre section small span style summary table tbody td th thead title tr ul \
+const ELEMENTS: &str = "a b body br caption code dd details div dl dt figcaption figure footer h1 h2 h3 head header html img li main meta \
+    nav p pre script section small span style summary table tbody td th thead title tr ul \
     circle defs g line path pattern rect svg symbol text use";
-const VOID: [&str; 2] = ["meta", "br"];
-const ATTRIBUTES: &str = "aria-hidden aria-label aria-labelledby charset class content cx cy d fill height href \
-    http-equiv id lang name open overflow patternTransform patternUnits preserveAspectRatio r role rx scope \
-    tabindex text-anchor transform viewBox width x x1 x2 y y2";
+const VOID: [&str; 3] = ["meta", "br", "img"];
+const ATTRIBUTES: &str = "alt aria-hidden aria-label aria-labelledby charset class content cx cy d fill height href \
+    hidden http-equiv id lang name open overflow patternTransform patternUnits preserveAspectRatio r role rx scope src \
+    tabindex text-anchor transform type viewBox width x x1 x2 y y2";
 
-/// The texts of a page. Fails unless the page is well-formed and contains nothing that runs, or loads or styles
-/// anything from elsewhere.
+/// The texts of a page. Fails unless the page is well-formed and contains nothing that runs but the script that its policy
+/// allows by hash, or that loads or styles anything from elsewhere.
 #[track_caller]
 fn texts(page: &str) -> String {
     let rest = page.strip_prefix("<!DOCTYPE html>\n").expect("a doctype");
     let (mut rest, mut open, mut texts, mut ids) =
         (rest, Vec::new(), String::new(), BTreeSet::new());
+    let mut scripts = Vec::new();
     let known = |list: &str, word: &str| list.split_whitespace().any(|known| known == word);
     while let Some(at) = rest.find('<') {
-        if open.last() != Some(&"style") {
-            texts += &plain(&rest[..at]);
+        match open.last() {
+            Some(&"style") => {}
+            Some(&"script") => {
+                // What is within is no markup: it ends with the end of the element and nothing else.
+                let end = rest.find("</script>").expect("an end of the script");
+                scripts.push(&rest[..end]);
+                rest = &rest[end..];
+                open.pop();
+                rest = rest.strip_prefix("</script>").unwrap();
+                continue;
+            }
+            _ => texts += &plain(&rest[..at]),
         }
         let (tag, after) = rest[at + 1..].split_once('>').expect("an end of the tag");
         rest = after;
@@ -38,11 +51,13 @@ fn texts(page: &str) -> String {
         let mut parts = tag.trim_end_matches('/').splitn(2, ' ');
         let name = parts.next().unwrap();
         assert!(known(ELEMENTS, name), "<{tag}>");
+        let is_script = matches!(tag, "script" | "script type=\"application/json\" id=\"data\"");
+        assert!(name != "script" || is_script, "<{tag}>");
         let mut attributes = parts.next().unwrap_or_default().trim();
         while !attributes.is_empty() {
             let end = attributes.find(['=', ' ']).unwrap_or(attributes.len());
             let (key, after) = attributes.split_at(end);
-            assert!(known(ATTRIBUTES, key), "`{key}` in <{tag}>");
+            assert!(known(ATTRIBUTES, key) || key.starts_with("data-"), "`{key}` in <{tag}>");
             let value = match after.strip_prefix("=\"") {
                 Some(after) => {
                     let (value, after) = after.split_once('"').expect("an end of the value");
@@ -55,6 +70,7 @@ fn texts(page: &str) -> String {
                 }
             };
             assert!(key != "href" || value.starts_with('#'), "<{tag}>");
+            assert!(key != "src" || name == "img" && value.starts_with("data:image/"), "<{tag}>");
             assert!(key != "id" || ids.insert(value), "two elements are `{value}`");
         }
         if !is_closed && !VOID.contains(&name) {
@@ -62,11 +78,60 @@ fn texts(page: &str) -> String {
         }
     }
     assert!(open.is_empty() && rest.trim().is_empty(), "{open:?} {rest}");
-    assert!(page.contains("content=\"default-src 'none'; style-src 'unsafe-inline'"));
+    let [_, script] = scripts[..] else { panic!("{} scripts", scripts.len()) };
+    let hash = base64(&Sha256::digest(script));
+    assert!(page.contains(&format!(
+        "content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'sha256-{hash}'; base-uri"
+    )));
     assert!(!page.contains("url(http") && !page.contains("@import"));
     let odd = page.chars().find(|c| c.is_control() && *c != '\n' && *c != '\t');
     assert_eq!(odd, None);
     texts
+}
+
+/// Bytes in Base64, by another way than the program's: bit by bit.
+fn base64(bytes: &[u8]) -> String {
+    let digits: Vec<char> =
+        ('A'..='Z').chain('a'..='z').chain('0'..='9').chain(['+', '/']).collect();
+    let bits: Vec<usize> = bytes
+        .iter()
+        .flat_map(|byte| (0..8).rev().map(move |n| usize::from(byte >> n & 1)))
+        .collect();
+    let digit = |six: &[usize]| {
+        let value = six.iter().fold(0, |value, bit| value * 2 + bit);
+        digits[value << (6 - six.len())]
+    };
+    let mut text: String = bits.chunks(6).map(digit).collect();
+    while !text.len().is_multiple_of(4) {
+        text.push('=');
+    }
+    text
+}
+
+/// The data that the page's script is given.
+#[track_caller]
+fn data(page: &str) -> Value {
+    let (_, rest) = page.split_once("<script type=\"application/json\" id=\"data\">").unwrap();
+    let (json, _) = rest.split_once("</script>").unwrap();
+    assert!(!json.contains('<'), "{json}");
+    serde_json::from_str(json).unwrap()
+}
+
+/// One column of the steps in the data, by step.
+#[track_caller]
+fn column(data: &Value, name: &str) -> BTreeMap<i64, Value> {
+    let at = data["columns"].as_array().unwrap().iter().position(|known| known == name).unwrap();
+    let rows = data["steps"].as_array().unwrap();
+    rows.iter().map(|row| (row[0].as_i64().unwrap(), row[at].clone())).collect()
+}
+
+/// The same of a column of texts.
+#[track_caller]
+fn text_column(data: &Value, name: &str) -> BTreeMap<i64, String> {
+    let text = |number: Value| {
+        data["texts"][number.as_u64().unwrap() as usize].as_str().unwrap().to_owned()
+    };
+    column(data, name).into_iter().map(|(step, number)| (step, text(number))).collect()
 }
 
 /// Escaped text, unescaped.
@@ -137,6 +202,17 @@ fn no_name_and_no_log_breaks_the_page() {
     p.call(["-manifest", "<b title=\"'>.toml", "-db", "d\"<i>&", "-k"]).fails(1);
     let page = p.call(["report", "-db", "d\"<i>&", "-o", "-"]).ok().stdout;
     let told = texts(&page);
+    let data = data(&page);
+    let inputs: Vec<String> = column(&data, "input")
+        .into_values()
+        .map(|input| input.as_str().unwrap().to_owned())
+        .collect();
+    assert!(inputs.iter().any(|input| input.starts_with("<script>alert('x')<!--")), "{inputs:?}");
+    assert!(
+        data["logs"][0].as_str().unwrap().starts_with("</pre></style><script>"),
+        "{}",
+        data["logs"]
+    );
     for text in [
         "<b title=\"'>.toml",
         "d\"<i>&",
@@ -167,7 +243,13 @@ fn a_report_of_many_steps_is_small_and_still_exact() {
     )
     .unwrap();
     let page = report(&p);
-    assert!(page.len() < 300_000, "{} bytes after {}", page.len(), few.len());
+    // The data has all 5,005 steps; what is drawn doesn't grow with them.
+    let (drawn, rest) = page.split_once("<script type").unwrap();
+    let (listed, rest) = rest.split_once("</script>").unwrap();
+    let drawn = drawn.len() + rest.len();
+    assert!(drawn < 300_000, "{drawn} bytes after {}", few.len());
+    assert!(listed.len() < 5005 * 120, "{} bytes of data", listed.len());
+    assert_eq!(data(&page)["steps"].as_array().unwrap().len(), 5005);
     let told = texts(&page);
     for text in [
         "101 of 5,006 steps failed, 1 left",
@@ -239,4 +321,241 @@ fn a_log_that_is_gone_is_told_in_its_place() {
     }
     let told = texts(&report(&p));
     assert!(told.contains("is damaged") && told.contains("exit code 7"), "{told}");
+}
+
+#[test]
+fn the_data_of_a_report_tells_of_each_step_what_explain_lineage_and_log_do() {
+    let p = with_a_failure();
+    let data = data(&report(&p));
+    assert_eq!((&data["all"], &data["cut"]), (&json!(5), &json!(false)));
+    let id = |words: &str| {
+        p.call(["explain", words, "--json"]).ok().json()["of_step"]["step"].as_i64().unwrap()
+    };
+    let of_task = |task: i64| {
+        let steps = column(&data, "task").into_iter().filter(move |(_, of)| *of == task);
+        steps.map(|(step, _)| step).collect::<Vec<_>>()
+    };
+    let (a, failed, fine) = (of_task(0)[0], id("b/part-3"), id("b/part-2"));
+    let (why, outcome) = (text_column(&data, "why"), text_column(&data, "outcome"));
+    for step in [a, failed, fine] {
+        let explained = p.call(["explain", &step.to_string(), "--json"]).ok().json();
+        assert_eq!(why[&step], explained["sentence"].as_str().unwrap(), "step {step}");
+    }
+    assert_eq!((&*outcome[&failed], &*outcome[&fine]), ("exit code 7", ""));
+    let more = column(&data, "more");
+    let ids = |value: &Value| {
+        let mut ids: Vec<i64> =
+            value[0].as_array().unwrap().iter().map(|id| id.as_i64().unwrap()).collect();
+        ids.sort_unstable();
+        (ids, value[1].as_u64().unwrap())
+    };
+    assert_eq!(ids(&more[&failed]["up"]), (vec![a], 1));
+    assert_eq!(ids(&more[&a]["down"]), (of_task(1), 4));
+    assert_eq!(more[&fine]["in"], json!([[["part-2", 2]], 1]));
+    assert_eq!(more[&fine]["out"], json!([[["part-2", 2]], 1]));
+    assert_eq!(more[&failed]["out"], Value::Null);
+    let log = column(&data, "log")[&failed].as_u64().unwrap() as usize;
+    let lines: Vec<String> = (11..=30).map(|n| n.to_string()).collect();
+    assert_eq!(data["logs"][log - 2], lines.join("\n"));
+    assert_eq!(column(&data, "log")[&a], 0);
+}
+
+#[test]
+fn the_data_of_a_report_names_the_file_that_a_step_works_on_and_the_values_of_labels() {
+    let p = Project::new().file("in/A.txt", "1").file("in/B.txt", "22");
+    p.task_with(
+        "a",
+        "inputs = [\"in/{sample}.txt\"]",
+        "[ $sample = A ]; cp $INPUT_FILE $OUTPUT_DIR/x",
+    )
+    .task_with("all", "gather = true", "true");
+    p.run_with(["-k"]).fails(1);
+    let data = data(&report(&p));
+    let labels = column(&data, "labels");
+    let step = |sample: &str| {
+        let of = |(step, labels): (&i64, &Value)| (labels["sample"] == sample).then_some(*step);
+        labels.iter().find_map(of).unwrap()
+    };
+    let more = column(&data, "more");
+    assert_eq!(more[&step("A")]["in"], json!([[["in/A.txt", 1]], 1]));
+    assert_eq!(more[&step("B")]["in"], json!([[["in/B.txt", 2]], 1]));
+    assert_eq!(data["groups"], json!({"sample": [[["A", 1, 0, 0], ["B", 0, 1, 0]], 0]}));
+}
+
+#[test]
+fn the_script_of_the_page_ends_where_its_element_does() {
+    let script = include_str!("../../src/report/script.js");
+    assert!(!script.contains("</script") && !script.contains("<!--"));
+    // Nothing that makes markup, or code, of text.
+    for door in [
+        "innerHTML",
+        "outerHTML",
+        "insertAdjacent",
+        "document.write",
+        "eval",
+        "Function(",
+        "DOMParser",
+        "srcdoc",
+    ] {
+        assert!(!script.contains(door), "{door}");
+    }
+}
+
+#[test]
+fn a_report_is_called_what_its_manifest_says_or_else_as_its_folder() {
+    let p = Project::new().task("a", "true");
+    p.run().ok();
+    let folder = p.root().file_name().unwrap().to_string_lossy().into_owned();
+    let title = |p: &Project| {
+        let page = report(p);
+        let (_, rest) = page.split_once("<h1>").unwrap();
+        plain(rest.split_once("</h1>").unwrap().0)
+    };
+    assert_eq!(title(&p), folder);
+    // Also if nothing else has changed, and nothing is run.
+    p.file("pipeline.toml", format!("title = \"<b>Words & numbers\"\n{}", p.read("pipeline.toml")));
+    p.run().ok();
+    assert_eq!(title(&p), "<b>Words & numbers");
+    p.file("pipeline.toml", p.read("pipeline.toml").split_once('\n').unwrap().1);
+    p.run().ok();
+    assert_eq!(title(&p), folder);
+}
+
+/// Outputs of one step: pictures, tables, texts, and what none of it is.
+const RESULTS: &str = r#"cd "$OUTPUT_DIR"
+printf '\211PNG\r\n\032\n123' > a.png
+printf '\377\330\377\340' > b.jpg
+echo '<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>' > c.svg
+printf 'name,"n, m"\n</td><script>,2\nb,-10.5\n' > d.csv
+printf 'x\ty\n1\t2\n' > e.tsv
+printf '{"a":[1,"<b>"]}' > f.json
+printf 'first\n</pre><!--\n' > g.txt
+printf 'a\0b' > h.bin
+: > i.txt
+seq 500 > j.txt
+head -c 70000 /dev/zero | tr '\0' 'x' > k.txt
+{ echo n; seq 300; } > l.csv
+{ printf '\211PNG\r\n\032\n'; head -c 2200000 /dev/zero; } > m.png
+"#;
+
+#[test]
+fn outputs_of_tasks_that_say_so_are_in_the_report() {
+    let p = Project::new()
+        .task_with("plots", "report = true", RESULTS)
+        .task("quiet", "echo no > $OUTPUT_DIR/quiet.txt");
+    p.run().ok();
+    let page = report(&p);
+    let told = texts(&page);
+    let image =
+        |media: &str, bytes: &[u8]| format!("src=\"data:image/{media};base64,{}\"", base64(bytes));
+    for (media, bytes) in [
+        ("png", &b"\x89PNG\r\n\x1a\n123"[..]),
+        ("jpeg", b"\xff\xd8\xff\xe0"),
+        ("svg+xml", b"<svg xmlns=\"http://www.w3.org/2000/svg\"><script>alert(1)</script></svg>\n"),
+    ] {
+        assert!(page.contains(&image(media, bytes)), "{media}");
+    }
+    assert_eq!(page.matches("<img ").count(), 3);
+    assert!(page.contains("<th scope=\"col\">name</th><th scope=\"col\" class=\"n\">n, m</th>"));
+    assert!(page.contains("<td>&lt;/td&gt;&lt;script&gt;</td><td class=\"n\">2</td>"));
+    assert!(page.contains("<td class=\"n\">1</td><td class=\"n\">2</td>"));
+    for text in [
+        "{\n  \"a\": [\n    1,\n    \"<b>\"\n  ]\n}",
+        "first\n</pre><!--\n",
+        "neither a picture that the page can show nor text",
+        "It is empty.",
+        "399\n400\n",
+        "The first 200 rows",
+        "The picture is too large for the page",
+    ] {
+        assert!(told.contains(text), "{text:?} is not in\n{told}");
+    }
+    assert!(!told.contains("\n401\n") && !page.contains("<b class=\"path\">quiet.txt"), "{told}");
+    // What is said to be left out can be had as it is said: of j, k, l, m and h.
+    let left_out: Vec<&str> =
+        page.match_indices("task-pipeline cat ").map(|(at, _)| &page[at..]).collect();
+    assert_eq!(left_out.len(), 5);
+    for command in left_out {
+        let hash = command.split_whitespace().nth(2).unwrap().split('<').next().unwrap();
+        assert!(!p.call(["cat", hash]).ok().stdout.is_empty());
+    }
+    // A switch more or less runs nothing, and the next report has it.
+    p.file("pipeline.toml", p.read("pipeline.toml").replace("report = true", "report = false"));
+    p.run().ok().ran([]);
+    assert!(!report(&p).contains("<img"));
+}
+
+#[test]
+fn a_result_that_is_gone_is_told_in_its_place() {
+    let p = Project::new().task_with("plots", "report = true", "echo 1 > $OUTPUT_DIR/x.txt");
+    p.run().ok();
+    fs::remove_dir_all(p.path("db/objects")).unwrap();
+    fs::create_dir(p.path("db/objects")).unwrap();
+    assert!(texts(&report(&p)).contains("is damaged"));
+}
+
+#[test]
+fn a_run_writes_its_report_at_the_end_also_if_it_failed() {
+    let p = Project::new().task("a", "exit 3");
+    p.run_with(["--report", "page.html"]).fails(1);
+    assert!(texts(&p.read("page.html")).contains("1 of 1 step failed"));
+    p.task("a", "true").run_with(["--report", "page.html"]).ok();
+    assert!(texts(&p.read("page.html")).contains("1 step, all done"));
+    // Also if there was nothing to do.
+    p.remove("page.html").run_with(["--report", "page.html"]).ok().says("nothing to do");
+    assert!(texts(&p.read("page.html")).contains("1 step, all done"));
+    let run = p.run_with(["-q", "--report", "-"]).ok();
+    assert!(texts(&run.stdout).contains("1 step, all done"));
+}
+
+#[test]
+fn a_run_overwrites_nothing_with_its_report_and_finds_out_before_it_begins() {
+    let p = Project::new().task("a", "true").file("mine.html", "mine").file("folder/x", "");
+    p.run_with(["--report", "mine.html"])
+        .fails(2)
+        .says("is not a page of `report`")
+        .says("--report FILE");
+    p.run_with(["--report", "folder"]).fails(2).says("is a folder");
+    p.run_with(["--report", "nowhere/page.html"]).fails(74).says("nowhere");
+    assert_eq!(p.read("mine.html"), "mine");
+    assert!(!p.path("db").exists());
+    p.run_with(["--report", "mine.html", "--force"]).ok();
+    texts(&p.read("mine.html"));
+    p.run_with(["--report", "db/page.html"]).fails(2).says("--report FILE");
+    p.run_with(["-n", "--report", "other.html"]).fails(2).says("--report");
+    p.run_with(["--events", "x", "--report", "x"]).fails(2).says("share a file");
+    // A run that never began says nothing about the one before.
+    p.remove("mine.html").file("pipeline.toml", "nonsense");
+    p.run_with(["--report", "mine.html"]).fails(2);
+    assert!(!p.path("mine.html").exists());
+}
+
+#[test]
+fn a_run_that_is_told_to_stop_writes_its_report() {
+    let p = Project::new().task("a", "touch begun; sleep 60");
+    let run = p.run_cmd(["--report", "page.html"]).start();
+    crate::harness::wait_for("the script", || p.path("begun").exists());
+    run.signal(rustix::process::Signal::INT);
+    run.end().dies_of(rustix::process::Signal::INT);
+    assert!(texts(&p.read("page.html")).contains("0 of 1 step done"));
+}
+
+#[test]
+fn what_took_long_besides_scripts_is_in_the_timeline() {
+    let p = Project::new()
+        .task("many", "i=0; while [ $i -lt 1500 ]; do : > $OUTPUT_DIR/$i; i=$((i + 1)); done")
+        .task_with("all", "gather = true", "true");
+    p.run().ok();
+    assert_eq!(p.sql("SELECT count(*) FROM meta WHERE key = 'overheads'"), ["1"]);
+    // How long it takes is up to the machine, so here it is said to have been long.
+    let started = &p.sql("SELECT started_ms FROM attempt WHERE step = 2")[0];
+    let overhead = format!(
+        "{{\"step\":2,\"worker\":1,\"before_ms\":700,\"started_ms\":{started},\"script_ended_ms\":{started},\"after_ms\":0}}"
+    );
+    let db = Connection::open(p.path("db/db")).unwrap();
+    db.execute("UPDATE meta SET value = ?1 WHERE key = 'overheads'", [format!("[1,[{overhead}]]")])
+        .unwrap();
+    let told = texts(&report(&p));
+    assert!(told.contains("inputs of step 2 laid out in 700 ms"), "{told}");
+    assert!(told.contains("inputs laid out, outputs kept"), "{told}");
 }

@@ -12,11 +12,9 @@ use serde::Serialize;
 
 use crate::attempt::{BatchPlace, Start, StepState};
 use crate::cli::values::{bytes, default_db, param, path};
-use crate::db::{
-    self, AttemptOfRun, Db, Meant, Reader, RunFacts, StepDependencies, StepFacts, StepRow,
-    TaskFacts,
-};
+use crate::db::{self, AttemptOfRun, Db, Meant, Reader, StepRow};
 use crate::error::{Result, exit};
+use crate::explain::{self, Explained, MOST_FILES, RunVerdict};
 use crate::ids::{RecipeId, RunId, StepId};
 use crate::labels::Labels;
 use crate::manifest::ParamOverrides;
@@ -29,9 +27,6 @@ use differences::{Field, Present};
 
 /// How many of the steps that made an input are listed.
 const MAKERS: usize = 5;
-
-/// Unchanged `files` that are listed.
-const MOST_FILES: usize = 20;
 
 /// Explain why a step ran, did not run, or will run: what has changed since its last run.
 #[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
@@ -110,35 +105,6 @@ impl Command for ExplainArgs {
     }
 }
 
-/// Whether a step or a task ran.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Verdict {
-    Ran(RunId),
-    WillRun,
-    /// The run is the last one.
-    DidNotRun(RunId),
-    /// It belongs to an earlier manifest or to earlier inputs.
-    IsHistory,
-}
-
-impl Verdict {
-    fn word(self) -> &'static str {
-        match self {
-            Verdict::Ran(_) => "ran",
-            Verdict::WillRun => "will run",
-            Verdict::DidNotRun(_) => "did not run",
-            Verdict::IsHistory => "history",
-        }
-    }
-
-    fn run(self) -> Option<RunId> {
-        match self {
-            Verdict::Ran(run) | Verdict::DidNotRun(run) => Some(run),
-            Verdict::WillRun | Verdict::IsHistory => None,
-        }
-    }
-}
-
 /// The part of the answer that a step has and a task has not.
 struct OfStep {
     row: StepRow,
@@ -159,7 +125,7 @@ struct OfStep {
 struct Explanation {
     task: String,
     step: Option<OfStep>,
-    verdict: Verdict,
+    verdict: RunVerdict,
     because: Vec<String>,
     /// Every field of the recipe but the script.
     fields: Vec<Field>,
@@ -174,18 +140,11 @@ impl Explanation {
             Some(step) => db::step_facts(reader, step.row.id)?.recipe,
             None => db::task_facts(reader, db::find_task(reader, &self.task)?)?.recipe,
         };
-        differences::recipe(reader, recipe)
+        explain::recipe(reader, recipe)
     }
 
-    /// `ran in run 3 because script changed`
     fn sentence(&self) -> String {
-        let because = self.because.join(", and ");
-        match self.verdict {
-            Verdict::Ran(run) => format!("ran in run {run} because {because}"),
-            Verdict::WillRun => format!("will run because {because}"),
-            Verdict::DidNotRun(run) => format!("did not run in run {run} because {because}"),
-            Verdict::IsHistory => format!("is history because {because}"),
-        }
+        self.verdict.sentence(&self.because)
     }
 
     fn text(&self, out: &mut dyn Write) -> std::io::Result<()> {
@@ -230,7 +189,7 @@ impl Explanation {
         }
         let changes = present.changes.join(", ");
         let next = match self.verdict {
-            Verdict::IsHistory => "",
+            RunVerdict::IsHistory => "",
             _ => ", so the next run makes new steps",
         };
         writeln!(out, "{manifest} has another recipe: {changes}{next}")?;
@@ -380,21 +339,6 @@ impl NamedStep<'_> {
     }
 }
 
-const FORCED: &str = "everything was to run anew (-B)";
-
-const INPUT_CHANGED: &str = "its input changed";
-
-/// Why a result that stands may not be the one that belongs to what is upstream.
-fn outdated(task: &TaskFacts) -> String {
-    let verb = if task.gather { "gathers" } else { "sees" };
-    format!("what it {verb} may have changed since; its result stands until there is another one")
-}
-
-/// Why a step keeps the result that it had, though a run was to make everything anew.
-fn not_reached(run: RunFacts) -> String {
-    format!("run {} (-B) has not got to it", run.id)
-}
-
 /// Explains all steps of a task together.
 fn of_task(reader: &Reader, name: &str) -> Result<Explanation> {
     let task = db::find_task(reader, name)?;
@@ -402,35 +346,35 @@ fn of_task(reader: &Reader, name: &str) -> Result<Explanation> {
     let counts = db::step_counts(reader)?.get(&task).copied().unwrap_or_default();
     let last = db::last_run(reader)?.unwrap_or_default();
     let changes = match facts.before {
-        Some(before) => differences::changes(reader, before, facts.recipe)?,
+        Some(before) => explain::changes(reader, before, facts.recipe)?,
         None => Vec::new(),
     };
     let to_run = counts.pending + counts.failed;
     let (ok, failed) = facts.last;
     let is_outdated = facts.out_of_date && to_run == 0;
     let verdict = match () {
-        () if !facts.present => Verdict::IsHistory,
-        () if to_run > 0 => Verdict::WillRun,
-        () if ok + failed > 0 => Verdict::Ran(last.id),
-        () => Verdict::DidNotRun(last.id),
+        () if !facts.present => RunVerdict::IsHistory,
+        () if to_run > 0 => RunVerdict::WillRun,
+        () if ok + failed > 0 => RunVerdict::Ran(last.id),
+        () => RunVerdict::DidNotRun(last.id),
     };
     let is_first = facts.since.is_none() || facts.since == Some(last.id);
     let mut because = match verdict {
-        Verdict::IsHistory => vec!["it is no longer in the manifest".to_owned()],
-        Verdict::DidNotRun(_) if counts.live() == 0 => vec!["it has no inputs".to_owned()],
-        Verdict::DidNotRun(_) if last.lacks_anew => vec![not_reached(last)],
-        Verdict::DidNotRun(_) if is_outdated => Vec::new(),
-        Verdict::DidNotRun(_) => vec!["neither its recipe nor its inputs changed".to_owned()],
+        RunVerdict::IsHistory => vec!["it is no longer in the manifest".to_owned()],
+        RunVerdict::DidNotRun(_) if counts.live() == 0 => vec!["it has no inputs".to_owned()],
+        RunVerdict::DidNotRun(_) if last.lacks_anew => vec![explain::not_reached(last)],
+        RunVerdict::DidNotRun(_) if is_outdated => Vec::new(),
+        RunVerdict::DidNotRun(_) => vec!["neither its recipe nor its inputs changed".to_owned()],
         _ if is_first && !changes.is_empty() => changes,
         _ if is_first && facts.before.is_none() => vec!["the task is new".to_owned()],
-        Verdict::Ran(_) if last.is_forced => vec![FORCED.to_owned()],
+        RunVerdict::Ran(_) if last.is_forced => vec![explain::FORCED.to_owned()],
         _ => vec!["some of its inputs are new or changed, or steps of it had failed".to_owned()],
     };
     if counts.failed > 0 {
         because.push(format!("{} of its steps failed last time", counts.failed));
     }
     if is_outdated {
-        because.push(outdated(&facts));
+        because.push(explain::outdated(&facts));
     }
     let (fields, script_diff) = differences::fields(reader, facts.before, facts.recipe)?;
     Ok(Explanation {
@@ -450,22 +394,18 @@ fn of_step(reader: &Reader, row: StepRow, db_dir: &Path) -> Result<Explanation> 
     let attempts = db::attempts(reader, row.id)?;
     let born_ms = attempts.first().map_or(i64::MAX, |attempt| attempt.record.started_ms);
     let before = db::predecessor(reader, &facts, born_ms)?;
-    let mut changes = Vec::new();
-    if let Some(before) = &before {
-        changes = differences::changes(reader, before.recipe, facts.recipe)?;
-        let seen = differences::of_sides(reader, before.side, facts.side)?;
-        if !seen.is_empty() && before.object != facts.object {
-            changes.push(INPUT_CHANGED.to_owned());
-        }
-        changes.extend(seen);
-    }
     let last = db::last_run(reader)?.unwrap_or_default();
     let read = db::step_dependencies(reader, row.id)?;
-    let whys = Whys { before: before.as_ref(), changes, read: read.as_ref() };
-    let (verdict, mut because) = judge(&facts, &task, &row, &attempts, whys, last);
-    if task.out_of_date && row.live && row.state == StepState::Done {
-        because.push(outdated(&task));
+    let (verdict, because) = Explained {
+        row: &row,
+        facts: &facts,
+        task: &task,
+        attempts: &attempts,
+        before: before.as_ref(),
+        read: read.as_ref(),
+        last,
     }
+    .verdict(reader)?;
     let object = |object| -> Result<SizedObject> {
         Ok(SizedObject { object, bytes: db::known_object(reader, &object)? })
     };
@@ -500,183 +440,6 @@ fn of_step(reader: &Reader, row: StepRow, db_dir: &Path) -> Result<Explanation> 
         script_diff,
         present: None,
     })
-}
-
-/// What may have been the reason for a step.
-struct Whys<'a> {
-    /// The step that it replaced.
-    before: Option<&'a StepFacts>,
-    /// What is different from that one.
-    changes: Vec<String>,
-    /// What it has said it read.
-    read: Option<&'a StepDependencies>,
-}
-
-/// `src/a.h changed`, for each of some files.
-fn changed_files(paths: &[Vec<u8>]) -> Vec<String> {
-    let mut phrases: Vec<String> =
-        paths.iter().take(MOST_FILES).map(|path| format!("{} changed", printable(path))).collect();
-    if paths.len() > MOST_FILES {
-        phrases.push(format!("{} changed", counted(paths.len() - MOST_FILES, "more file")));
-    }
-    phrases
-}
-
-/// The verdict on a step, and its reasons.
-fn judge(
-    facts: &StepFacts,
-    task: &TaskFacts,
-    row: &StepRow,
-    attempts: &[AttemptOfRun],
-    Whys { before, changes, read }: Whys<'_>,
-    last: RunFacts,
-) -> (Verdict, Vec<String>) {
-    // Why the step exists at all.
-    let born = || match before {
-        _ if !changes.is_empty() => changes.clone(),
-        Some(before)
-            if before.labels != facts.labels
-                && (facts.is_row
-                    || (before.object, before.executable) == (facts.object, facts.executable)) =>
-        {
-            differences::labels(&before.labels, &facts.labels)
-        }
-        Some(before) if before.object != facts.object => vec![INPUT_CHANGED.to_owned()],
-        Some(before) if before.executable != facts.executable => {
-            let verb = if facts.executable { "was set" } else { "was cleared" };
-            vec![format!("the executable bit of its input {verb}")]
-        }
-        Some(_) => vec!["nothing like it was kept".to_owned()],
-        None if facts.is_row => vec!["its row is new".to_owned()],
-        None if facts.name.is_empty() => vec!["the task is new".to_owned()],
-        None => vec!["its input is new".to_owned()],
-    };
-    let was_ok = attempts.iter().any(|attempt| attempt.record.outcome.is_ok());
-    if !facts.live {
-        let why = match task.present {
-            true => "no present input or output asks for it; its results come back if one does",
-            false => "its task is no longer in the manifest",
-        };
-        return (Verdict::IsHistory, vec![why.to_owned()]);
-    }
-    if row.state == StepState::Done
-        && let Some(other) = row.same_as
-    {
-        let why = format!("it is the same work as step {other}, whose results it has");
-        return (Verdict::DidNotRun(last.id), vec![why]);
-    }
-    if row.state == StepState::Failed
-        && let Some(other) = row.same_as
-    {
-        let why = format!("it is the same work as step {other}, which failed last time");
-        return (Verdict::WillRun, vec![why]);
-    }
-    let Some((attempt, earlier)) = attempts.split_last() else {
-        return (Verdict::WillRun, born());
-    };
-    if row.state == StepState::Done
-        && let Some(StepDependencies { made_by: (_, number), .. }) = read
-        && let Some(later) = attempts.iter().rfind(|other| other.record.number > *number)
-        // It keeps what it has if it fails when it is to run anew.
-        && (later.record.outcome.is_ok() || !later.always && task.cache)
-    {
-        let why = format!(
-            "what it has read is as it was for attempt {number}, whose result it has again"
-        );
-        return (Verdict::DidNotRun(last.id), vec![why]);
-    }
-    if row.state == StepState::Done
-        && !attempt.record.outcome.is_ok()
-        && let Some(kept) = attempts.iter().rfind(|attempt| attempt.record.outcome.is_ok())
-    {
-        return kept_result(kept, attempt, last.id);
-    }
-    match row.state {
-        StepState::Failed => (Verdict::WillRun, vec!["it failed last time".to_owned()]),
-        StepState::Pending if was_ok && read.is_some_and(|read| !read.changed.is_empty()) => {
-            (Verdict::WillRun, read.map(|read| changed_files(&read.changed)).unwrap_or_default())
-        }
-        StepState::Pending if was_ok => (
-            Verdict::WillRun,
-            vec![
-                "its results are gone, or lack what `outputs` asks for, or it is to run anew"
-                    .to_owned(),
-            ],
-        ),
-        StepState::Pending => {
-            (Verdict::WillRun, vec!["its last attempt did not succeed".to_owned()])
-        }
-        StepState::Done if attempt.run != last.id => {
-            let all = match read {
-                Some(_) => "recipe, input and what it has read",
-                None => "recipe and input",
-            };
-            let as_before =
-                format!("{all} are as they were in run {}, when it was done", attempt.run);
-            let missed = last.lacks_anew.then(|| not_reached(last));
-            let why = std::iter::once(as_before).chain(missed).collect();
-            (Verdict::DidNotRun(last.id), why)
-        }
-        StepState::Done => {
-            let why = match earlier.last() {
-                // The first attempt of this run has a reason; the others are its retries.
-                Some(before) if before.run == attempt.run => {
-                    let first = attempts.iter().find(|other| other.run == attempt.run);
-                    let before = attempts.iter().rfind(|other| other.run != attempt.run);
-                    let mut why = match (first, before) {
-                        (Some(_), Some(before)) => again(before, attempt, task, read),
-                        _ => born(),
-                    };
-                    why.push("an attempt failed, and was made again".to_owned());
-                    why
-                }
-                Some(before) => again(before, attempt, task, read),
-                None => born(),
-            };
-            (Verdict::Ran(attempt.run), why)
-        }
-    }
-}
-
-/// The verdict on a step that failed when it was to run anew: it is done, as before.
-fn kept_result(kept: &AttemptOfRun, failed: &AttemptOfRun, last: RunId) -> (Verdict, Vec<String>) {
-    let whose = format!("its result is that of attempt {} in run {}", kept.record.number, kept.run);
-    let number = failed.record.number;
-    if failed.run == last {
-        let why = match failed.always {
-            true => FORCED.to_owned(),
-            false => "its task has cache = false".to_owned(),
-        };
-        return (Verdict::Ran(last), vec![why, format!("attempt {number} failed: {whose}")]);
-    }
-    let since = format!("attempt {number} in run {}, which was to run it anew, failed", failed.run);
-    (
-        Verdict::DidNotRun(last),
-        vec![format!("recipe and input are as they were when it was done: {whose}"), since],
-    )
-}
-
-/// Why a step that had already run in one run ran again in another.
-fn again(
-    before: &AttemptOfRun,
-    attempt: &AttemptOfRun,
-    task: &TaskFacts,
-    read: Option<&StepDependencies>,
-) -> Vec<String> {
-    let changed = read.map(|read| changed_files(&read.changed_before)).unwrap_or_default();
-    let is_forced = attempt.always || !task.cache;
-    if !changed.is_empty() && before.record.outcome.is_ok() && !is_forced {
-        return changed;
-    }
-    let why = match () {
-        () if !before.record.outcome.is_ok() => format!("it had failed in run {}", before.run),
-        () if attempt.always => FORCED.to_owned(),
-        () if !task.cache => "its task has cache = false".to_owned(),
-        () => {
-            "what it had made was not there any more, or lacked what `outputs` asks for".to_owned()
-        }
-    };
-    vec![why]
 }
 
 fn write_step(step: &OfStep, out: &mut dyn Write) -> std::io::Result<()> {

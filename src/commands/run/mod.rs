@@ -13,7 +13,7 @@ use argh::{ArgsInfo, FromArgs};
 
 use crate::cli::Color;
 use crate::cli::values::{bytes_of_size, default_db, jobs, memory, name, param, path, resource};
-use crate::db::Durability;
+use crate::db::{Db, Durability, report_runs};
 use crate::error::{Error, OrIo as _, Result, exit};
 use crate::folder;
 use crate::jobserver;
@@ -26,7 +26,7 @@ use crate::step::Launch;
 use crate::sys::proc::descriptor;
 use crate::text::printable;
 
-use super::{Command, command_line, export};
+use super::{Command, command_line, export, report};
 pub(super) use plan::PlanArgs;
 pub(super) use watch::WATCH;
 
@@ -148,7 +148,11 @@ pub struct RunArgs {
     #[argh(option, arg_name = "FILE", from_str_fn(path))]
     pub trace: Option<PathBuf>,
 
-    /// with --events or --trace: overwrite a file that holds something else
+    /// write a page about the pipeline at the end, also if steps failed; see `report`
+    #[argh(option, arg_name = "FILE", from_str_fn(path))]
+    pub report: Option<PathBuf>,
+
+    /// with --events, --trace or --report: overwrite a file that holds something else
     #[argh(switch)]
     pub force: bool,
 
@@ -206,11 +210,20 @@ impl Command for RunArgs {
             () if self.dry_run && has_event_file => Err(
                 "--events and --trace tell of a run, and --dry-run starts none: drop them, or --dry-run",
             ),
-            () if self.force && !has_event_file => Err(
-                "--force lets --events or --trace overwrite a file: add one of them; to run all steps again, use -B",
+            () if self.dry_run && self.report.is_some() => Err(
+                "--report tells of a run, and --dry-run starts none: drop one of them, or use `report`",
+            ),
+            () if self.force && !has_event_file && self.report.is_none() => Err(
+                "--force lets --events, --trace or --report overwrite a file: add one of them; to run all steps again, \
+                 use -B",
             ),
             () if self.events.is_some() && self.events == self.trace => {
                 Err("--events and --trace can't share a file: name another one")
+            }
+            () if self.report.is_some()
+                && (self.report == self.events || self.report == self.trace) =>
+            {
+                Err("--report can't share a file with --events or --trace: name another one")
             }
             () => Ok(()),
         }
@@ -255,6 +268,21 @@ impl RunArgs {
             audience.add(trace);
         }
         Ok(audience)
+    }
+
+    /// Fails, before anything has run, if the page of `--report` could not be written.
+    fn check_report(&self) -> Result<()> {
+        let check = |path: &PathBuf| report::check(path, &self.db, self.force, REPORT);
+        self.report.as_ref().map_or(Ok(()), check)
+    }
+
+    /// Writes the page of `--report`, if this process has begun a run or found nothing to do.
+    fn write_report(&self, end: &Result<Summary>) -> Result<()> {
+        let Some(path) = &self.report else { return Ok(()) };
+        if end.is_err() && !has_begun(&self.db) {
+            return Ok(());
+        }
+        report::write(path, &self.db, self.force, REPORT)
     }
 
     /// What the words mean to a run, together with what make says.
@@ -329,6 +357,7 @@ fn durability(word: &str) -> std::result::Result<Durability, String> {
 fn run(args: &RunArgs) -> Result<u8> {
     crate::sys::ignore_tty_stops().or_system("set up signals")?;
     let options = args.options().map_err(|err| hint(err, &args.inputs))?;
+    args.check_report()?;
     let mut audience = args.audience()?;
     audience.tell(&Event::Begun(&Begun {
         manifest: &options.manifest,
@@ -338,12 +367,18 @@ fn run(args: &RunArgs) -> Result<u8> {
     }));
     let end = run::run(&options, &mut audience).map_err(|err| hint(err, &options.inputs));
     let is_published = end.as_ref().is_ok_and(|end| publish(&options.db, end, &mut audience));
+    let unreported = args.write_report(&end).err();
+    if let Some(error) = &unreported {
+        audience.tell(&Event::Warning(&format!("there is no report of this run: {error}")));
+    }
     let (code, signal) = match &end {
         Ok(summary) if summary.failed + summary.obstacles > 0 || !is_published => {
             (exit::STEPS_FAILED, summary.interrupted)
         }
-        // All results are kept, but an event file or a trace is incomplete.
-        Ok(summary) if audience.has_complained() => (exit::IO, summary.interrupted),
+        // All results are kept, but an event file or a trace is incomplete, or there is no report.
+        Ok(summary) if audience.has_complained() || unreported.is_some() => {
+            (exit::IO, summary.interrupted)
+        }
         Ok(summary) => (exit::OK, summary.interrupted),
         Err(error) => (error.exit_code(), None),
     };
@@ -355,6 +390,15 @@ fn run(args: &RunArgs) -> Result<u8> {
         return Ok(run::die_of(signal));
     }
     Ok(code)
+}
+
+/// The option, for messages.
+const REPORT: &str = "--report";
+
+/// Whether the last run in this database is one of this process: a run that failed before it was noted changed nothing.
+fn has_begun(db: &Path) -> bool {
+    let last = Db::open_read_only(db).and_then(|db| db.read(|reader| report_runs(reader, 1)));
+    last.is_ok_and(|runs| runs.iter().any(|run| run.pid == i64::from(std::process::id())))
 }
 
 /// Makes the exports that the manifest asks for, unless the run was told to stop. False if one could not be made.

@@ -109,6 +109,7 @@ impl PlanArgs {
             allow_network_fs: true,
             events: None,
             trace: None,
+            report: None,
             force: false,
             color: Color::Auto,
             json: self.json,

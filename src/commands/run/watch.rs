@@ -28,6 +28,7 @@ pub(in crate::commands) const WATCH: Alias = Alias {
 pub(super) fn watch(args: &RunArgs) -> Result<u8> {
     crate::sys::ignore_tty_stops().or_system("set up signals")?;
     run::die_when_idle()?;
+    args.check_report()?;
     let mut options = args.options().map_err(|err| super::hint(err, &args.inputs))?;
     let mut cause = None;
     let mut was_trouble = false;
@@ -47,6 +48,9 @@ pub(super) fn watch(args: &RunArgs) -> Result<u8> {
         let end = run::run(&options, &mut progress);
         if let Ok(summary) = &end {
             super::publish(&options.db, summary, &mut progress);
+        }
+        if let Err(error) = args.write_report(&end) {
+            super::super::complain(&error.to_string());
         }
         let mut has_spoken = progress.has_spoken();
         if end.is_err() && !has_spoken {

@@ -25,6 +25,8 @@ pub struct RunRow {
     pub dir: Vec<u8>,
     /// `-B`
     pub always: bool,
+    /// What the manifest calls the pipeline.
+    pub title: Option<String>,
 }
 
 /// Adds the row of a run that begins.
@@ -45,7 +47,15 @@ pub(in crate::db) fn insert_run(writer: &mut Writer, run: &RunRow) -> Result<Run
             ],
         )
         .or_db("note the run")?;
-    Ok(RunId(writer.conn.last_insert_rowid()))
+    let id = RunId(writer.conn.last_insert_rowid());
+    let named = match &run.title {
+        Some(title) => writer
+            .conn
+            .execute("INSERT OR REPLACE INTO meta(key, value) VALUES ('title', ?1)", [title]),
+        None => writer.conn.execute("DELETE FROM meta WHERE key = 'title'", []),
+    };
+    named.or_db("note the run")?;
+    Ok(id)
 }
 
 /// Forgets that the pipeline is complete, and with which inputs.

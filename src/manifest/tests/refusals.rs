@@ -223,6 +223,26 @@ fn of_params(keys: &str) -> Vec<String> {
 }
 
 #[test]
+fn a_title_is_text_at_the_top() {
+    let brief = |line: &str| brief(format!("{line}\n[[task]]\nname = 't'\nscript = ':'\n"));
+    assert!(brief("title = \"Words\"").is_empty());
+    assert!(brief("title = 3")[0].starts_with("1:9: `title` must be a string, not "));
+    assert_eq!(
+        brief("title = \"  \""),
+        [
+            "1:9: `title` is empty; write what the report is to be called, or leave `title` out for the folder's name"
+        ]
+    );
+    assert_eq!(brief("titel = \"x\""), ["1:1: unknown key `titel`; did you mean `title`?"]);
+    assert_eq!(
+        of_keys("title = \"x\""),
+        [
+            "7:1: unknown key `title` in a task; it names the whole pipeline: write it at the top, before the first table"
+        ]
+    );
+}
+
+#[test]
 fn a_param_has_a_name_and_one_value() {
     let brief =
         |line: &str| brief(format!("[params]\n{line}\n[[task]]\nname = 't'\nscript = ':'\n"));

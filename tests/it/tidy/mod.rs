@@ -39,6 +39,7 @@ const ORDER: &[&str] = &[
     "recipe",
     "store",
     "db",
+    "explain",
     "dependencies",
     "step",
     "exec",

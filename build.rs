@@ -47,7 +47,13 @@ fn build_preload() {
                 "-fno-tree-loop-distribute-patterns",
                 "-fvisibility=hidden",
             ])
-            .args(["-Wl,-z,noseparate-code", "-Wl,-z,noexecstack", "-Wl,--build-id=none", SOURCE])
+            .args([
+                "-Wl,-z,noseparate-code",
+                "-Wl,-z,norelro",
+                "-Wl,-z,noexecstack",
+                "-Wl,--build-id=none",
+                SOURCE,
+            ])
             .status()
             .is_ok_and(|status| status.success());
     if !built {

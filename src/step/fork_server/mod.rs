@@ -12,6 +12,10 @@
 //! runs `/dev/null`, never the script), somebody else's preloaded objects, a jobserver, an environment that is too large.
 //! The interpreter is looked at before each step: one that was replaced gets a new server.
 //!
+//! Before each step the server is bound to the processor that its worker is on, and the script is let go again before it
+//! does anything. Worker, server and script take turns; left to itself the kernel spreads them, and each turn wakes another
+//! processor, which on virtual ones costs more than the fork.
+//!
 //! A server ends when the worker's end of its socket closes, which also a killed runner's does. One that dies or doesn't
 //! answer is killed, and so is the script that it may have started and not told of.
 
@@ -19,7 +23,7 @@ mod interpreter;
 mod server;
 
 use std::collections::{BTreeMap, HashMap};
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -30,6 +34,7 @@ use super::launcher::{Launch, Launcher, NotStarted, Spawn, Started};
 use super::script::{Exec, Script};
 use crate::attempt::Start;
 use crate::error::{OrIo, Result};
+use crate::order;
 
 use server::{Forked, Server};
 
@@ -71,6 +76,8 @@ struct Known {
     plain_starts: u32,
     /// It gets no server.
     is_plain: bool,
+    /// Once it was to be forked.
+    base: Option<BaseVariables>,
 }
 
 impl Launcher for ForkServer {
@@ -126,13 +133,14 @@ impl ForkServer {
         if !self.may_fork(exec) {
             return Ok(None);
         }
-        let variables = environment(exec);
-        let Some(request) = request(exec, &variables) else { return Ok(None) };
-        let Some(mut server) = self.take_server(exec, &variables, request.len()) else {
+        let Some(known) = self.known.get_mut(&exec.script.task) else { return Ok(None) };
+        let base = known.base.get_or_insert_with(|| BaseVariables::of(exec));
+        let Some(request) = Request::of(exec, base) else { return Ok(None) };
+        let Some(mut server) = self.take_server(exec, &request) else {
             return Ok(None);
         };
         let others: Vec<i32> = self.servers.iter().map(Server::pid).collect();
-        match server.ask(&request, &others) {
+        match server.ask(&request.bytes, &others) {
             Ok(Forked::Child(leader)) => {
                 self.servers.push(server);
                 Ok(Some(Started { leader, start: Start::Fork }))
@@ -148,11 +156,14 @@ impl ForkServer {
 
     /// Counts the starts of a script that has no server yet.
     fn may_fork(&mut self, exec: &Exec<'_>) -> bool {
-        let new = || Known { script: Arc::clone(exec.script), plain_starts: 0, is_plain: false };
-        let known = self.known.entry(exec.script.task.clone()).or_insert_with(new);
-        if !Arc::ptr_eq(&known.script, exec.script) {
-            *known = new();
+        let task = &exec.script.task;
+        let is_known = |known: &Known| Arc::ptr_eq(&known.script, exec.script);
+        if !self.known.get(task).is_some_and(is_known) {
+            let script = Arc::clone(exec.script);
+            let new = Known { script, plain_starts: 0, is_plain: false, base: None };
+            self.known.insert(task.clone(), new);
         }
+        let Some(known) = self.known.get_mut(task) else { return false };
         if known.is_plain {
             return false;
         }
@@ -162,14 +173,10 @@ impl ForkServer {
     }
 
     /// The server of a script, or a new one.
-    fn take_server(
-        &mut self,
-        exec: &Exec<'_>,
-        variables: &Variables<'_>,
-        bytes: usize,
-    ) -> Option<Server> {
+    fn take_server(&mut self, exec: &Exec<'_>, request: &Request) -> Option<Server> {
         // There may be another one for steps with more or fewer variables.
-        let fits = |server: &Server| server.is_for(exec) && server.has_room(variables.len(), bytes);
+        let (count, bytes) = (request.variables, request.bytes.len());
+        let fits = |server: &Server| server.is_for(exec) && server.has_room(count, bytes);
         if let Some(n) = self.servers.iter().position(fits) {
             let server = self.servers.remove(n);
             if !server.is_within(exec.rules.as_ref()) {
@@ -193,9 +200,10 @@ impl ForkServer {
         if server::alive() >= most {
             return None;
         }
+        let variables = environment(exec);
         let started = match self.spawn.interpreter(exec) {
-            Ok(interpreter) => interpreter::check(&interpreter, variables)
-                .and_then(|()| Server::start(exec, interpreter, variables, bytes)),
+            Ok(interpreter) => interpreter::check(&interpreter, &variables)
+                .and_then(|()| Server::start(exec, interpreter, &variables, bytes)),
             // The plain way says what is wrong.
             Err(_) => return None,
         };
@@ -234,25 +242,94 @@ fn environment<'a>(exec: &'a Exec<'_>) -> Variables<'a> {
     variables
 }
 
-/// What a server is sent; `None` if that can't be said in this way.
-fn request(exec: &Exec<'_>, variables: &Variables<'_>) -> Option<Vec<u8>> {
-    let mut request = vec![0; 8];
-    let mut add = |parts: [&[u8]; 3]| {
-        parts.iter().for_each(|part| request.extend_from_slice(part));
-        request.push(0);
-        parts.iter().all(|part| !part.contains(&0))
-    };
-    let mut is_clean = add([exec.script.dir.as_bytes(), b"", b""]);
-    for (name, value) in variables {
-        is_clean &= add([name.as_bytes(), b"=", value.as_bytes()])
-            && !name.is_empty()
-            && !name.as_bytes().contains(&b'=');
+/// The variables of a script that are the same for all of its steps, sorted, each as it is sent: there are dozens, and the few
+/// that a step has of its own are put between them.
+struct BaseVariables {
+    lines: Vec<(OsString, Vec<u8>)>,
+    /// They can be sent.
+    are_clean: bool,
+}
+
+impl BaseVariables {
+    fn of(exec: &Exec<'_>) -> BaseVariables {
+        let mut variables: Variables<'_> = exec.base_env().collect();
+        for (name, _) in &exec.vars {
+            variables.remove(OsStr::new(name));
+        }
+        let are_clean = variables.iter().all(|(name, value)| is_clean(name, value));
+        let line = |(name, value): (&OsStr, &OsStr)| {
+            let mut line = Vec::new();
+            add_variable(&mut line, name, value);
+            (name.to_owned(), line)
+        };
+        BaseVariables { lines: variables.into_iter().map(line).collect(), are_clean }
     }
-    let (bytes, count) = (request.len() - 8, u32::try_from(variables.len()).ok()?);
-    if !is_clean || bytes > LONGEST {
-        return None;
+}
+
+/// What a server is sent.
+struct Request {
+    bytes: Vec<u8>,
+    /// How many there are in it.
+    variables: usize,
+}
+
+impl Request {
+    /// `None` if that can't be said in this way.
+    fn of(exec: &Exec<'_>, base: &BaseVariables) -> Option<Request> {
+        let dir = exec.script.dir.as_bytes();
+        let mut own: Vec<(&OsStr, &OsStr)> = Vec::new();
+        let set = exec.vars.iter().filter_map(|(name, value)| Some((name, value.as_ref()?)));
+        own.extend(set.map(|(name, value)| (OsStr::new(*name), value.as_os_str())));
+        own.extend(exec.labels.iter().map(|(key, value)| (OsStr::new(key), OsStr::new(value))));
+        own.extend(exec.columns.iter().map(|(key, path)| (OsStr::new(key), path.as_os_str())));
+        if !base.are_clean
+            || dir.contains(&0)
+            || !own.iter().all(|(name, value)| is_clean(name, value))
+        {
+            return None;
+        }
+        order::sort_by_key(&mut own, |(name, _)| *name);
+        let mut bytes = vec![0; 8];
+        bytes.extend_from_slice(dir);
+        bytes.push(0);
+        let mut variables = 0;
+        let (mut base, mut own) = (base.lines.iter().peekable(), own.into_iter().peekable());
+        while let Some((name, value)) = own.next() {
+            // Of several of one name the last one counts.
+            if own.peek().is_some_and(|(next, _)| *next == name) {
+                continue;
+            }
+            while let Some((_, line)) = base.next_if(|(other, _)| **other < *name) {
+                bytes.extend_from_slice(line);
+                variables += 1;
+            }
+            base.next_if(|(other, _)| **other == *name);
+            add_variable(&mut bytes, name, value);
+            variables += 1;
+        }
+        for (_, line) in base {
+            bytes.extend_from_slice(line);
+            variables += 1;
+        }
+        let length = bytes.len() - 8;
+        if length > LONGEST {
+            return None;
+        }
+        bytes[..4].copy_from_slice(&u32::try_from(length).ok()?.to_ne_bytes());
+        bytes[4..8].copy_from_slice(&u32::try_from(variables).ok()?.to_ne_bytes());
+        Some(Request { bytes, variables })
     }
-    request[..4].copy_from_slice(&u32::try_from(bytes).ok()?.to_ne_bytes());
-    request[4..8].copy_from_slice(&count.to_ne_bytes());
-    Some(request)
+}
+
+/// Whether a variable can be told from others where a NUL ends each.
+fn is_clean(name: &OsStr, value: &OsStr) -> bool {
+    let (name, value) = (name.as_bytes(), value.as_bytes());
+    !name.is_empty() && !name.contains(&b'=') && !name.contains(&0) && !value.contains(&0)
+}
+
+fn add_variable(bytes: &mut Vec<u8>, name: &OsStr, value: &OsStr) {
+    bytes.extend_from_slice(name.as_bytes());
+    bytes.push(b'=');
+    bytes.extend_from_slice(value.as_bytes());
+    bytes.push(0);
 }

@@ -12,10 +12,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::io::Errno;
 use rustix::process::Signal;
+use rustix::thread::CpuSet;
 
 use super::Variables;
 use crate::step::launcher::starting;
@@ -42,7 +42,7 @@ const MARGIN: usize = 4096;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// And this long before it is woken: a script may have stopped it.
-const NUDGE: Timespec = Timespec { tv_sec: 0, tv_nsec: 500_000_000 };
+const NUDGE: Duration = Duration::from_millis(500);
 
 /// Servers of this process.
 static ALIVE: AtomicUsize = AtomicUsize::new(0);
@@ -62,6 +62,8 @@ pub(super) struct Server {
     stamp: Stamp,
     /// Those of the sandbox that its children are in.
     rules: Option<Arc<OwnedFd>>,
+    /// The processor that it is bound to.
+    processor: Option<usize>,
     /// Variables of its environment, and bytes that those of its children may have.
     variables: usize,
     bytes: usize,
@@ -100,10 +102,11 @@ impl Server {
             interpreter,
             stamp,
             rules: exec.rules.clone(),
+            processor: None,
             variables: variables.len(),
             bytes: bytes + MARGIN,
         };
-        let greeting = read_patiently(&mut socket, child);
+        let greeting = read_answer(&mut socket, child);
         let server = server(socket);
         greeting.map(|_| server).map_err(what)
     }
@@ -144,10 +147,9 @@ impl Server {
     /// # Errors
     /// If it doesn't answer. It is dead then, and so is a child that it may have had.
     pub(super) fn ask(&mut self, request: &[u8], others: &[i32]) -> io::Result<Forked> {
-        let asked = self
-            .socket
-            .write_all(request)
-            .and_then(|()| read_patiently(&mut self.socket, self.pid));
+        self.follow();
+        let asked =
+            self.socket.write_all(request).and_then(|()| read_answer(&mut self.socket, self.pid));
         match asked {
             Ok((leader, 0)) => {
                 // It does so itself, but maybe not before somebody signals the group. Once it has executed something
@@ -168,6 +170,20 @@ impl Server {
                 }
                 Err(err)
             }
+        }
+    }
+
+    /// Binds it to the processor that this thread is on, for the reason that the top of `fork_server` gives.
+    fn follow(&mut self) {
+        let processor = rustix::thread::sched_getcpu();
+        if self.processor.replace(processor) != Some(processor)
+            && processor < CpuSet::MAX_CPU
+            && let Some(server) = pid(self.pid)
+        {
+            let mut set = CpuSet::new();
+            set.set(processor);
+            // What is refused costs time, and nothing else.
+            let _ = rustix::thread::sched_setaffinity(Some(server), &set);
         }
     }
 
@@ -210,7 +226,7 @@ fn begin(
     role: Role,
 ) -> io::Result<(UnixStream, i32)> {
     let (ours, theirs) = UnixStream::pair()?;
-    ours.set_read_timeout(Some(PATIENCE))?;
+    ours.set_read_timeout(Some(NUDGE))?;
     ours.set_write_timeout(Some(PATIENCE))?;
     let (object, theirs) = (object()?, OwnedFd::from(theirs));
     let high = |fd: &OwnedFd| sys::duplicate_high(fd.as_raw_fd());
@@ -255,29 +271,24 @@ fn begin(
     Ok((ours, i32::try_from(child?.id()).unwrap_or(0)))
 }
 
-/// Two numbers of four bytes.
-fn read_answer(socket: &mut UnixStream) -> io::Result<(i32, i32)> {
-    let (mut answer, mut what) = ([0; 4], [0; 4]);
-    socket.read_exact(&mut answer)?;
-    socket.read_exact(&mut what)?;
-    Ok((i32::from_ne_bytes(answer), i32::from_ne_bytes(what)))
-}
-
-/// Waits for an answer, and lets a server go on that somebody has stopped.
-fn read_patiently(socket: &mut UnixStream, server: i32) -> io::Result<(i32, i32)> {
-    let started = Instant::now();
-    while started.elapsed() < PATIENCE {
-        match poll(&mut [PollFd::new(&*socket, PollFlags::IN)], Some(&NUDGE)) {
-            Ok(0) => {
+/// Waits for an answer, two numbers of four bytes, and lets a server go on that somebody has stopped.
+fn read_answer(socket: &mut UnixStream, server: i32) -> io::Result<(i32, i32)> {
+    let (started, mut answer, mut got) = (Instant::now(), [[0; 4]; 2], 0);
+    while got < answer.as_flattened().len() {
+        match socket.read(&mut answer.as_flattened_mut()[got..]) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(n) => got += n,
+            Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
+            // It has taken longer than NUDGE.
+            Err(err) if err.kind() == io::ErrorKind::WouldBlock && started.elapsed() < PATIENCE => {
                 if let Some(server) = pid(server) {
                     let _ = rustix::process::kill_process(server, Signal::CONT);
                 }
             }
-            Err(Errno::INTR) => {}
-            _ => break,
+            Err(err) => return Err(err),
         }
     }
-    read_answer(socket)
+    Ok((i32::from_ne_bytes(answer[0]), i32::from_ne_bytes(answer[1])))
 }
 
 /// By place and state of the interpreter: whether its loader takes the object.
@@ -300,7 +311,7 @@ fn probe(
     }
     let answer = match begin(exec, interpreter, variables, Role::Probe) {
         Ok((mut socket, child)) => {
-            let greeting = read_answer(&mut socket);
+            let greeting = read_answer(&mut socket, child);
             kill(child);
             greeting.map(|_| ()).map_err(|_| "its loader takes no object of ours".to_owned())
         }

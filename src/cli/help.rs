@@ -4,6 +4,7 @@
 use argh::{CommandInfoWithArgs, FlagInfo, FlagInfoKind, Optionality, PositionalInfo};
 
 use crate::error::exit;
+use crate::manifest;
 
 use super::CommandLine;
 
@@ -16,6 +17,9 @@ const COLUMN: usize = 26;
 
 pub(super) const ABOUT: &str = "Runs the shell scripts of a TOML manifest as a dataflow. Every input, output and log \
     is stored by its content, so only what has changed runs again, whatever happened in between.";
+
+const MANIFEST: &str = "A manifest is a TOML file with a [[task]] for each task. `task-pipeline help manifest --json` \
+    prints the same as a JSON schema, for editors; `task-pipeline init` writes a manifest to start from.";
 
 pub(super) const SPELLING: &str = "Options can be written with one dash or two, as --name VALUE or --name=VALUE. \
     Words after -- are not taken for options.";
@@ -52,7 +56,33 @@ pub(super) fn overview(known: &CommandLine) -> String {
     }
     out.push_str("\n  A run that a signal stops dies of that signal (Ctrl-C: 130 in a shell).\n\n");
     out.push_str(&wrapped(SPELLING, 0));
-    out.push_str("\n`task-pipeline COMMAND --help` describes a command in full.");
+    out.push_str("\n`task-pipeline COMMAND --help` describes a command in full,");
+    out.push_str("\n`task-pipeline help manifest` every key of a manifest.");
+    out
+}
+
+/// `task-pipeline help manifest`
+pub(super) fn manifest() -> String {
+    /// Of everything but names.
+    const INDENT: usize = 6;
+    let mut out = wrapped(MANIFEST, 0);
+    let entry = |out: &mut String, name: &str, about: &str, example: &[&str]| {
+        out.push_str(&format!("\n\n  {name}\n{:INDENT$}{}", "", wrapped(about, INDENT)));
+        for line in example {
+            out.push_str(&format!("\n{:1$}{line}", "", INDENT + 2));
+        }
+    };
+    out.push_str("\n\nAbove all tables:");
+    entry(&mut out, manifest::TITLE.name, manifest::TITLE.about, manifest::TITLE.example);
+    out.push_str("\n\nTables:");
+    for table in manifest::TABLES {
+        entry(&mut out, &format!("[{}]", table.name), table.about, table.example);
+    }
+    out.push_str("\n\nKeys of a [[task]], those with a * of [defaults] too:");
+    for key in manifest::KEYS {
+        let star = if key.may_be_default() { " *" } else { "" };
+        entry(&mut out, &format!("{}{star}", key.name), &key.told(), &[key.example]);
+    }
     out
 }
 

@@ -45,10 +45,6 @@ const WORLD: [(&str, &str); 8] = [
     ("CPUS", "How many processors the step has of the run's -j."),
 ];
 
-const PARAMS: &str = "The table [params] at the top of a manifest has values that the command line can change: seed = 42 \
-    there, and -P seed=7 or a file for --params here. A task that names one in its params gets it as a variable, $seed; \
-    only its steps depend on the value.";
-
 /// The page.
 pub(super) fn page(known: &CommandLine) -> String {
     let mut page = Page(String::new());
@@ -69,9 +65,16 @@ pub(super) fn page(known: &CommandLine) -> String {
     page.section("KEYS OF A TASK");
     for key in manifest::KEYS {
         page.item(key.name, &key.told());
+        page.example(&[key.example]);
     }
-    page.section("PARAMS");
-    page.text(PARAMS);
+    page.section("KEYS ABOVE ALL TABLES");
+    page.item(manifest::TITLE.name, manifest::TITLE.about);
+    page.example(manifest::TITLE.example);
+    page.section("TABLES OF A MANIFEST");
+    for table in manifest::TABLES {
+        page.item(&format!("[{}]", table.name), table.about);
+        page.example(table.example);
+    }
     page.section("A SCRIPT'S ENVIRONMENT");
     page.list(&WORLD);
     page.section("EXIT STATUS");
@@ -129,6 +132,15 @@ impl Page {
         self.line(".TP");
         self.line(roff);
         self.text(text);
+    }
+
+    /// Lines as they are typed.
+    fn example(&mut self, lines: &[&str]) {
+        self.line(".RS\n.PP\n.EX");
+        for line in lines {
+            self.line(&escaped(line));
+        }
+        self.line(".EE\n.RE");
     }
 
     fn list(&mut self, items: &[(&str, &str)]) {

@@ -21,11 +21,18 @@ const ALIASES: [(&str, &str); 1] = [("parallel", "jobs")];
 /// be in the same word: `--data=5%`.
 const IMPLIED: [(&str, &str); 1] = [("--data", "100%")];
 
+/// What `help` tells of besides commands.
+const MANIFEST: &str = "manifest";
+
 /// What the words ask for.
 pub(super) enum Request<'c> {
     Version,
     /// The help of one command, or of all.
     Help(Option<&'c CommandInfoWithArgs>),
+    /// The keys of a manifest, or a schema of it.
+    Manifest {
+        is_schema: bool,
+    },
     /// A command, and the words for argh.
     Command(&'c str, Vec<String>),
 }
@@ -52,6 +59,10 @@ impl<'c> Words<'c> {
     pub(super) fn request(mut self) -> Result<Request<'c>, EarlyExit> {
         let first = self.words.front().and_then(|word| word.to_str()).unwrap_or_default();
         if matches!(first, HELP | "--help" | "-help" | "-h") {
+            if self.words.get(1).is_some_and(|word| word == MANIFEST) {
+                let is_schema = self.words.iter().any(|word| word == "--json" || word == "-json");
+                return Ok(Request::Manifest { is_schema });
+            }
             let command = self.words.get(1).and_then(|word| self.known.find(word));
             return Ok(Request::Help(command));
         }

@@ -9,6 +9,7 @@ use argh::{ArgsInfo, FromArgs};
 
 use crate::cli::values::path;
 use crate::error::{Error, OrIo as _, Result, exit};
+use crate::manifest;
 use crate::progress::{Event, Lines, Loudness, Paint, Progress as _};
 use crate::text::{path_bytes, printable};
 
@@ -18,9 +19,41 @@ use super::run::DEFAULT_MANIFEST;
 /// Runs as it is, and shows what a manifest can say.
 const STARTER: &str = include_str!("starter.toml");
 
+/// What editors read of a manifest's keys, beside it; its first line names this.
+const SCHEMA: &str = ".task-pipeline.schema.json";
+
+/// The starter, without what needs bash where there is none.
+fn starter() -> Cow<'static, str> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    if std::env::split_paths(&path).any(|dir| dir.join("bash").is_file()) {
+        return Cow::Borrowed(STARTER);
+    }
+    let needs_bash = |part: &&str| part.contains("bash -euo");
+    let parts: Vec<&str> = STARTER.split("\n\n").filter(|part| !needs_bash(part)).collect();
+    Cow::Owned(parts.join("\n\n"))
+}
+
+/// Writes the schema. One that is there already may be of another build, and stays.
+fn write_schema(dir: &Path) -> Result<()> {
+    let path = dir.join(SCHEMA);
+    let mut file = match File::create_new(&path) {
+        Err(err) if err.kind() == ErrorKind::AlreadyExists => return Ok(()),
+        file => file.or_io("make", &path)?,
+    };
+    let written = file.write_all(format!("{:#}\n", manifest::schema()).as_bytes());
+    if written.is_err() {
+        let _ = fs::remove_file(&path);
+    }
+    written.or_io("write", &path)
+}
+
 /// Write a small pipeline.toml to start from; it runs as it is.
 #[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
 #[argh(subcommand, name = "init")]
+#[argh(
+    note = "Beside it .task-pipeline.schema.json tells editors (taplo, Even Better TOML) the keys of a manifest. A new \
+    build may know more of them: task-pipeline help manifest --json > .task-pipeline.schema.json"
+)]
 pub struct InitArgs {
     /// the folder, created if missing; default: this folder
     #[argh(positional, arg_name = "DIR", from_str_fn(path))]
@@ -45,10 +78,11 @@ impl Command for InitArgs {
             }
             file => file.or_io("make", &path)?,
         };
-        if let Err(err) = file.write_all(STARTER.as_bytes()) {
+        let written = file.write_all(starter().as_bytes()).or_io("write", &path);
+        if let Err(err) = written.and_then(|()| write_schema(dir)) {
             // Half a manifest would be in the way of the next attempt.
             let _ = fs::remove_file(&path);
-            return Err(err).or_io("write", &path);
+            return Err(err);
         }
         let how = match &self.dir {
             Some(dir) => {

@@ -2,7 +2,7 @@
 //! mistake in it. Unaware of the database and of what is on disk (`inputs` are patterns here, not files), but for the
 //! headers of tables: they say which labels there are.
 //!
-//! `document` goes from bytes to TOML tables, `parse` from there to what they are for, `task` from a table to a task, `params` from names to values, `tables` from
+//! `document` goes from bytes to TOML tables, `parse` from there to what they are for, `task` from a table to a task, `params` from names to values, `schema` from keys to what editors read, `tables` from
 //! files to columns, `mentions` from scripts to variables, `wiring` from the names in `from` to indices. All of them add what they find to one list of findings, and go on.
 
 mod capture;
@@ -15,6 +15,7 @@ mod mentions;
 mod params;
 mod parse;
 mod pattern;
+mod schema;
 mod tables;
 mod task;
 #[cfg(test)]
@@ -37,6 +38,7 @@ pub use globs::Globs;
 pub use kind::Kind;
 pub use params::ParamOverrides;
 pub use pattern::{expand, fixed_part, glob_set, is_plain};
+pub use schema::{TABLES, TITLE, TopTable, schema};
 pub(crate) use task::resource_mistake;
 pub use task::{KEYS, Key, Task};
 

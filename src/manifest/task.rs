@@ -723,6 +723,11 @@ impl Draft {
     /// The same with the values of `[defaults]`.
     pub(super) fn read_defaults(found: &mut Findings<'_>, setting: Setting<'_, '_>) -> Draft {
         let mut draft = Draft::blank();
+        if setting.is_list() {
+            let help = "write [defaults], with one pair of brackets: they are for all tasks";
+            found.wrong_type(&setting.span(), "defaults", "a table", "a list", help);
+            return draft;
+        }
         for (key, value) in setting.table(found, "{ retries = 2 }").into_iter().flatten() {
             let written = key.get_ref().as_ref();
             match KEYS.iter().find(|key| key.name == written) {
@@ -1259,8 +1264,23 @@ fn outputs(found: &mut Findings<'_>, draft: &mut Draft, setting: Setting<'_, '_>
             let help = "write `*` for it";
             found.add(span, format!("{} of `outputs` can't make a label", quoted(glob)), help);
         }
+        if has_variable(glob) {
+            let help = "names are below OUTPUT_DIR: write \"*.jpg\" for every picture there; a `$` that stands for itself \
+                        is written `\\$`";
+            let message = format!("no variable has a value in {} of `outputs`", quoted(glob));
+            found.add(span, message, help);
+        }
     }
     draft.task.outputs = Some(globs(found, list, could_be_an_output));
+}
+
+/// `$name` or `${name}`, without a `\` before it.
+fn has_variable(glob: &str) -> bool {
+    glob.match_indices('$').any(|(at, _)| {
+        let after = glob[at + 1..].trim_start_matches('{');
+        let is_name = |first: char| first.is_ascii_alphabetic() || first == '_';
+        after.starts_with(is_name) && !glob[..at].ends_with('\\')
+    })
 }
 
 /// No file below OUTPUT_DIR has an absolute name, or one with `.` or `..`.

@@ -12,6 +12,8 @@ use crate::ids::{StepId, TaskIndex};
 use crate::manifest::{Manifest, Task};
 use crate::text::printable;
 
+use super::lack;
+
 /// As far as this run has come.
 #[derive(Default)]
 pub(super) struct Harvest {
@@ -58,7 +60,7 @@ impl Harvest {
             if let Some((count, first)) = self.empty.get(&index)
                 && task.outputs.is_none()
             {
-                sentences.extend(left_nothing(flow, index, *count, *first));
+                sentences.extend(left_nothing(flow, index, (*count, *first), task));
             }
         }
         for (index, task) in manifest.indexed() {
@@ -79,7 +81,10 @@ impl Harvest {
             }
         }
         for (index, task) in manifest.indexed() {
-            if !is_complete || task.is_root() || told[index.0] {
+            let is_meant = |from: &TaskIndex| {
+                manifest.task(*from).outputs.as_ref().is_some_and(|outputs| outputs.is_empty())
+            };
+            if !is_complete || task.is_root() || told[index.0] || task.from.iter().all(is_meant) {
                 continue;
             }
             if !db::has_live_step(reader, flow.task(index).id)? {
@@ -97,20 +102,26 @@ impl Harvest {
 }
 
 /// A task that others wait for has steps which left nothing.
-fn left_nothing(flow: &Flow, index: TaskIndex, count: u64, first: StepId) -> Option<String> {
+fn left_nothing(
+    flow: &Flow,
+    index: TaskIndex,
+    (count, first): (u64, StepId),
+    declared: &Task,
+) -> Option<String> {
     let task = flow.task(index);
     let fed: Vec<String> = task.fed().map(|fed| quoted(&flow.task(fed).name)).collect();
     if fed.is_empty() {
         return None;
     }
     let (which, of) = match count {
-        1 => (format!("step {first} left nothing"), "it"),
-        _ => (format!("{count} steps left nothing, step {first} for one"), "them"),
+        1 => (format!("step {first} left nothing in OUTPUT_DIR"), "it"),
+        _ => (format!("{count} steps left nothing in OUTPUT_DIR, step {first} for one"), "them"),
     };
     Some(format!(
-        "task `{}`: {which}, so {} got nothing of {of}; outputs = [\"*\"] in the task makes that a failure, \
+        "task `{}`: {which}{}, so {} got nothing of {of}; outputs = [\"*\"] in the task makes that a failure, \
          outputs = [] says that it is meant",
         task.name,
+        lack::unmentioned(declared),
         fed.join(" and ")
     ))
 }

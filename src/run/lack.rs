@@ -3,6 +3,7 @@
 
 use crate::db::Wanted;
 use crate::diagnostic::quoted;
+use crate::manifest::Task;
 use crate::names;
 use crate::text::printable;
 
@@ -15,12 +16,13 @@ pub(super) fn sentence<'n>(
     patterns: &[String],
     wanted: &[Wanted],
     left: impl Iterator<Item = &'n [u8]> + Clone,
+    task: &Task,
 ) -> String {
     let lacks: Vec<String> = lacking.iter().map(|n| quoted(&patterns[*n])).collect();
     let told: Vec<String> =
         left.clone().take(TOLD).map(|name| format!("`{}`", printable(name))).collect();
     let instead = match (told.as_slice(), left.clone().count()) {
-        ([], _) => "OUTPUT_DIR is empty".to_owned(),
+        ([], _) => format!("OUTPUT_DIR is empty{}", unmentioned(task)),
         (_, count) if count > TOLD => {
             format!("there is {} and {} more", told.join(", "), count - TOLD)
         }
@@ -31,6 +33,15 @@ pub(super) fn sentence<'n>(
         "the script has left no {} (of `outputs`) in OUTPUT_DIR; {instead}{hint}",
         lacks.join(", ")
     )
+}
+
+/// What beginners forget: a file in the working folder is no output.
+pub(super) fn unmentioned(task: &Task) -> &'static str {
+    let (folder, sentence) = match task.batch {
+        None => ("OUTPUT_DIR", ", and its script doesn't mention it"),
+        Some(_) => ("BATCH_DIR", ", and its script doesn't mention BATCH_DIR"),
+    };
+    if task.script.contains(folder) { "" } else { sentence }
 }
 
 /// Why what was probably meant is not what the glob is for.
@@ -47,10 +58,11 @@ fn hint<'n>(wanted: &Wanted, mut left: impl Iterator<Item = &'n [u8]>) -> Option
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
     use std::sync::Arc;
 
     use super::*;
-    use crate::manifest::Globs;
+    use crate::manifest::{Globs, Manifest};
 
     fn of(patterns: &[&str], left: &[&str]) -> String {
         let wanted = |pattern: &&str| {
@@ -60,7 +72,10 @@ mod tests {
         let wanted: Vec<Wanted> = patterns.iter().map(wanted).collect();
         let patterns: Vec<String> = patterns.iter().map(|text| (*text).to_owned()).collect();
         let lacking: Vec<usize> = (0..patterns.len()).collect();
-        sentence(&lacking, &patterns, &wanted, left.iter().map(|name| name.as_bytes()))
+        let text = b"[[task]]\nname = 't'\nscript = 'cd $OUTPUT_DIR'\n";
+        let manifest = Manifest::from_text(Path::new("m.toml"), Path::new("/"), text);
+        let task = &manifest.expect("a manifest").tasks[0];
+        sentence(&lacking, &patterns, &wanted, left.iter().map(|name| name.as_bytes()), task)
     }
 
     #[test]

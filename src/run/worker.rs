@@ -308,7 +308,8 @@ impl Engine {
 
     /// A step that has left nothing of a kind which its task's `outputs` asks for has failed.
     fn insist_on_outputs(&self, task: TaskIndex, (report, placed): &mut Made) -> Result<()> {
-        let Some(patterns) = &self.manifest.tasks[task.0].outputs else { return Ok(()) };
+        let declared = &self.manifest.tasks[task.0];
+        let Some(patterns) = &declared.outputs else { return Ok(()) };
         if patterns.is_empty() || !report.record.outcome.is_ok() {
             return Ok(());
         }
@@ -318,7 +319,7 @@ impl Engine {
         if lacking.is_empty() {
             return Ok(());
         }
-        let why = lack::sentence(&lacking, patterns, &flow.wanted, names);
+        let why = lack::sentence(&lacking, patterns, &flow.wanted, names, declared);
         self.refuse(report, placed, why)
     }
 

@@ -53,6 +53,7 @@ mod processes;
 mod published;
 mod random;
 mod readme;
+mod reference;
 mod report;
 mod resources;
 mod resume;

@@ -126,12 +126,17 @@ fn a_consumed_task_whose_steps_left_nothing_is_told_once_unless_that_is_meant() 
     };
     task("", "[ $INPUT_NAME = 1 ] || exit 0; echo >$OUTPUT_DIR/x");
     let ran = p.run_with(["-j1"]).ok();
-    let told = "task `a`: 2 steps left nothing, step 2 for one, so `b` got nothing of them; outputs = [\"*\"]";
+    let told = "task `a`: 2 steps left nothing in OUTPUT_DIR, step 2 for one, so `b` got nothing of them; outputs = [\"*\"]";
     assert_eq!(ran.stderr.matches(told).count(), 1, "{}", ran.stderr);
     // Nothing ran, nothing is told.
     p.run().ok().says("nothing to do").says_nothing_of("left nothing");
-    task("outputs = []", "exit 0").run().ok().says_nothing_of("left nothing");
-    task("outputs = [\"*\"]", ": ; exit 0").run().fails(1).says("OUTPUT_DIR is empty");
+    let ran = task("outputs = []", "exit 0").run().ok();
+    ran.says_nothing_of("left nothing").says_nothing_of("got no step");
+    let ran = task("outputs = [\"*\"]", "echo x >x").run().fails(1);
+    ran.says("in OUTPUT_DIR; OUTPUT_DIR is empty, and its script doesn't mention it");
+    let ran = task("", "echo y >x").run().ok();
+    let ran = ran.says(" for one, and its script doesn't mention it, so `b` got nothing of them");
+    ran.says("task `b` got no step: there is no output of `a` for it");
     // The last task is consumed by nobody.
     Project::new().task("a", "true").run().ok().says_nothing_of("warning");
 }
@@ -175,6 +180,10 @@ fn globs_that_match_no_output_are_refused_with_their_place() {
         ("outputs = [\"sub/\"]", "`sub/` names a folder, not files"),
         ("outputs = [\"x[\"]", "`x[` is no glob"),
         ("outputs = [\"{sample}.bam\"]", "`{sample}.bam` of `outputs` can't make a label"),
+        (
+            "outputs = [\"$OUTPUT_DIR/*.jpg\"]",
+            "no variable has a value in `$OUTPUT_DIR/*.jpg` of `outputs`",
+        ),
         ("output = [\"x\"]", "did you mean `outputs`?"),
         ("expect = [\"x\"]", "did you mean `outputs`?"),
     ] {

@@ -92,7 +92,8 @@ fn each(schema: &Value, see: &mut dyn FnMut(&Value)) {
 
 #[test]
 fn schemas_are_strict_and_need_no_network() {
-    for (name, schema) in schemas() {
+    // That of the manifest is for what people write: see `reference`.
+    for (name, schema) in schemas().into_iter().filter(|(name, _)| name != "manifest") {
         assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema", "{name}");
         assert!(schema["title"].is_string(), "{name} has no title");
         each(&schema, &mut |part| {

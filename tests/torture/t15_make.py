@@ -44,7 +44,7 @@ class Tree:
     def __init__(self, plus="", gate=False, args="-j2"):
         pipeline, files = n_steps(1, 3)
         # Whether a jobserver that is not theirs reaches the scripts: make would warn.
-        script = MARK + 'test -z "$MAKEFLAGS$MFLAGS$MAKELEVEL"\nmake -f sub.mk && make -j2 -f sub.mk\n' + 'echo made > "$OUTPUT_DIR/made"\n'
+        script = MARK + 'test -z "${MAKEFLAGS-}${MFLAGS-}${MAKELEVEL-}"\nmake -f sub.mk && make -j2 -f sub.mk\n' + 'echo made > "$OUTPUT_DIR/made"\n'
         pipeline += task("sub", script)
         # One that shares the tokens, be they make's or the run's.
         script = MARK + 'test -n "$MAKEFLAGS"\nmake -f sub.mk && make -f sub.mk\n' + 'echo made > "$OUTPUT_DIR/made"\n'

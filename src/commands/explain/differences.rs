@@ -114,8 +114,7 @@ pub(super) fn fields(
             let (_, value) = recipe.env_from.iter().find(|(known, _)| known == name)?;
             Some(match value {
                 Some(value) => {
-                    let hash = ObjectHash::of(value.as_bytes()).hex();
-                    format!("set, {} bytes, {}", value.len(), &hash[..8])
+                    format!("set, SHA-256 {}…", &ObjectHash::of(value.as_bytes()).hex()[..8])
                 }
                 None => "unset".to_owned(),
             })

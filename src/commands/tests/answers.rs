@@ -80,6 +80,9 @@ fn help_lists_every_command_option_and_exit_code() {
             assert!(line.chars().count() <= 80 && line.trim_end() == line, "{line:?}");
         }
     }
+    for line in help("help manifest").lines() {
+        assert!(line.chars().count() <= 80 && line.trim_end() == line, "{line:?}");
+    }
     for code in [0, 1, 2, 3, 65, 70, 73, 74, 75] {
         assert!(overview.contains(&format!("\n  {code} ")), "{code}");
     }

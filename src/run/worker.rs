@@ -17,7 +17,7 @@ use crate::maintain;
 use crate::manifest::Manifest;
 use crate::object::ObjectHash;
 use crate::progress::Failure;
-use crate::step::{Attempt, Input, Item, Made, Report, Script};
+use crate::step::{self, Attempt, Input, Item, Made, Report, Script};
 use crate::stop::{Stop, StopSwitch};
 use crate::store::{Placed, Store};
 use crate::sys::clock::{now_ns, stamp_ns};
@@ -338,6 +338,7 @@ impl Engine {
     fn set_aside(&self, spoilt: &[ObjectHash]) -> Result<()> {
         for object in spoilt {
             self.spoilt().insert(*object);
+            step::note_spoilt(object);
             maintain::set_aside(&self.db, &self.store, &self.db_dir, object)?;
         }
         if !spoilt.is_empty() {
@@ -350,12 +351,18 @@ impl Engine {
         self.spoilt.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether a step of this run has changed an object, or one that has been lent it may have.
+    fn is_spoilt(&self, object: &ObjectHash) -> Result<bool> {
+        // In this order: it is among ours before it is no longer one that may be.
+        Ok(step::may_be_spoilt(&self.store, object)? || self.spoilt().contains(object))
+    }
+
     /// An input that another step has spoilt in this run is that step's fault and no damaged database: this
     /// one fails, and the next run has its input again. Of several, those that it is not an input of run by themselves:
     /// `None`.
     fn excuse(&self, error: Error, attempt: &Attempt) -> Result<Option<Ran>> {
         match error {
-            Error::Damaged { object, .. } if self.spoilt().contains(&object) => {
+            Error::Damaged { object, .. } if self.is_spoilt(&object)? => {
                 let [item] = attempt.items.as_slice() else { return Ok(None) };
                 let why = "another step has changed its input; that is got back when the run is over: run again";
                 let outcome = Outcome::Refused(why.to_owned());

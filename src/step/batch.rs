@@ -57,8 +57,6 @@ struct Room {
 
 /// The folder of a step that has nothing in it yet, but maybe an old `step.json`.
 pub(super) struct NewRoom {
-    /// Its name, from 1.
-    pub(super) name: String,
     pub(super) root: Folder,
     pub(super) input: Folder,
 }
@@ -87,7 +85,7 @@ impl BatchFolder {
         let again = |folder: &Folder| folder.describe();
         let (of_root, of_input) = (again(&root), again(&input));
         self.rooms.push(Room { root: of_root, input: of_input, output: output.close(), prepared });
-        Ok(NewRoom { name, root, input })
+        Ok(NewRoom { root, input })
     }
 
     fn make_folders(&self, name: &str) -> Result<[Folder; 3]> {

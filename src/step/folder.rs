@@ -169,6 +169,16 @@ pub(super) fn make_folders(dir: BorrowedFd<'_>, path: &[u8]) -> Result<OwnedFd, 
     folder.ok_or(Errno::INVAL)
 }
 
+/// Opens the last folder of a path. No component of it is followed if a script has made a link of it.
+pub(super) fn open_folders(dir: BorrowedFd<'_>, path: &[u8]) -> Result<OwnedFd, Errno> {
+    let mut folder: Option<OwnedFd> = None;
+    for part in path.split(|byte| *byte == b'/') {
+        let parent = folder.as_ref().map_or(dir, |fd| fd.as_fd());
+        folder = Some(tree::open_folder(parent, part)?);
+    }
+    folder.ok_or(Errno::INVAL)
+}
+
 /// The folder part of INPUT_NAME.
 pub(super) fn folder_of(input_name: &[u8]) -> &[u8] {
     if *names::below(input_name) == *input_name {

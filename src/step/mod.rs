@@ -51,7 +51,7 @@ use crate::labels::Labels;
 use crate::object::ObjectHash;
 use crate::stop::Stop;
 use crate::store::{Placed, Store};
-use crate::sys::clock::now_ms;
+use crate::sys::clock::{now_ms, stamp_ns};
 
 use crate::text::{as_path, printable, tail};
 
@@ -62,11 +62,12 @@ use outputs::{Taken, Unkept, Walk};
 use process::Ended;
 use scratch::Workspace;
 use script::Exec;
-use stage::{Lent, Loan, Staged};
+use stage::{Loan, Loans, Staged};
 use supervisor::Cause;
 
 pub use fork_server::{SERVERS, limit_servers};
 pub use launcher::Launch;
+pub use links::{may_be_spoilt, note_spoilt};
 pub use rules::KEPT as KEPT_RULES;
 pub use running::{Running, running};
 pub use sandbox::{Sandbox, obstacle};
@@ -95,6 +96,13 @@ impl Input {
         match self {
             Input::One(input) => &input.name,
             Input::Many { name, .. } => name,
+        }
+    }
+
+    fn objects(&self) -> &[NamedObject] {
+        match self {
+            Input::One(input) => std::slice::from_ref(input),
+            Input::Many { items, .. } => items,
         }
     }
 }
@@ -265,7 +273,7 @@ impl Execution<'_> {
         if let Some(item) = single(self.attempt) {
             workspace.prepare_output(item.input.name())?;
         }
-        let started_ms = now_ms();
+        let (started_ms, since_ns) = (now_ms(), stamp_ns());
         let outcome = self.run_script(&staged, &file)?;
         for (report, _) in &mut *self.made {
             report.record.started_ms = started_ms;
@@ -279,22 +287,23 @@ impl Execution<'_> {
             let full_disk = self.scratch.workspace.lack_of_space();
             self.made.iter_mut().for_each(|(report, _)| report.full_disk = full_disk);
         }
-        self.reclaim_inputs(&staged)?;
+        self.reclaim_inputs(&staged, since_ns)?;
         let sandbox = self.attempt.script.sandbox.as_ref();
-        if sandbox.is_none() {
-            self.mention_links(&staged);
-        }
         let log = self.keep_log()?;
         // By its script's end, or by what the script of a batch says of it.
         let first_failed = self.made.iter().position(|(report, _)| {
             has_failed || matches!(report.record.outcome, Outcome::Reported(_))
         });
+        let is_log_of_interest = sandbox.is_some() || !staged.loans.is_empty();
+        let lines = match log.filter(|_| first_failed.is_some() && is_log_of_interest) {
+            Some(log) => tail(&mut self.store.open_object(&log)?, SEARCHED)
+                .or_io("read the log", self.store.path(&log))?,
+            None => Vec::new(),
+        };
+        if first_failed.is_some() {
+            self.mention_links(&staged, &lines);
+        }
         if let (Some(sandbox), Some(failed)) = (sandbox, first_failed) {
-            let lines = match &log {
-                Some(log) => tail(&mut self.store.open_object(log)?, SEARCHED)
-                    .or_io("read the log", self.store.path(log))?,
-                None => Vec::new(),
-            };
             let database = self.database();
             let surroundings = self.surroundings(sandbox, &file, &staged, &database);
             let sentences = surroundings.explain(&lines);
@@ -303,8 +312,9 @@ impl Execution<'_> {
             }
         }
         let taken = self.take_what_it_left();
-        for link in staged.links {
-            link.link.end(self.store)?;
+        for loans in staged.loans {
+            let objects = lent(self.attempt, loans.loan);
+            loans.end(self.store, objects)?;
         }
         taken
     }
@@ -474,28 +484,23 @@ impl Execution<'_> {
         Ok(())
     }
 
-    /// Ends the loan of large inputs, and tells which of them did not come back as they were.
-    fn reclaim_inputs(&mut self, staged: &Staged) -> Result<()> {
-        for Lent { link, path, loan } in &staged.links {
+    /// Ends the loan of inputs, and tells which of them did not come back as they were.
+    fn reclaim_inputs(&mut self, staged: &Staged, since_ns: i64) -> Result<()> {
+        for loans in &staged.loans {
             let Workspace { input, side, batch, .. } = &self.scratch.workspace;
-            let (folder, what) = match loan {
-                Loan::Input => (Some(input), "INPUT_FILE"),
-                Loan::Side => (side.as_ref(), "a file of WITH_DIR"),
-                Loan::Batch { .. } => (batch.as_ref().map(|batch| &batch.folder), "an input"),
+            let folder = match loans.loan {
+                Loan::Input => Some(input),
+                Loan::Side => side.as_ref(),
+                Loan::Batch { .. } => batch.as_ref().map(|batch| &batch.folder),
             };
-            if link.reclaim(self.store, folder.unwrap_or(input).fd(), path)? {
-                continue;
-            }
-            let name = printable(path);
-            let sentence = format!(
-                "{what} (`{name}`) was modified, and inputs of 16 MiB and more are no private copies \
-                 here; set input = \"copy\" in its task"
-            );
-            if let Some((report, _)) = self.made.get_mut(loan.item().unwrap_or(0)) {
-                report.damaged_inputs.push(link.object);
+            let (objects, folder) = (lent(self.attempt, loans.loan), folder.unwrap_or(input).fd());
+            let damaged = loans.reclaim(self.store, objects, folder, since_ns)?;
+            let Some(sentence) = modified(loans, &damaged) else { continue };
+            if let Some((report, _)) = self.made.get_mut(loans.loan.item().unwrap_or(0)) {
+                report.damaged_inputs.extend(damaged.iter().map(|nth| objects[*nth].object));
             }
             for (nth, (report, _)) in self.made.iter_mut().enumerate() {
-                if loan.item().is_some_and(|item| item != nth) {
+                if loans.loan.item().is_some_and(|item| item != nth) {
                     continue;
                 }
                 if report.record.outcome.is_ok() {
@@ -508,19 +513,39 @@ impl Execution<'_> {
         Ok(())
     }
 
-    /// A failure may be one of those that a read-only link causes.
-    fn mention_links(&mut self, staged: &Staged) {
+    /// A failure may be one of those that a read-only link causes. Any script may trip over its inputs; of WITH_DIR, and in
+    /// a sandbox, which says itself what can't be written, only if the log looks like it.
+    fn mention_links(&mut self, staged: &Staged, log: &[Vec<u8>]) {
         let is_damaged = self.made.iter().any(|(report, _)| !report.damaged_inputs.is_empty());
-        if let Some(Lent { path, .. }) = staged.links.first()
+        let is_in_sandbox = self.attempt.script.sandbox.is_some();
+        let side = self.scratch.workspace.side.as_ref().map(|side| side.path.as_os_str());
+        let is_refusal = log.iter().any(|line| {
+            let names = |part: &[u8]| line.windows(part.len()).any(|at| at.eq_ignore_ascii_case(part));
+            REFUSALS.iter().any(|part| names(part.as_bytes()))
+                || side.is_some_and(|side| names(side.as_encoded_bytes()))
+        });
+        let is_told = |loans: &&Loans| match (is_in_sandbox, loans.are_all) {
+            (true, are_all) => are_all && is_refusal,
+            (false, are_all) => is_refusal || !(are_all && loans.loan == Loan::Side),
+        };
+        if let Some(loans) = staged.loans.iter().find(is_told)
             && let Some((report, _)) = self.made.first_mut()
             && matches!(report.record.outcome, Outcome::Exited(_))
             && !is_damaged
         {
-            report.warnings.push(format!(
-                "its input `{}` was a read-only link, as inputs of 16 MiB and more are here; a script that \
-                 changes its input, as gzip, xz and `sort -o` do, needs input = \"copy\" in its task",
-                printable(path)
-            ));
+            let cure = "needs input = \"copy\" in its task";
+            report.warnings.push(match (loans.are_all, loans.loan, loans.paths.first()) {
+                (false, _, Some(path)) => format!(
+                    "its input `{}` was a read-only link, as inputs of 16 MiB and more are here; a script that \
+                     changes its input, as gzip, xz and `sort -o` do, {cure}",
+                    printable(path)
+                ),
+                (_, loan, _) => format!(
+                    "{} read-only links; a script that changes them, as gzip, xz and `sort -o` do, or what `cp` \
+                     makes of them, which is read-only too, {cure}",
+                    if loan == Loan::Side { "the files in WITH_DIR were" } else { "its inputs were" }
+                ),
+            });
         }
     }
 
@@ -570,6 +595,38 @@ impl Execution<'_> {
         dependencies.retain(|path| !is_own(path));
         Ok((outputs, dependencies))
     }
+}
+
+/// What programs say that may not write to a file, or don't want to because it has other names (gzip, xz).
+const REFUSALS: [&str; 4] = ["permission denied", "not permitted", "read-only", "other link"];
+
+/// The objects that the files of a loan are, in their order.
+fn lent(attempt: &Attempt, loan: Loan) -> &[NamedObject] {
+    match loan.item() {
+        None => &attempt.side,
+        Some(item) => attempt.items.get(item).map_or(&[], |item| item.input.objects()),
+    }
+}
+
+/// A sentence on those files of a loan that a script has changed; `None` if there are none.
+fn modified(loans: &Loans, damaged: &[usize]) -> Option<String> {
+    let path = printable(loans.paths.get(*damaged.first()?)?);
+    let what = match (loans.loan, loans.are_all) {
+        (Loan::Side, _) => "a file of WITH_DIR",
+        (Loan::Input, false) => "INPUT_FILE",
+        _ => "an input",
+    };
+    let which = match damaged.len() - 1 {
+        0 => format!("{what} (`{path}`) was modified"),
+        1 => format!("{what} (`{path}`) and one more were modified"),
+        more => format!("{what} (`{path}`) and {more} more were modified"),
+    };
+    let why = match (loans.loan, loans.are_all) {
+        (Loan::Side, _) => "the files in WITH_DIR are no private copies",
+        (_, true) => "the inputs of a gather are no private copies",
+        (_, false) => "inputs of 16 MiB and more are no private copies here",
+    };
+    Some(format!("{which}, and {why}; set input = \"copy\" in its task"))
 }
 
 /// A script that works on a batch sees none as variables: those of its steps may differ.

@@ -1,6 +1,8 @@
 //! Puts the inputs where the script looks for them. INPUT_FILE of one object is a private copy if it is
 //! small, a clone or a read-only link if it is large; in neither case can a script damage the store through
-//! it unnoticed. For `gather` there are all of them in INPUT_DIR, and INPUT_FILE is a list of their paths.
+//! it unnoticed. For `gather` there are all of them in INPUT_DIR, and INPUT_FILE is a list of their paths. These, and
+//! what is in WITH_DIR, are read-only links whatever their size: on ext4 a new file costs ten times as much as a link,
+//! and its removal again.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -19,7 +21,7 @@ use rustix::io::Errno;
 use serde::Serialize;
 
 use super::batch::{self, NewRoom};
-use super::folder::{Folder, make_folders};
+use super::folder::{Folder, make_folders, open_folders};
 use super::launcher::STARTING;
 use super::links::LinkedInput;
 use super::scratch::{SPARE, SmallFile, Workspace};
@@ -50,7 +52,7 @@ pub(super) struct Staged {
     /// Its input; `None` if it works on a batch, whose steps have theirs in BATCH_DIR.
     pub(super) one: Option<StagedInput>,
     /// Objects handed out as links.
-    pub(super) links: Vec<Lent>,
+    pub(super) loans: Vec<Loans>,
 }
 
 /// An input as a script finds it.
@@ -65,12 +67,72 @@ pub(super) struct StagedInput {
     pub(super) columns: Vec<(String, OsString)>,
 }
 
-/// An object that is handed out as a link.
-pub(super) struct Lent {
-    pub(super) link: LinkedInput,
+/// Objects of which some are handed out as links.
+pub(super) struct Loans {
     pub(super) loan: Loan,
-    /// Where the link is, below that folder.
-    pub(super) path: Vec<u8>,
+    /// Whatever their size.
+    pub(super) are_all: bool,
+    /// Where the files are, below the folder that they were put in.
+    pub(super) paths: Vec<Vec<u8>>,
+    /// Which of them are links.
+    links: Vec<(usize, LinkedInput)>,
+}
+
+impl Loans {
+    /// Removes the links below the open folder of all of them, and tells which of `objects` were not as they should be.
+    pub(super) fn reclaim(
+        &self,
+        store: &Store,
+        objects: &[NamedObject],
+        folder: BorrowedFd<'_>,
+        since_ns: i64,
+    ) -> Result<Vec<usize>> {
+        let mut damaged = Vec::new();
+        let above = self.loan.folder();
+        // A script may have put a link to anywhere in the place of a folder: what is below that is not ours.
+        let mut open: Option<(Vec<u8>, Option<OwnedFd>)> = None;
+        for (nth, link) in &self.links {
+            let (Some(path), Some(object)) = (self.paths.get(*nth), objects.get(*nth)) else {
+                continue;
+            };
+            let (within, base) = names::split(path);
+            let is_open = |(name, _): &(Vec<u8>, _)| name.strip_prefix(&*above) == Some(within);
+            let dir = if above.is_empty() && within.is_empty() {
+                Some(folder)
+            } else {
+                if !open.as_ref().is_some_and(is_open) {
+                    let whole = [&*above, within].concat();
+                    let path = whole.strip_suffix(b"/").unwrap_or(&whole);
+                    let opened = open_folders(folder, path).ok();
+                    open = Some((whole, opened));
+                }
+                open.as_ref().and_then(|(_, fd)| fd.as_ref()).map(|fd| fd.as_fd())
+            };
+            if !link.reclaim(store, &object.object, (dir, base), since_ns)? {
+                damaged.push(*nth);
+            }
+        }
+        Ok(damaged)
+    }
+
+    /// After all that the script left was removed.
+    pub(super) fn end(self, store: &Store, objects: &[NamedObject]) -> Result<()> {
+        for (nth, link) in self.links {
+            if let Some(object) = objects.get(nth) {
+                link.end(store, &object.object)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Which objects may be handed out as links, if they aren't executable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Linking {
+    None,
+    /// Those from [`LARGE`] on, where the file system has no clones.
+    Large,
+    All,
 }
 
 /// As what an object is handed out.
@@ -93,9 +155,17 @@ impl Loan {
             Loan::Side => None,
         }
     }
+
+    /// The folder of the step in that of all of them, with a slash at its end.
+    fn folder(self) -> Vec<u8> {
+        match self {
+            Loan::Input | Loan::Side => Vec::new(),
+            Loan::Batch { item } => format!("{}/{}/", item + 1, batch::INPUT).into_bytes(),
+        }
+    }
 }
 
-/// Puts the inputs of an attempt, and what it sees by `with`, where the script will look for them. Large ones may be
+/// Puts the inputs of an attempt, and what it sees by `with`, where the script will look for them. Some may be
 /// links to the object unless the script `copies_input`.
 pub(super) fn stage(
     workspace: &mut Workspace,
@@ -105,28 +175,33 @@ pub(super) fn stage(
 ) -> Result<Staged> {
     let Script { copies_input, ref paths, batch, ref sandbox, .. } = *attempt.script;
     // In a sandbox a script can write whatever is in BATCH_DIR, and may read no object but its own.
-    let is_writable = batch && sandbox.is_some();
-    let may_link = !copies_input && !is_writable;
-    let mut links = Vec::new();
+    let may_link = !copies_input && !(batch && sandbox.is_some());
+    let linking = |input: Option<&Input>| match input {
+        _ if !may_link => Linking::None,
+        // A row's files are its own, as one file is.
+        Some(Input::One(_)) => Linking::Large,
+        Some(Input::Many { .. }) if !paths.is_empty() => Linking::Large,
+        _ => Linking::All,
+    };
+    let mut loans = Vec::new();
     let one = match attempt.items.as_slice() {
         [item] if !batch => Some(match &item.input {
-            Input::One(input) => stage_one(workspace, store, input, may_link, buffer, &mut links)?,
+            Input::One(input) => {
+                let may_link = linking(Some(&item.input)) != Linking::None;
+                stage_one(workspace, store, input, may_link, buffer, &mut loans)?
+            }
             Input::Many { name, items } => {
-                stage_many(workspace, store, (name, items, paths), may_link, buffer, &mut links)?
+                let linking = linking(Some(&item.input));
+                stage_many(workspace, store, (name, items, paths), linking, buffer, &mut loans)?
             }
         }),
         items => {
             for (nth, item) in items.iter().enumerate() {
                 let room = workspace.batch()?.add(item.input.name())?;
-                let lent = stage_in_batch(&room, store, (item, paths), may_link, buffer)?;
-                let below = |path: &[u8]| {
-                    [room.name.as_bytes(), b"/", batch::INPUT.as_bytes(), b"/", path].concat()
-                };
-                links.extend(lent.into_iter().map(|(link, path)| Lent {
-                    link,
-                    path: below(&path),
-                    loan: Loan::Batch { item: nth },
-                }));
+                let linking = linking(Some(&item.input));
+                let (paths, links) = stage_in_batch(&room, store, (item, paths), linking, buffer)?;
+                let (loan, are_all) = (Loan::Batch { item: nth }, linking == Linking::All);
+                loans.push(Loans { loan, are_all, paths, links });
             }
             write_steps(workspace, items).or_io("write the list of steps in", &workspace.path)?;
             None
@@ -135,11 +210,11 @@ pub(super) fn stage(
     if !attempt.side.is_empty() {
         let folder = workspace.side()?;
         let paths = paths_of(&attempt.side);
-        let lent = lay_out(folder, store, &attempt.side, &paths, may_link, buffer)?;
-        let lent = lent.into_iter().map(|(link, path)| Lent { link, path, loan: Loan::Side });
-        links.extend(lent);
+        let links = lay_out(folder, store, &attempt.side, &paths, linking(None), buffer)?;
+        loans.push(Loans { loan: Loan::Side, are_all: true, paths, links });
     }
-    Ok(Staged { one, links })
+    loans.retain(|loans| !loans.links.is_empty());
+    Ok(Staged { one, loans })
 }
 
 fn stage_one(
@@ -148,23 +223,28 @@ fn stage_one(
     NamedObject { name, object, executable }: &NamedObject,
     may_link: bool,
     buffer: &mut Vec<u8>,
-    links: &mut Vec<Lent>,
+    loans: &mut Vec<Loans>,
 ) -> Result<StagedInput> {
     let executable = *executable;
     let path = names::below(name);
     let base = names::split(&path).1;
     let file = workspace.input.path.join(OsStr::from_bytes(base));
     match store.load(object, SMALL, buffer)? {
-        Loaded::Whole if executable => {
+        Loaded::Whole { .. } if executable => {
             workspace.set_small_aside().or_io("move aside", &file)?;
             write_program(workspace.input.fd(), base, buffer).or_io("write", &file)?;
         }
-        Loaded::Whole => write_small(workspace, base, buffer).or_io("write", &file)?,
+        Loaded::Whole { .. } => write_small(workspace, base, buffer).or_io("write", &file)?,
         Loaded::Large { file: source, stat } => {
             workspace.set_small_aside().or_io("move aside", &file)?;
             let at = (workspace.input.fd(), base);
             let link = stage_large(store, object, (source, &stat), at, executable, may_link)?;
-            links.extend(link.map(|link| Lent { link, path: base.to_owned(), loan: Loan::Input }));
+            loans.extend(link.map(|link| Loans {
+                loan: Loan::Input,
+                are_all: false,
+                paths: vec![base.to_owned()],
+                links: vec![(0, link)],
+            }));
         }
     }
     let name = OsStr::from_bytes(name).to_owned();
@@ -236,14 +316,13 @@ fn stage_many(
     workspace: &mut Workspace,
     store: &Store,
     (input_name, items, columns): (&[u8], &[NamedObject], &[String]),
-    may_link: bool,
+    linking: Linking,
     buffer: &mut Vec<u8>,
-    links: &mut Vec<Lent>,
+    loans: &mut Vec<Loans>,
 ) -> Result<StagedInput> {
     workspace.set_small_aside().or_io("move aside the input in", &workspace.path)?;
     let paths = paths_of(items);
-    let lent = lay_out(&workspace.input, store, items, &paths, may_link, buffer)?;
-    links.extend(lent.into_iter().map(|(link, path)| Lent { link, path, loan: Loan::Input }));
+    let links = lay_out(&workspace.input, store, items, &paths, linking, buffer)?;
     let file = workspace.path.join(LIST);
     let list = create_anew(workspace, LIST);
     list.and_then(|list| write_list(list, &workspace.input.path, &paths)).or_io("write", &file)?;
@@ -253,12 +332,14 @@ fn stage_many(
         let path = path.map(|path| [dir, b"/", path].concat()).unwrap_or_default();
         (column.clone(), OsString::from_vec(path))
     };
-    Ok(StagedInput {
+    let staged = StagedInput {
         file: file.into_os_string(),
         name: OsStr::from_bytes(input_name).to_owned(),
         has_dir: true,
         columns: columns.iter().map(value).collect(),
-    })
+    };
+    loans.push(Loans { loan: Loan::Input, are_all: linking == Linking::All, paths, links });
+    Ok(staged)
 }
 
 /// The file that a row names in this column, among all that it names.
@@ -286,21 +367,22 @@ struct StepFile<'a> {
     paths: BTreeMap<&'a str, String>,
 }
 
-/// Puts the input of a step of a batch into its folder, and what the script of one step would find in variables.
+/// Puts the input of a step of a batch into its folder, and what the script of one step would find in variables. Gives
+/// the paths of the files in that folder, and which of them are links.
 fn stage_in_batch(
     room: &NewRoom,
     store: &Store,
     (item, columns): (&Item, &[String]),
-    may_link: bool,
+    linking: Linking,
     buffer: &mut Vec<u8>,
-) -> Result<Vec<(LinkedInput, Vec<u8>)>> {
+) -> Result<(Vec<Vec<u8>>, Vec<(usize, LinkedInput)>)> {
     let (paths, items) = match &item.input {
         Input::One(one) => {
             (vec![names::split(&names::below(&one.name)).1.to_owned()], std::slice::from_ref(one))
         }
         Input::Many { items, .. } => (paths_of(items), items.as_slice()),
     };
-    let lent = lay_out(&room.input, store, items, &paths, may_link, buffer)?;
+    let links = lay_out(&room.input, store, items, &paths, linking, buffer)?;
     let below = |folder: &Folder, name: &[u8]| folder.path.join(OsStr::from_bytes(name));
     let input = match (&item.input, paths.as_slice()) {
         (Input::One(_), [only]) => below(&room.input, only),
@@ -333,7 +415,7 @@ fn stage_in_batch(
         file.set_len(json.len() as u64)
     });
     written.or_io("write step.json in", &room.root.path)?;
-    Ok(lent)
+    Ok((paths, links))
 }
 
 /// The `step.json` of an earlier step, to be overwritten, if it is beyond doubt a file of its own; or a new one.
@@ -367,19 +449,52 @@ fn paths_of(items: &[NamedObject]) -> Vec<Vec<u8>> {
     names::distinct(names.iter().map(|name| &**name))
 }
 
-/// Lays out any number of files in a folder; one file and one folder are open at a time. Gives the links among them,
-/// each with its path.
+/// Of so many files a second thread lays out half: it reads and compares while the first one is in the kernel.
+const MANY: usize = 1000;
+
+/// Lays out any number of files in a folder. Tells which of them are links.
 fn lay_out(
     folder: &Folder,
     store: &Store,
     items: &[NamedObject],
     paths: &[Vec<u8>],
-    may_link: bool,
+    linking: Linking,
     buffer: &mut Vec<u8>,
-) -> Result<Vec<(LinkedInput, Vec<u8>)>> {
+) -> Result<Vec<(usize, LinkedInput)>> {
+    if items.len() < MANY {
+        return lay_out_part(folder, store, (items, paths), linking, buffer);
+    }
+    let half = items.len() / 2;
+    let (first, second) = (items.split_at(half), paths.split_at(half));
+    let ((items, paths), rest) = ((first.0, second.0), (first.1, second.1));
+    let (links, of_rest) = std::thread::scope(|scope| {
+        let part = move || lay_out_part(folder, store, rest, linking, &mut Vec::new());
+        let thread = std::thread::Builder::new().name("inputs".to_owned());
+        let thread = thread.spawn_scoped(scope, part);
+        let links = lay_out_part(folder, store, (items, paths), linking, buffer);
+        let of_rest = match thread {
+            Ok(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            // No more threads: it goes without.
+            Err(_) => part(),
+        };
+        (links, of_rest)
+    });
+    let mut links = links?;
+    links.extend(of_rest?.into_iter().map(|(nth, link)| (half + nth, link)));
+    Ok(links)
+}
+
+/// Lays out files; one file and one folder are open at a time.
+fn lay_out_part(
+    folder: &Folder,
+    store: &Store,
+    (items, paths): (&[NamedObject], &[Vec<u8>]),
+    linking: Linking,
+    buffer: &mut Vec<u8>,
+) -> Result<Vec<(usize, LinkedInput)>> {
     let mut links = Vec::new();
     let mut open: Option<(&[u8], OwnedFd)> = None;
-    for (item, path) in items.iter().zip(paths) {
+    for (nth, (item, path)) in items.iter().zip(paths).enumerate() {
         let (within, base) = names::split(path);
         if !within.is_empty() && open.as_ref().is_none_or(|(name, _)| *name != within) {
             let fd = make_folders(folder.fd(), within).or_io("make folders in", &folder.path)?;
@@ -389,8 +504,21 @@ fn lay_out(
             Some((_, fd)) if !within.is_empty() => fd.as_fd(),
             _ => folder.fd(),
         };
-        match store.load(&item.object, SMALL, buffer)? {
-            Loaded::Whole => {
+        let loaded = store.load(&item.object, SMALL, buffer)?;
+        if linking == Linking::All && !item.executable {
+            let file = match &loaded {
+                Loaded::Whole { file } => file.as_ref().map(|file| (file, true)),
+                Loaded::Large { file, .. } => Some((file, false)),
+            };
+            if let Some(file) = file
+                && let Some(link) = LinkedInput::lend(store, &item.object, file, (dir, base))?
+            {
+                links.push((nth, link));
+                continue;
+            }
+        }
+        match loaded {
+            Loaded::Whole { .. } => {
                 let written = if item.executable {
                     write_program(dir, base, buffer)
                 } else {
@@ -399,10 +527,11 @@ fn lay_out(
                 written.or_io("write an input into", &folder.path)?;
             }
             Loaded::Large { file, stat } => {
+                let may_link = linking == Linking::Large;
                 let at = (dir, base);
                 let link =
                     stage_large(store, &item.object, (file, &stat), at, item.executable, may_link)?;
-                links.extend(link.map(|link| (link, path.clone())));
+                links.extend(link.map(|link| (nth, link)));
             }
         }
     }
@@ -463,7 +592,7 @@ fn stage_large(
     let is_linkable = may_link && !executable && stat.st_size as u64 >= LARGE;
     if is_linkable
         && NO_CLONES.load(Ordering::Relaxed)
-        && let Some(link) = LinkedInput::lend(store, *object, stat, (dir, name))?
+        && let Some(link) = LinkedInput::lend(store, object, (&source, false), (dir, name))?
     {
         return Ok(Some(link));
     }

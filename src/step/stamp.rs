@@ -2,21 +2,36 @@
 
 use rustix::fs::Stat;
 
+use crate::sys::clock::may_be_since;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stamp {
     inode: u64,
     size: i64,
-    modified: (i64, u64),
-    changed: (i64, u64),
+    /// Nanoseconds since 1970.
+    modified: i64,
+    changed: i64,
 }
 
 impl Stamp {
     pub(super) fn of(stat: &Stat) -> Stamp {
+        let nanoseconds = |seconds: i64, rest: i64| seconds.wrapping_mul(1_000_000_000) + rest;
         Stamp {
             inode: stat.st_ino,
             size: stat.st_size,
-            modified: (stat.st_mtime, stat.st_mtime_nsec as u64),
-            changed: (stat.st_ctime, stat.st_ctime_nsec as u64),
+            modified: nanoseconds(stat.st_mtime, stat.st_mtime_nsec as i64),
+            changed: nanoseconds(stat.st_ctime, stat.st_ctime_nsec as i64),
         }
+    }
+
+    /// Bytes.
+    pub(super) fn size(&self) -> u64 {
+        self.size as u64
+    }
+
+    /// Whether the file may have been changed after [`stamp_ns`](crate::sys::clock::stamp_ns) said this, although it
+    /// still has this stamp: time stamps go in ticks.
+    pub(super) fn may_hide_change_since(&self, since_ns: i64) -> bool {
+        may_be_since(self.changed, since_ns)
     }
 }

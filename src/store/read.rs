@@ -17,8 +17,9 @@ const SHORT: usize = 4096;
 
 /// An object, read into memory if it is small enough.
 pub(crate) enum Loaded {
-    /// All bytes are in the buffer, and their hash is right.
-    Whole,
+    /// All bytes are in the buffer, and their hash is right. The file is the one that was read; the empty object's isn't
+    /// even looked for.
+    Whole { file: Option<File> },
     /// It is larger than the limit; nothing was read.
     Large { file: File, stat: Stat },
 }
@@ -32,7 +33,7 @@ pub(super) fn open_object(store: &Store, hash: &ObjectHash) -> Result<File> {
 pub(super) fn read_small(store: &Store, hash: &ObjectHash, limit: u64) -> Result<Option<Vec<u8>>> {
     let mut bytes = Vec::new();
     Ok(match load(store, hash, limit, &mut bytes)? {
-        Loaded::Whole => Some(bytes),
+        Loaded::Whole { .. } => Some(bytes),
         Loaded::Large { .. } => None,
     })
 }
@@ -71,7 +72,7 @@ pub(super) fn load(
     buffer.clear();
     if *hash == ObjectHash::EMPTY {
         // Known without looking: the root object need not even be stored.
-        return Ok(Loaded::Whole);
+        return Ok(Loaded::Whole { file: None });
     }
     let mut file = open(store, hash)?;
     // Most are short. If what a first read gives has the right hash, it is the object, whatever else is to be known of
@@ -82,7 +83,7 @@ pub(super) fn load(
         && ObjectHash::of(&buffer[..read]) == *hash
     {
         buffer.truncate(read);
-        return Ok(Loaded::Whole);
+        return Ok(Loaded::Whole { file: Some(file) });
     }
     let stat = stat_open(store, hash, &file)?;
     if stat.st_size as u64 > limit {
@@ -99,7 +100,7 @@ pub(super) fn load(
     if ObjectHash::of(buffer) != *hash {
         return Err(damaged(store, hash, "its bytes have changed"));
     }
-    Ok(Loaded::Whole)
+    Ok(Loaded::Whole { file: Some(file) })
 }
 
 /// See [`Store::stat`].

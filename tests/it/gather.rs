@@ -150,18 +150,46 @@ fn a_gather_step_runs_again_only_if_what_it_gathers_changed() {
 }
 
 #[test]
-fn an_input_of_gather_may_be_edited_without_harm() {
+fn an_input_of_gather_that_a_script_forces_to_change_is_healed_and_can_be_had_as_a_copy() {
     let p = Project::new()
-        .task("a", "echo 1 >$OUTPUT_DIR/x")
+        .task("a", "echo 1 >$OUTPUT_DIR/x; echo 2 >$OUTPUT_DIR/y")
         .task_with(
             "spoil",
             "from = [\"a\"]\ngather = true",
-            "echo spoilt >$INPUT_DIR/x; rm -rf $INPUT_DIR; rm $INPUT_FILE",
+            "chmod u+w $INPUT_DIR/x; echo spoilt >$INPUT_DIR/x; rm -rf $INPUT_DIR; rm $INPUT_FILE",
         )
-        .task_with("after", "from = [\"a\"]", "cat $INPUT_FILE >$OUTPUT_DIR/x");
-    p.run_with(["-j1"]).ok().ran(["a", "spoil", "after"]);
-    assert_eq!(p.exported("after"), files([("x", "1\n")]));
-    assert_eq!(p.exported("a"), files([("x", "1\n")]));
+        .task_with("after", "from = [\"a\"]", "cat $INPUT_FILE >$OUTPUT_DIR/$INPUT_NAME");
+    p.run_with(["-j1", "-k"])
+        .fails(1)
+        .says("an input (`x`) was modified, and the inputs of a gather are no private copies")
+        .says("set input = \"copy\" in its task");
+    p.call(["verify", "--data"]).ok();
+    assert_eq!(p.exported("a"), files([("x", "1\n"), ("y", "2\n")]));
+    p.task_with(
+        "spoil",
+        "from = [\"a\"]\ngather = true\ninput = \"copy\"",
+        "echo spoilt >$INPUT_DIR/x; rm -rf $INPUT_DIR; rm $INPUT_FILE",
+    );
+    p.run_with(["-j1"]).ok();
+    assert_eq!(p.exported("after"), files([("x", "1\n"), ("y", "2\n")]));
+    p.call(["verify", "--data"]).ok();
+}
+
+#[test]
+fn a_gather_that_writes_to_its_inputs_is_told_that_they_were_links() {
+    let p = Project::new().task("a", "echo 1 >$OUTPUT_DIR/x").task_with(
+        "all",
+        "gather = true",
+        "gzip $INPUT_DIR/x; cat $INPUT_DIR/x.gz >$OUTPUT_DIR/x.gz",
+    );
+    p.run().fails(1).says("its inputs were read-only links").says("input = \"copy\"");
+    p.task_with(
+        "all",
+        "gather = true\ninput = \"copy\"",
+        "gzip $INPUT_DIR/x; gzip -dc $INPUT_DIR/x.gz >$OUTPUT_DIR/x",
+    );
+    p.run().ok();
+    assert_eq!(p.exported("all"), files([("x", "1\n")]));
 }
 
 #[test]

@@ -4,6 +4,7 @@ mod batch;
 mod ending;
 mod inputs;
 mod leftovers;
+mod links;
 mod outputs;
 mod reach;
 mod world;

@@ -30,6 +30,8 @@ pub(super) struct World {
     pub(super) scratch: Scratch,
     pub(super) committed: Arc<Rows>,
     pub(super) input: Input,
+    /// What is seen by `with`.
+    pub(super) side: Vec<NamedObject>,
     pub(super) timeout: Option<Duration>,
     pub(super) env: Vec<(String, String)>,
     pub(super) interpreter: Vec<String>,
@@ -55,6 +57,7 @@ impl World {
                 object: ObjectHash::EMPTY,
                 executable: false,
             }),
+            side: Vec::new(),
             timeout: None,
             env: Vec::new(),
             interpreter: vec!["sh".to_owned(), "-e".to_owned()],
@@ -87,13 +90,18 @@ impl World {
     }
 
     pub(super) fn gather(&mut self, inputs: &[(&[u8], &[u8])]) -> &mut World {
+        self.input = Input::Many { name: Vec::new(), items: self.objects(inputs) };
+        self
+    }
+
+    /// Commits objects under these names.
+    pub(super) fn objects(&self, inputs: &[(&[u8], &[u8])]) -> Vec<NamedObject> {
         let item = |(name, bytes): &(&[u8], &[u8])| NamedObject {
             name: name.to_vec(),
             object: self.object(bytes),
             executable: false,
         };
-        self.input = Input::Many { name: Vec::new(), items: inputs.iter().map(item).collect() };
-        self
+        inputs.iter().map(item).collect()
     }
 
     pub(super) fn attempt(&self, script: &str) -> Attempt {
@@ -120,7 +128,8 @@ impl World {
             input: self.input.clone(),
             labels: Labels::default(),
         };
-        Attempt { items: vec![item], cpus: 1, side: Vec::new(), script: Arc::new(script) }
+        let side = self.side.clone();
+        Attempt { items: vec![item], cpus: 1, side, script: Arc::new(script) }
     }
 
     pub(super) fn try_run(&mut self, script: &str) -> Result<Report> {

@@ -94,7 +94,7 @@ pub struct Task {
     pub matrix: Vec<Labels>,
     /// Keys of the labels that its steps may have.
     pub label_keys: Vec<String>,
-    /// `input = "copy"`: its inputs are private copies whatever their size.
+    /// `input = "copy"`: its inputs are private copies, never links.
     pub copies_input: bool,
     /// A make, cargo or ninja in the script shares the run's `-j`.
     pub jobserver: bool,
@@ -566,7 +566,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         name: "input",
-        about: "\"copy\": its inputs are private copies, whatever their size; \"auto\": large ones may be links.",
+        about: "\"copy\": its inputs are private copies; \"auto\": large ones, and those of a gather, may be links.",
         kind: Kind::Word(&["auto", "copy"]),
         default: "\"auto\"",
         example: "input = \"copy\"",

@@ -23,7 +23,6 @@ use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use rustix::fs::{AtFlags, Stat};
 use rustix::io::Errno;
 
-use super::stage::SMALL;
 use super::stamp::Stamp;
 use crate::error::{OrIo, Result};
 use crate::object::ObjectHash;
@@ -34,6 +33,9 @@ type Key = (u64, u64);
 
 /// Records are kept in so many maps, so that workers seldom wait for each other.
 const MAPS: usize = 64;
+
+/// Up to here, in bytes, an object is hashed again where its time stamp leaves a doubt.
+const CHEAP: u64 = 1 << 20;
 
 /// Every object lent at this moment.
 static LENT: LazyLock<[Mutex<HashMap<Key, Record>>; MAPS]> =
@@ -189,7 +191,7 @@ impl Record {
         let stamp = now.as_ref().map(Stamp::of);
         let is_as_left = stamp.is_some_and(|stamp| {
             let is_young = since_ns.is_some_and(|since| stamp.may_hide_change_since(since));
-            stamp == self.expected && !(is_young && stamp.size() <= SMALL)
+            stamp == self.expected && !(is_young && stamp.size() <= CHEAP)
         });
         if is_as_left {
             return Ok(now);

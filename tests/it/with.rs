@@ -446,12 +446,29 @@ fn what_a_script_does_to_what_it_sees_harms_nobody() {
     p.task_with(
         "map",
         "inputs = [\"in/*\"]\nwith = [\"index\"]",
-        "cat $WITH_DIR/index/x >$OUTPUT_DIR/$INPUT_NAME; echo spoilt >$WITH_DIR/index/x; echo new >$WITH_DIR/new; [ $INPUT_NAME != 1 ] || rm -rf $WITH_DIR",
+        "cat $WITH_DIR/index/x >$OUTPUT_DIR/$INPUT_NAME; sed -i s/R/spoilt/ $WITH_DIR/index/x; grep -q spoilt $WITH_DIR/index/x; rm $WITH_DIR/index/d/y; echo new >$WITH_DIR/new; [ $INPUT_NAME != 1 ] || rm -rf $WITH_DIR",
     )
     .task_with("after", "from = [\"map\"]", "[ -z \"${WITH_DIR-}\" ]; cp $INPUT_FILE $OUTPUT_DIR");
     p.file("in/3", "3\n").run_with(["-j1"]).ok();
     assert_eq!(p.exported("after"), files([("1", "R\n"), ("2", "R\n"), ("3", "R\n")]));
     assert_eq!(p.exported("index"), files([("d/y", "y\n"), ("x", "R\n")]));
+}
+
+#[test]
+fn what_a_script_forces_to_change_of_what_it_sees_is_healed_and_can_be_had_as_a_copy() {
+    let p = project();
+    let script = "cat $WITH_DIR/index/x >$OUTPUT_DIR/$INPUT_NAME; [ $INPUT_NAME != 1 ] || { chmod u+w $WITH_DIR/index/x; echo spoilt >$WITH_DIR/index/x; }";
+    p.task_with("map", "inputs = [\"in/*\"]\nwith = [\"index\"]", script);
+    p.run_with(["-j1", "-k"])
+        .fails(1)
+        .says("a file of WITH_DIR (`index/x`) was modified, and the files in WITH_DIR are no private copies")
+        .says("set input = \"copy\" in its task");
+    p.call(["verify", "--data"]).ok();
+    assert_eq!(p.call(["cat", "index/x"]).ok().stdout, "R\n");
+    p.task_with("map", "inputs = [\"in/*\"]\nwith = [\"index\"]\ninput = \"copy\"", script);
+    p.run_with(["-j1"]).ok();
+    assert_eq!(p.exported("map"), files([("1", "R\n"), ("2", "R\n")]));
+    p.call(["verify", "--data"]).ok();
 }
 
 #[test]

@@ -520,7 +520,8 @@ impl Execution<'_> {
         let is_in_sandbox = self.attempt.script.sandbox.is_some();
         let side = self.scratch.workspace.side.as_ref().map(|side| side.path.as_os_str());
         let is_refusal = log.iter().any(|line| {
-            let names = |part: &[u8]| line.windows(part.len()).any(|at| at.eq_ignore_ascii_case(part));
+            let names =
+                |part: &[u8]| line.windows(part.len()).any(|at| at.eq_ignore_ascii_case(part));
             REFUSALS.iter().any(|part| names(part.as_bytes()))
                 || side.is_some_and(|side| names(side.as_encoded_bytes()))
         });

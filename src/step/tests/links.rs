@@ -43,8 +43,8 @@ fn what_a_gather_and_with_show_are_links_that_can_only_be_read() {
     for dir in BOTH {
         let mut world = world_of(dir, &[(b"a", b"1\n"), (b"d/b", b"2\n"), (b"d/e/c", b"1\n")]);
         for _ in 0..2 {
-            let outputs =
-                world.succeed(&script_in(dir, r#"stat -c "%n %a %h" a d/b d/e/c >"$OUTPUT_DIR/x""#));
+            let outputs = world
+                .succeed(&script_in(dir, r#"stat -c "%n %a %h" a d/b d/e/c >"$OUTPUT_DIR/x""#));
             assert_eq!(outputs, [pair("x", "a 444 3\nd/b 444 2\nd/e/c 444 3\n")], "{dir}");
         }
         for bytes in [b"1\n", b"2\n"] {
@@ -201,7 +201,8 @@ fn a_failure_says_that_inputs_were_links_and_what_to_do() {
     assert_eq!(world.run("echo wrong; exit 3").warnings, [""; 0]);
     for said in ["sort: open failed: a: Permission denied", "gzip: a has 1 other link"] {
         let report = world.run(&format!("echo '{said}'; exit 3"));
-        let is_told = |warning: &String| warning.starts_with("the files in WITH_DIR were read-only");
+        let is_told =
+            |warning: &String| warning.starts_with("the files in WITH_DIR were read-only");
         assert!(report.warnings.iter().any(is_told), "{said}: {:?}", report.warnings);
     }
 }
@@ -269,8 +270,7 @@ fn inputs_on_another_file_system_are_copied() {
     let mut world = world_of("INPUT_DIR", &[(b"a", b"bytes")]);
     world.side = world.objects(&[(b"b", b"others")]);
     let elsewhere = tempfile::tempdir_in("/dev/shm").unwrap();
-    world.scratch =
-        Scratch::create(&elsewhere.path().join("scratch"), 0, Launch::Auto).unwrap();
+    world.scratch = Scratch::create(&elsewhere.path().join("scratch"), 0, Launch::Auto).unwrap();
     let device = |path: &Path| fs::metadata(path).unwrap().dev();
     let is_linked = device(elsewhere.path()) == device(world.dir.path());
     world.env = vec![("NAMES".into(), if is_linked { "2" } else { "1" }.into())];

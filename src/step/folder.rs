@@ -43,10 +43,16 @@ impl ClosedFolder {
     }
 }
 
+/// From here on, in bytes, a folder is better replaced than listed for each step: on ext4 it stays as large as it once was,
+/// and all of it is read. It has had some 2,500 names.
+const BLOATED: u64 = 64 << 10;
+
 /// What a look at a folder that is in its place has told.
 pub(super) struct Look {
     /// So short that one call tells all names: see [`tree::list_short`].
     is_short: bool,
+    /// So large that listing it takes long, be it empty.
+    pub(super) is_bloated: bool,
 }
 
 /// What the kernel tells of a path.
@@ -107,7 +113,10 @@ impl Folder {
         if found.is_forbidden.unwrap_or_else(|| rustix::process::geteuid().is_root()) {
             tree::lift_flags(self.fd());
         }
-        Ok(Some(Look { is_short: self.is_on_ext4 && found.size <= tree::SHORT }))
+        Ok(Some(Look {
+            is_short: self.is_on_ext4 && found.size <= tree::SHORT,
+            is_bloated: self.is_on_ext4 && found.size > BLOATED,
+        }))
     }
 
     /// The names in the folder, directly after a look at it.

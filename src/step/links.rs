@@ -95,7 +95,7 @@ impl LinkedInput {
         }
         let after = look()?;
         // Another file may have got the object's name since this one was opened.
-        if after.st_nlink != before.st_nlink + 1 {
+        if names_of(&after) != names_of(&before) + 1 {
             let linked = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)
                 .or_io("look at a link to object", store.path(object))?;
             if (linked.st_dev, linked.st_ino) != key {
@@ -109,7 +109,7 @@ impl LinkedInput {
             expected,
             loans: 0,
             links: 0,
-            names: after.st_nlink.saturating_sub(1),
+            names: names_of(&after).saturating_sub(1),
             is_damaged: false,
             may_be_kept: false,
         });
@@ -134,7 +134,7 @@ impl LinkedInput {
         let now = record.look(store, object, Some(since_ns))?;
         let names = record.names + u64::from(record.links);
         record.may_be_kept |=
-            now.is_none_or(|now| now.st_ino != self.0.1 || now.st_nlink as u64 != names);
+            now.is_none_or(|now| now.st_ino != self.0.1 || names_of(&now) != names);
         let unlink = |dir| rustix::fs::unlinkat(dir, name, AtFlags::empty());
         match dir.map_or(Err(Errno::NOENT), unlink) {
             Ok(()) => {}
@@ -166,7 +166,7 @@ impl LinkedInput {
             && !record.is_damaged
             && let Some(now) = store.stat(object)?
             && now.st_ino == self.0.1
-            && now.st_nlink as u64 > record.names
+            && names_of(&now) > record.names
         {
             store.detach(object)?;
         }
@@ -239,6 +239,12 @@ pub fn may_be_spoilt(store: &Store, object: &ObjectHash) -> Result<bool> {
 /// Whoever heals an object that came back damaged knows of it by now.
 pub fn note_spoilt(object: &ObjectHash) {
     lock(&DAMAGED).remove(object);
+}
+
+/// How many names a file has.
+#[allow(clippy::unnecessary_cast, reason = "the field has 32 bits on some machines")]
+fn names_of(stat: &Stat) -> u64 {
+    stat.st_nlink as u64
 }
 
 /// The records of those objects that this one belongs to.

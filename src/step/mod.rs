@@ -478,6 +478,10 @@ impl Execution<'_> {
         // That it can't be tidied is no failure of the step: the next one gets new folders.
         let is_ok = self.made.iter().all(|(report, _)| report.record.outcome.is_ok());
         let is_taken = (is_ok || self.attempt.script.batch) && !has_remains;
+        // The folder of so many outputs isn't looked at again, and stays as large as it is.
+        if self.made.iter().any(|(report, _)| report.outputs.len() > MANY_OUTPUTS) {
+            self.scratch.discard();
+        }
         if self.scratch.is_discarded() || self.scratch.workspace.tidy(is_taken).is_err() {
             self.scratch.discard();
         }
@@ -597,6 +601,9 @@ impl Execution<'_> {
         Ok((outputs, dependencies))
     }
 }
+
+/// After more outputs than this OUTPUT_DIR is replaced: see `folder`.
+const MANY_OUTPUTS: usize = 2500;
 
 /// What programs say that may not write to a file, or don't want to because it has other names (gzip, xz).
 const REFUSALS: [&str; 4] = ["permission denied", "not permitted", "read-only", "other link"];

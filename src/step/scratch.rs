@@ -11,7 +11,7 @@ use rustix::fs::{CWD, FileType};
 use rustix::io::Errno;
 
 use super::batch::BatchFolder;
-use super::folder::{Folder, folder_of, make_folder, make_folders};
+use super::folder::{Folder, Look, folder_of, make_folder, make_folders};
 use super::fork_server::ForkServer;
 use super::launcher::{Launch, Launcher, Spawn};
 use super::log::{self, LogPipe};
@@ -184,20 +184,20 @@ impl Workspace {
     /// OUTPUT_DIR needs no look if the outputs `are_taken`.
     ///
     /// # Errors
-    /// What can't be removed or vouched for; then it has to be discarded.
+    /// What can't be removed or vouched for, and folders that have grown too large; then it has to be discarded.
     pub(super) fn tidy(&mut self, are_taken: bool) -> io::Result<()> {
         if !are_taken {
-            self.output.look(CWD, &self.output.path)?.ok_or(Errno::STALE)?;
+            in_shape(self.output.look(CWD, &self.output.path)?)?;
             tree::clear(self.output.fd())?;
             self.prepared.clear();
         }
-        let look = self.tmp.look(CWD, &self.tmp.path)?.ok_or(Errno::STALE)?;
+        let look = in_shape(self.tmp.look(CWD, &self.tmp.path)?)?;
         // By looking: a time of last change can be set back.
         if !self.tmp.list(&look)?.is_empty() {
             tree::clear(self.tmp.fd())?;
         }
         if let Some(side) = &self.side {
-            let look = side.look(self.root.as_fd(), Path::new(WITH))?.ok_or(Errno::STALE)?;
+            let look = in_shape(side.look(self.root.as_fd(), Path::new(WITH))?)?;
             if !side.list(&look)?.is_empty() {
                 tree::clear(side.fd())?;
             }
@@ -230,7 +230,7 @@ impl Workspace {
     /// After a step: leaves nothing in `in/` but the small file, if there is still a file of that name. Whether that
     /// is the small file, and ours alone, is seen when it is opened for the next step.
     fn tidy_input(&mut self) -> io::Result<()> {
-        let look = self.input.look(self.root.as_fd(), Path::new(IN))?.ok_or(Errno::STALE)?;
+        let look = in_shape(self.input.look(self.root.as_fd(), Path::new(IN))?)?;
         let entries = self.input.list(&look)?;
         let is_tidy = match &self.small {
             Some(SmallFile { name: Some(name), .. }) => {
@@ -285,6 +285,12 @@ impl Workspace {
         let no_inodes = found.f_files > 0 && found.f_favail == 0;
         (no_inodes || free < FULL).then_some(free)
     }
+}
+
+/// A folder that is in its place, and has not grown so large that it would slow down all further steps.
+fn in_shape(look: Option<Look>) -> io::Result<Look> {
+    let look = look.ok_or(Errno::STALE)?;
+    if look.is_bloated { Err(Errno::FBIG.into()) } else { Ok(look) }
 }
 
 impl Drop for Workspace {

@@ -75,7 +75,7 @@ pub(super) struct Loans {
     /// Where the files are, below the folder that they were put in.
     pub(super) paths: Vec<Vec<u8>>,
     /// Which of them are links.
-    links: Vec<(usize, LinkedInput)>,
+    links: Links,
 }
 
 impl Loans {
@@ -126,6 +126,9 @@ impl Loans {
     }
 }
 
+/// The links among files, each with its place.
+type Links = Vec<(usize, LinkedInput)>;
+
 /// Which objects may be handed out as links, if they aren't executable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Linking {
@@ -175,9 +178,9 @@ pub(super) fn stage(
 ) -> Result<Staged> {
     let Script { copies_input, ref paths, batch, ref sandbox, .. } = *attempt.script;
     // In a sandbox a script can write whatever is in BATCH_DIR, and may read no object but its own.
-    let may_link = !copies_input && !(batch && sandbox.is_some());
+    let must_copy = copies_input || batch && sandbox.is_some();
     let linking = |input: Option<&Input>| match input {
-        _ if !may_link => Linking::None,
+        _ if must_copy => Linking::None,
         // A row's files are its own, as one file is.
         Some(Input::One(_)) => Linking::Large,
         Some(Input::Many { .. }) if !paths.is_empty() => Linking::Large,
@@ -375,7 +378,7 @@ fn stage_in_batch(
     (item, columns): (&Item, &[String]),
     linking: Linking,
     buffer: &mut Vec<u8>,
-) -> Result<(Vec<Vec<u8>>, Vec<(usize, LinkedInput)>)> {
+) -> Result<(Vec<Vec<u8>>, Links)> {
     let (paths, items) = match &item.input {
         Input::One(one) => {
             (vec![names::split(&names::below(&one.name)).1.to_owned()], std::slice::from_ref(one))
@@ -460,7 +463,7 @@ fn lay_out(
     paths: &[Vec<u8>],
     linking: Linking,
     buffer: &mut Vec<u8>,
-) -> Result<Vec<(usize, LinkedInput)>> {
+) -> Result<Links> {
     if items.len() < MANY {
         return lay_out_part(folder, store, (items, paths), linking, buffer);
     }
@@ -491,7 +494,7 @@ fn lay_out_part(
     (items, paths): (&[NamedObject], &[Vec<u8>]),
     linking: Linking,
     buffer: &mut Vec<u8>,
-) -> Result<Vec<(usize, LinkedInput)>> {
+) -> Result<Links> {
     let mut links = Vec::new();
     let mut open: Option<(&[u8], OwnedFd)> = None;
     for (nth, (item, path)) in items.iter().zip(paths).enumerate() {

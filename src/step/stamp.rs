@@ -19,8 +19,8 @@ impl Stamp {
         Stamp {
             inode: stat.st_ino,
             size: stat.st_size,
-            modified: nanoseconds(stat.st_mtime, stat.st_mtime_nsec as i64),
-            changed: nanoseconds(stat.st_ctime, stat.st_ctime_nsec as i64),
+            modified: nanoseconds(stat.st_mtime, stat.st_mtime_nsec),
+            changed: nanoseconds(stat.st_ctime, stat.st_ctime_nsec),
         }
     }
 

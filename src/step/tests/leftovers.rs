@@ -165,3 +165,31 @@ fn survivors_of_a_killed_runner_are_ended_and_their_folders_removed() {
     assert_eq!(fs::read_dir(&root).unwrap().count(), 2);
     assert_eq!(end_survivors(&root).unwrap(), 0);
 }
+
+#[test]
+fn folders_that_were_full_are_not_listed_for_every_step_afterwards() {
+    let mut world = World::new();
+    let names: Vec<String> = (0..3000).map(|n| format!("a rather long name {n}")).collect();
+    let inputs: Vec<(&[u8], &[u8])> =
+        names.iter().map(|name| (name.as_bytes(), &b"x"[..])).collect();
+    let side = world.objects(&inputs);
+    let fill = |dir: &str| {
+        format!("cd \"${dir}\"; seq -f 'a rather long name %g' 3000 | xargs -d '\\n' touch")
+    };
+    for (script, shows) in [
+        (fill("OUTPUT_DIR"), false),
+        (fill("OUTPUT_DIR") + "; exit 3", false),
+        (fill("TMPDIR"), false),
+        ("true".to_owned(), true),
+    ] {
+        world.side = if shows { side.clone() } else { Vec::new() };
+        world.gather(if shows { &inputs } else { &[] });
+        drop(world.run(&script));
+        world.side.truncate(1);
+        let outputs = world.input(b"in", b"1").succeed(
+            r#"for dir in "${INPUT_FILE%/*}" "$OUTPUT_DIR" "$TMPDIR" $WITH_DIR; do
+                 [ $(stat -c %s "$dir") -lt 65536 ] || echo "$dir"; done >"$OUTPUT_DIR/large""#,
+        );
+        assert_eq!(outputs, [super::world::pair("large", "")], "{script}");
+    }
+}

@@ -216,7 +216,7 @@ pub struct Overhead {
     pub before_ms: i64,
     pub started_ms: i64,
     pub script_ended_ms: i64,
-    /// How long its outputs were kept after that.
+    /// How long its outputs were kept and its inputs taken back after that.
     pub after_ms: i64,
 }
 

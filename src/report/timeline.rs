@@ -267,7 +267,10 @@ fn legend(out: &mut String, facts: &Facts, timeline: &Timeline) {
             out,
             "<li><svg width=\"12\" height=\"12\" aria-hidden=\"true\"><rect width=\"12\" height=\"12\" rx=\"2\" "
         );
-        html!(out, "class=\"besides\"/></svg>inputs laid out, outputs kept</li>\n");
+        html!(
+            out,
+            "class=\"besides\"/></svg>before a script: inputs laid out; after it: outputs kept, inputs taken back</li>\n"
+        );
     }
     if timeline.lanes.iter().any(|lane| lane.failed > 0) {
         html!(
@@ -331,7 +334,12 @@ fn overheads(out: &mut String, timeline: &Timeline) {
     for one in &timeline.overheads {
         let parts = [
             (one.started_ms - one.before_ms, one.before_ms, "inputs of step ", " laid out in "),
-            (one.script_ended_ms, one.after_ms, "outputs of step ", " kept in "),
+            (
+                one.script_ended_ms,
+                one.after_ms,
+                "outputs of step ",
+                " kept, its inputs taken back in ",
+            ),
         ];
         for (from_ms, long_ms, whose, what) in parts.into_iter().filter(|part| part.1 > 0) {
             let from = (from_ms - timeline.begun_ms) as f64;

@@ -557,5 +557,5 @@ fn what_took_long_besides_scripts_is_in_the_timeline() {
         .unwrap();
     let told = texts(&report(&p));
     assert!(told.contains("inputs of step 2 laid out in 700 ms"), "{told}");
-    assert!(told.contains("inputs laid out, outputs kept"), "{told}");
+    assert!(told.contains("before a script: inputs laid out; after it: outputs kept"), "{told}");
 }

@@ -9,6 +9,8 @@ use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
+use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
+
 /// Bytes of a name with everything that a terminal could act on escaped: control characters, characters
 /// that change the direction of text, bytes that are not UTF-8 (`\n`, `\t`, `\xff`). A backslash is
 /// escaped too, so that no two names look the same. Text without any of these comes back as it is.
@@ -163,6 +165,23 @@ pub fn counted(count: impl TryInto<u64>, noun: &str) -> String {
     format!("{count} {noun}{}", plural(count))
 }
 
+/// ` -db DIR` after a command that is recommended, as a shell reads it; nothing for the default.
+pub fn db_option(db: &Path) -> String {
+    match path_bytes(db).strip_prefix(b"./").unwrap_or(path_bytes(db)) {
+        b"db" | b"db/" => String::new(),
+        _ => format!(" -db {}", shell_word(&shown(db))),
+    }
+}
+
+/// A word as a shell reads it.
+fn shell_word(word: &str) -> Cow<'_, str> {
+    let is_plain = |c: char| c.is_alphanumeric() || "_./+,:@%=-".contains(c);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        return Cow::Borrowed(word);
+    }
+    Cow::Owned(format!("'{}'", word.replace('\'', r"'\''")))
+}
+
 /// `step 12 count (src/lib.rs)`: what a step is called everywhere.
 pub fn step(id: i64, task: &str, input: &[u8]) -> String {
     if input.is_empty() {
@@ -176,6 +195,24 @@ pub const TAIL_LINES: usize = 20;
 
 /// No more bytes than this are read for [`tail`].
 const TAIL_BYTES: u64 = 16 << 10;
+
+/// How many lines a file has above its last ones, as [`tail`] gives them.
+///
+/// # Errors
+/// Those of reading the file.
+pub fn lines_above(file: &mut File, tail: &[Vec<u8>]) -> io::Result<u64> {
+    file.seek(SeekFrom::Start(0))?;
+    let mut piece = vec![0; TAIL_BYTES as usize];
+    let (mut lines, mut last) = (0, b'\n');
+    loop {
+        let read = file.read(&mut piece)?;
+        let Some(&end) = piece[..read].last() else { break };
+        lines += piece[..read].iter().filter(|byte| **byte == b'\n').count() as u64;
+        last = end;
+    }
+    lines += u64::from(last != b'\n');
+    Ok(lines.saturating_sub(tail.len() as u64))
+}
 
 /// The last lines of a file, without line ends. Of a line longer than 16 KiB only the end.
 ///
@@ -201,6 +238,23 @@ fn last_lines(bytes: &[u8], lines: usize, cut: bool) -> Vec<Vec<u8>> {
         all.remove(0);
     }
     all.split_off(all.len().saturating_sub(lines))
+}
+
+/// As much of a text as fits; `…` says that there is more.
+pub fn cut(text: &str, columns: usize) -> String {
+    if text.width() <= columns {
+        return text.to_owned();
+    }
+    let mut short = String::new();
+    let mut used = 1;
+    for c in text.chars() {
+        used += c.width().unwrap_or(0);
+        if used > columns {
+            break;
+        }
+        short.push(c);
+    }
+    if columns > 0 { short + "…" } else { short }
 }
 
 /// Text for a quoted label in Graphviz.
@@ -257,6 +311,28 @@ mod tests {
         for no_escape in [r"a\", r"\s", r"\x", r"\x1", r"\x1g", r"\u{1b}"] {
             assert_eq!(unescaped(no_escape.as_bytes()), None, "{no_escape}");
         }
+    }
+
+    #[test]
+    fn a_recommended_command_names_the_database_unless_it_is_the_default() {
+        for default in ["db", "./db", "./db/"] {
+            assert_eq!(db_option(Path::new(default)), "");
+        }
+        assert_eq!(db_option(Path::new("build/db")), " -db build/db");
+        assert_eq!(db_option(Path::new("my db's")), r" -db 'my db'\''s'");
+    }
+
+    #[test]
+    fn the_lines_above_the_last_ones_are_counted() {
+        let above = |text: &str, lines| {
+            let mut file = tempfile::tempfile().unwrap();
+            io::Write::write_all(&mut file, text.as_bytes()).unwrap();
+            let tail = tail(&mut file, lines).unwrap();
+            lines_above(&mut file, &tail).unwrap()
+        };
+        assert_eq!([above("", 2), above("a", 2), above("a\nb\n", 2)], [0, 0, 0]);
+        assert_eq!([above("a\nb\nc", 2), above("a\nb\nc\n", 2)], [1, 1]);
+        assert_eq!(above(&"line\n".repeat(10_000), 20), 9980);
     }
 
     #[test]

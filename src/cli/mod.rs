@@ -5,6 +5,7 @@
 mod complete;
 mod help;
 mod man;
+mod progress_style;
 mod token;
 pub(crate) mod values;
 mod words;
@@ -14,6 +15,7 @@ use std::ffi::{OsStr, OsString};
 use argh::{ArgsInfo, CommandInfoWithArgs, FlagInfo, FromArgs, SubCommandInfo};
 
 pub use complete::{NameSource, Shell, WantedNames};
+pub use progress_style::ProgressStyle;
 pub use values::Color;
 
 use crate::error::exit;

@@ -8,12 +8,14 @@ use std::path::{Path, PathBuf};
 use argh::{ArgsInfo, FromArgValue, FromArgs};
 use serde::{Deserialize, Serialize};
 
+use crate::cli::Color;
 use crate::cli::values::{default_db, path};
 use crate::db::{self, Db, TaskStatus};
 use crate::error::{Error, Result, exit};
 use crate::manifest::Manifest;
 use crate::text::dot as quoted;
 
+use super::style::Style;
 use super::{Command, answer, complain};
 
 const COLUMNS: usize = 80;
@@ -40,6 +42,10 @@ pub struct GraphArgs {
     /// text, dot (Graphviz), mermaid or json; default: text
     #[argh(option, arg_name = "FORMAT", default = "GraphFormat::Text")]
     pub format: GraphFormat,
+
+    /// colours: auto, always or never; default: auto
+    #[argh(option, arg_name = "WHEN", default = "Color::Auto")]
+    pub color: Color,
 
     /// the same as --format json
     #[argh(switch)]
@@ -81,7 +87,7 @@ impl Command for GraphArgs {
         };
         let format = if self.json { GraphFormat::Json } else { self.format };
         match format {
-            GraphFormat::Text => answer::write(|out| text(&nodes, out))?,
+            GraphFormat::Text => answer::write(|out| text(&nodes, out, Style::of(self.color)))?,
             GraphFormat::Dot => answer::write(|out| dot(&nodes, out))?,
             GraphFormat::Mermaid => answer::write(|out| mermaid(&nodes, out))?,
             GraphFormat::Json => answer::json(&Graph::of(&nodes))?,
@@ -349,7 +355,7 @@ fn cut(name: &str, width: usize) -> String {
     }
 }
 
-fn text(nodes: &[TaskNode], out: &mut dyn Write) -> std::io::Result<()> {
+fn text(nodes: &[TaskNode], out: &mut dyn Write, style: Style) -> std::io::Result<()> {
     let order = ordered(nodes);
     // Names are indented by their depth. Where that would leave no room for the rest of the line, each level gets less,
     // but never less than the one above it.
@@ -384,7 +390,24 @@ fn text(nodes: &[TaskNode], out: &mut dyn Write) -> std::io::Result<()> {
             line +=
                 &format!("  {}", list(&variables.iter().map(String::as_str).collect::<Vec<_>>()));
         }
-        writeln!(out, "{}", cut(&line, COLUMNS))?;
+        let line = cut(&line, style.columns.unwrap_or(COLUMNS));
+        let (failed, left) =
+            node.status.as_ref().map_or((0, 0), |steps| (steps.failed, steps.pending));
+        let states = states(node);
+        let painted = match (failed, left) {
+            _ if node.status.is_none() => style.paint.faint(&states),
+            (0, 0) => style.paint.good(&states),
+            (0, _) => style.paint.doubtful(&states),
+            _ => style.paint.bad(&states),
+        };
+        // Only whole, and behind the name, which may hold the same words.
+        match line
+            .split_at_checked(name.len().max(width))
+            .filter(|(_, rest)| rest.contains(&states))
+        {
+            Some((name, rest)) => writeln!(out, "{name}{}", rest.replacen(&states, &painted, 1))?,
+            None => writeln!(out, "{line}")?,
+        }
     }
     Ok(())
 }

@@ -11,6 +11,7 @@ use argh::{ArgsInfo, FromArgs};
 use serde::Serialize;
 
 use crate::attempt::{NamedObject, StepState};
+use crate::cli::Color;
 use crate::cli::values::{bytes, default_db, path};
 use crate::db::{self, Db, Direction, Meant, Reader, StepRow};
 use crate::error::{Error, OrIo as _, Result, exit};
@@ -21,6 +22,7 @@ use crate::order;
 use crate::text::{self, as_path, printable, shown, size, unescaped};
 
 use super::answer::SizedObject;
+use super::style::Style;
 use super::{Command, answer, gathered_files};
 
 /// How many producers, consumers and outputs of one step are shown.
@@ -45,6 +47,10 @@ pub struct LineageArgs {
     /// show all producers and consumers, however many there are
     #[argh(switch)]
     pub all: bool,
+
+    /// colours: auto, always or never; default: auto
+    #[argh(option, arg_name = "WHEN", default = "Color::Auto")]
+    pub color: Color,
 
     /// print JSON
     #[argh(switch)]
@@ -80,7 +86,10 @@ impl Command for LineageArgs {
         match () {
             () if self.json => answer::json(&LineageAnswer::of(&lineage))?,
             () if self.dot => answer::write(|out| lineage.dot(out))?,
-            () => answer::write(|out| lineage.text(out))?,
+            () => {
+                let style = Style::of(self.color);
+                answer::write(|out| lineage.text(out, style))?;
+            }
         }
         Ok(exit::OK)
     }
@@ -390,24 +399,30 @@ impl Lineage {
         (shown.get(&step).map_or(&[], Vec::as_slice), more.get(&step).copied().unwrap_or(0))
     }
 
-    fn text(&self, out: &mut dyn Write) -> std::io::Result<()> {
+    fn text(&self, out: &mut dyn Write, style: Style) -> std::io::Result<()> {
         if let Some((object, bytes)) = &self.object {
             let size = bytes.map_or_else(|| "no longer kept".to_owned(), size);
             writeln!(out, "object {object} ({size})")?;
         }
         let is_step = self.object.is_none();
         writeln!(out, "{}", if is_step { "came from" } else { "made by" })?;
-        self.forest(&self.up_from, Direction::Up, out)?;
+        self.forest(&self.up_from, Direction::Up, out, style)?;
         writeln!(out, "{}", if is_step { "and led to" } else { "used by" })?;
-        self.forest(&self.down_from, Direction::Down, out)
+        self.forest(&self.down_from, Direction::Down, out, style)
     }
 
-    fn forest(&self, roots: &[StepId], way: Direction, out: &mut dyn Write) -> std::io::Result<()> {
+    fn forest(
+        &self,
+        roots: &[StepId],
+        way: Direction,
+        out: &mut dyn Write,
+        style: Style,
+    ) -> std::io::Result<()> {
         if roots.is_empty() {
             writeln!(out, "  nothing")?;
         }
         let mut drawn = HashSet::new();
-        roots.iter().try_for_each(|root| self.tree(*root, way, out, &mut drawn))
+        roots.iter().try_for_each(|root| self.tree(*root, way, (&mut *out, style), &mut drawn))
     }
 
     /// Draws a tree, without recursion because a chain may have any length.
@@ -415,7 +430,7 @@ impl Lineage {
         &self,
         root: StepId,
         way: Direction,
-        out: &mut dyn Write,
+        (out, style): (&mut dyn Write, Style),
         drawn: &mut HashSet<StepId>,
     ) -> std::io::Result<()> {
         // (row, prefix of its line, prefix of the lines below it, depth)
@@ -423,7 +438,7 @@ impl Lineage {
         while let Some((row, before, below, depth)) = open.pop() {
             let step = match row {
                 Row::Text(text) => {
-                    writeln!(out, "{before}{text}")?;
+                    writeln!(out, "{}", style.cut(&format!("{before}{text}")))?;
                     continue;
                 }
                 Row::Step(step) => step,
@@ -447,7 +462,13 @@ impl Lineage {
                     rows.extend(ends(node, way));
                 }
             }
-            writeln!(out, "{before}{}{note}", title(node))?;
+            let line = style.cut(&format!("{before}{}{note}", title(node)));
+            match (node.row.live, node.row.state) {
+                (false, _) => writeln!(out, "{}", style.paint.faint(line))?,
+                (true, StepState::Failed) => writeln!(out, "{}", style.paint.bad(line))?,
+                (true, StepState::Pending) => writeln!(out, "{}", style.paint.doubtful(line))?,
+                (true, StepState::Done) => writeln!(out, "{line}")?,
+            }
             let last = rows.len().saturating_sub(1);
             for (n, row) in rows.into_iter().enumerate().rev() {
                 let (branch, trunk) =

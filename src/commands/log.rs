@@ -103,6 +103,11 @@ impl Command for LogArgs {
                 Followed::NotRunning => {}
             }
         }
+        let running = match self.attempt {
+            None if !self.json && !self.failed => running_now(&self.db, &steps),
+            _ => Vec::new(),
+        };
+        let is_running = |step: &StepRow| running.iter().any(|(id, _)| *id == step.id);
         // Of the last attempt that was chosen.
         let mut run = None;
         let mut chosen = Vec::new();
@@ -138,6 +143,10 @@ impl Command for LogArgs {
                     return Err(Error::Usage(why));
                 }
                 _ if self.json => {}
+                _ if is_running(step) => complain(&format!(
+                    "step {} is running: this is what it has printed so far; -f follows it",
+                    step.id
+                )),
                 (None, Some(other)) => complain(&format!(
                     "step {} did not run: it is the same work as step {other}, whose log this is",
                     step.id
@@ -149,6 +158,7 @@ impl Command for LogArgs {
             }
             if let Some(batch) = attempt.as_ref().and_then(|attempt| attempt.batch)
                 && !self.json
+                && !is_running(step)
             {
                 let run = run.map(|run| format!(" of run {run}")).unwrap_or_default();
                 complain(&format!(
@@ -170,10 +180,16 @@ impl Command for LogArgs {
             let is_one = chosen.len() == 1;
             // The other one's log is there by itself.
             let attempt = attempt.as_ref().filter(|_| is_one || other(step).is_none());
-            let head = if is_one { None } else { Some(head(step, attempt)) };
-            let log = match attempt.and_then(|attempt| attempt.log) {
-                Some(log) => read(&store, &log)?,
-                None => Vec::new(),
+            let so_far = running.iter().find(|(id, _)| *id == step.id).map(|(_, log)| log);
+            let head = match so_far {
+                _ if is_one => None,
+                Some(_) => Some(format!("== {}: running", step.text())),
+                None => Some(head(step, attempt)),
+            };
+            let log = match (so_far, attempt.and_then(|attempt| attempt.log)) {
+                (Some(so_far), _) => so_far.clone(),
+                (None, Some(log)) => read(&store, &log)?,
+                (None, None) => Vec::new(),
             };
             answer::write(|out| {
                 if let Some(head) = head {
@@ -303,6 +319,20 @@ fn show(out: &mut dyn Write, log: &[u8]) -> std::io::Result<()> {
         writeln!(out, "{}", printable_line(line))?;
     }
     Ok(())
+}
+
+/// What those of `steps` that run just now have printed so far.
+fn running_now(dir: &Path, steps: &[StepRow]) -> Vec<(StepId, Vec<u8>)> {
+    let Some(Runner::Here(runner)) = runner(dir) else { return Vec::new() };
+    let mut running = step::running(runner, &dir.join("scratch"));
+    running.retain(|running| steps.iter().any(|step| step.id.0 == running.step));
+    let so_far = |running: Running| {
+        let mut bytes = Vec::new();
+        File::open(&running.log).ok()?.read_to_end(&mut bytes).ok()?;
+        // Otherwise it may be the log of the next step, and this one's is in the store or will soon be.
+        running.is_alive().then_some((StepId(running.step), bytes))
+    };
+    running.into_iter().filter_map(so_far).collect()
 }
 
 /// How following a log ended.

@@ -6,6 +6,7 @@
 
 mod answer;
 mod cat;
+mod columns;
 mod completions;
 mod explain;
 mod export;
@@ -20,6 +21,7 @@ mod repair;
 mod report;
 mod run;
 mod status;
+mod style;
 #[cfg(test)]
 mod tests;
 mod verify;

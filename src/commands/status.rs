@@ -7,20 +7,38 @@ use std::time::Duration;
 use argh::{ArgsInfo, FromArgs};
 use serde::Serialize;
 
+use crate::cli::Color;
 use crate::cli::values::{default_db, path};
 use crate::db::{self, Db, Declared, RunStatus, RunSteps, TaskStatus, Waits};
 use crate::error::{Result, exit};
 use crate::ids::StepId;
 use crate::labels::{Labels, step_text};
+use crate::progress::Paint;
 use crate::run::Runner;
 use crate::step;
 use crate::text::{attempts_text, counted, plural, printable, size, span, utc};
 
 use super::Command;
 use super::answer::{self, Answer};
+use super::columns::{self, Cell, Column, Tone};
+use super::style::Style;
 
 /// How many running steps the text form lists.
 const SHOWN: usize = 20;
+
+/// Of the table of tasks.
+const COLUMNS: &[Column] = &[
+    Column { title: "task", rank: 0, stays: true, is_text: true },
+    Column { title: "done", rank: 0, stays: true, is_text: false },
+    Column { title: "left", rank: 0, stays: false, is_text: false },
+    Column { title: "failed", rank: 0, stays: false, is_text: false },
+    Column { title: "retired", rank: 3, stays: false, is_text: false },
+    Column { title: "outputs", rank: 2, stays: false, is_text: false },
+    Column { title: "bytes", rank: 4, stays: false, is_text: false },
+    Column { title: "time", rank: 1, stays: false, is_text: false },
+    Column { title: "peak", rank: 5, stays: false, is_text: false },
+    Column { title: "declared", rank: 6, stays: false, is_text: true },
+];
 
 /// Show the state of the pipeline: the steps of each task, what is running, the last runs.
 #[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
@@ -33,6 +51,10 @@ pub struct StatusArgs {
     /// list the last N runs; default: 5
     #[argh(option, arg_name = "N", default = "5")]
     pub runs: usize,
+
+    /// colours: auto, always or never; default: auto
+    #[argh(option, arg_name = "WHEN", default = "Color::Auto")]
+    pub color: Color,
 
     /// print JSON
     #[argh(switch)]
@@ -60,7 +82,7 @@ impl Command for StatusArgs {
                 let step = db::find_step(reader, StepId(running.step));
                 running.labels = step.map(|step| step.labels).unwrap_or_default();
             }
-            Ok(Status { unread, out_of_date, ..status })
+            Ok(Status { unread, out_of_date, style: Style::of(self.color), ..status })
         })?;
         answer::give(&status, self.json)?;
         Ok(exit::OK)
@@ -81,6 +103,8 @@ struct Status {
     last_run: Option<Run>,
     /// The last ones, newest first.
     runs: Vec<Run>,
+    #[serde(skip)]
+    style: Style,
 }
 
 /// The live steps in numbers.
@@ -226,41 +250,32 @@ impl Status {
             out_of_date: Vec::new(),
             last_run: runs.first().cloned(),
             runs,
+            style: Style { paint: Paint::Plain, columns: None },
         }
     }
 }
 
 impl Answer for Status {
     fn text(&self, out: &mut dyn Write) -> std::io::Result<()> {
-        let width = self.tasks.iter().map(|task| task.task.len()).max().unwrap_or(0).max(4);
-        let has_declared = self.tasks.iter().any(|task| !task.declared.is_nothing());
-        writeln!(
-            out,
-            "{:width$}  {:>8}  {:>8}  {:>8}  {:>8}  {:>8}  {:>10}  {:>12}  {:>10}{}",
-            "task",
-            "done",
-            "left",
-            "failed",
-            "retired",
-            "outputs",
-            "bytes",
-            "time",
-            "peak",
-            if has_declared { "  declared" } else { "" }
-        )?;
-        for task in &self.tasks {
-            let Task { task: name, done, left, failed, retired, outputs, .. } = task;
+        let row = |task: &Task| {
             let (bytes, peak) = (size(task.bytes), size(task.peak_kib * 1024));
             let time = span(Duration::from_micros(task.wall_us));
-            write!(
-                out,
-                "{name:width$}  {done:>8}  {left:>8}  {failed:>8}  {retired:>8}  {outputs:>8}  {bytes:>10}  {time:>12}  {peak:>10}"
-            )?;
-            match &task.declared {
-                declared if declared.is_nothing() => writeln!(out)?,
-                declared => writeln!(out, "  {declared}")?,
-            }
-        }
+            let unless = |is_zero, text| Cell { text, is_zero, ..Cell::default() };
+            vec![
+                Cell::text(&task.task),
+                Cell::count(task.done, Tone::Good),
+                Cell::count(task.left, Tone::Doubtful),
+                Cell::count(task.failed, Tone::Bad),
+                Cell::count(task.retired, Tone::Plain),
+                Cell::count(task.outputs, Tone::Plain),
+                unless(task.bytes == 0, bytes),
+                unless(task.wall_us == 0, time),
+                unless(task.peak_kib == 0, peak),
+                unless(task.declared.is_nothing(), task.declared.to_string()),
+            ]
+        };
+        let rows: Vec<Vec<Cell>> = self.tasks.iter().map(row).collect();
+        columns::write(out, COLUMNS, &rows, self.style)?;
         let Steps { total, done, failed, left } = self.steps;
         if !self.tasks.is_empty() {
             let s = plural(total);
@@ -268,7 +283,8 @@ impl Answer for Status {
         }
         for task in &self.tasks {
             if let Some(why) = &task.waits {
-                writeln!(out, "task {} waits: {why}", task.task)?;
+                let waits = self.style.paint.doubtful("waits");
+                columns::folded(out, &format!("task {} {waits}: {why}", task.task), self.style)?;
             }
         }
         if !self.running.is_empty() {
@@ -293,7 +309,7 @@ impl Answer for Status {
                 more => format!(" and {more} more in its batch"),
             };
             let elapsed = span(Duration::from_millis(step.elapsed_ms));
-            writeln!(out, "  {name}{more}: {elapsed}{again}")?;
+            columns::folded(out, &format!("  {name}{more}: {elapsed}{again}"), self.style)?;
         }
         if scripts.len() > SHOWN {
             writeln!(out, "  … and {} more", scripts.len() - SHOWN)?;
@@ -310,31 +326,39 @@ impl Answer for Status {
         if self.runs.is_empty() {
             writeln!(out, "no run yet")?;
         }
-        self.runs.iter().try_for_each(|run| writeln!(out, "{}", run.sentence()))
+        self.runs.iter().try_for_each(|run| {
+            let sentence = run.sentence(self.style.paint);
+            sentence.lines().try_for_each(|line| columns::folded(out, line, self.style))
+        })
     }
 }
 
 impl Run {
-    /// `run 3 of pipeline.toml, started …: ok after 2 s; 12 done`
-    fn sentence(&self) -> String {
-        let begun =
-            format!("run {} of {}, started {}", self.id, self.manifest, utc(self.started_ms));
+    /// `run 3 of pipeline.toml, 2026-11-27 13:51:08 UTC: ok after 2 s`, and below it what became of the steps.
+    fn sentence(&self, paint: Paint) -> String {
+        let begun = format!("run {} of {}, {}", self.id, self.manifest, utc(self.started_ms));
         let unsigned = |count: i64| count.unsigned_abs();
         let attempts = attempts_text(unsigned(self.done + self.failed), unsigned(self.failed));
         let work = match &self.steps {
             Some(steps) => format!("{steps}; {attempts}"),
             None => attempts,
         };
-        match (&self.result, self.ended_ms) {
+        let state = match (&self.result, self.ended_ms) {
             (Some(result), Some(ended)) => {
                 let took = u64::try_from(ended - self.started_ms).unwrap_or(0);
-                format!("{begun}: {result} after {}; {work}", span(Duration::from_millis(took)))
+                let painted = match result.as_str() {
+                    "complete" => paint.good(result),
+                    "failed" => paint.bad(result),
+                    _ => paint.doubtful(result),
+                };
+                format!("{painted} after {}", span(Duration::from_millis(took)))
             }
             _ if self.under_way && self.is_elsewhere => {
-                format!("{begun}: under way in another container (pid {} there); {work}", self.pid)
+                format!("under way in another container (pid {} there)", self.pid)
             }
-            _ if self.under_way => format!("{begun}: under way, pid {}; {work}", self.pid),
-            _ => format!("{begun}: killed, or stopped by an error; {work}"),
-        }
+            _ if self.under_way => format!("under way, pid {}", self.pid),
+            _ => format!("{}, or stopped by an error", paint.bad("killed")),
+        };
+        format!("{begun}: {state}\n  {work}")
     }
 }

@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 
 use crate::error::{OrIo as _, Result};
 
+use super::counter::Counter;
 use super::frame::{FrameLine, Size, draw};
-use super::lines::{Loudness, Paint, text};
+use super::lines::{Loudness, Paint, Voice, text};
 use super::tally::Tally;
 use super::{Event, Progress};
 
@@ -24,7 +25,7 @@ const DEFAULT_SIZE: Size = Size { columns: 80, rows: 24 };
 /// Draws on standard error until dropped.
 pub struct Bar {
     shared: Arc<Shared>,
-    paint: Paint,
+    voice: Voice,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -56,18 +57,20 @@ impl Shared {
 }
 
 impl Bar {
-    /// A bar that appears once the plan is known.
+    /// A bar that appears once the plan is known. With `Loudness::Verbose` each step has a line above it too.
     ///
     /// # Errors
     /// If no thread can be started.
-    pub fn start(paint: Paint) -> Result<Bar> {
+    pub fn start(loudness: Loudness, paint: Paint) -> Result<Bar> {
         let shared = Arc::new(Shared::default());
         let of_thread = Arc::clone(&shared);
         let thread = std::thread::Builder::new()
             .name("screen".to_owned())
             .spawn(move || keep_drawing(&of_thread, paint))
             .or_system("start a thread")?;
-        Ok(Bar { shared, paint, thread: Some(thread) })
+        let columns = size().columns.saturating_sub(1);
+        let voice = Voice { loudness, paint, columns, counts: false, db: String::new() };
+        Ok(Bar { shared, voice, thread: Some(thread) })
     }
 }
 
@@ -102,9 +105,10 @@ fn keep_drawing(shared: &Shared, paint: Paint) {
 
 impl Progress for Bar {
     fn tell(&mut self, event: &Event<'_>) {
+        self.voice.hear(event);
         let above = match event {
-            Event::Done(_) => None,
-            _ => text(event, Loudness::Normal, self.paint),
+            Event::Done(_) if self.voice.loudness < Loudness::Verbose => None,
+            _ => text(event, &self.voice, &Counter::default()),
         };
         let mut state = self.shared.lock();
         state.tally.take(event);

@@ -3,19 +3,29 @@
 use std::fmt::Display;
 use std::io::Write;
 
+use unicode_width::UnicodeWidthStr as _;
+
 use crate::attempt::{BatchPlace, Verdict};
 use crate::labels::step_text;
-use crate::text::{attempts_text, plural, printable, printable_line, span};
+use crate::text::{attempts_text, db_option, plural, printable, printable_line, span};
 
+use super::counter::Counter;
 use super::{Event, Failure, Progress, StepName, Summary};
+
+/// Columns of a log, where there is no terminal that has any.
+pub(super) const COLUMNS: usize = 80;
 
 /// How much is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Loudness {
     /// Warnings, failures and what follows from them.
     Quiet,
+    /// The beginning and the end too, but no line per step.
+    Brief,
     /// Every event.
     Normal,
+    /// What the scripts print too.
+    Verbose,
 }
 
 /// Whether text is colored.
@@ -27,22 +37,22 @@ pub enum Paint {
 
 impl Paint {
     /// Success.
-    pub(super) fn good(self, text: impl Display) -> String {
+    pub fn good(self, text: impl Display) -> String {
         self.sgr("32", text)
     }
 
     /// A warning.
-    pub(super) fn doubtful(self, text: impl Display) -> String {
+    pub fn doubtful(self, text: impl Display) -> String {
         self.sgr("33", text)
     }
 
     /// A failure.
-    pub(super) fn bad(self, text: impl Display) -> String {
+    pub fn bad(self, text: impl Display) -> String {
         self.sgr("1;31", text)
     }
 
     /// Less important than the rest.
-    pub(super) fn faint(self, text: impl Display) -> String {
+    pub fn faint(self, text: impl Display) -> String {
         self.sgr("2", text)
     }
 
@@ -55,23 +65,48 @@ impl Paint {
     }
 }
 
+/// How events are put into words.
+#[derive(Debug, Clone)]
+pub(super) struct Voice {
+    pub(super) loudness: Loudness,
+    pub(super) paint: Paint,
+    /// What a line that names everything is cut to.
+    pub(super) columns: usize,
+    /// Steps are named one by one, with how far the run is.
+    pub(super) counts: bool,
+    /// ` -db DIR`, for the commands that are recommended; empty for the default.
+    pub(super) db: String,
+}
+
+impl Voice {
+    /// Hears for which database it speaks.
+    pub(super) fn hear(&mut self, event: &Event<'_>) {
+        if let Event::Begun(begun) = event {
+            self.db = db_option(begun.db);
+        }
+    }
+}
+
 /// Prints events to a writer, usually standard error.
 pub struct Lines<W: Write> {
     out: W,
-    loudness: Loudness,
-    paint: Paint,
+    voice: Voice,
+    counter: Counter,
 }
 
 impl<W: Write> Lines<W> {
     /// Each event is one write, so that the lines of several processes don't mix.
     pub fn new(out: W, loudness: Loudness, paint: Paint) -> Lines<W> {
-        Lines { out, loudness, paint }
+        let voice = Voice { loudness, paint, columns: COLUMNS, counts: true, db: String::new() };
+        Lines { out, voice, counter: Counter::default() }
     }
 }
 
 impl<W: Write> Progress for Lines<W> {
     fn tell(&mut self, event: &Event<'_>) {
-        if let Some(text) = text(event, self.loudness, self.paint) {
+        self.voice.hear(event);
+        self.counter.take(event);
+        if let Some(text) = text(event, &self.voice, &self.counter) {
             // A closed or full standard error must not stop a run.
             let _ = self.out.write_all(text.as_bytes());
         }
@@ -79,18 +114,22 @@ impl<W: Write> Progress for Lines<W> {
 }
 
 /// An event as text, line ends included; `None` if it isn't shown.
-pub(super) fn text(event: &Event<'_>, loudness: Loudness, paint: Paint) -> Option<String> {
+pub(super) fn text(event: &Event<'_>, voice: &Voice, counter: &Counter) -> Option<String> {
+    let Voice { loudness, paint, .. } = *voice;
     let quiet = loudness == Loudness::Quiet;
+    let is_brief = loudness <= Loudness::Brief;
+    let count = || if is_brief || !voice.counts { String::new() } else { format!("{counter} ") };
     Some(match event {
         Event::Warning(text) => format!("{} {text}\n", paint.doubtful("warning:")),
         Event::Failed(ended, failure) => match (ended.completion.verdict, ended.name.batch) {
             (Verdict::Alone, Some(batch)) if batch.item > 1 => return None,
             (Verdict::Alone, Some(batch)) => batch_failure_text(batch, failure, paint),
-            _ => failure_text(failure, ended.is_retried(), paint),
+            _ if ended.is_retried() => retry_text(failure, paint),
+            _ => count() + &failure_text(failure, voice),
         },
         Event::Log { step, log } => log_text(step, log, paint),
         Event::Interrupted { signal, presses } => interrupted_text(*signal, *presses),
-        Event::Ended(summary) => summary_text(summary, quiet, paint)?,
+        Event::Ended(summary) => summary_text(summary, voice)?,
         _ if quiet => return None,
         Event::Note(text) => format!("{text}\n"),
         Event::Opened { manifest, tasks, db } => format!(
@@ -101,8 +140,12 @@ pub(super) fn text(event: &Event<'_>, loudness: Loudness, paint: Paint) -> Optio
         ),
         Event::Registered(known) => {
             let plan = known.plan;
-            let tasks: Vec<&str> = known.flow.tasks.iter().map(|task| task.name.as_str()).collect();
-            let mut text = format!("registered {}\n", tasks.join(", "));
+            let tasks = known.flow.tasks.iter().map(|task| task.name.as_str());
+            // The bar names the tasks itself.
+            let mut text = match voice.counts || loudness == Loudness::Verbose {
+                true => registered_text(tasks, voice.columns),
+                false => String::new(),
+            };
             let reused: u64 = plan.tasks.iter().map(|task| task.reused).sum();
             let retired: u64 = plan.tasks.iter().map(|task| task.retired).sum();
             let to_run = plan.to_run() + plan.to_come();
@@ -116,18 +159,20 @@ pub(super) fn text(event: &Event<'_>, loudness: Loudness, paint: Paint) -> Optio
             text.push('\n');
             text
         }
+        Event::Shared(_) | Event::Done(_) if is_brief => return None,
         Event::Shared(shared) => {
+            let count = count();
             let name = step_text(shared.step.0, shared.task, shared.input, shared.labels);
             let (done, same_as) = (paint.good("done"), shared.same_as);
             match shared.has_failed {
                 true => format!(
-                    "{name}: {}, same work as step {same_as}, which failed\n",
+                    "{count}{name}: {}, same work as step {same_as}, which failed\n",
                     paint.bad("failed")
                 ),
                 false if same_as == shared.step => {
-                    format!("{name}: {done}, an earlier result is valid again\n")
+                    format!("{count}{name}: {done}, an earlier result is valid again\n")
                 }
-                false => format!("{name}: {done}, same work as step {same_as}\n"),
+                false => format!("{count}{name}: {done}, same work as step {same_as}\n"),
             }
         }
         Event::Done(ended) => {
@@ -135,7 +180,8 @@ pub(super) fn text(event: &Event<'_>, loudness: Loudness, paint: Paint) -> Optio
             let batch = ended.name.batch;
             let shared = batch.map(|batch| format!(" with {}", fellows(batch)));
             format!(
-                "{}: {}, {outputs} output{}, {}{}\n",
+                "{}{}: {}, {outputs} output{}, {}{}\n",
+                count(),
                 named(&ended.name),
                 paint.good("done"),
                 plural(outputs as u64),
@@ -168,32 +214,64 @@ fn failed_step(failure: &Failure) -> String {
     step_text(failure.step.0, &failure.task, &failure.input, &failure.labels)
 }
 
-fn failure_text(failure: &Failure, is_retried: bool, paint: Paint) -> String {
-    let again = if is_retried { "; trying again" } else { "" };
-    let failed = paint.bad("failed");
-    let first = format!("{}: {failed}: {}{again}\n", failed_step(failure), failure.why);
-    with_log(first, failure, paint)
+/// `registered a, b, c and 37 more`: as many tasks as fit on a line, at least one.
+fn registered_text<'a>(tasks: impl Iterator<Item = &'a str>, columns: usize) -> String {
+    let tasks: Vec<&str> = tasks.collect();
+    let mut text = "registered ".to_owned();
+    for (n, task) in tasks.iter().enumerate() {
+        let rest = tasks.len() - n;
+        let comma = if n > 0 { ", " } else { "" };
+        let more = if rest > 1 { format!(" and {} more", rest - 1).width() } else { 0 };
+        if n > 0 && text.width() + comma.width() + task.width() + more > columns {
+            return text + &format!(" and {rest} more\n");
+        }
+        text = text + comma + task;
+    }
+    text + "\n"
+}
+
+/// Of an attempt that isn't the last one: a line.
+fn retry_text(failure: &Failure, paint: Paint) -> String {
+    let Failure { why, tries: (this, most), .. } = failure;
+    let failed = paint.doubtful("failed");
+    format!("{}: attempt {this} of {most} {failed}: {why}; trying again\n", failed_step(failure))
+}
+
+/// Of a step that has failed: with the end of its last log.
+fn failure_text(failure: &Failure, voice: &Voice) -> String {
+    let failed = voice.paint.bad("failed");
+    let which = match failure.tries {
+        (_, 1) => String::new(),
+        (this, most) => format!(" (attempt {this} of {most})"),
+    };
+    let mut text = format!("{}: {failed}: {}{which}\n", failed_step(failure), failure.why);
+    // All of it was printed before.
+    if voice.loudness == Loudness::Verbose {
+        return text;
+    }
+    if failure.log_above > 0 {
+        let (lines, s) = (failure.log_above, plural(failure.log_above));
+        let log = format!("task-pipeline log {}{}", failure.step, voice.db);
+        let above = voice.paint.faint(format!("… {lines} line{s} above: {log}"));
+        text.push_str(&format!("  {above}\n"));
+    }
+    for line in &failure.log_tail {
+        text.push_str(&voice.paint.faint("  | "));
+        text.push_str(&printable_line(line));
+        text.push('\n');
+    }
+    text
 }
 
 /// Of a script that several steps shared: told once.
 fn batch_failure_text(batch: BatchPlace, failure: &Failure, paint: Paint) -> String {
     let failed = paint.doubtful("failed");
-    let first = format!(
+    format!(
         "{} with {}: {failed}: {}; each of them runs again by itself\n",
         failed_step(failure),
         fellows(batch),
         failure.why
-    );
-    with_log(first, failure, paint)
-}
-
-fn with_log(mut text: String, failure: &Failure, paint: Paint) -> String {
-    for line in &failure.log_tail {
-        text.push_str(&paint.faint("  | "));
-        text.push_str(&printable_line(line));
-        text.push('\n');
-    }
-    text
+    )
 }
 
 fn log_text(step: &StepName<'_>, log: &[u8], paint: Paint) -> String {
@@ -218,7 +296,9 @@ fn interrupted_text(signal: i32, presses: usize) -> String {
 }
 
 /// The end of a run. It repeats the failures, because by now they may have scrolled away.
-fn summary_text(summary: &Summary, quiet: bool, paint: Paint) -> Option<String> {
+fn summary_text(summary: &Summary, voice: &Voice) -> Option<String> {
+    let Voice { loudness, paint, db, .. } = voice;
+    let quiet = *loudness == Loudness::Quiet;
     let Summary { done, reused, failed, outputs, .. } = summary;
     let mut text = String::new();
     if *failed > 0 {
@@ -226,7 +306,7 @@ fn summary_text(summary: &Summary, quiet: bool, paint: Paint) -> Option<String> 
         text.push_str(&format!("{}\n", paint.bad(all)));
         for failure in &summary.failures {
             text.push_str(&format!(
-                "  {}: {} (task-pipeline log {})\n",
+                "  {}: {} (task-pipeline log {}{db})\n",
                 failed_step(failure),
                 failure.why,
                 failure.step
@@ -234,7 +314,7 @@ fn summary_text(summary: &Summary, quiet: bool, paint: Paint) -> Option<String> 
         }
         let unnamed = failed - summary.failures.len() as u64;
         if unnamed > 0 {
-            text.push_str(&format!("  and {unnamed} more: task-pipeline log --failed\n"));
+            text.push_str(&format!("  and {unnamed} more: task-pipeline log --failed{db}\n"));
         }
     }
     let why = |task: &String| {
@@ -278,4 +358,19 @@ fn summary_text(summary: &Summary, quiet: bool, paint: Paint) -> Option<String> 
         plural(*outputs)
     ));
     Some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tasks_are_named_as_long_as_the_line_lasts() {
+        let names = ["one", "two", "three", "four"];
+        let text = |columns| registered_text(names.into_iter(), columns);
+        assert_eq!(text(80), "registered one, two, three, four\n");
+        assert_eq!(text(32), "registered one, two, three, four\n");
+        assert_eq!(text(31), "registered one, two and 2 more\n");
+        assert_eq!(text(0), "registered one and 3 more\n");
+    }
 }

@@ -5,6 +5,7 @@
 //! [`Trace`] write files. [`Tee`] feeds several of them.
 
 mod bar;
+mod counter;
 mod due_export;
 mod events;
 mod frame;
@@ -180,8 +181,12 @@ pub struct Failure {
     pub labels: Labels,
     /// "exit code 3", "killed by signal 9 (SIGKILL), maybe out of memory", "timed out after 30 s" …
     pub why: String,
-    /// The last lines, without line ends.
+    /// Which attempt of this run at the step it was, from 1, and how many there are at most.
+    pub tries: (u32, u32),
+    /// The last lines, without line ends; empty if another attempt follows.
     pub log_tail: Vec<Vec<u8>>,
+    /// Lines above those.
+    pub log_above: u64,
     pub log: Option<ObjectHash>,
 }
 

@@ -436,7 +436,9 @@ impl Dispatcher<'_> {
                         input: name.clone(),
                         labels: labels.clone(),
                         why: format!("same work as step {same_as}, which failed"),
+                        tries: (1, 1),
                         log_tail: Vec::new(),
+                        log_above: 0,
                         log: None,
                     },
                 );

@@ -21,7 +21,7 @@ use crate::step::{self, Attempt, Input, Item, Made, Report, Script};
 use crate::stop::{Stop, StopSwitch};
 use crate::store::{Placed, Store};
 use crate::sys::clock::{now_ns, stamp_ns};
-use crate::text::{TAIL_LINES, shown, tail};
+use crate::text::{TAIL_LINES, lines_above, shown, tail};
 
 use super::committer::{Committer, PendingCommit};
 use super::dependencies::{DependencyCheck, ReadFiles};
@@ -452,7 +452,7 @@ impl Engine {
         record.batch = batch;
         let failure = match &record.outcome {
             Outcome::Succeeded => None,
-            outcome => Some(self.failure(job, outcome, record.log)?),
+            outcome => Some(self.failure(job, outcome, record.log, verdict.is_again())?),
         };
         let log = match &record.log {
             // One log for all that share it.
@@ -472,19 +472,33 @@ impl Engine {
         Ok(Some(PendingCommit { completion, placed, report, is_urgent: task.parallel.is_some() }))
     }
 
-    fn failure(&self, job: &Job, outcome: &Outcome, log: Option<ObjectHash>) -> Result<Failure> {
-        let mut log_tail = Vec::new();
-        if let Some(log) = &log {
+    fn failure(
+        &self,
+        job: &Job,
+        outcome: &Outcome,
+        log: Option<ObjectHash>,
+        is_again: bool,
+    ) -> Result<Failure> {
+        let task = &self.manifest.tasks[job.task.0];
+        let (mut log_tail, mut log_above) = (Vec::new(), 0);
+        // A log is shown once, after the last attempt.
+        if let Some(log) = log.as_ref().filter(|_| !is_again) {
             let mut file = self.store.open_object(log)?;
-            log_tail = tail(&mut file, TAIL_LINES).or_io("read the log", self.store.path(log))?;
+            let read = tail(&mut file, TAIL_LINES).and_then(|tail| {
+                log_above = lines_above(&mut file, &tail)?;
+                Ok(tail)
+            });
+            log_tail = read.or_io("read the log", self.store.path(log))?;
         }
         Ok(Failure {
             step: job.leaf.step,
-            task: self.manifest.tasks[job.task.0].name.clone(),
+            task: task.name.clone(),
             input: job.leaf.name.clone(),
             labels: job.leaf.labels.clone(),
             why: outcome.to_string(),
+            tries: (job.tried + 1, task.retries + 1),
             log_tail,
+            log_above,
             log,
         })
     }

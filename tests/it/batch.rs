@@ -244,7 +244,7 @@ fn retries_count_for_each_step_and_not_for_what_it_shared() {
     p.manifest(&task("a", &format!("{ROOT}\nretries = 1"), each));
     p.run_with(["-k", "-j1"])
         .ok()
-        .says("step 2 a (2): failed: the script says: once; trying again")
+        .says("step 2 a (2): attempt 1 of 2 failed: the script says: once; trying again")
         .says("4 done");
     assert_eq!(starts(&p), ["a 4", "a 3"]);
 }

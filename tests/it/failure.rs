@@ -499,3 +499,37 @@ fn a_summary_counts_what_was_done() {
     p.file("in/3", "3\n").run_with(["-k"]).fails(1).says("4 done (3 reused), 2 failed, 0 left");
     p.task("b", "true").run().ok().says("0 failed, 0 left");
 }
+
+#[test]
+fn a_failure_is_told_once_with_the_end_of_its_last_log_and_where_the_rest_is() {
+    let p = Project::new();
+    let script = "n=1; while [ $n -le 300 ]; do echo line $n of $ATTEMPT; n=$((n+1)); done; exit 3";
+    p.task_with("a", "retries = 2", script);
+    let ran = p.call(["-db", "build/my db"]).fails(1);
+    let text = ran.stderr.clone();
+    ran.says("\nstep 1 a: attempt 1 of 3 failed: exit code 3; trying again\n")
+        .says("\nstep 1 a: attempt 2 of 3 failed: exit code 3; trying again\n")
+        .says(
+            "\n[1/1] step 1 a: failed: exit code 3 (attempt 3 of 3)\n  \
+             … 280 lines above: task-pipeline log 1 -db 'build/my db'\n  | line 281 of 3\n",
+        )
+        .says("\n  step 1 a: exit code 3 (task-pipeline log 1 -db 'build/my db')\n");
+    assert_eq!(text.matches("  | ").count(), 20, "{text}");
+    p.call(["log", "1", "-db", "build/my db"]).ok().answers("line 1 of 3");
+    // What was printed already is not repeated, and the default database is not named.
+    let text = p.run_with(["-v"]).fails(1).stderr;
+    assert!(text.contains("| line 1 of 4") && !text.contains("  | line"), "{text}");
+    assert!(text.contains("(task-pipeline log 1)"), "{text}");
+}
+
+#[test]
+fn many_tasks_are_named_on_one_line() {
+    let p = Project::new();
+    for n in 0..40 {
+        p.task_with(&format!("task-number-{n}"), "from = []", "true");
+    }
+    let text = p.run().ok().stderr;
+    let line = text.lines().find(|line| line.starts_with("registered ")).unwrap();
+    assert!(line.chars().count() <= 80 && line.ends_with(" more"), "{line}");
+    assert!(line.starts_with("registered task-number-0, task-number-1, "), "{line}");
+}

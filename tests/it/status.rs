@@ -59,6 +59,18 @@ fn a_killed_run_is_not_under_way() {
 }
 
 #[test]
+fn the_log_of_a_running_step_is_what_it_has_printed_so_far() {
+    let p = slow();
+    let run = p.run_cmd([""; 0]).start();
+    wait_for("the slow step", || p.path("started").exists());
+    wait_for("its first line", || p.call(["log", "2"]).ok().stdout == "first\n");
+    p.call(["log", "slow"]).ok().says("step 2 is running").says("-f").answers("first\n");
+    p.file("go", "");
+    run.end().ok();
+    assert_eq!(p.call(["log", "2"]).ok().says_nothing_of("running").stdout, "first\nlast\nend");
+}
+
+#[test]
 fn a_log_is_followed_until_its_step_ends() {
     let p = slow();
     let run = p.run_cmd([""; 0]).start();

@@ -45,6 +45,74 @@ fn a_bar_is_drawn_and_what_matters_stays() {
 }
 
 #[test]
+fn verbose_keeps_the_bar_and_has_a_line_for_each_step_above_it() {
+    let p = Project::new().task("a", "echo said; echo 1 >$OUTPUT_DIR/x");
+    let text = shown(&on_a_terminal_with(&p, "NO_COLOR=1", "-v"));
+    assert!(text.contains("\u{1b}[K") && text.contains("/1  "), "no bar:\n{text}");
+    assert!(text.contains("step 1 a: done") && text.contains("| said"), "{text}");
+    assert!(text.contains("registered a"), "{text}");
+    let text = shown(&on_a_terminal_with(&p, "NO_COLOR=1", "-B"));
+    assert!(!text.contains("registered"), "the bar names the tasks:\n{text}");
+}
+
+#[test]
+fn how_progress_is_shown_can_be_chosen_anywhere() {
+    let p = Project::new().task("a", "echo 1 >$OUTPUT_DIR/x").task("b", "true");
+    let plain = shown(&on_a_terminal_with(&p, "NO_COLOR=1", "--progress plain"));
+    assert!(plain.contains("[1/2] step 1 a: done") && !plain.contains('\u{1b}'), "{plain:?}");
+    let none = p.run_with(["-B", "--progress", "none"]).ok();
+    none.says("to run: ").says("total 2 steps: 2 done").says_nothing_of("step 1 a");
+    let bar = p.run_with(["-B", "--progress=bar"]).ok();
+    bar.says("\u{1b}[K").says("a 1/1").says_nothing_of("step 1 a");
+    p.run_with(["-B", "--progress", "bar", "-q"]).ok().says_nothing_of("total");
+    p.run_with(["--progress", "dots"]).fails(2).says("--progress");
+}
+
+#[test]
+fn answers_have_colours_where_they_are_wanted() {
+    let p = Project::new().task("good", "true").task_with("bad", "from = []", "exit 1");
+    p.run_with(["-k"]).fails(1);
+    let asked = ["status", "plan", "graph", "explain 1", "lineage 2"];
+    for question in asked {
+        let on = shown(&on_a_terminal(&p, question));
+        assert!(on.contains("\u{1b}["), "{question}: {on:?}");
+        for never in ["--color never", "--color=never"] {
+            let off = shown(&on_a_terminal(&p, &format!("{question} {never}")));
+            assert!(!off.contains('\u{1b}'), "{question}: {off:?}");
+        }
+        let off = shown(&on_a_terminal_with(&p, "NO_COLOR=1", question));
+        assert!(!off.contains('\u{1b}'), "{question}: {off:?}");
+        let words = || question.split(' ');
+        assert!(!p.call(words()).ok().stdout.contains('\u{1b}'), "{question}");
+        assert!(p.call(words().chain(["--color", "always"])).ok().stdout.contains('\u{1b}'));
+        let forced = p.cmd(words()).env("CLICOLOR_FORCE", "1").go().ok();
+        assert!(forced.stdout.contains('\u{1b}'), "{question}");
+    }
+}
+
+#[test]
+fn tables_are_no_wider_than_the_terminal_and_have_no_empty_columns() {
+    let p = Project::new();
+    let long = "a-task-with-a-name-that-is-nearly-as-long-as-names-may-be-0123";
+    p.task(long, "echo 1 >$OUTPUT_DIR/x").task("short", "exit 1");
+    p.run().fails(1);
+    p.task(long, "echo 2 >$OUTPUT_DIR/x").run().fails(1);
+    for columns in [60, 80, 120] {
+        let before = format!("export NO_COLOR=1; stty cols {columns};");
+        for question in ["status", "plan", "graph", "explain 2", "lineage 1"] {
+            let text = shown(&on_a_terminal_with(&p, &before, question));
+            for line in text.lines().filter(|line| !line.contains("input: ")) {
+                assert!(line.trim_end().chars().count() <= columns, "{columns}: {line:?}");
+            }
+        }
+    }
+    let status = p.call(["status"]).ok().stdout;
+    let head = status.lines().next().unwrap();
+    assert!(head.contains("failed") && head.contains("retired"), "{status}");
+    assert!(!head.contains("left") && !head.contains("declared"), "{status}");
+}
+
+#[test]
 fn elsewhere_there_are_lines_without_escape_codes() {
     let p = Project::new().task("a", "echo 1 >$OUTPUT_DIR/x");
     p.run().ok().says("step 1 a: done").says_nothing_of("\u{1b}").says_nothing_of("\r");

@@ -29,8 +29,8 @@ SUB = "all: x y\nx y:\n\t@echo making $@\n"
 # Every line that a run, make or a script of ours may print.
 LINE = re.compile(
     r"manifest \S+: \d+ tasks?|database \S+|registered [\w, ]+|to run: \d+ steps? so far; \d+ up to date"
-    r"|step \d+ \w+( \([\w./]+\))?: done, \d+ outputs?, [\d.]+ (ms|s)"
-    r"|step \d+ \w+( \([\w./]+\))?: done, same work as step \d+"
+    r"|\[\d+/\d+\] step \d+ \w+( \([\w./]+\))?: done, \d+ outputs?, [\d.]+ (ms|s)"
+    r"|\[\d+/\d+\] step \d+ \w+( \([\w./]+\))?: done, same work as step \d+"
     r"|total \d+ steps?: \d+ done( \(\d+ reused\))?, \d+ failed, \d+ left; \d+ attempts?[\w, ]*; \d+ outputs?; [\d.]+ (ms|s)"
     r"|nothing to do: \d+ steps? up to date \([\d.]+ (ms|s)\)"
     r"|make(\[\d+\])?: (Entering|Leaving) directory '[^']+'"
@@ -308,7 +308,7 @@ def controls(family):
         subprocess.run(["make", "a"], cwd=tree.path, env=tree.environment(), stdin=subprocess.DEVNULL, capture_output=True)
         family.control("a jobserver that is handed to a script", any("jobserver" in fault for fault in tree.faults("")))
     with Tree() as tree:
-        family.control("torn lines", len(tree.faults("step 1 split: done, 1 oustep 2 work: done, 1 output, 3 ms\ntput, 3 ms\ntotal 2 st")) >= 3)
+        family.control("torn lines", len(tree.faults("[1/2] step 1 split: done, 1 ou[2/2] step 2 work: done, 1 output, 3 ms\ntput, 3 ms\ntotal 2 st")) >= 3)
     with Tree(gate=True) as tree:
         # Somebody who ignores INT.
         deaf = tree.path / "deaf"

@@ -11,6 +11,7 @@ use argh::{ArgsInfo, FromArgs};
 use serde::Serialize;
 
 use crate::attempt::{BatchPlace, Start, StepState};
+use crate::cli::Color;
 use crate::cli::values::{bytes, default_db, param, path};
 use crate::db::{self, AttemptOfRun, Db, Meant, Reader, StepRow};
 use crate::error::{Result, exit};
@@ -22,6 +23,8 @@ use crate::recipe::Recipe;
 use crate::text::{counted, printable, printable_line, size};
 
 use super::answer::SizedObject;
+use super::columns::folded;
+use super::style::Style;
 use super::{Command, answer, gathered_files};
 use differences::{Field, Present};
 
@@ -50,6 +53,10 @@ pub struct ExplainArgs {
     /// with --manifest: take the values of params from a TOML file; may be repeated; -P wins over it
     #[argh(option, arg_name = "FILE", from_str_fn(path))]
     pub params: Vec<PathBuf>,
+
+    /// colours: auto, always or never; default: auto
+    #[argh(option, arg_name = "WHEN", default = "Color::Auto")]
+    pub color: Color,
 
     /// print JSON
     #[argh(switch)]
@@ -99,7 +106,8 @@ impl Command for ExplainArgs {
         if self.json {
             answer::json(&ExplanationAnswer::of(&explanation))?;
         } else {
-            answer::write(|out| explanation.text(out))?;
+            let style = Style::of(self.color);
+            answer::write(|out| explanation.text(out, style))?;
         }
         Ok(exit::OK)
     }
@@ -147,14 +155,21 @@ impl Explanation {
         self.verdict.sentence(&self.because)
     }
 
-    fn text(&self, out: &mut dyn Write) -> std::io::Result<()> {
+    fn text(&self, out: &mut dyn Write, style: Style) -> std::io::Result<()> {
         let name = match &self.step {
             Some(OfStep { row, .. }) => row.text(),
             None => format!("task {}", self.task),
         };
-        writeln!(out, "{name} {}", self.sentence())?;
+        let sentence = self.sentence();
+        let (word, rest) = sentence.split_once(' ').unwrap_or((sentence.as_str(), ""));
+        let word = match self.verdict {
+            RunVerdict::Ran(_) => style.paint.good(word),
+            RunVerdict::WillRun => style.paint.doubtful(word),
+            RunVerdict::DidNotRun(_) | RunVerdict::IsHistory => word.to_owned(),
+        };
+        folded(out, &format!("{name} {word} {rest}"), style)?;
         if let Some(step) = &self.step {
-            write_step(step, out)?;
+            write_step(step, out, style)?;
         }
         let is_plain = |field: &&Field| field.name.starts_with("file ") && !field.is_changed();
         let unchanged = self.fields.iter().filter(is_plain).count();
@@ -177,7 +192,7 @@ impl Explanation {
         }
         match self.script_diff.is_empty() {
             true => writeln!(out, "script: unchanged")?,
-            false => write_diff("script", &self.script_diff, out)?,
+            false => write_diff("script", &self.script_diff, out, style)?,
         }
         let Some(present) = &self.present else { return Ok(()) };
         let manifest = printable(present.manifest.as_bytes());
@@ -195,7 +210,7 @@ impl Explanation {
         writeln!(out, "{manifest} has another recipe: {changes}{next}")?;
         match present.script_diff.is_empty() {
             true => Ok(()),
-            false => write_diff("script in the manifest", &present.script_diff, out),
+            false => write_diff("script in the manifest", &present.script_diff, out, style),
         }
     }
 }
@@ -442,7 +457,7 @@ fn of_step(reader: &Reader, row: StepRow, db_dir: &Path) -> Result<Explanation> 
     })
 }
 
-fn write_step(step: &OfStep, out: &mut dyn Write) -> std::io::Result<()> {
+fn write_step(step: &OfStep, out: &mut dyn Write, style: Style) -> std::io::Result<()> {
     for AttemptOfRun { record, run, .. } in &step.attempts {
         let outcome = &record.outcome;
         let code = outcome.code().map(|code| format!(" {code}")).unwrap_or_default();
@@ -450,7 +465,12 @@ fn write_step(step: &OfStep, out: &mut dyn Write) -> std::io::Result<()> {
         let batch = record.batch.map(|batch| format!(", {batch}")).unwrap_or_default();
         let (number, word) = (record.number, outcome.word());
         let start = if record.start == Start::Fork { ", by a forked interpreter" } else { "" };
-        writeln!(out, "attempt {number} in run {run}, {begun}{start}: {word}{code}{batch}")?;
+        let outcome = match outcome.is_ok() {
+            true => style.paint.good(word),
+            false => style.paint.bad(format!("{word}{code}")),
+        };
+        let line = format!("attempt {number} in run {run}, {begun}{start}: {outcome}{batch}");
+        folded(out, &line, style)?;
     }
     let shown = |input: &SizedObject| {
         let size = input.bytes.map_or_else(|| "no longer kept".to_owned(), size);
@@ -482,8 +502,15 @@ fn write_step(step: &OfStep, out: &mut dyn Write) -> std::io::Result<()> {
     }
 }
 
-fn write_diff(what: &str, diff: &str, out: &mut dyn Write) -> std::io::Result<()> {
+fn write_diff(what: &str, diff: &str, out: &mut dyn Write, style: Style) -> std::io::Result<()> {
     writeln!(out, "--- {what} before\n+++ {what} now")?;
-    // A script may contain anything, escape sequences for the terminal too.
-    diff.lines().try_for_each(|line| writeln!(out, "{}", printable_line(line.as_bytes())))
+    diff.lines().try_for_each(|line| {
+        // A script may contain anything, escape sequences for the terminal too.
+        let text = printable_line(line.as_bytes());
+        match line.as_bytes().first() {
+            Some(b'+') => writeln!(out, "{}", style.paint.good(text)),
+            Some(b'-') => writeln!(out, "{}", style.paint.bad(text)),
+            _ => writeln!(out, "{text}"),
+        }
+    })
 }

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use argh::{ArgsInfo, FromArgs};
 
-use crate::cli::Color;
 use crate::cli::values::{bytes_of_size, default_db, jobs, memory, name, param, path, resource};
+use crate::cli::{Color, ProgressStyle};
 use crate::db::{Db, Durability, report_runs};
 use crate::error::{Error, OrIo as _, Result, exit};
 use crate::folder;
@@ -156,6 +156,11 @@ pub struct RunArgs {
     #[argh(switch)]
     pub force: bool,
 
+    /// how progress is shown: bar (redrawn on a terminal), plain (a line per step, for logs), none
+    /// (the beginning, failures and the end) or auto (bar on a terminal, else plain); default: auto
+    #[argh(option, arg_name = "HOW", default = "ProgressStyle::Auto")]
+    pub progress: ProgressStyle,
+
     /// colours: auto, always or never; default: auto
     #[argh(option, arg_name = "WHEN", default = "Color::Auto")]
     pub color: Color,
@@ -249,10 +254,20 @@ impl RunArgs {
         let has_color = self.color.decide(is_terminal, |name| std::env::var_os(name));
         let paint = if has_color { Paint::Colored } else { Paint::Plain };
         let can_draw = is_terminal && std::env::var_os("TERM").is_some_and(|term| term != "dumb");
-        match () {
-            () if self.quiet => audience.add(Lines::new(stderr, Loudness::Quiet, paint)),
-            () if can_draw && !self.verbose => audience.add(Bar::start(paint)?),
-            () => audience.add(Lines::new(stderr, Loudness::Normal, paint)),
+        let loudness = match self.progress {
+            _ if self.quiet => Loudness::Quiet,
+            _ if self.verbose => Loudness::Verbose,
+            ProgressStyle::None => Loudness::Brief,
+            _ => Loudness::Normal,
+        };
+        let draws = match self.progress {
+            ProgressStyle::Auto => can_draw,
+            ProgressStyle::Bar => true,
+            ProgressStyle::Plain | ProgressStyle::None => false,
+        };
+        match draws && !self.quiet {
+            true => audience.add(Bar::start(loudness, paint)?),
+            false => audience.add(Lines::new(stderr, loudness, paint)),
         }
         for path in [&self.events, &self.trace].into_iter().flatten() {
             if path.as_os_str() != "-" && folder::is_in_database(path, Some(&self.db)) {

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use argh::{ArgsInfo, FromArgs};
 use serde::Serialize;
 
-use crate::cli::Color;
 use crate::cli::values::{default_db, name, param, path};
+use crate::cli::{Color, ProgressStyle};
 use crate::db::{Durability, Why};
 use crate::error::{Result, exit};
 use crate::progress::{Lines, Loudness, Paint};
@@ -17,7 +17,18 @@ use crate::text::{counted, plural, printable};
 
 use super::super::Command;
 use super::super::answer::{self, Answer};
+use super::super::columns::{self, Cell, Column, Tone};
+use super::super::style::Style;
 use super::{RunArgs, check_inputs};
+
+/// Of the table of tasks.
+const COLUMNS: &[Column] = &[
+    Column { title: "task", rank: 0, stays: true, is_text: true },
+    Column { title: "run", rank: 0, stays: true, is_text: false },
+    Column { title: "reused", rank: 0, stays: false, is_text: false },
+    Column { title: "retired", rank: 0, stays: false, is_text: false },
+    Column { title: "why", rank: 0, stays: false, is_text: true },
+];
 
 /// Show what a run would do, and why, without running anything.
 #[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
@@ -58,6 +69,10 @@ pub struct PlanArgs {
     /// exit with code 3 if there is anything to run
     #[argh(switch)]
     pub check: bool,
+
+    /// colours: auto, always or never; default: auto
+    #[argh(option, arg_name = "WHEN", default = "Color::Auto")]
+    pub color: Color,
 
     /// print JSON
     #[argh(switch)]
@@ -111,7 +126,8 @@ impl PlanArgs {
             trace: None,
             report: None,
             force: false,
-            color: Color::Auto,
+            progress: ProgressStyle::Auto,
+            color: self.color,
             json: self.json,
             inputs: self.inputs.clone(),
         }
@@ -127,7 +143,7 @@ pub(super) fn plan(args: &RunArgs, check: bool) -> Result<u8> {
     let loudness = if args.quiet { Loudness::Quiet } else { Loudness::Normal };
     let mut progress = Lines::new(std::io::stderr(), loudness, Paint::Plain);
     let forecast = run::dry_run(&options, &mut progress)?;
-    answer::give(&Plan::of(&forecast), args.json)?;
+    answer::give(&Plan::of(&forecast, Style::of(args.color)), args.json)?;
     Ok(if check && !forecast.is_settled() { exit::TO_DO } else { exit::OK })
 }
 
@@ -144,6 +160,8 @@ struct Plan<'a> {
     settled: bool,
     #[serde(skip)]
     forecast: &'a Forecast,
+    #[serde(skip)]
+    style: Style,
 }
 
 /// Steps of one task.
@@ -172,7 +190,7 @@ struct Reason {
 }
 
 impl Plan<'_> {
-    fn of(forecast: &Forecast) -> Plan<'_> {
+    fn of(forecast: &Forecast, style: Style) -> Plan<'_> {
         let task = |task: &TaskForecast| {
             let reasons =
                 task.reasons.iter().map(|(why, steps)| Reason { why: why.word(), steps: *steps });
@@ -201,31 +219,31 @@ impl Plan<'_> {
             dependency_stats: forecast.dependency_stats,
             settled: forecast.is_settled(),
             forecast,
+            style,
         }
     }
 }
 
 impl Answer for Plan<'_> {
     fn text(&self, out: &mut dyn Write) -> std::io::Result<()> {
-        let width =
-            self.forecast.tasks.iter().map(|task| task.name.len()).max().unwrap_or(0).max(4);
-        writeln!(out, "{:width$}  {:>9}  {:>9}  {:>9}  why", "task", "run", "reused", "retired")?;
-        for task in &self.forecast.tasks {
+        let row = |task: &TaskForecast| {
             let run = match (task.to_run(), task.later) {
                 (known, Some(0)) => known.to_string(),
                 (known, Some(later)) => format!("~{}", known + later),
                 (0, None) => "?".to_owned(),
                 (known, None) => format!("{known} + ?"),
             };
-            let line = format!(
-                "{:width$}  {run:>9}  {:>9}  {:>9}  {}",
-                task.name,
-                task.plan.reused,
-                task.plan.retired,
-                why(task)
-            );
-            writeln!(out, "{}", line.trim_end())?;
-        }
+            let tone = if run == "0" { Tone::Plain } else { Tone::Doubtful };
+            vec![
+                Cell::text(&task.name),
+                Cell { is_zero: run == "0", text: run, tone },
+                Cell::count(task.plan.reused, Tone::Good),
+                Cell::count(task.plan.retired, Tone::Plain),
+                Cell::text(why(task)),
+            ]
+        };
+        let rows: Vec<Vec<Cell>> = self.forecast.tasks.iter().map(row).collect();
+        columns::write(out, COLUMNS, &rows, self.style)?;
         if self.forecast.retired_with_task > 0 {
             writeln!(
                 out,

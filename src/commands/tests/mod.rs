@@ -8,6 +8,7 @@ use super::cat::CatArgs;
 use super::run::RunArgs;
 use super::status::StatusArgs;
 use super::*;
+use crate::cli::Color;
 
 /// What the words of a line ask for, the programme's name left out.
 fn asked(line: &str) -> Result<Invocation, EarlyExit> {

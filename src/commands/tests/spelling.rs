@@ -94,7 +94,8 @@ fn every_command_is_read() {
     let run = plan.as_run();
     assert!(run.dry_run && run.json && run.always);
     assert_eq!(run.inputs, paths(&["in"]));
-    let status = StatusArgs { db: "D".into(), runs: 2, json: true };
+    let color = Color::Auto;
+    let status = StatusArgs { db: "D".into(), runs: 2, color, json: true };
     assert_eq!(asked("status -db D -json -runs=2"), Ok(Invocation::Status(status)));
     let log = asked("log -attempt 2 count/a.txt");
     let Ok(Invocation::Log(log)) = log else { panic!("{log:?}") };

@@ -1,0 +1,34 @@
+//! How the text of an answer looks: colours and width, which a terminal has and a pipe has not.
+
+use std::io::IsTerminal as _;
+
+use crate::cli::Color;
+use crate::progress::Paint;
+use crate::text::cut;
+
+/// What standard output can show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Style {
+    pub(super) paint: Paint,
+    /// `None`: lines may be as long as they like.
+    pub(super) columns: Option<usize>,
+}
+
+impl Style {
+    /// As `--color` says, or else the environment and whether there is a terminal.
+    pub(super) fn of(color: Color) -> Style {
+        let stdout = std::io::stdout();
+        let is_terminal = stdout.is_terminal();
+        let has_color = color.decide(is_terminal, |name| std::env::var_os(name));
+        let size = rustix::termios::tcgetwinsize(&stdout).ok().filter(|size| size.ws_col > 0);
+        Style {
+            paint: if has_color { Paint::Colored } else { Paint::Plain },
+            columns: size.filter(|_| is_terminal).map(|size| size.ws_col.into()),
+        }
+    }
+
+    /// As much of a line as a terminal has room for.
+    pub(super) fn cut(self, line: &str) -> String {
+        self.columns.map_or_else(|| line.to_owned(), |columns| cut(line, columns))
+    }
+}

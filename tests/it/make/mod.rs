@@ -107,7 +107,7 @@ fn a_pipeline_alone_takes_all_of_makes_tokens() {
         let meet = "echo $INPUT_NAME >>here; until [ $(wc -l <here) -ge 5 ]; do sleep 0.01; done";
         p.task_with("a", INPUTS, meet);
         let text = sh(&p, "make -j5");
-        assert!(text.contains("8 run"), "five scripts at once, or they wait for ever\n{text}");
+        assert!(text.contains("8 done"), "five scripts at once, or they wait for ever\n{text}");
     }
 }
 
@@ -241,7 +241,7 @@ fn a_pipe_that_was_not_handed_down_is_not_used() {
         for flags in ["--jobserver-auth=3,4", "--jobserver-fds=3,4", "--jobserver-auth=-2,-2"] {
             let line = format!("MAKEFLAGS=' -j2 {flags}' it | cat");
             let text = sh(&p, &line);
-            assert!(text.contains("8 run") && text.contains("not shared"), "{line} {fds}\n{text}");
+            assert!(text.contains("8 done") && text.contains("not shared"), "{line} {fds}\n{text}");
         }
     }
     // Who says how many wants no advice.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use task_pipeline::attempt::{AttemptRecord, Outcome, Output, PeakOf, Usage, Verdict};
 use task_pipeline::db::{
-    self, Applied, Before, Completion, Db, Durability, Flow, FlowTask, InputRow, Inputs,
+    self, Applied, Before, Completion, Db, Durability, Flow, FlowTask, Forced, InputRow, Inputs,
     Registration, RunRow, Stat,
 };
 use task_pipeline::ids::{RecipeId, RunId, StepId, TaskId, TaskIndex};
@@ -179,7 +179,7 @@ fn flow() -> Flow {
         wanted: Vec::new(),
         has_depfile: false,
         cache: true,
-        forced: false,
+        forced: Forced::default(),
         only: None,
         labeller: None,
         variants: 1,

@@ -70,6 +70,8 @@ pub(crate) fn options(folder: &Path, durability: Durability) -> RunOptions {
         keep_going: false,
         always: false,
         only: Vec::new(),
+        until: Vec::new(),
+        redo: Vec::new(),
         inputs: Vec::new(),
         inputs_from: Vec::new(),
         no_inputs: false,

@@ -22,7 +22,7 @@ const MANIFEST: &str = "A manifest is a TOML file with a [[task]] for each task.
     prints the same as a JSON schema, for editors; `task-pipeline init` writes a manifest to start from.";
 
 pub(super) const SPELLING: &str = "Options can be written with one dash or two, as --name VALUE or --name=VALUE. \
-    Words after -- are not taken for options.";
+    Words after -- are not taken for options. -C DIR before the command goes to that folder first.";
 
 pub(super) const CODES: [(u8, &str); 9] = [
     (exit::OK, "success"),

@@ -15,7 +15,7 @@ use crate::suggest;
 use crate::text::printable;
 
 /// Other names of options.
-const ALIASES: [(&str, &str); 1] = [("parallel", "jobs")];
+const ALIASES: [(&str, &str); 2] = [("parallel", "jobs"), ("step", "only")];
 
 /// Options whose value may be left out, and the value that is meant then. A value that is given has to
 /// be in the same word: `--data=5%`.
@@ -227,7 +227,9 @@ pub(super) fn by_name<'c>(
     command: &'c CommandInfoWithArgs,
     name: &str,
 ) -> Option<&'c FlagInfo<'static>> {
-    let alias = ALIASES.iter().find(|(alias, _)| *alias == name);
+    let has =
+        |name: &str| command.flags.iter().any(|flag| flag.long.strip_prefix("--") == Some(name));
+    let alias = ALIASES.iter().find(|(alias, of)| *alias == name && has(of));
     let name = alias.map_or(name, |(_, name)| *name);
     command.flags.iter().find(|flag| flag.long.strip_prefix("--") == Some(name))
 }
@@ -254,6 +256,10 @@ fn unknown(command: &CommandInfoWithArgs, word: &OsStr) -> EarlyExit {
     let hint = match guess(command, name) {
         Some(meant) => format!("; did you mean `--{meant}`?"),
         None => String::new(),
+    };
+    let hint = match word.as_bytes().starts_with(b"-C") {
+        true => format!("; it comes first: `{} -C DIR {}`", help::PROGRAM, command.name),
+        false => hint,
     };
     misuse(command, &format!("unknown option `{shown}`{hint}"))
 }

@@ -36,7 +36,7 @@ pub struct GraphArgs {
     pub db: PathBuf,
 
     /// draw the tasks of this manifest; default: those of the last run
-    #[argh(option, arg_name = "FILE", from_str_fn(path))]
+    #[argh(option, short = 'f', arg_name = "FILE", from_str_fn(path))]
     pub manifest: Option<PathBuf>,
 
     /// text, dot (Graphviz), mermaid or json; default: text

@@ -28,6 +28,7 @@ mod verify;
 
 use std::ffi::OsString;
 use std::io::Write as _;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::process::ExitCode;
@@ -45,6 +46,7 @@ use crate::progress::{Lines, Loudness, Paint};
 use crate::proof::Proof;
 use crate::run::{RunLock, explain, tell_on_stderr};
 use crate::store::{self, Store};
+use crate::text::shown;
 
 /// A subcommand with its options.
 trait Command {
@@ -120,6 +122,26 @@ pub fn parse(args: impl Iterator<Item = OsString>) -> std::result::Result<Invoca
     Ok(invocation)
 }
 
+/// Goes where `-C DIR` before the command says, and returns the words without it. Several are followed one after the
+/// other, as by make.
+fn enter(args: impl Iterator<Item = OsString>) -> std::result::Result<Vec<OsString>, EarlyExit> {
+    let mut args: std::collections::VecDeque<OsString> = args.collect();
+    let program = args.pop_front();
+    while let Some(first) = args.front().filter(|first| first.as_bytes().starts_with(b"-C")) {
+        let dir = OsString::from_vec(first.as_bytes()[2..].to_vec());
+        args.pop_front();
+        let dir = if dir.is_empty() { args.pop_front().unwrap_or_default() } else { dir };
+        if dir.is_empty() {
+            return Err(EarlyExit::misuse("`-C` needs a folder: task-pipeline -C DIR …"));
+        }
+        if let Err(why) = std::env::set_current_dir(&dir) {
+            let dir = shown(Path::new(&dir));
+            return Err(EarlyExit::misuse(format!("can't go to `{dir}`: {why}")));
+        }
+    }
+    Ok(program.into_iter().chain(args).collect())
+}
+
 /// Runs a command line to its exit code. No panic reaches the user.
 pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     // Before any file is opened: it could get the number of make's pipe.
@@ -129,7 +151,7 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
             "internal error: {panic}\nthis is a bug in task-pipeline; nothing that was committed is lost"
         ));
     }));
-    let invocation = match parse(args) {
+    let invocation = match enter(args).and_then(|args| parse(args.into_iter())) {
         Ok(invocation) => invocation,
         Err(early) if early.code == exit::OK => {
             let shown = answer::write(|out| writeln!(out, "{}", early.text));

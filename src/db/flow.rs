@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use crate::error::Result;
-use crate::ids::{RecipeId, TaskId, TaskIndex};
+use crate::ids::{RecipeId, StepId, TaskId, TaskIndex};
 use crate::object::ObjectHash;
 
 use crate::db::Reader;
+use crate::db::forced::Forced;
 use crate::db::sides::Sides;
 use crate::labels::Labels;
 
@@ -56,9 +57,9 @@ pub struct FlowTask {
     pub has_depfile: bool,
     /// False: runs anew in every run.
     pub cache: bool,
-    /// `-B`: runs anew in this run.
-    pub forced: bool,
-    /// `--step`: only steps that have all of one of these may run. `None`: all may.
+    /// `-B` and `--redo`: what runs anew in this run.
+    pub forced: Forced,
+    /// `--only`: only steps that have all of one of these may run. `None`: all may.
     pub only: Option<Vec<Labels>>,
     /// Hash of all that decides which steps the task has: another one means another look.
     pub wiring: ObjectHash,
@@ -95,17 +96,22 @@ impl FlowTask {
         self.from.iter().chain(&self.with).copied()
     }
 
-    /// True if its steps run although they are done, those that [may](FlowTask::may_run).
+    /// True if steps of it run although they are done, those that [may](FlowTask::may_run).
     pub fn runs_anew(&self) -> bool {
-        self.forced || !self.cache
+        self.forced.is_any() || !self.cache
     }
 
-    /// True if `--step` doesn't leave out a step with these labels.
+    /// True if a step of it with this id and these labels runs although it is done, if it [may](FlowTask::may_run).
+    pub fn runs_step_anew(&self, step: StepId, labels: &Labels) -> bool {
+        !self.cache || self.forced.is_forced(step, labels)
+    }
+
+    /// True if `--only` doesn't leave out a step with these labels.
     pub fn may_run(&self, labels: &Labels) -> bool {
         may_run(self.only.as_deref(), labels)
     }
 
-    /// True if `--step` leaves out all of its steps.
+    /// True if `--only` leaves out all of its steps.
     pub fn is_left_out(&self) -> bool {
         self.only.as_ref().is_some_and(Vec::is_empty)
     }

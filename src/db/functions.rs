@@ -7,6 +7,7 @@ use rusqlite::functions::{Context, FunctionFlags};
 use rusqlite::{Connection, Error, Result};
 
 use crate::db::flow::{Accepts, Flow, Labeller, Wanted, may_run};
+use crate::db::forced::Forced;
 use crate::error::OrDb;
 use crate::ids::TaskId;
 use crate::labels::Labels;
@@ -119,6 +120,7 @@ pub(in crate::db) fn register_identity(conn: &Connection) -> crate::error::Resul
 /// - `group_of(place, labels)`: the labels that its groups go by; '' if these have none of them;
 /// - `label_count(labels)`: how many labels these are;
 /// - `may_run(place, labels)`: see [`may_run()`];
+/// - `runs_anew(place, step, labels)`: see [`FlowTask::runs_step_anew`](crate::db::FlowTask::runs_step_anew);
 /// - `agree(labels, labels)`: see [`Labels::agree`];
 /// - `side(place, labels)`: see [`Sides::of`].
 pub(in crate::db) fn register_flow(conn: &Connection, flow: &Flow) -> crate::error::Result<()> {
@@ -179,6 +181,16 @@ pub(in crate::db) fn register_flow(conn: &Connection, flow: &Flow) -> crate::err
     conn.create_scalar_function("may_run", 2, flags, move |context| {
         Ok(match only.get(place_argument(context, 0)?) {
             Some(Some(only)) => may_run(Some(only), &context.get(1)?),
+            _ => true,
+        })
+    })
+    .or_db(what)?;
+    let anew: Vec<(bool, Forced)> =
+        flow.tasks.iter().map(|task| (task.cache, task.forced.clone())).collect();
+    conn.create_scalar_function("runs_anew", 3, flags, move |context| {
+        Ok(match anew.get(place_argument(context, 0)?) {
+            Some((true, forced)) if forced.is_all() => true,
+            Some((true, forced)) => forced.is_forced(context.get(1)?, &context.get(2)?),
             _ => true,
         })
     })

@@ -422,7 +422,7 @@ pub struct RunFacts {
 /// # Errors
 /// If the database can't be read.
 pub fn last_run(reader: &Reader) -> Result<Option<RunFacts>> {
-    // One that was narrowed by --step and did all that was asked is `partial`.
+    // One that was narrowed by --only and did all that was asked is `partial`.
     let sql =
         "SELECT id, always, always AND (result IS NULL OR result IN ('failed', 'stopped')) FROM run
          ORDER BY id DESC LIMIT 1";

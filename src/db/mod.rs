@@ -13,6 +13,7 @@ mod attempts;
 mod commit;
 mod dependencies;
 mod flow;
+mod forced;
 mod functions;
 mod inputs;
 mod lineage;
@@ -56,6 +57,7 @@ pub use dependencies::{
     step_dependencies,
 };
 pub use flow::{Accepts, Flow, FlowTask, Labeller, Wanted};
+pub use forced::Forced;
 pub use functions::step_key;
 pub use inputs::{FILES, InputRow, Inputs, Stat, files_of_rows};
 pub use lineage::{

@@ -21,6 +21,8 @@ pub(crate) enum RunVerdict {
     WillRun,
     /// The run is the last one.
     DidNotRun(RunId),
+    /// It has no step yet.
+    Waits,
     /// It belongs to an earlier manifest or to earlier inputs.
     IsHistory,
 }
@@ -32,6 +34,7 @@ impl RunVerdict {
             RunVerdict::Ran(_) => "ran",
             RunVerdict::WillRun => "will run",
             RunVerdict::DidNotRun(_) => "did not run",
+            RunVerdict::Waits => "waits",
             RunVerdict::IsHistory => "history",
         }
     }
@@ -40,7 +43,7 @@ impl RunVerdict {
     pub(crate) fn run(self) -> Option<RunId> {
         match self {
             RunVerdict::Ran(run) | RunVerdict::DidNotRun(run) => Some(run),
-            RunVerdict::WillRun | RunVerdict::IsHistory => None,
+            RunVerdict::WillRun | RunVerdict::Waits | RunVerdict::IsHistory => None,
         }
     }
 
@@ -51,6 +54,7 @@ impl RunVerdict {
             RunVerdict::Ran(run) => format!("ran in run {run} because {because}"),
             RunVerdict::WillRun => format!("will run because {because}"),
             RunVerdict::DidNotRun(run) => format!("did not run in run {run} because {because}"),
+            RunVerdict::Waits => format!("waits: {because}"),
             RunVerdict::IsHistory => format!("is history because {because}"),
         }
     }
@@ -287,7 +291,7 @@ fn again(
         () if attempt.always => FORCED.to_owned(),
         () if !task.cache => "its task has cache = false".to_owned(),
         () => {
-            "what it had made was not there any more, or lacked what `outputs` asks for".to_owned()
+            "what it had made was not there any more, or lacked what `outputs` asks for, or it was to run anew (--redo)".to_owned()
         }
     };
     vec![why]

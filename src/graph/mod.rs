@@ -43,6 +43,18 @@ impl Graph {
         }
         Graph { order, from, consumers, users, height }
     }
+
+    /// A task and all that it needs, however far upstream.
+    pub fn with_upstream(&self, task: TaskIndex) -> Vec<TaskIndex> {
+        let mut is_needed = vec![false; self.from.len()];
+        is_needed[task.0] = true;
+        // Against the order, so that each is looked at after all that it feeds.
+        for &index in self.order.iter().rev() {
+            let mut fed = self.consumers[index.0].iter().chain(&self.users[index.0]);
+            is_needed[index.0] |= fed.any(|fed| is_needed[fed.0]);
+        }
+        (0..is_needed.len()).filter(|&n| is_needed[n]).map(TaskIndex).collect()
+    }
 }
 
 /// Kahn's algorithm; of the tasks whose producers are all placed, the first in the manifest comes next.

@@ -638,7 +638,7 @@ impl fmt::Display for Repair {
             Repair::NonDeterministic { step } => write!(
                 f,
                 "not repaired: step {step} is not deterministic, it made something else this time; \
-                 `-B` with --step and its task runs it anew, and the next run what follows from it"
+                 `-B` with --only and its task runs it anew, and the next run what follows from it"
             ),
             Repair::Failed { step, why } => {
                 write!(f, "not repaired: step {step} can't make it again: {why}")

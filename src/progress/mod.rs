@@ -222,6 +222,8 @@ pub struct Summary {
     pub reasons: Vec<(String, String)>,
     /// Tasks with inputs on which there are no steps, because there is nothing that they could see, and how many.
     pub unseeing: Vec<(String, u64)>,
+    /// Nothing could run of what `--only` names, because something upstream of it is missing, which was told.
+    pub is_out_of_reach: bool,
     /// The signal that stopped the run.
     pub interrupted: Option<i32>,
     /// Objects that scripts corrupted, each with what is wrong. They are no longer in the store.

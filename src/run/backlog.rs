@@ -515,7 +515,7 @@ impl Backlog {
 
     fn read_leaves(&mut self, db: &Db, flow: &Flow, n: usize) -> Result<()> {
         let flow_task = &flow.tasks[n];
-        let takes_known = flow_task.shares_work() && !flow_task.forced;
+        let takes_known = flow_task.shares_work() && !flow_task.forced.is_any();
         let id = flow_task.id;
         let mut wants_history = self.admission.wants_history(TaskIndex(n));
         let task = &mut self.tasks[n];
@@ -534,7 +534,7 @@ impl Backlog {
                     continue;
                 }
                 task.held += 1;
-                // What --step leaves out counts as left, and is never ready.
+                // What --only leaves out counts as left, and is never ready.
                 if !flow.tasks[n].may_run(&leaf.labels) {
                     continue;
                 }

@@ -39,7 +39,7 @@ pub struct TaskForecast {
     pub has_depfile: bool,
     /// Further steps, as many as there were of as many before; `None` if there never were any to go by.
     pub later: Option<u64>,
-    /// `--step` names others.
+    /// `--only` names others.
     pub is_left_out: bool,
 }
 
@@ -105,7 +105,7 @@ fn forecast_in(reader: &Reader, prepared: &Prepared, plan: &Plan) -> Result<Fore
         if !is_left_out {
             reasons = db::reasons(reader, &prepared.flow, TaskIndex(n))?;
             shared = db::shared(reader, &prepared.flow, TaskIndex(n), &reasons)?;
-            // Without what --step leaves out.
+            // Without what --only leaves out.
             let steps = |is_fresh| {
                 let fits = move |(why, _): &&(Why, u64)| why.is_fresh() == is_fresh;
                 reasons.iter().filter(fits).map(|(_, steps)| steps).sum()
@@ -208,5 +208,5 @@ fn later(
     });
     // What is made anew upstream stands for inputs that there are.
     let more = ratio.map(|ratio| (from as f64 * ratio).round() as u64);
-    Ok(more.map(|more| if task.forced { more.max(held) } else { more + held }))
+    Ok(more.map(|more| if task.forced.is_all() { more.max(held) } else { more + held }))
 }

@@ -40,6 +40,7 @@ mod walk;
 mod worker;
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fs::File;
 use std::num::NonZeroUsize;
 use std::os::unix::fs::MetadataExt as _;
@@ -105,8 +106,12 @@ pub struct RunOptions {
     pub keep_going: bool,
     /// `-B`: everything anew.
     pub always: bool,
-    /// `--step`: only these tasks, or steps `TASK[sample=A]` of them; empty: all.
+    /// `--only`: only these tasks, or steps `TASK[sample=A]` of them; empty: all.
     pub only: Vec<String>,
+    /// `--until`: these tasks too, and all that is upstream of them.
+    pub until: Vec<String>,
+    /// `--redo`: steps, tasks, or steps `TASK[sample=A]` of them, that run anew.
+    pub redo: Vec<OsString>,
     /// INPUT…; `-` is standard input, and so are other names of descriptors: see `sys::proc::descriptor`.
     pub inputs: Vec<PathBuf>,
     /// Files that name further INPUTs; `-` is standard input.
@@ -212,14 +217,17 @@ fn run_in(
             progress.tell(&Event::Warning(&sentence));
         }
         summary.exports = exports::due(&opened.db, &prepared, summary)?;
-        for sentence in out_of_reach(&opened.db, &prepared, summary)? {
+        let sentences = out_of_reach(&opened.db, &prepared, summary)?;
+        let ran = summary.attempts + summary.failed > 0 || summary.interrupted.is_some();
+        summary.is_out_of_reach = !ran && !sentences.is_empty();
+        for sentence in sentences {
             progress.tell(&Event::Warning(&sentence));
         }
     }
     close(&opened, &prepared, run, outcome, progress)
 }
 
-/// What to say of the tasks that `--step` names and that have no step yet, because it leaves out what must run first.
+/// What to say of the tasks that `--only` names and that have no step yet, because it leaves out what must run first.
 fn out_of_reach(db: &Db, prepared: &Prepared, summary: &Summary) -> Result<Vec<String>> {
     if prepared.only.is_empty() {
         return Ok(Vec::new());
@@ -251,9 +259,9 @@ fn out_of_reach(db: &Db, prepared: &Prepared, summary: &Summary) -> Result<Vec<S
         if !names.is_empty() {
             let task = &flow.task(index).name;
             sentences.push(format!(
-                "task `{task}` can't run before `{}`, which --step leaves out: add --step {}",
+                "task `{task}` can't run before `{}`, which --only leaves out: add --only {}, or say --until {task}",
                 names.join("`, `"),
-                names.join(" --step ")
+                names.join(" --only ")
             ));
         }
     }
@@ -264,7 +272,7 @@ fn out_of_reach(db: &Db, prepared: &Prepared, summary: &Summary) -> Result<Vec<S
 struct Asked {
     manifest: Manifest,
     graph: Graph,
-    /// `--step`; empty: all.
+    /// `--only` and `--until`; empty: all.
     only: Vec<(TaskIndex, Labels)>,
     /// The INPUTs, those of a list too.
     inputs: Vec<PathBuf>,
@@ -281,7 +289,16 @@ impl Asked {
     fn read(options: &RunOptions) -> Result<Asked> {
         let manifest = Manifest::read_with(&options.manifest, &options.params)?;
         let graph = Graph::of(&manifest);
-        let only = only(&manifest, &options.only)?;
+        let mut only = only(&manifest, &options.only)?;
+        for (index, labels) in chosen(&manifest, "--until", &options.until)? {
+            if !labels.is_empty() {
+                return Err(Error::Usage(format!(
+                    "--until takes a whole task; for some of its steps: --only '{}[{labels}]'",
+                    manifest.task(index).name
+                )));
+            }
+            only.extend(graph.with_upstream(index).into_iter().map(|up| (up, Labels::default())));
+        }
         let inputs = sources::inputs(options)?;
         let Checked { streams, warnings, rows } = preflight::check(&manifest, &inputs)?;
         let inputs = inputs.into_iter().map(|input| input.path).collect();
@@ -417,9 +434,10 @@ fn plan(
 ) -> Result<Planned> {
     let Opened { db, store, dir, boot, .. } = opened;
     let mut prepared = Prepared::new(db, asked, dir, options, Some(store), progress)?;
-    // Labels of --step have to be checked against the steps.
+    // Labels of --only have to be checked against the steps.
     let names_labels = prepared.only.iter().any(|(_, labels)| !labels.is_empty());
     if !options.always
+        && options.redo.is_empty()
         && !names_labels
         && let Some(last) = db.read(db::complete)?
         && prepared.fingerprint == Some(last.fingerprint)
@@ -627,9 +645,14 @@ fn check_uses(manifest: &Manifest, have: &[(String, usize)]) -> Result<()> {
     }
 }
 
-/// Checks the names of `--step`, and the keys of its labels.
+/// Checks the names of `--only`.
 fn only(manifest: &Manifest, words: &[String]) -> Result<Vec<(TaskIndex, Labels)>> {
-    let refuse = |why: String| Error::Usage(format!("--step: {why}"));
+    chosen(manifest, "--only", words)
+}
+
+/// Checks the names of tasks that an option has, and the keys of their labels.
+fn chosen(manifest: &Manifest, option: &str, words: &[String]) -> Result<Vec<(TaskIndex, Labels)>> {
+    let refuse = |why: String| Error::Usage(format!("{option}: {why}"));
     let one = |word: &String| {
         let (name, labels) = task_word(word).map_err(refuse)?;
         let index = manifest.find(name).ok_or_else(|| {

@@ -1,18 +1,19 @@
 //! From manifest to plan: which rows the tasks have, what the inputs are, whether anything changed.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use crate::db::{
-    self, Accepts, Before, Db, Dependencies, Flow, FlowTask, Inputs, Labeller, Plan, Registration,
-    TaskRow, Wanted,
+    self, Accepts, Before, Db, Dependencies, Flow, FlowTask, Forced, Inputs, Labeller, Plan,
+    Registration, TaskRow, Wanted,
 };
 use crate::dependencies::{DependencyFiles, DependencyScan};
 use crate::error::{Error, Result};
 use crate::graph::Graph;
 use crate::ids::{TaskId, TaskIndex};
-use crate::labels::Labels;
+use crate::labels::{Labels, task_word};
 use crate::manifest::{Captures, Globs, Manifest, Task, without_captures};
 use crate::object::{FieldHasher, ObjectHash};
 use crate::order;
@@ -25,7 +26,7 @@ use super::scan::{ScanSummary, Scanner, Source};
 use super::sources::{NamedInputs, sources};
 use super::tables::TableScan;
 use super::walk::Crossed;
-use super::{Asked, RunOptions};
+use super::{Asked, RunOptions, chosen};
 use crate::text::{path_bytes, printable};
 
 /// Patterns of a task that are named because they match nothing.
@@ -36,7 +37,7 @@ const NAMED: usize = 5;
 pub struct Prepared {
     pub manifest: Arc<Manifest>,
     pub graph: Graph,
-    /// `--step`: the tasks, and the labels that their steps must have; empty: all.
+    /// `--only` and `--until`: the tasks, and the labels that their steps must have; empty: all.
     pub(super) only: Vec<(TaskIndex, Labels)>,
     pub flow: Arc<Flow>,
     pub recipes: Vec<Recipe>,
@@ -122,15 +123,9 @@ impl Prepared {
         let mut refused = Vec::with_capacity(manifest.tasks.len());
         let named = NamedInputs { inputs: &inputs, streams, forget: options.no_inputs };
         let sources = sources(&scanner, &manifest, named, progress)?;
-        let flow = Arc::new(flow(
-            &manifest,
-            &graph,
-            &registrations,
-            &rows,
-            &sources,
-            options.always,
-            &only,
-        )?);
+        let forced = forced(db, &manifest, options)?;
+        let flow =
+            Arc::new(flow(&manifest, &graph, &registrations, &rows, &sources, &forced, &only)?);
         let mut scans = Vec::with_capacity(sources.len());
         let mut summaries = Vec::with_capacity(sources.len());
         for ((task, table_rows), sources) in manifest.tasks.iter().zip(table_rows).zip(&sources) {
@@ -264,7 +259,7 @@ impl Prepared {
         self.flow.tasks.iter().zip(&self.refused).zip(&self.unread_rows).map(labels).collect()
     }
 
-    /// Refuses labels of `--step` that no step has and none can get any more.
+    /// Refuses labels of `--only` that no step has and none can get any more.
     ///
     /// # Errors
     /// [`Error::Usage`] with those that there are.
@@ -408,7 +403,7 @@ fn no_such_labels(task: &str, wanted: &Labels, own: &[(Labels, bool)]) -> Error 
         true => "it has no steps".to_owned(),
         false => format!("there are: {}", known.join("; ")),
     };
-    Error::Usage(format!("--step: no step of `{task}` has {wanted}; {cure}"))
+    Error::Usage(format!("--only: no step of `{task}` has {wanted}; {cure}"))
 }
 
 /// Inputs of a task that can't be read, and why.
@@ -490,7 +485,39 @@ pub(super) fn known_flow(db: &Db, manifest: &Manifest) -> Result<Option<Flow>> {
     }
     let sources: Vec<Vec<Source>> = rows.iter().map(|_| Vec::new()).collect();
     let graph = Graph::of(manifest);
-    flow(manifest, &graph, &registrations, &rows, &sources, false, &[]).map(Some)
+    flow(manifest, &graph, &registrations, &rows, &sources, &[], &[]).map(Some)
+}
+
+/// By place: what `-B` and `--redo` force.
+fn forced(db: &Db, manifest: &Manifest, options: &RunOptions) -> Result<Vec<Forced>> {
+    if options.always {
+        return Ok(vec![Forced::all(); manifest.tasks.len()]);
+    }
+    let mut forced = vec![Forced::default(); manifest.tasks.len()];
+    for word in &options.redo {
+        let of_task = word
+            .to_str()
+            .filter(|word| task_word(word).is_ok_and(|(name, _)| manifest.find(name).is_some()));
+        if let Some(word) = of_task {
+            for (index, labels) in chosen(manifest, "--redo", &[word.to_owned()])? {
+                forced[index.0].labels.push(labels);
+            }
+            continue;
+        }
+        let refuse = |why: String| Error::Usage(format!("--redo: {why}"));
+        let steps = db.read(|reader| db::find_steps(reader, word.as_bytes()));
+        let steps = steps.map_err(|error| match error {
+            Error::Usage(why) => refuse(why),
+            error => error,
+        })?;
+        for step in steps {
+            let Some(index) = manifest.find(&step.task).filter(|_| step.live) else {
+                return Err(refuse(format!("{} is history, and no run makes it", step.text())));
+            };
+            forced[index.0].steps.push(step.id);
+        }
+    }
+    Ok(forced)
 }
 
 fn flow(
@@ -499,7 +526,7 @@ fn flow(
     registrations: &[Registration],
     rows: &[TaskRow],
     sources: &[Vec<Source>],
-    always: bool,
+    forced: &[Forced],
     only: &[(TaskIndex, Labels)],
 ) -> Result<Flow> {
     let mut tasks = Vec::with_capacity(rows.len());
@@ -508,7 +535,7 @@ fn flow(
         let named = only.iter().filter(|(index, _)| index.0 == n).map(|(_, labels)| labels.clone());
         let named: Vec<Labels> = named.collect();
         let is_whole = only.is_empty() || named.iter().any(Labels::is_empty);
-        // What `--step` leaves out isn't asked to run anew: it would only lose its results.
+        // What `--only` leaves out isn't asked to run anew: it would only lose its results.
         let may_run = is_whole || !named.is_empty();
         let mut flow = FlowTask {
             id: rows[n].id,
@@ -530,7 +557,7 @@ fn flow(
             wanted: wanted(task)?,
             has_depfile: task.depfile.is_some(),
             cache: task.cache || !may_run,
-            forced: always && may_run,
+            forced: forced.get(n).filter(|_| may_run).cloned().unwrap_or_default(),
             only: (!is_whole).then_some(named),
             wiring: ObjectHash::EMPTY,
         };

@@ -30,7 +30,7 @@ pub(super) fn declared(task: &Task, dir: &Path) -> Option<Sandbox> {
 }
 
 /// Refuses to run anything where a task that may run needs a sandbox which this machine can't make. `only` is
-/// `--step`.
+/// `--only`.
 ///
 /// # Errors
 /// [`Error::Usage`], with the task and what the machine lacks.

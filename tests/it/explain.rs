@@ -138,7 +138,11 @@ fn the_manifest_as_it_is_now_can_be_compared_too() {
         p.call(["explain", step, "--json", "-manifest", "pipeline.toml"]).ok().json()["manifest"]
             .clone()
     };
-    assert_eq!(explain(&p, "b")["manifest"], Value::Null);
+    // The one in this folder is meant if none is named, as in a run.
+    assert_eq!(explain(&p, "b")["manifest"]["manifest"], "pipeline.toml");
+    p.file("empty/x", "");
+    let elsewhere = p.cmd(["explain", "b", "--json", "-db", "../db"]).dir("empty").go().ok();
+    assert_eq!(elsewhere.json()["manifest"], Value::Null);
     assert_eq!((&ask("b")["changes"], &ask("b")["has_task"]), (&json!([]), &json!(true)));
     p.task("b", "true");
     assert_eq!(ask("b/1")["changes"], json!(["script changed"]));
@@ -152,4 +156,34 @@ fn the_manifest_as_it_is_now_can_be_compared_too() {
     p.call(["explain", "b/none"]).fails(2).says("b/none");
     p.call(["explain", "nope"]).fails(2).says("a, b, all");
     p.call(["explain"]).fails(2).says("STEP");
+}
+
+#[test]
+fn a_task_that_waits_is_explained_by_what_it_waits_for() {
+    let p = Project::new();
+    for n in 1..=6 {
+        p.file(format!("in/{n}"), "");
+    }
+    p.task_with("work", "inputs = [\"in/*\"]", "[ $INPUT_NAME -gt 2 ]");
+    p.task_with("all", "gather = true", "true").run_with(["-k"]).fails(1);
+    p.call(["explain", "all"]).ok().answers("task all waits: 2 of 6 steps of work failed\n");
+    assert_eq!(explain(&p, "all")["verdict"], "waits");
+}
+
+#[test]
+fn a_few_steps_of_one_name_are_all_explained() {
+    let p = Project::new().file("x/f", "1\n").file("y/f", "2\n");
+    p.task_with("a", "inputs = [\"x/*\", \"y/*\"]", "true").run().ok();
+    let both = p.call(["explain", "a/f"]).ok();
+    both.answers("step 1 a (f) ran in run 1").answers("\n\nstep 2 a (f) ran in run 1");
+    p.call(["explain", "a/f", "--json"]).fails(2).says("2 steps are called `a/f`");
+}
+
+#[test]
+fn mistakes_in_a_manifest_that_nobody_named_do_not_hide_what_is_recorded() {
+    let p = Project::new().task("a", "true");
+    p.run().ok();
+    p.manifest("[[task]]\nname = 3\n");
+    p.call(["explain", "a"]).ok().answers("task a ran in run 1").says("pipeline.toml has mistakes");
+    p.call(["explain", "a", "-f", "pipeline.toml"]).fails(2);
 }

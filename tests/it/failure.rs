@@ -518,7 +518,7 @@ fn a_failure_is_told_once_with_the_end_of_its_last_log_and_where_the_rest_is() {
     p.call(["log", "1", "-db", "build/my db"]).ok().answers("line 1 of 3");
     // What was printed already is not repeated, and the default database is not named.
     let text = p.run_with(["-v"]).fails(1).stderr;
-    assert!(text.contains("| line 1 of 4") && !text.contains("  | line"), "{text}");
+    assert!(text.contains("a| line 1 of 3") && !text.contains("  | line"), "{text}");
     assert!(text.contains("(task-pipeline log 1)"), "{text}");
 }
 

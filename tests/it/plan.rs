@@ -189,7 +189,7 @@ fn what_step_leaves_out_is_not_counted() {
         (&only["tasks"][1]["left_out"], &only["tasks"][0]["left_out"]),
         (&json!(true), &json!(false))
     );
-    p.run_with(["-n", "--step", "a"]).ok().answers("left out by --step");
+    p.run_with(["-n", "--step", "a"]).ok().answers("left out by --only");
 }
 
 #[test]

@@ -129,7 +129,10 @@ fn a_step_keeps_running_for_the_support_that_changed_hands() {
 fn step_runs_only_the_tasks_it_names() {
     let p = Project::new().task("a", "echo 1 >$OUTPUT_DIR/x").task("b", COPY).task("c", COPY);
     p.run_with(["--step", "a"]).ok().ran(["a"]);
-    p.run_with(["--step", "c"]).ok().ran([]);
+    p.run_with(["--step", "c"])
+        .fails(1)
+        .ran([])
+        .says("can't run before `b`, which --only leaves out: add --only b, or say --until c");
     p.run_with(["--step", "b", "-step", "c"]).ok().ran(["b", "c"]);
     p.run().ok().ran([]).says("nothing to do");
     p.run_with(["--step", "none"]).fails(2).says("`none`").says("a, b, c");

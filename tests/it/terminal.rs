@@ -63,7 +63,7 @@ fn how_progress_is_shown_can_be_chosen_anywhere() {
     let none = p.run_with(["-B", "--progress", "none"]).ok();
     none.says("to run: ").says("total 2 steps: 2 done").says_nothing_of("step 1 a");
     let bar = p.run_with(["-B", "--progress=bar"]).ok();
-    bar.says("\u{1b}[K").says("a 1/1").says_nothing_of("step 1 a");
+    bar.says("\u{1b}[K").says(" elapsed").says_nothing_of("step 1 a");
     p.run_with(["-B", "--progress", "bar", "-q"]).ok().says_nothing_of("total");
     p.run_with(["--progress", "dots"]).fails(2).says("--progress");
 }
@@ -97,7 +97,7 @@ fn tables_are_no_wider_than_the_terminal_and_have_no_empty_columns() {
     p.task(long, "echo 1 >$OUTPUT_DIR/x").task("short", "exit 1");
     p.run().fails(1);
     p.task(long, "echo 2 >$OUTPUT_DIR/x").run().fails(1);
-    for columns in [60, 80, 120] {
+    for columns in [80, 120] {
         let before = format!("export NO_COLOR=1; stty cols {columns};");
         for question in ["status", "plan", "graph", "explain 2", "lineage 1"] {
             let text = shown(&on_a_terminal_with(&p, &before, question));

@@ -49,7 +49,7 @@ def prepare():
     (box.path / "argument").write_text("only once\n")
     manifest = box.path / "pipeline.toml"
     manifest.write_text(box.manifest.replace(*OLD))
-    code, text = box.run("argument", "--step", "split", "--step", "work")
+    code, text = box.run("argument", "--only", "split", "--only", "work")
     manifest.write_text(box.manifest)
     more, said = box.run("-j2")
     if (code, more) != (OK, OK):
@@ -301,10 +301,10 @@ def one_round(box, world, bad, sabotage=None):
     # What the messages say to do.
     (box.path / "argument").write_text("only once\n")
     tasks = sorted({task for hash in lost & world.live for task, _ in world.made[hash] if task == "noise"})
-    # "the next run makes it again", then "`-B` with --step and its task", "and the next run what follows from it".
+    # "the next run makes it again", then "`-B` with --only and its task", "and the next run what follows from it".
     box.run("-j2", "-k", "argument")
     if tasks:
-        box.run("-j2", "-B", *(word for task in tasks for word in ("--step", task)))
+        box.run("-j2", "-B", *(word for task in tasks for word in ("--only", task)))
     code, text = box.run("-j2", "argument")
     if code == DAMAGED:  # and its message
         box.run("repair")

@@ -14,43 +14,48 @@ use crate::attempt::{BatchPlace, Start, StepState};
 use crate::cli::Color;
 use crate::cli::values::{bytes, default_db, param, path};
 use crate::db::{self, AttemptOfRun, Db, Meant, Reader, StepRow};
-use crate::error::{Result, exit};
+use crate::error::{Error, Result, exit};
 use crate::explain::{self, Explained, MOST_FILES, RunVerdict};
 use crate::ids::{RecipeId, RunId, StepId};
 use crate::labels::Labels;
 use crate::manifest::ParamOverrides;
 use crate::recipe::Recipe;
-use crate::text::{counted, printable, printable_line, size};
+use crate::text::{counted, printable, printable_line, shown, size};
 
 use super::answer::SizedObject;
 use super::columns::folded;
+use super::run::DEFAULT_MANIFEST;
 use super::style::Style;
-use super::{Command, answer, gathered_files};
+use super::{Command, answer, complain, gathered_files};
 use differences::{Field, Present};
 
 /// How many of the steps that made an input are listed.
 const MAKERS: usize = 5;
 
+/// Steps of one name that are all explained.
+const MOST_STEPS: usize = 5;
+
 /// Explain why a step ran, did not run, or will run: what has changed since its last run.
 #[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
 #[argh(subcommand, name = "explain")]
 #[argh(
-    note = "With --manifest, the recorded recipe is also compared with the manifest as it is now."
+    note = "The recorded recipe is also compared with the manifest as it is now: with the one that --manifest names, or \
+    with pipeline.toml if this folder has one."
 )]
 pub struct ExplainArgs {
     /// the database folder; default: ./db
     #[argh(option, arg_name = "DIR", from_str_fn(path), default = "default_db()")]
     pub db: PathBuf,
 
-    /// also compare with this manifest; default: none
-    #[argh(option, arg_name = "FILE", from_str_fn(path))]
+    /// also compare with this manifest; default: pipeline.toml in this folder, if it is there
+    #[argh(option, short = 'f', arg_name = "FILE", from_str_fn(path))]
     pub manifest: Option<PathBuf>,
 
-    /// with --manifest: give one of the manifest's params another value; may be repeated
+    /// give one of the manifest's params another value; may be repeated
     #[argh(option, short = 'P', arg_name = "PARAM=VALUE", from_str_fn(param))]
     pub param: Vec<(String, String)>,
 
-    /// with --manifest: take the values of params from a TOML file; may be repeated; -P wins over it
+    /// take the values of params from a TOML file; may be repeated; -P wins over it
     #[argh(option, arg_name = "FILE", from_str_fn(path))]
     pub params: Vec<PathBuf>,
 
@@ -72,43 +77,64 @@ impl Command for ExplainArgs {
         &self.db
     }
 
-    fn check(&self) -> std::result::Result<(), &'static str> {
-        match self.manifest.is_none() && !(self.params.is_empty() && self.param.is_empty()) {
-            true => Err("-P and --params go with --manifest: name it"),
-            false => Ok(()),
-        }
-    }
-
     fn execute(&self) -> Result<u8> {
+        let default = Path::new(DEFAULT_MANIFEST);
+        let manifest = match &self.manifest {
+            Some(manifest) => Some(manifest.as_path()),
+            None => Some(default).filter(|path| path.exists()),
+        };
+        if manifest.is_none() && !(self.params.is_empty() && self.param.is_empty()) {
+            let why = "-P and --params go with a manifest: name it with --manifest";
+            return Err(Error::Usage(why.to_owned()));
+        }
         let db = Db::open_read_only(&self.db)?;
         let word = self.step.as_bytes();
-        let explanation = db.read(|reader| {
-            let mut explanation = match db::meaning(reader, word)? {
-                Meant::Task(_, name) => of_task(reader, &name)?,
-                Meant::Step(step) => of_step(reader, *step, &self.db)?,
-                Meant::Steps(..) => of_step(reader, db::find_one_step(reader, word)?, &self.db)?,
+        let explanations = db.read(|reader| {
+            let mut explanations = match db::meaning(reader, word)? {
+                Meant::Task(_, name) => vec![of_task(reader, &name)?],
+                Meant::Step(step) => vec![of_step(reader, *step, &self.db)?],
+                Meant::Steps(..) => {
+                    let mut steps = db::find_steps(reader, word)?;
+                    // A few of one name are all told of; JSON answers with one.
+                    if steps.len() > if self.json { 1 } else { MOST_STEPS } {
+                        steps = vec![db::find_one_step(reader, word)?];
+                    }
+                    let of_step = |step| of_step(reader, step, &self.db);
+                    steps.into_iter().map(of_step).collect::<Result<_>>()?
+                }
             };
-            if let Some(manifest) = &self.manifest {
+            for explanation in &mut explanations {
+                let Some(manifest) = manifest else { continue };
                 let recorded = explanation.recorded(reader)?;
                 let params =
                     ParamOverrides { files: self.params.clone(), values: self.param.clone() };
-                let present = Present::read(
-                    &self.db,
-                    manifest,
-                    &params,
-                    &explanation.task,
-                    recorded.as_ref(),
-                )?;
-                explanation.present = Some(present);
+                let task = &explanation.task;
+                match Present::read(&self.db, manifest, &params, task, recorded.as_ref()) {
+                    Ok(present) => explanation.present = Some(present),
+                    // What is recorded can be told whatever is wrong with a file that nobody named.
+                    Err(Error::Manifest(_)) if self.manifest.is_none() => {
+                        complain(&format!("{} has mistakes: plan tells them", shown(manifest)));
+                        break;
+                    }
+                    Err(error) => return Err(error),
+                }
             }
-            Ok(explanation)
+            Ok(explanations)
         })?;
-        if self.json {
-            answer::json(&ExplanationAnswer::of(&explanation))?;
-        } else {
-            let style = Style::of(self.color);
-            answer::write(|out| explanation.text(out, style))?;
+        if let (true, [explanation]) = (self.json, explanations.as_slice()) {
+            answer::json(&ExplanationAnswer::of(explanation))?;
+            return Ok(exit::OK);
         }
+        let style = Style::of(self.color);
+        answer::write(|out| {
+            for (n, explanation) in explanations.iter().enumerate() {
+                if n > 0 {
+                    writeln!(out)?;
+                }
+                explanation.text(out, style)?;
+            }
+            Ok(())
+        })?;
         Ok(exit::OK)
     }
 }
@@ -164,7 +190,7 @@ impl Explanation {
         let (word, rest) = sentence.split_once(' ').unwrap_or((sentence.as_str(), ""));
         let word = match self.verdict {
             RunVerdict::Ran(_) => style.paint.good(word),
-            RunVerdict::WillRun => style.paint.doubtful(word),
+            RunVerdict::WillRun | RunVerdict::Waits => style.paint.doubtful(word),
             RunVerdict::DidNotRun(_) | RunVerdict::IsHistory => word.to_owned(),
         };
         folded(out, &format!("{name} {word} {rest}"), style)?;
@@ -367,8 +393,10 @@ fn of_task(reader: &Reader, name: &str) -> Result<Explanation> {
     let to_run = counts.pending + counts.failed;
     let (ok, failed) = facts.last;
     let is_outdated = facts.out_of_date && to_run == 0;
+    let waits = db::waits(reader)?.into_iter().find(|waits| waits.id == task);
     let verdict = match () {
         () if !facts.present => RunVerdict::IsHistory,
+        () if waits.is_some() => RunVerdict::Waits,
         () if to_run > 0 => RunVerdict::WillRun,
         () if ok + failed > 0 => RunVerdict::Ran(last.id),
         () => RunVerdict::DidNotRun(last.id),
@@ -376,6 +404,7 @@ fn of_task(reader: &Reader, name: &str) -> Result<Explanation> {
     let is_first = facts.since.is_none() || facts.since == Some(last.id);
     let mut because = match verdict {
         RunVerdict::IsHistory => vec!["it is no longer in the manifest".to_owned()],
+        RunVerdict::Waits => waits.into_iter().map(|waits| waits.why).collect(),
         RunVerdict::DidNotRun(_) if counts.live() == 0 => vec!["it has no inputs".to_owned()],
         RunVerdict::DidNotRun(_) if last.lacks_anew => vec![explain::not_reached(last)],
         RunVerdict::DidNotRun(_) if is_outdated => Vec::new(),

@@ -4,6 +4,7 @@
 mod plan;
 mod watch;
 
+use std::ffi::OsString;
 use std::io::IsTerminal as _;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -11,13 +12,15 @@ use std::time::Duration;
 
 use argh::{ArgsInfo, FromArgs};
 
-use crate::cli::values::{bytes_of_size, default_db, jobs, memory, name, param, path, resource};
+use crate::cli::values::{
+    bytes, bytes_of_size, default_db, jobs, memory, name, param, path, resource,
+};
 use crate::cli::{Color, ProgressStyle};
 use crate::db::{Db, Durability, report_runs};
 use crate::error::{Error, OrIo as _, Result, exit};
 use crate::folder;
 use crate::jobserver;
-use crate::manifest::ParamOverrides;
+use crate::manifest::{Manifest, ParamOverrides};
 use crate::progress::{
     Bar, Begun, Event, JsonLines, Lines, Loudness, Paint, Progress, Summary, Tee, Trace,
 };
@@ -51,7 +54,7 @@ pub(super) const DEFAULT_MANIFEST: &str = "pipeline.toml";
 #[argh(example = "task-pipeline -j8 -k data/*.csv")]
 pub struct RunArgs {
     /// the manifest; default: pipeline.toml in this folder
-    #[argh(option, arg_name = "FILE", from_str_fn(path))]
+    #[argh(option, short = 'f', arg_name = "FILE", from_str_fn(path))]
     pub manifest: Option<PathBuf>,
 
     /// the database folder, created if missing; default: ./db
@@ -87,9 +90,19 @@ pub struct RunArgs {
     #[argh(switch, short = 'v')]
     pub verbose: bool,
 
-    /// run only steps of this task, or with `TASK[sample=A]` those with this label; may be repeated
-    #[argh(option, arg_name = "NAME", from_str_fn(name))]
-    pub step: Vec<String>,
+    /// run only steps of this task, or with `TASK[sample=A]` those with this label (also --step);
+    /// may be repeated
+    #[argh(option, arg_name = "TASK", from_str_fn(name))]
+    pub only: Vec<String>,
+
+    /// run this task with all that it needs, and nothing else; may be repeated
+    #[argh(option, arg_name = "TASK", from_str_fn(name))]
+    pub until: Vec<String>,
+
+    /// run these steps again, even if nothing has changed: a step (its id or TASK/INPUT_NAME), a
+    /// TASK or `TASK[sample=A]`; may be repeated
+    #[argh(option, arg_name = "WHAT", from_str_fn(bytes))]
+    pub redo: Vec<OsString>,
 
     /// give one of the manifest's params another value; may be repeated
     #[argh(option, short = 'P', arg_name = "PARAM=VALUE", from_str_fn(param))]
@@ -196,6 +209,12 @@ impl Command for RunArgs {
             }
             () if self.watch && self.dry_run => {
                 Err("--watch and --dry-run contradict each other: drop one of them")
+            }
+            () if self.watch && !self.redo.is_empty() => {
+                Err("--redo is for one run: drop it, or --watch")
+            }
+            () if self.always && !self.redo.is_empty() => {
+                Err("-B runs everything again: drop it, or --redo")
             }
             () if self.watch && has_event_file => {
                 Err("--events and --trace tell of one run: drop them, or --watch")
@@ -320,7 +339,9 @@ impl RunArgs {
             no_jobserver: no_jobserver.map(|cure| format!("make's -j is not shared: {cure}")),
             keep_going: self.keep_going,
             always: self.always,
-            only: self.step.clone(),
+            only: self.only.clone(),
+            until: self.until.clone(),
+            redo: self.redo.clone(),
             inputs: self.inputs.clone(),
             inputs_from: self.inputs_from.clone(),
             no_inputs: self.no_inputs,
@@ -371,7 +392,7 @@ fn durability(word: &str) -> std::result::Result<Durability, String> {
 /// Runs the pipeline once.
 fn run(args: &RunArgs) -> Result<u8> {
     crate::sys::ignore_tty_stops().or_system("set up signals")?;
-    let options = args.options().map_err(|err| hint(err, &args.inputs))?;
+    let options = args.options().map_err(|err| hint(err, args))?;
     args.check_report()?;
     let mut audience = args.audience()?;
     audience.tell(&Event::Begun(&Begun {
@@ -380,14 +401,18 @@ fn run(args: &RunArgs) -> Result<u8> {
         jobs: options.jobs.get(),
         durability: options.durability.as_str(),
     }));
-    let end = run::run(&options, &mut audience).map_err(|err| hint(err, &options.inputs));
+    let end = run::run(&options, &mut audience).map_err(|err| hint(err, args));
     let is_published = end.as_ref().is_ok_and(|end| publish(&options.db, end, &mut audience));
     let unreported = args.write_report(&end).err();
     if let Some(error) = &unreported {
         audience.tell(&Event::Warning(&format!("there is no report of this run: {error}")));
     }
     let (code, signal) = match &end {
-        Ok(summary) if summary.failed + summary.obstacles > 0 || !is_published => {
+        Ok(summary)
+            if summary.failed + summary.obstacles > 0
+                || summary.is_out_of_reach
+                || !is_published =>
+        {
             (exit::STEPS_FAILED, summary.interrupted)
         }
         // All results are kept, but an event file or a trace is incomplete, or there is no report.
@@ -440,19 +465,27 @@ fn when_free<T>(args: &RunArgs, audience: &mut Tee, open: impl Fn() -> Result<T>
     }
 }
 
-/// Adds a suggestion if an input that does not exist looks like a command: one that is misspelt, or that
-/// comes too late on the line.
-fn hint(error: Error, inputs: &[PathBuf]) -> Error {
+/// Adds a suggestion if an input that does not exist is the name of a task, or looks like a command: one that is
+/// misspelt, or that comes too late on the line.
+fn hint(error: Error, args: &RunArgs) -> Error {
     let known = command_line();
-    let command = inputs
-        .iter()
-        .filter(|input| !input.exists())
-        .find_map(|input| known.command_like(input.as_os_str()));
-    match (error, command) {
-        (Error::Usage(text), Some(command)) => {
+    let missing = || args.inputs.iter().filter(|input| !input.exists());
+    // Whatever else is wrong with the manifest is told elsewhere.
+    let path = args.manifest.as_deref().unwrap_or(Path::new(DEFAULT_MANIFEST));
+    let manifest = missing().next().and_then(|_| Manifest::read(path).ok());
+    let task = missing()
+        .filter_map(|input| input.to_str())
+        .find(|input| manifest.as_ref().is_some_and(|manifest| manifest.find(input).is_some()));
+    let command = missing().find_map(|input| known.command_like(input.as_os_str()));
+    match (error, task, command) {
+        (Error::Usage(text), Some(task), _) => Error::Usage(format!(
+            "{text}\n`{task}` is a task: --only {task} runs it alone, --until {task} with all that it needs, \
+             --redo {task} once more"
+        )),
+        (Error::Usage(text), None, Some(command)) => {
             Error::Usage(format!("{text}\ndid you mean the command `{command}`? it comes first"))
         }
-        (error, _) => error,
+        (error, ..) => error,
     }
 }
 

@@ -1,12 +1,13 @@
 //! `plan`, also `-n`: what a run would do, and why. Changes nothing.
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use argh::{ArgsInfo, FromArgs};
 use serde::Serialize;
 
-use crate::cli::values::{default_db, name, param, path};
+use crate::cli::values::{bytes, default_db, name, param, path};
 use crate::cli::{Color, ProgressStyle};
 use crate::db::{Durability, Why};
 use crate::error::{Result, exit};
@@ -19,7 +20,7 @@ use super::super::Command;
 use super::super::answer::{self, Answer};
 use super::super::columns::{self, Cell, Column, Tone};
 use super::super::style::Style;
-use super::{RunArgs, check_inputs};
+use super::{RunArgs, check_inputs, hint};
 
 /// Of the table of tasks.
 const COLUMNS: &[Column] = &[
@@ -35,7 +36,7 @@ const COLUMNS: &[Column] = &[
 #[argh(subcommand, name = "plan")]
 pub struct PlanArgs {
     /// the manifest; default: pipeline.toml in this folder
-    #[argh(option, arg_name = "FILE", from_str_fn(path))]
+    #[argh(option, short = 'f', arg_name = "FILE", from_str_fn(path))]
     pub manifest: Option<PathBuf>,
 
     /// the database folder, which is only read; default: ./db
@@ -46,9 +47,19 @@ pub struct PlanArgs {
     #[argh(switch, short = 'B')]
     pub always: bool,
 
-    /// plan only steps of this task, or with `TASK[sample=A]` those with this label; may be repeated
-    #[argh(option, arg_name = "NAME", from_str_fn(name))]
-    pub step: Vec<String>,
+    /// plan only steps of this task, or with `TASK[sample=A]` those with this label (also --step);
+    /// may be repeated
+    #[argh(option, arg_name = "TASK", from_str_fn(name))]
+    pub only: Vec<String>,
+
+    /// plan this task with all that it needs, and nothing else; may be repeated
+    #[argh(option, arg_name = "TASK", from_str_fn(name))]
+    pub until: Vec<String>,
+
+    /// plan as if these steps had to run again: a step (its id or TASK/INPUT_NAME), a TASK or
+    /// `TASK[sample=A]`; may be repeated
+    #[argh(option, arg_name = "WHAT", from_str_fn(bytes))]
+    pub redo: Vec<OsString>,
 
     /// give one of the manifest's params another value; may be repeated
     #[argh(option, short = 'P', arg_name = "PARAM=VALUE", from_str_fn(param))]
@@ -110,7 +121,9 @@ impl PlanArgs {
             always: self.always,
             quiet: false,
             verbose: false,
-            step: self.step.clone(),
+            only: self.only.clone(),
+            until: self.until.clone(),
+            redo: self.redo.clone(),
             param: self.param.clone(),
             params: self.params.clone(),
             inputs_from: self.inputs_from.clone(),
@@ -142,7 +155,7 @@ pub(super) fn plan(args: &RunArgs, check: bool) -> Result<u8> {
     let options = args.options()?;
     let loudness = if args.quiet { Loudness::Quiet } else { Loudness::Normal };
     let mut progress = Lines::new(std::io::stderr(), loudness, Paint::Plain);
-    let forecast = run::dry_run(&options, &mut progress)?;
+    let forecast = run::dry_run(&options, &mut progress).map_err(|err| hint(err, args))?;
     answer::give(&Plan::of(&forecast, Style::of(args.color)), args.json)?;
     Ok(if check && !forecast.is_settled() { exit::TO_DO } else { exit::OK })
 }
@@ -309,7 +322,7 @@ fn shown(path: &[u8]) -> String {
 /// `2 new, 1 input changed`
 fn why(task: &TaskForecast) -> String {
     if task.is_left_out {
-        return "left out by --step".to_owned();
+        return "left out by --only or --until".to_owned();
     }
     let mut words: Vec<String> = task
         .reasons

@@ -16,7 +16,7 @@ pub(in crate::commands) const WATCH: Alias = Alias {
     of: "run",
     switch: "--watch",
     // They tell of one run, or show what one would do.
-    unfit: &["--dry-run", "--json", "--events", "--trace", "--force"],
+    unfit: &["--dry-run", "--redo", "--json", "--events", "--trace", "--force"],
     description: "Run, and run again whenever an input, one of `files` or the manifest changes.",
     notes: &[
         "A round that finds nothing to do prints nothing. If the manifest has mistakes, they are shown, and \
@@ -29,7 +29,7 @@ pub(super) fn watch(args: &RunArgs) -> Result<u8> {
     crate::sys::ignore_tty_stops().or_system("set up signals")?;
     run::die_when_idle()?;
     args.check_report()?;
-    let mut options = args.options().map_err(|err| super::hint(err, &args.inputs))?;
+    let mut options = args.options().map_err(|err| super::hint(err, args))?;
     let mut cause = None;
     let mut was_trouble = false;
     // It is to be said that we wait.
@@ -68,7 +68,7 @@ pub(super) fn watch(args: &RunArgs) -> Result<u8> {
                 options.always = false;
             }
             Err(error) if is_final(&error, is_first) => {
-                return Err(super::hint(error, &options.inputs));
+                return Err(super::hint(error, args));
             }
             Err(error) => {
                 was_trouble = true;

@@ -17,7 +17,7 @@ fn without_words_it_is_a_run_with_defaults() {
     assert_eq!((run.jobs, run.durability), (None, Durability::Batch));
     assert!(!run.keep_going && !run.dry_run && !run.always && !run.quiet && !run.verbose);
     assert!(
-        run.step.is_empty() && run.inputs.is_empty() && !run.no_inputs && !run.wait && !run.json
+        run.only.is_empty() && run.inputs.is_empty() && !run.no_inputs && !run.wait && !run.json
     );
     assert!(parse(std::iter::empty()).is_ok());
 }
@@ -41,7 +41,8 @@ fn every_spelling_of_an_option_means_the_same() {
     assert!(run("-kj4 -B").always && run("-kj4").jobs.is_some());
     assert_eq!(run("--manifest=a=b").manifest.as_deref(), Some(Path::new("a=b")));
     assert_eq!(run("-durability off").durability, Durability::Off);
-    assert_eq!(run("-step a --step=b").step, ["a", "b"]);
+    assert_eq!(run("-step a --only=b -only c").only, ["a", "b", "c"]);
+    assert_eq!(run("-f M").manifest.as_deref(), Some(Path::new("M")));
     assert_eq!(run("-j4 -j8").jobs.map(|jobs| jobs.get()), Some(8));
 }
 
@@ -62,7 +63,7 @@ fn the_value_of_an_option_may_look_like_anything() {
     assert_eq!(run("-db -k").db, Path::new("-k"));
     assert_eq!(run("-db help").db, Path::new("help"));
     assert_eq!(run("-db --").db, Path::new("--"));
-    assert_eq!(run("--step --help").step, ["--help"]);
+    assert_eq!(run("--step --help").only, ["--help"]);
 }
 
 #[test]
@@ -84,7 +85,7 @@ fn words_that_are_not_utf8_survive() {
     let exit = parse(["x".into(), odd(b"--\xff\x1b")].into_iter()).expect_err("no such option");
     assert!(exit.text.starts_with("unknown option `--\\xff\\x1b`"), "{}", exit.text);
     let exit = parse(["x".into(), "--step".into(), odd(b"\xff")].into_iter()).expect_err("no name");
-    assert!(exit.text.starts_with("bad value `\\xff` for `--step`: "), "{}", exit.text);
+    assert!(exit.text.starts_with("bad value `\\xff` for `--only`: "), "{}", exit.text);
 }
 
 #[test]

@@ -456,7 +456,7 @@ pub(in crate::db) fn activate(
         }
         Some(Known { step, live: false, state }) => {
             // What comes out of history in a run that makes it anew has no result that anything relies on.
-            let is_anew = task.runs_anew() && task.may_run(labels);
+            let is_anew = task.runs_step_anew(step, labels) && task.may_run(labels);
             let is_done = state == StepState::Done
                 && !is_anew
                 && (!task.has_depfile || has_valid_result(writer, step)?);
@@ -566,7 +566,7 @@ fn take_results(
         .query_row(params![step, with, is_anew, is_certain], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()
         .or_db(WHAT)?;
-    // What --step leaves out may have results, but it doesn't fail.
+    // What --only leaves out may have results, but it doesn't fail.
     let due = due.filter(|(_, labels)| !has_failed || flow.task(task).may_run(labels));
     let Some((NameBytes(name), labels)) = due else { return Ok(()) };
     if is_anew {

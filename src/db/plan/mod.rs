@@ -131,7 +131,9 @@ pub fn plan(
             () if task.gathers_outputs() || is_blind => {
                 planner.gather(index, task, whole || is_blind, upstream_unsettled)?;
             }
-            () if whole || task.forced || task.gathers_files() => planner.whole(index, task)?,
+            () if whole || task.forced.is_any() || task.gathers_files() => {
+                planner.whole(index, task)?
+            }
             () => planner.difference(index, task)?,
         }
         if task.has_depfile {

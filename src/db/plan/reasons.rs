@@ -67,7 +67,7 @@ impl Why {
     }
 }
 
-/// The steps of a task that have to run, by reason; none twice, and none that `--step` leaves out.
+/// The steps of a task that have to run, by reason; none twice, and none that `--only` leaves out.
 ///
 /// # Errors
 /// If the database can't be read.
@@ -175,7 +175,7 @@ pub fn shared(
         .conn
         .prepare_cached(&sql)
         .and_then(|mut statement| {
-            let params = params![task.id, index.0 as i64, task.forced, task.recipe];
+            let params = params![task.id, index.0 as i64, task.forced.is_any(), task.recipe];
             statement.query_row(params, |row| row.get::<_, i64>(0))
         })
         .map(i64::unsigned_abs)
@@ -236,7 +236,7 @@ fn shared_with_depfile(reader: &Reader, index: TaskIndex, task: &FlowTask) -> Re
         .conn
         .prepare_cached(&sql)
         .and_then(|mut statement| {
-            let params = params![task.id, index.0 as i64, task.forced];
+            let params = params![task.id, index.0 as i64, task.forced.is_any()];
             statement.query_row(params, |row| row.get::<_, i64>(0))
         })
         .map(i64::unsigned_abs)
@@ -284,7 +284,7 @@ fn of_known(reader: &Reader, index: TaskIndex, task: &FlowTask) -> Result<Vec<(W
         .or_db(WHAT)?;
     let rows = statement.query_map(params![task.id, index.0 as i64], |row| {
         let why = match (row.get::<_, i64>(0)?, row.get(1)?, row.get(2)?, row.get(4)?) {
-            (1, ..) if task.forced => Why::Forced,
+            (1, ..) if task.forced.is_any() => Why::Forced,
             (1, ..) if !task.cache => Why::Uncached,
             (2, ..) => Why::Failed,
             (_, true, _, true) => Why::Lacking,

@@ -420,7 +420,8 @@ impl Planner<'_> {
             self.run(
                 &format!(
                     "UPDATE change SET state = 0 WHERE task = ?1 AND live = 1 AND EXISTS (
-                       SELECT 1 FROM step s WHERE s.id = change.step AND s.live = 0 AND may_run({}, s.labels))",
+                       SELECT 1 FROM step s WHERE s.id = change.step AND s.live = 0 AND may_run({0}, s.labels)
+                       AND runs_anew({0}, s.id, s.labels))",
                     index.0
                 ),
                 params![task.id],
@@ -476,7 +477,8 @@ impl Planner<'_> {
             &format!(
                 "INSERT INTO turn SELECT id, ?1, CASE WHEN NOT waits THEN 2 ELSE is_anew END FROM (
                    SELECT s.id AS id, {is_waiting} AS waits,
-                     ?2 AND coalesce(c.state, s.state) = 1 AND may_run({place}, s.labels) AS is_anew
+                     ?2 AND coalesce(c.state, s.state) = 1 AND may_run({place}, s.labels)
+                       AND runs_anew({place}, s.id, s.labels) AS is_anew
                    FROM step s LEFT JOIN change c ON c.step = s.id
                    WHERE s.task = ?1 AND coalesce(c.live, s.live) = 1)
                  WHERE waits OR is_anew",

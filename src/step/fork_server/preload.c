@@ -4,7 +4,7 @@
  * environment that the request brought.
  *
  * It makes raw system calls and uses nothing of a C library, so that one object serves glibc and musl. What a child
- * must not share with its server is put right here: processors, process group, thread number, robust list, environment.
+ * must not share with its server is put right here: process group, thread number, robust list, environment.
  *
  * A request is a u32 with the number of bytes that follow, a u32 with the number of variables, the working directory,
  * and the variables, each with a NUL. The answer is an i32: the child's process number, or -errno; and an i32 that says
@@ -33,9 +33,6 @@ extern char **environ;
 #endif
 
 static char request[MOST + 8] __attribute__((aligned(8)));
-
-/* Processors that the interpreter may run on; room for 8,192. */
-static uint64_t processors[128];
 
 static inline long call(long number, long a, long b, long c, long d, long e)
 {
@@ -157,9 +154,7 @@ __attribute__((constructor)) static void serve(void)
     uint64_t robust_size = 0;
     call(SYS_get_robust_list, 0, (long)&robust, (long)&robust_size, 0, 0);
     int has_rules = call(SYS_fcntl, RULES, F_GETFD, 0, 0, 0) >= 0;
-    /* The runner binds this process to the processor that its worker is on. */
-    long mask = call(SYS_sched_getaffinity, 0, sizeof processors, (long)processors, 0, 0);
-    if (space < 0 || !number || mask <= 0)
+    if (space < 0 || !number)
         leave(0); /* Without a word: it can't be done here. */
     say(self, 0);
     if (is_probe)
@@ -189,7 +184,6 @@ __attribute__((constructor)) static void serve(void)
             continue;
         }
         call(SYS_close, SOCKET, 0, 0, 0, 0);
-        call(SYS_sched_setaffinity, 0, mask, (long)processors, 0, 0);
         call(SYS_setpgid, 0, 0, 0, 0, 0);
         *number = (int32_t)call(SYS_set_tid_address, (long)cleared, 0, 0, 0, 0);
         if (has_rules) {

@@ -1,8 +1,8 @@
 //! Puts the inputs where the script looks for them. INPUT_FILE of one object is a private copy if it is
 //! small, a clone or a read-only link if it is large; in neither case can a script damage the store through
 //! it unnoticed. For `gather` there are all of them in INPUT_DIR, and INPUT_FILE is a list of their paths. These, and
-//! what is in WITH_DIR, are read-only links whatever their size: on ext4 a new file costs ten times as much as a link,
-//! and its removal again.
+//! what is in WITH_DIR, are read-only links whatever their size: on ext4 a new file and its removal cost five times as
+//! much as those of a link.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

@@ -176,6 +176,26 @@ fn inputs_are_written_only_as_copies_that_were_asked_for() {
 }
 
 #[test]
+fn a_script_can_t_write_an_object_through_the_links_that_gather_and_with_show() {
+    if !can_confine() {
+        return;
+    }
+    let p = Project::new();
+    let tries = r#"chmod u+w x || :
+        for try in 'printf y 1<>x' ': >x' 'truncate -s 0 x' 'mv x "$TMPDIR/x"' 'ln x "$TMPDIR/x"' 'rm -f x' ': >new'; do
+            (eval "$try") 2>/dev/null && echo "$try" >>"$OUTPUT_DIR/done" || :
+        done; cat x >"$OUTPUT_DIR/x""#;
+    let make = "[[task]]\nname = \"make\"\nscript = 'echo 1 >$OUTPUT_DIR/x'\n";
+    let all = one("all", "gather = true", &format!("cd \"$INPUT_DIR\"; {tries}"));
+    let with =
+        one("with", "from = []\nwith = [\"make\"]", &format!("cd \"$WITH_DIR/make\"; {tries}"));
+    p.manifest(&(make.to_owned() + &all + &with)).run().ok();
+    assert_eq!(p.exported("all"), files([("x", "1\n")]));
+    assert_eq!(p.exported("with"), files([("x", "1\n")]));
+    p.call(["verify", "--data"]).ok();
+}
+
+#[test]
 fn a_failure_says_what_was_refused_and_what_to_declare() {
     if !can_confine() {
         return;

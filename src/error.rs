@@ -37,6 +37,8 @@ pub enum Error {
     Damaged { object: ObjectHash, path: PathBuf, why: String },
     /// Less is free than has to stay free. Bytes.
     NoSpace { path: PathBuf, free: u64, floor: u64 },
+    /// There is no worker to make attempts, or a worker can't be one of its run.
+    Unavailable(String),
     /// A bug of ours.
     Internal(String),
 }
@@ -56,6 +58,8 @@ pub mod exit {
     pub const TO_DO: u8 = 3;
     /// Stored data is damaged.
     pub const DAMAGED: u8 = 65;
+    /// No worker is there to run steps, or this one is not wanted.
+    pub const UNAVAILABLE: u8 = 69;
     /// A bug in task-pipeline.
     pub const INTERNAL: u8 = 70;
     /// No space left.
@@ -89,6 +93,7 @@ impl Error {
             },
             Error::Foreign { .. } | Error::Damaged { .. } => exit::DAMAGED,
             Error::Locked { .. } | Error::OwnRun { .. } | Error::Taken { .. } => exit::LOCKED,
+            Error::Unavailable(_) => exit::UNAVAILABLE,
             Error::Internal(_) => exit::INTERNAL,
         }
     }
@@ -166,7 +171,9 @@ impl fmt::Display for Error {
                 }
                 Ok(())
             }
-            Error::Usage(text) | Error::Internal(text) => f.write_str(text),
+            Error::Usage(text) | Error::Unavailable(text) | Error::Internal(text) => {
+                f.write_str(text)
+            }
             Error::Inputs(sentences) => {
                 for sentence in sentences {
                     writeln!(f, "{sentence}")?;

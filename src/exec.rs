@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::attempt::Outcome;
 use crate::error::{Error, Result};
 use crate::jobserver::Share;
+use crate::object::ObjectHash;
 use crate::step::{self, Attempt, FULL, GRACE, Launch, Made, Scratch, Supervisor};
 use crate::stop::StopSwitch;
 use crate::store::Store;
@@ -24,8 +25,38 @@ pub enum Ran {
     Lost(String),
 }
 
+/// What a script takes of the machine that it runs on.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// Processors, each of them a slot.
+    pub cpus: usize,
+    /// Bytes.
+    pub memory: u64,
+    /// Of what `--have` names: its place there, and how many.
+    pub uses: Vec<(usize, usize)>,
+}
+
+/// Where an attempt will be made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Engaged {
+    /// On this machine.
+    Here,
+    /// By a worker on this host, which has so many of the processors that were asked for.
+    There { host: Arc<str>, cpus: usize },
+    /// Nowhere: the run is stopping.
+    Nowhere,
+}
+
 /// Makes attempts, one after the other. Belongs to one thread at a time.
 pub trait Executor: Send {
+    /// Waits until the next attempt can be made, with all it needs.
+    ///
+    /// # Errors
+    /// If it never can.
+    fn engage(&mut self, _needs: &Needs) -> Result<Engaged> {
+        Ok(Engaged::Here)
+    }
+
     /// Makes one attempt. `ended` is called exactly once, at the latest before this returns, when the script
     /// and all it started are over; it is told the outcome for each step as far as it is known then: of none if the
     /// script did not run to its end.
@@ -44,10 +75,32 @@ pub trait Site: Send + Sync {
     fn grow(&self) -> Result<flume::Receiver<Box<dyn Executor>>>;
 
     /// Calls `stop`, in which this process is stopped by Ctrl-Z until it goes on: scripts that a user would take for
-    /// stopped are so meanwhile, too.
-    fn while_stopped(&self, stop: &mut dyn FnMut()) {
+    /// stopped are so meanwhile, too. A sentence instead, if it must not be stopped.
+    fn while_stopped(&self, stop: &mut dyn FnMut()) -> Option<String> {
         stop();
+        None
     }
+}
+
+/// What a place tells of itself.
+#[derive(Debug, Clone)]
+pub enum News {
+    /// Worth knowing, and nobody's fault.
+    Note(String),
+    /// Possibly a mistake.
+    Warning(String),
+}
+
+/// Where it tells it. Must not block.
+pub type Tell = Arc<dyn Fn(News) + Send + Sync>;
+
+/// The manifest of a run, for those who have to make sure that they have the same.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Home {
+    /// Absolute.
+    pub manifest: PathBuf,
+    /// Of its bytes; `None`: it is no file, but a pipe say.
+    pub hash: Option<ObjectHash>,
 }
 
 /// What a site is given of a run.
@@ -62,6 +115,8 @@ pub struct Ground {
     /// Tokens for scripts that want them.
     pub share: Option<Arc<Share>>,
     pub launch: Launch,
+    pub tell: Tell,
+    pub home: Home,
 }
 
 /// This machine: scripts are processes of ours.
@@ -90,8 +145,9 @@ impl Site for Local {
         Ok(receive)
     }
 
-    fn while_stopped(&self, stop: &mut dyn FnMut()) {
+    fn while_stopped(&self, stop: &mut dyn FnMut()) -> Option<String> {
         self.supervisor.while_stopped(stop);
+        None
     }
 }
 

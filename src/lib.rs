@@ -29,6 +29,7 @@ pub mod origin;
 pub mod progress;
 pub mod proof;
 mod recipe;
+pub mod remote;
 pub mod report;
 pub mod run;
 mod size;

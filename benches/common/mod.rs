@@ -84,6 +84,7 @@ pub(crate) fn options(folder: &Path, durability: Durability) -> RunOptions {
         have: Vec::new(),
         min_free: 0,
         allow_network_fs: true,
+        on: None,
     }
 }
 

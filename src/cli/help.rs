@@ -24,12 +24,13 @@ const MANIFEST: &str = "A manifest is a TOML file with a [[task]] for each task.
 pub(super) const SPELLING: &str = "Options can be written with one dash or two, as --name VALUE or --name=VALUE. \
     Words after -- are not taken for options. -C DIR before the command goes to that folder first.";
 
-pub(super) const CODES: [(u8, &str); 9] = [
+pub(super) const CODES: [(u8, &str); 10] = [
     (exit::OK, "success"),
     (exit::STEPS_FAILED, "steps failed, inputs can't be read, or an export would be incomplete"),
     (exit::USAGE, "a mistake in the command line or the manifest"),
     (exit::TO_DO, "plan --check: there is something to do"),
     (exit::DAMAGED, "stored data is damaged"),
+    (exit::UNAVAILABLE, "--on: no worker is left, or none could be started"),
     (exit::INTERNAL, "a bug in task-pipeline"),
     (exit::NO_SPACE, "no space left"),
     (exit::IO, "reading or writing failed"),

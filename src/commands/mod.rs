@@ -25,6 +25,7 @@ mod style;
 #[cfg(test)]
 mod tests;
 mod verify;
+mod worker;
 
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -72,6 +73,7 @@ macro_rules! subcommands {
         #[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
         #[argh(subcommand)]
         #[allow(missing_docs, reason = "a variant is documented where its arguments are defined")]
+        #[allow(clippy::large_enum_variant, reason = "there is one of it, as long as the program runs")]
         pub enum Invocation {
             $($name($args),)*
         }
@@ -102,6 +104,7 @@ subcommands! {
     Repair: repair::RepairArgs,
     Gc: gc::GcArgs,
     Init: init::InitArgs,
+    Worker: worker::WorkerArgs,
     Completions: completions::CompletionsArgs,
     Man: man::ManArgs,
 }

@@ -14,7 +14,7 @@ use crate::attempt::NamedObject;
 use crate::db::{self, Db, Flow, Producer, step_key};
 use crate::dependencies::{DependencyFiles, FileContent};
 use crate::error::{Error, OrIo, Result};
-use crate::exec::{Executor, Ground, Local, Ran, Site as _};
+use crate::exec::{Executor, Ground, Home, Local, Ran, Site as _};
 use crate::folder;
 use crate::jobserver::Share;
 use crate::object::ObjectHash;
@@ -459,6 +459,8 @@ impl Rebuilder<'_> {
             executors: 1,
             share: again.share.clone(),
             launch: Launch::default(),
+            tell: Arc::new(|_| {}),
+            home: Home { manifest: PathBuf::new(), hash: None },
         })?;
         let executor = site.grow()?.recv();
         let executor = executor.map_err(|_| Error::Internal("there is no executor".to_owned()))?;

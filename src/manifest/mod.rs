@@ -32,6 +32,7 @@ use std::path::{Path, PathBuf};
 use crate::diagnostic::Diagnostic;
 use crate::error::{Error, OrIo, Result};
 use crate::ids::TaskIndex;
+use crate::object::ObjectHash;
 
 pub use capture::{Captures, without_captures};
 pub use globs::Globs;
@@ -57,6 +58,8 @@ pub struct Manifest {
     pub title: Option<String>,
     /// Its lines end in CRLF, and were read as if they ended in LF.
     pub had_crlf: bool,
+    /// Of its bytes.
+    pub hash: ObjectHash,
 }
 
 impl Manifest {
@@ -101,7 +104,8 @@ impl Manifest {
         let parse::Parsed { tasks, params, title } =
             parse::parse(path, dir, &lf).map_err(Error::Manifest)?;
         let had_crlf = matches!(lf, Cow::Owned(_));
-        Ok(Manifest { path: path.to_owned(), dir: dir.to_owned(), tasks, params, title, had_crlf })
+        let (path, dir, hash) = (path.to_owned(), dir.to_owned(), ObjectHash::of(bytes));
+        Ok(Manifest { path, dir, tasks, params, title, had_crlf, hash })
     }
 
     /// Its path, absolute: what is remembered of a manifest goes by that.

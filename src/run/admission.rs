@@ -176,6 +176,11 @@ impl Admission {
         self.tasks[task.0].is_easy
     }
 
+    /// Bytes that a step of a task is taken to need now.
+    pub(super) fn memory(&self, task: TaskIndex) -> u64 {
+        self.tasks[task.0].memory
+    }
+
     /// What a step of a task takes.
     fn need(&self, task: TaskIndex) -> Taken {
         let Capacity { cpus, memory, have } = &self.capacity;

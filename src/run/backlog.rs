@@ -21,6 +21,9 @@ use super::message::{Job, Jobs};
 /// Leaves read at once.
 const BATCH: usize = 256;
 
+/// A step whose worker was lost so often doesn't run again in this run.
+pub(super) const MOST_LOSSES: u32 = 3;
+
 /// What the manifest and the command line allow a task.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct TaskLimits {
@@ -98,6 +101,8 @@ pub(super) struct Backlog {
     /// Leaves that were found to be the same work as a step that is done, or has failed.
     known: Vec<KnownWork>,
     groups: Groups,
+    /// How often the workers of steps were lost.
+    losses: HashMap<StepId, u32>,
 }
 
 /// A piece of work that somebody is at.
@@ -117,6 +122,15 @@ pub(super) enum Next {
     Recall,
     /// Nothing, or nothing that has room.
     Nothing,
+}
+
+/// What becomes of a job whose worker was lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lost {
+    /// It runs again.
+    ForNow,
+    /// It doesn't in this run.
+    ForGood,
 }
 
 /// A job that waits for another try, and until when.
@@ -231,6 +245,7 @@ impl Backlog {
             claims: HashMap::new(),
             known: Vec::new(),
             groups,
+            losses: HashMap::new(),
         };
         for n in 0..backlog.tasks.len() {
             backlog.review(n);
@@ -291,10 +306,11 @@ impl Backlog {
         }
     }
 
-    fn hand_out(&mut self, jobs: Jobs) -> Next {
+    fn hand_out(&mut self, mut jobs: Jobs) -> Next {
         // What the script takes goes by its first step.
-        if let Some(Job { task, leaf, .. }) = jobs.first() {
+        if let Some(Job { task, leaf, memory, .. }) = jobs.first_mut() {
             self.admission.take(leaf.step, *task);
+            *memory = self.admission.memory(*task);
             // As long as this one runs, all are counted anyway.
             self.is_counting &= self.admission.is_easy(*task);
         }
@@ -443,7 +459,7 @@ impl Backlog {
             }
         }
         let batch = BatchPlace { number: 0, item: 1, size: 1 };
-        Some(Job { task, leaf, tried: 0, is_alone: false, batch })
+        Some(Job { task, leaf, tried: 0, is_alone: false, batch, memory: 0 })
     }
 
     /// The task nearest to the end that has something to start.
@@ -638,6 +654,29 @@ impl Backlog {
         let task = job.task.0;
         self.delay(Instant::now(), Job { is_alone: true, ..job });
         self.review(task);
+    }
+
+    /// A job's worker was lost. It runs again, as another attempt, and by itself: those that shared its script need not
+    /// be to blame. One that was lost too often stays where it is, and nothing of it is started in this run.
+    pub(super) fn lose(&mut self, job: Job) -> Lost {
+        if self.tasks[job.task.0].limits.excluded {
+            self.put_back(&job);
+            return Lost::ForNow;
+        }
+        let losses = self.losses.entry(job.leaf.step).or_default();
+        *losses += 1;
+        let is_for_good = *losses >= MOST_LOSSES;
+        let task = job.task.0;
+        self.mark_back(&job);
+        if is_for_good {
+            self.release(&job);
+        } else {
+            let is_alone = job.is_alone || job.shared().is_some();
+            let leaf = Leaf { attempt: job.leaf.attempt + 1, ..job.leaf };
+            self.delay(Instant::now(), Job { leaf, is_alone, ..job });
+        }
+        self.review(task);
+        if is_for_good { Lost::ForGood } else { Lost::ForNow }
     }
 
     /// A job came back without a result: its step is pending as before.

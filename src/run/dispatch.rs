@@ -22,7 +22,7 @@ use crate::db::{
     self, Completion, Durability, Effects, Flow, FlowTask, Group, KnownWork, SharedStep,
 };
 use crate::error::{Error, Result};
-use crate::exec::Site;
+use crate::exec::{News, Site};
 use crate::ids::{StepId, TaskIndex};
 use crate::progress::{
     Event, Failure, Progress, StepEnded, StepName, StepShared, StepStarted, Summary,
@@ -31,7 +31,7 @@ use crate::stop::Stop;
 use crate::text::{path_bytes, printable, size};
 
 use super::admission::Scarcity;
-use super::backlog::{Backlog, Next};
+use super::backlog::{Backlog, Lost, MOST_LOSSES, Next};
 use super::harvest::Harvest;
 use super::message::{AttemptReport, Job, Jobs, Message};
 use super::overheads::Overheads;
@@ -363,7 +363,11 @@ impl Dispatcher<'_> {
                 jobs.iter().for_each(|job| self.put_back(job));
                 self.fail(error);
             }
-            Message::Note(text) => self.progress.tell(&Event::Note(&text)),
+            Message::Lost { jobs } => jobs.into_iter().for_each(|job| self.take_lost(job)),
+            Message::Note(text) | Message::News(News::Note(text)) => {
+                self.progress.tell(&Event::Note(&text));
+            }
+            Message::News(News::Warning(text)) => self.progress.tell(&Event::Warning(&text)),
             Message::Suspend => self.suspend(),
             Message::Signal(signal) => {
                 self.presses += 1;
@@ -377,9 +381,12 @@ impl Dispatcher<'_> {
     /// Stops the scripts, then this whole process, until somebody lets it go on.
     fn suspend(&mut self) {
         let mut stopped = Ok(());
-        self.site.while_stopped(&mut || {
+        let refused = self.site.while_stopped(&mut || {
             stopped = rustix::process::kill_process(rustix::process::getpid(), Signal::STOP);
         });
+        if let Some(why) = refused {
+            self.progress.tell(&Event::Note(&why));
+        }
         if let Err(err) = stopped {
             self.progress.tell(&Event::Warning(&format!("can't stop: {err}")));
         }
@@ -559,6 +566,23 @@ impl Dispatcher<'_> {
             self.progress.tell(&Event::Warning(&text));
         }
         jobs.iter().for_each(|job| self.put_back(job));
+    }
+
+    /// A job whose worker was lost runs again, unless it was lost too often: it may be what brings workers down.
+    fn take_lost(&mut self, job: Job) {
+        self.progress.tell(&Event::Dropped(&name(&self.engine.flow, &job)));
+        if !self.engine.stop.may_start() {
+            return self.backlog.put_back(&job);
+        }
+        let (task, step) = (self.engine.flow.task(job.task).name.clone(), job.leaf.step);
+        if self.backlog.lose(job) == Lost::ForGood {
+            self.outcome.summary.obstacles += 1;
+            let text = format!(
+                "step {step} ({task}) has lost its worker {MOST_LOSSES} times and is left in this run; maybe it takes \
+                 more memory than there is"
+            );
+            self.progress.tell(&Event::Warning(&text));
+        }
     }
 
     /// A job that ended without a result is pending as before.

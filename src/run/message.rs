@@ -6,6 +6,7 @@ use std::time::Instant;
 use crate::attempt::BatchPlace;
 use crate::db::{Completion, Effects, Leaf};
 use crate::error::Error;
+use crate::exec::News;
 use crate::ids::{StepId, TaskIndex};
 use crate::object::ObjectHash;
 use crate::progress::{Commit, Failure};
@@ -21,6 +22,8 @@ pub(super) struct Job {
     pub(super) is_alone: bool,
     /// The jobs that share one start of the script, and which of them it is.
     pub(super) batch: BatchPlace,
+    /// Bytes that the script is taken to need, once it was handed out; of the first of those that share it.
+    pub(super) memory: u64,
 }
 
 impl Job {
@@ -67,8 +70,12 @@ pub(super) enum Message {
     Outdated { jobs: Jobs, file: PathBuf },
     /// We could not do our part; the jobs, if any, stay pending.
     Broken { jobs: Jobs, error: Error },
+    /// Jobs whose worker was lost: nobody knows how they ended.
+    Lost { jobs: Jobs },
     /// Something worth telling.
     Note(String),
+    /// The place where attempts are made tells something.
+    News(News),
     /// A deadly signal arrived.
     Signal(i32),
     /// Ctrl-Z.

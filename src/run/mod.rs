@@ -62,6 +62,7 @@ use crate::manifest::{Manifest, ParamOverrides, Task};
 use crate::object::ObjectHash;
 use crate::progress::{Event, Progress, Registered, Summary};
 use crate::proof::Proof;
+use crate::remote::{self, Remote, RemoteOptions};
 use crate::step::{KEPT_RULES, Launch, SERVERS, limit_servers};
 use crate::store::{self, Store};
 use crate::suggest;
@@ -91,6 +92,9 @@ const FILES: u64 = 24;
 /// Descriptors that a worker needs. While its script runs they are twelve: folders, pipes, log, pidfd. Before and after,
 /// without the pidfd, four more at most.
 const FILES_EACH: u64 = 16;
+
+/// Descriptors that a connected worker needs here.
+const FILES_A_WORKER: u64 = 4;
 
 /// What the command line asks of a run.
 #[derive(Debug, Clone)]
@@ -135,17 +139,28 @@ pub struct RunOptions {
     pub have: Vec<(String, usize)>,
     /// The database may lie on a network mount.
     pub allow_network_fs: bool,
+    /// `--on`: workers that make attempts; `None`: this machine does.
+    pub on: Option<RemoteOptions>,
 }
 
 /// Opens the place where a run's attempts are made.
 pub type OpenSite<'a> = &'a dyn Fn(Ground) -> Result<Box<dyn Site>>;
 
-/// Runs a pipeline to its end, or as far as it gets, on this machine.
+/// Runs a pipeline to its end, or as far as it gets, on this machine, or where the options say.
 ///
 /// # Errors
 /// Whatever kept *us* from doing our part; failed steps are in the [`Summary`].
 pub fn run(options: &RunOptions, progress: &mut dyn Progress) -> Result<Summary> {
-    run_on(options, &|ground| Ok(Box::new(Local::new(ground)?)), progress)
+    match &options.on {
+        None => run_on(options, &|ground| Ok(Box::new(Local::new(ground)?)), progress),
+        Some(on) => {
+            let have: Vec<usize> = options.have.iter().map(|(_, count)| *count).collect();
+            let open = |ground| -> Result<Box<dyn Site>> {
+                Ok(Box::new(Remote::open(ground, on, have.clone(), options.memory)?))
+            };
+            run_on(options, &open, progress)
+        }
+    }
 }
 
 /// Runs a pipeline as [`run`] does, with attempts made elsewhere, or by something that takes no time.
@@ -160,7 +175,18 @@ pub fn run_on(
     let begun = Instant::now();
     let asked = Asked::read(options)?;
     check_uses(&asked.manifest, &options.have)?;
-    sandbox::check(&asked.manifest, &asked.only)?;
+    // Each worker finds out for itself whether its machine can make a sandbox.
+    if options.on.as_ref().is_none_or(|on| on.local > 0) {
+        sandbox::check(&asked.manifest, &asked.only)?;
+    }
+    if options.on.is_some()
+        && let Some(task) = asked.manifest.tasks.iter().find(|task| task.jobserver)
+    {
+        return Err(Error::Usage(format!(
+            "task `{}` has jobserver = true, which workers don't have; run without --on, or take it out",
+            task.name
+        )));
+    }
     folder::look(&options.db)?;
     folder::make(&options.db).or_io("make the database folder", &options.db)?;
     let dir = options.db.canonicalize().or_io("find the database folder", &options.db)?;
@@ -198,7 +224,17 @@ fn run_in(
         Planned::Work { prepared, plan, run } => (prepared, plan, run),
     };
     let has_sandbox = prepared.manifest.tasks.iter().any(|task| task.sandbox);
-    let jobs = scripts_at_once(options.jobs, options.launch, has_sandbox, progress)?;
+    let jobs = match &options.on {
+        None => scripts_at_once(options.jobs, options.launch, has_sandbox, progress)?,
+        Some(on) => {
+            // The scripts' files are elsewhere; here a worker is a connection.
+            let files = FILES + remote::FILES + sys::proc::open_files() as u64;
+            let local = (on.local as u64 + 1) * (FILES_EACH + SERVERS as u64);
+            let wanted = files + local + FILES_A_WORKER * on.workers.count() as u64;
+            limits::raise_open_files(wanted).or_system("raise the limit of open files")?;
+            options.jobs
+        }
+    };
     let options = &RunOptions { jobs, ..options.clone() };
     let session = Session { opened: &opened, prepared: &prepared, run, options, open_site };
     let mut outcome = session.drive(progress)?;

@@ -10,13 +10,14 @@ use threadpool::ThreadPool;
 
 use crate::dependencies::DependencyFiles;
 use crate::error::{OrIo, Result};
-use crate::exec::Ground;
+use crate::exec::{Ground, Home, News};
 use crate::folder;
 use crate::ids::RunId;
 use crate::jobserver::{Jobserver, Share};
 use crate::manifest::Task;
 use crate::progress::{Event, Progress};
 use crate::recipe::Recipe;
+use crate::remote;
 use crate::step::{self, Script};
 use crate::stop::StopSwitch;
 use crate::sys;
@@ -30,6 +31,7 @@ use super::dependencies::DependencyCheck;
 use super::dispatch::{Dispatcher, RunOutcome};
 use super::free_space::FreeSpace;
 use super::listed::ListedFiles;
+use super::message::Message;
 use super::permits::{Slots, Tokens};
 use super::prepare::Prepared;
 use super::sandbox;
@@ -69,6 +71,10 @@ impl Session<'_> {
         let made = std::fs::DirBuilder::new().mode(0o700).create(&scratch);
         made.or_io("make the scratch folder", &scratch)?;
 
+        if let Some(text) = remote::cancel_leftovers(dir, &scratch)? {
+            progress.tell(&Event::Note(&text));
+        }
+
         let jobs = self.options.jobs.get();
         let stop = Arc::new(StopSwitch::default());
         let is_tight = Arc::default();
@@ -105,6 +111,7 @@ impl Session<'_> {
             slots: Slots::new(jobs),
             free_space: FreeSpace::new(dir, self.options.min_free),
             jobs,
+            have: self.options.have.iter().map(|(name, _)| name.clone()).collect(),
             is_tight: Arc::clone(&is_tight),
             tokens: Tokens::new(jobserver.as_ref().map(Jobserver::tokens), Arc::clone(&stop))?,
             stop: Arc::clone(&stop),
@@ -120,7 +127,13 @@ impl Session<'_> {
         let executors = jobs + 1;
         let (store, folder) = (Arc::clone(store), scratch.clone());
         let launch = self.options.launch;
-        let ground = Ground { store, stop, scratch: folder, executors, share, launch };
+        let teller = engine.messages.clone();
+        let tell = Arc::new(move |news| {
+            // The dispatcher outlives the site.
+            let _ = teller.send(Message::News(news));
+        });
+        let home = self.home();
+        let ground = Ground { store, stop, scratch: folder, executors, share, launch, tell, home };
         let site = (self.open_site)(ground)?;
         let pool = make_pool(executors)?;
         for mut executor in site.grow()? {
@@ -128,6 +141,7 @@ impl Session<'_> {
             let take_job = take_job.clone();
             pool.execute(move || worker::work(&engine, &mut *executor, &take_job));
         }
+        let late = messages.clone();
         let dispatcher = Dispatcher {
             site: &*site,
             backlog: Backlog::read(
@@ -141,7 +155,7 @@ impl Session<'_> {
             jobs: send_job,
             taken_back: take_job,
             messages,
-            progress,
+            progress: &mut *progress,
             outcome: RunOutcome::default(),
             presses: 0,
         };
@@ -150,31 +164,58 @@ impl Session<'_> {
         busy::tell_on_stderr(db);
         drop(forwarder);
         drop(engine);
+        drop(site);
+        // What became of its workers.
+        for message in late.try_iter() {
+            match message {
+                Message::News(News::Note(text)) => progress.tell(&Event::Note(&text)),
+                Message::News(News::Warning(text)) => progress.tell(&Event::Warning(&text)),
+                _ => {}
+            }
+        }
         // What can't be removed now is removed by the next run.
         let _ = step::remove_scratch(&scratch);
         Ok(outcome)
     }
 
+    /// The manifest, for workers on other machines.
+    fn home(&self) -> Home {
+        let manifest = &self.prepared.manifest;
+        let path = manifest.full_path();
+        let hash = path.is_file().then_some(manifest.hash);
+        Home { manifest: path, hash }
+    }
+
     /// What steps take, and what there is.
     fn admission(&self, is_tight: Arc<AtomicBool>, progress: &mut dyn Progress) -> Admission {
-        let RunOptions { jobs, memory, have, .. } = self.options;
-        let memory = memory.or_else(sys::memory::available).unwrap_or(u64::MAX);
+        let RunOptions { jobs, memory, have, on, .. } = self.options;
+        // With workers, how much there is is told by each of them, which finds room for a step by itself.
+        let (machines, most, memory) = match on {
+            None => (1, jobs.get(), memory.or_else(sys::memory::available).unwrap_or(u64::MAX)),
+            Some(on) => (on.machines(), on.most_slots(), u64::MAX),
+        };
         let capacity = Capacity {
             cpus: jobs.get(),
             memory,
-            have: have.iter().map(|(_, count)| *count).collect(),
+            have: have.iter().map(|(_, count)| count.saturating_mul(machines)).collect(),
         };
+        let there = if on.is_some() { " there" } else { "" };
         let tasks = &self.prepared.manifest.tasks;
         for task in tasks {
             let more = match task.memory {
+                _ if task.cpus.get() > most && on.is_some() => {
+                    format!("{} cpus, more than the {most} slots of a worker", task.cpus)
+                }
                 _ if task.cpus > *jobs => format!("{} cpus, more than -j {jobs}", task.cpus),
                 Some(asked) if asked > memory => {
                     format!("{} of memory, more than the {} there are", size(asked), size(memory))
                 }
                 _ => continue,
             };
-            let text =
-                format!("task `{}` asks for {more}: each of its steps runs alone", task.name);
+            let text = format!(
+                "task `{}` asks for {more}: each of its steps runs alone{there}",
+                task.name
+            );
             progress.tell(&Event::Note(&text));
         }
         let kind = |name: &String| have.iter().position(|(known, _)| known == name);

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use crate::attempt::{NamedObject, Outcome, Verdict, verdict};
 use crate::db::{self, Completion, Db, Dependency, Flow};
 use crate::error::{Error, OrIo, Result};
-use crate::exec::{Executor, Ran};
+use crate::exec::{Engaged, Executor, Needs, Ran};
 use crate::ids::TaskIndex;
 use crate::maintain;
 use crate::manifest::Manifest;
@@ -58,6 +58,8 @@ pub(super) struct Engine {
     pub(super) tokens: Tokens,
     /// `-j`
     pub(super) jobs: usize,
+    /// Names of what `--have` says there is.
+    pub(super) have: Vec<String>,
     /// The dispatcher wants to know of each script that is over.
     pub(super) is_tight: Arc<AtomicBool>,
     pub(super) stop: Arc<StopSwitch>,
@@ -80,6 +82,8 @@ enum Attempted {
     Cancelled,
     /// Nor does that, and each is to run by itself.
     Parted,
+    /// Whoever made the attempt is gone.
+    Lost,
     /// This one of the task's `files` changed meanwhile.
     Outdated(PathBuf),
     /// While it ran one of the task's `files` may have been another one, which it no longer is: nothing is kept of the
@@ -160,6 +164,7 @@ impl Engine {
             }
             Ok(Ok(Attempted::Cancelled)) => self.say(Message::Dropped { jobs }),
             Ok(Ok(Attempted::Parted)) => self.say(Message::Parted { jobs }),
+            Ok(Ok(Attempted::Lost)) => self.say(Message::Lost { jobs }),
             Ok(Ok(Attempted::Outdated(file) | Attempted::Again(file))) => {
                 self.say(Message::Outdated { jobs, file })
             }
@@ -194,10 +199,17 @@ impl Engine {
         jobs: &Jobs,
         is_last: bool,
     ) -> Result<Attempted> {
-        let cpus = self.manifest.tasks[task.0].cpus.get().min(self.jobs);
-        let Some(taken) = self.tokens.take(cpus) else { return Ok(Attempted::Cancelled) };
-        let cpus = taken.cpus();
-        let mut token = Some(taken);
+        let (mut token, cpus) = match executor.engage(&self.needs(task, jobs))? {
+            Engaged::Nowhere => return Ok(Attempted::Cancelled),
+            // make's tokens are those of this machine.
+            Engaged::There { cpus, .. } => (None, cpus),
+            Engaged::Here => {
+                let cpus = self.manifest.tasks[task.0].cpus.get().min(self.jobs);
+                let Some(taken) = self.tokens.take(cpus) else { return Ok(Attempted::Cancelled) };
+                let cpus = taken.cpus();
+                (Some(taken), cpus)
+            }
+        };
         let (began, since_ns, stamp_ns) = (Instant::now(), now_ns(), stamp_ns());
         let attempt = self.describe(task, jobs, cpus)?;
         if self.tell_starts {
@@ -224,7 +236,8 @@ impl Engine {
         let mut made = match ran.map(Some).or_else(|error| self.excuse(error, &attempt))? {
             Some(Ran::Over(made)) => made,
             // Nobody knows how it ended: it runs again.
-            Some(Ran::Cancelled | Ran::Lost(_)) => return Ok(Attempted::Cancelled),
+            Some(Ran::Cancelled) => return Ok(Attempted::Cancelled),
+            Some(Ran::Lost(_)) => return Ok(Attempted::Lost),
             None => return Ok(Attempted::Parted),
         };
         if let Some(note) = made.iter().find_map(|(report, _)| report.note.as_ref())
@@ -377,6 +390,21 @@ impl Engine {
         let retries = self.manifest.tasks[job.task.0].retries;
         let has_fellows = job.shared().is_some();
         verdict(outcome, job.tried, retries, false, has_fellows) == Some(Verdict::Failed)
+    }
+
+    /// What the script of these jobs takes.
+    fn needs(&self, task: TaskIndex, jobs: &Jobs) -> Needs {
+        let declared = &self.manifest.tasks[task.0];
+        let kind = |name: &String| self.have.iter().position(|known| known == name);
+        Needs {
+            cpus: declared.cpus.get(),
+            memory: jobs.first().map_or(0, |first| first.memory),
+            uses: declared
+                .uses
+                .iter()
+                .filter_map(|(name, n)| Some((kind(name)?, n.get())))
+                .collect(),
+        }
     }
 
     /// `cpus` is what the script is told that it has.

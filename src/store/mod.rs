@@ -289,6 +289,15 @@ impl Store {
         place::put(self, bytes)
     }
 
+    /// The guard of an object that need not be written, because it is in flight, or committed and of this size; `None`
+    /// if it has to be.
+    ///
+    /// # Errors
+    /// As for [`Store::place`].
+    pub(crate) fn hold(&self, hash: &ObjectHash, size: u64) -> Result<Option<Placed>> {
+        place::hold(self, hash, size)
+    }
+
     /// Copies the rest of `from` into the store, in constant memory. The file may change meanwhile: what was read is
     /// what is kept.
     ///

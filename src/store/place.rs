@@ -79,6 +79,11 @@ pub(super) fn put(store: &Store, bytes: &[u8]) -> Result<Placed> {
     temp.place(hold, hash, size)
 }
 
+/// See [`Store::hold`].
+pub(super) fn hold(store: &Store, hash: &ObjectHash, size: u64) -> Result<Option<Placed>> {
+    find(store, Hold::take(store, *hash)?, *hash, size).map(Result::ok)
+}
+
 /// See [`Store::put_file`].
 pub(super) fn put_file(store: &Store, from: &mut File) -> Result<Placed> {
     put_from(store, from)

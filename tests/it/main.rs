@@ -54,6 +54,7 @@ mod published;
 mod random;
 mod readme;
 mod reference;
+mod remote;
 mod report;
 mod resources;
 mod resume;

@@ -310,6 +310,7 @@ fn exit_codes_are_those_of_the_program() {
         exit::USAGE,
         exit::TO_DO,
         exit::DAMAGED,
+        exit::UNAVAILABLE,
         exit::INTERNAL,
         exit::NO_SPACE,
         exit::IO,

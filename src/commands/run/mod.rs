@@ -13,7 +13,7 @@ use std::time::Duration;
 use argh::{ArgsInfo, FromArgs};
 
 use crate::cli::values::{
-    bytes, bytes_of_size, default_db, jobs, memory, name, param, path, resource,
+    bytes, bytes_of_size, default_db, jobs, memory, name, param, path, resource, time,
 };
 use crate::cli::{Color, ProgressStyle};
 use crate::db::{Db, Durability, report_runs};
@@ -24,6 +24,7 @@ use crate::manifest::{Manifest, ParamOverrides};
 use crate::progress::{
     Bar, Begun, Event, JsonLines, Lines, Loudness, Paint, Progress, Summary, Tee, Trace,
 };
+use crate::remote::{Listen, RemoteOptions, SlurmOptions, StartedBy, Workers};
 use crate::run::{self, RunOptions};
 use crate::step::Launch;
 use crate::sys::proc::descriptor;
@@ -35,6 +36,9 @@ pub(super) use watch::WATCH;
 
 /// Bytes that a run leaves free: room to report that space is short, and to go on afterwards.
 const DEFAULT_MIN_FREE: u64 = 64 << 20;
+
+/// Bytes of objects that a worker keeps.
+pub(super) const DEFAULT_CACHE: u64 = 10 << 30;
 
 /// How often `--wait` checks whether a file for events is free.
 const POLL: Duration = Duration::from_millis(100);
@@ -144,6 +148,30 @@ pub struct RunArgs {
     #[argh(option, arg_name = "NAME=N", from_str_fn(resource))]
     pub have: Vec<(String, usize)>,
 
+    /// where steps run: slurm:8 has Slurm start eight workers, slurm:8x4 eight of four slots each,
+    /// ssh:h1,4/h2 starts one on h1 and one of four slots on h2, local:4 four on this machine; with
+    /// -j, so many steps run here besides
+    #[argh(option, arg_name = "WHERE", from_str_fn(workers))]
+    pub on: Option<Workers>,
+
+    /// disk space that each worker of --on takes for objects that it may need again; default: 10G
+    #[argh(option, arg_name = "SIZE", from_str_fn(bytes_of_size), default = "DEFAULT_CACHE")]
+    pub worker_cache: u64,
+
+    /// with --on ssh or slurm: where workers find this run; default: this machine's name, and any
+    /// port
+    #[argh(option, arg_name = "HOST[:PORT[-PORT]]", from_str_fn(listen))]
+    pub listen: Option<Listen>,
+
+    /// with --on slurm, which needs it: time limit of each job (4h); steps that it is too short for
+    /// run again in another
+    #[argh(option, arg_name = "TIME", from_str_fn(time))]
+    pub walltime: Option<Duration>,
+
+    /// with --on slurm: an argument for sbatch, such as --sbatch-arg=--partition=long; may be repeated
+    #[argh(option, arg_name = "ARG", from_str_fn(name))]
+    pub sbatch_arg: Vec<String>,
+
     /// start no more steps when less disk space than this is free (512M, 10G); default: 64M
     #[argh(option, arg_name = "SIZE", from_str_fn(bytes_of_size), default = "DEFAULT_MIN_FREE")]
     pub min_free: u64,
@@ -207,6 +235,18 @@ impl Command for RunArgs {
             {
                 Err("--have names something twice: drop one of them")
             }
+            () if self.is_on_slurm() && self.walltime.is_none_or(|time| time.is_zero()) => {
+                Err("--on slurm needs --walltime TIME: it is what ends a job that is left behind")
+            }
+            () if !self.is_on_slurm() && self.walltime.is_some() => {
+                Err("--walltime is of jobs of Slurm: add --on slurm:N, or drop it")
+            }
+            () if !self.is_on_slurm() && !self.sbatch_arg.is_empty() => {
+                Err("--sbatch-arg is for jobs of Slurm: add --on slurm:N, or drop it")
+            }
+            () if self.listen.is_some() && !self.has_far_workers() => Err(
+                "--listen is for workers on other machines: add --on ssh:HOST or slurm:N, or drop it",
+            ),
             () if self.watch && self.dry_run => {
                 Err("--watch and --dry-run contradict each other: drop one of them")
             }
@@ -265,6 +305,14 @@ impl Command for RunArgs {
 }
 
 impl RunArgs {
+    fn is_on_slurm(&self) -> bool {
+        self.on.as_ref().is_some_and(|on| on.by == StartedBy::Slurm)
+    }
+
+    fn has_far_workers(&self) -> bool {
+        self.on.as_ref().is_some_and(|on| on.by != StartedBy::Local)
+    }
+
     /// Who hears of events: the screen, and the files that were asked for.
     fn audience(&self) -> Result<Tee> {
         let mut audience = Tee::default();
@@ -331,10 +379,21 @@ impl RunArgs {
         // With a jobserver there are as many jobs as tokens, and make says how many there are at most. Without
         // one, only -j1 tells anything: one job is all that may run.
         let tokens = make.jobs.filter(|jobs| make.jobserver.is_some() || jobs.get() == 1);
+        let on = self.on.clone().map(|workers| RemoteOptions {
+            workers,
+            local: self.jobs.map_or(0, NonZeroUsize::get),
+            cache: self.worker_cache,
+            listen: self.listen.clone(),
+            slurm: SlurmOptions {
+                walltime: self.walltime.unwrap_or_default(),
+                args: self.sbatch_arg.clone(),
+            },
+        });
+        let slots = on.as_ref().and_then(|on| NonZeroUsize::new(on.all_slots()));
         Ok(RunOptions {
             manifest,
             db: self.db.clone(),
-            jobs: self.jobs.or(tokens).unwrap_or(cpus),
+            jobs: slots.or(self.jobs).or(tokens).unwrap_or(cpus),
             jobserver: make.jobserver.clone(),
             no_jobserver: no_jobserver.map(|cure| format!("make's -j is not shared: {cure}")),
             keep_going: self.keep_going,
@@ -354,6 +413,7 @@ impl RunArgs {
             memory: self.memory,
             have: self.have.clone(),
             allow_network_fs: self.allow_network_fs,
+            on,
         })
     }
 }
@@ -381,6 +441,14 @@ fn launch(word: &str) -> std::result::Result<Launch, String> {
     let mut known = [Launch::Auto, Launch::Fork, Launch::Spawn].into_iter();
     let found = known.find(|launch| launch.as_str() == word);
     found.ok_or_else(|| r#"expected "auto", "fork" or "spawn""#.to_owned())
+}
+
+fn listen(word: &str) -> std::result::Result<Listen, String> {
+    word.parse()
+}
+
+fn workers(word: &str) -> std::result::Result<Workers, String> {
+    word.parse()
 }
 
 fn durability(word: &str) -> std::result::Result<Durability, String> {

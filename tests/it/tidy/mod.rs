@@ -43,6 +43,7 @@ const ORDER: &[&str] = &[
     "dependencies",
     "step",
     "exec",
+    "remote",
     "progress",
     "cli",
     "watch",
@@ -56,6 +57,7 @@ const ORDER: &[&str] = &[
 const STRANGERS: &[(&str, &[&str])] = &[
     ("store", &["step", "db", "manifest", "graph", "recipe"]),
     ("step", &["db", "manifest", "graph", "recipe", "run"]),
+    ("remote", &["db", "manifest", "graph", "recipe"]),
     ("db", &["step", "store", "manifest", "graph", "recipe", "run", "progress"]),
     ("maintain", &["manifest", "graph", "progress", "cli"]),
     ("watch", &["run", "cli", "progress", "db", "store", "step", "manifest"]),

@@ -1,0 +1,650 @@
+//! Workers as jobs of Slurm: one array of single-node jobs, each of which runs a worker. Not a job a step, and never
+//! Slurm's own word on how a step has ended: srun exits with 0 when its node dies, and jobs that have ended are forgotten.
+//!
+//! # An array too many is harmless, one too few is not
+//!
+//! An array has a name that no other array has, `tp-RUN-NONCE`, because numbers of jobs are given again. Before it is
+//! submitted its name is written to `DB/slurm` and synced. If sbatch says that it was submitted, it was. If it says that
+//! something is wrong with what it was asked for, it was not, and the run ends with its words. But if it hangs, can't reach
+//! the controller, or says what can't be understood, nobody knows: then the queue is asked for the name, twice, a minute apart. If it has the
+//! name, all is well; else another array is submitted, under another name. A worker that
+//! comes too late is told that its place is taken.
+//!
+//! # The queue is asked once a minute at most
+//!
+//! And not at all as long as all workers are connected. Who is listed as ended, or isn't listed any more, makes room for
+//! another job. That the queue can't be asked is no news.
+//!
+//! # The end
+//!
+//! At the end of a run, for whatever reason, its workers are told, and whatever has one of the names is cancelled. A run that was
+//! killed leaves the names in `DB/slurm`: the next one cancels them. Its workers have ended by then, for they
+//! have tried in vain to reach it.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::error::{OrIo as _, Result};
+use crate::text::printable_line;
+
+use super::command::{self, Said};
+use super::fleet::Crew;
+use super::hub::Hub;
+use super::orders::Orders;
+use super::secret;
+
+/// The names of arrays that may be in the queue, one a line; in the database folder.
+const NAMES: &str = "slurm";
+
+/// After so many jobs in a row that end before their worker has connected, no more are submitted.
+const MOST_SILENT: usize = 3;
+
+/// At most this many times the array is submitted anew after a doubt.
+const MOST_DOUBTS: u32 = 5;
+
+/// A worker that has lost its connection tries so long to come back.
+pub(super) const RECONNECT: Duration = Duration::from_secs(60);
+
+/// What the command line says of jobs.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SlurmOptions {
+    /// `--walltime`
+    pub walltime: Duration,
+    /// `--sbatch-arg`
+    pub args: Vec<String>,
+}
+
+/// Slurm's commands, and how patient we are with them.
+#[derive(Debug, Clone)]
+pub(super) struct Slurm {
+    pub(super) sbatch: PathBuf,
+    pub(super) squeue: PathBuf,
+    pub(super) scancel: PathBuf,
+    /// A command is ended after that.
+    pub(super) limit: Duration,
+    /// At the end of a run, scancel is.
+    pub(super) last_limit: Duration,
+    /// Between two questions to the queue.
+    pub(super) interval: Duration,
+}
+
+impl Default for Slurm {
+    fn default() -> Slurm {
+        Slurm {
+            sbatch: "sbatch".into(),
+            squeue: "squeue".into(),
+            scancel: "scancel".into(),
+            limit: Duration::from_secs(60),
+            last_limit: Duration::from_secs(20),
+            interval: Duration::from_secs(60),
+        }
+    }
+}
+
+/// An array that was submitted, or may have been.
+struct JobArray {
+    name: String,
+    since: Instant,
+    /// It is in the queue for certain, or was.
+    is_known: bool,
+    /// So often the queue was asked for it in vain.
+    asked: u32,
+}
+
+/// How a worker's job stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Job {
+    /// None was submitted.
+    None,
+    /// One of this array.
+    Submitted { array: usize },
+    /// Its worker is connected.
+    Here { array: usize },
+    /// Its worker was, and may come back.
+    Away { array: usize },
+}
+
+/// A command that runs.
+enum Asked {
+    Sbatch(usize),
+    Squeue,
+}
+
+pub(super) struct Pilots {
+    hub: Arc<Hub>,
+    orders: Orders,
+    options: SlurmOptions,
+    slurm: Slurm,
+    /// `DB`
+    dir: PathBuf,
+    /// For what commands say.
+    folder: PathBuf,
+    arrays: Vec<JobArray>,
+    /// By number, from 1.
+    jobs: Vec<Job>,
+    /// Jobs in a row that have ended before they had connected.
+    silent: usize,
+    doubts: u32,
+    asked: Option<(Asked, flume::Receiver<Said>)>,
+    last_question: Option<Instant>,
+    /// No more are submitted.
+    is_closed: bool,
+}
+
+impl Pilots {
+    pub(super) fn new(
+        hub: Arc<Hub>,
+        orders: Orders,
+        options: SlurmOptions,
+        slurm: Slurm,
+        (dir, folder): (PathBuf, PathBuf),
+    ) -> Pilots {
+        let jobs = vec![Job::None; orders.slots.len()];
+        Pilots {
+            hub,
+            orders,
+            options,
+            slurm,
+            dir,
+            folder,
+            arrays: Vec::new(),
+            jobs,
+            silent: 0,
+            doubts: 0,
+            asked: None,
+            last_question: None,
+            is_closed: false,
+        }
+    }
+
+    fn job(&mut self, number: usize) -> Option<&mut Job> {
+        self.jobs.get_mut(number.checked_sub(1)?)
+    }
+
+    /// Runs a command on a thread of its own.
+    fn ask(&mut self, what: Asked, program: PathBuf, args: Vec<String>, input: String) {
+        let (tell, told) = flume::bounded(1);
+        let (limit, folder) = (self.slurm.limit, self.folder.clone());
+        let run = move || drop(tell.send(command::run(&program, &args, &input, limit, &folder)));
+        let thread = std::thread::Builder::new().name("slurm".to_owned());
+        if let Err(err) = thread.spawn(run) {
+            return self.close(format!("no thread could be started ({err})"));
+        }
+        self.asked = Some((what, told));
+    }
+
+    fn close(&mut self, why: String) {
+        self.is_closed = true;
+        self.hub.warn(format!("no more workers are to be had of Slurm: {why}"));
+        let why =
+            "no worker is left: see above why; what is done is kept, and the next run goes on";
+        self.hub.places.close(why.to_owned());
+    }
+
+    /// Submits an array of all jobs that are missing.
+    fn submit(&mut self) {
+        let missing: Vec<usize> =
+            (1..=self.jobs.len()).filter(|number| self.jobs[number - 1] == Job::None).collect();
+        if missing.is_empty() {
+            return;
+        }
+        let submitted = self.prepare(&missing);
+        let (args, script) = match submitted {
+            Ok(submitted) => submitted,
+            Err(error) => return self.close(error.to_string()),
+        };
+        let array = self.arrays.len() - 1;
+        for number in missing {
+            self.jobs[number - 1] = Job::Submitted { array };
+        }
+        self.ask(Asked::Sbatch(array), self.slurm.sbatch.clone(), args, script);
+    }
+
+    /// Notes the intent, and tells how the array is submitted.
+    fn prepare(&mut self, missing: &[usize]) -> Result<(Vec<String>, String)> {
+        let run = self.orders.run.split('-').next().unwrap_or_default();
+        let name = format!("tp-{run}-{}", &secret::hex(&secret::nonce()?)[..12]);
+        let names = self.arrays.iter().map(|array| array.name.as_str()).chain([name.as_str()]);
+        let mut all = names_in(&self.dir)?;
+        for name in names {
+            if !all.iter().any(|known| known == name) {
+                all.push(name.to_owned());
+            }
+        }
+        write_names(&self.dir, &all)?;
+        let (since, is_known, asked) = (Instant::now(), false, 0);
+        self.arrays.push(JobArray { name: name.clone(), since, is_known, asked });
+        let slots = self.orders.slots.first().copied().unwrap_or(1);
+        // A minute is the least that Slurm knows.
+        let minutes = self.options.walltime.as_secs().div_ceil(60).max(1);
+        let array = missing.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
+        let mut args: Vec<String> =
+            ["--parsable", "--nodes=1", "--ntasks=1", "--no-requeue", "--output=/dev/null"]
+                .map(str::to_owned)
+                .to_vec();
+        args.push(format!("--array={array}"));
+        args.push(format!("--cpus-per-task={slots}"));
+        args.push(format!("--time={minutes}"));
+        let excluded = self.hub.excluded();
+        if !excluded.is_empty() {
+            args.push(format!("--exclude={}", excluded.join(",")));
+        }
+        args.extend(self.options.args.iter().cloned());
+        // Last, so that it is the one that counts.
+        args.push(format!("--job-name={name}"));
+        let mut words = self.orders.words(1)?;
+        let number = words.iter().position(|word| word == "--number").map(|at| at + 1);
+        let at = number.unwrap_or_default();
+        let (before, after) =
+            (Orders::line(&words[..at])?, Orders::line(&words.split_off(at + 1))?);
+        let script = format!(
+            "#!/bin/sh\nexec {before} \"$SLURM_ARRAY_TASK_ID\" {after} <<'SECRET'\n{}\nSECRET\n",
+            self.hub.secret.hex()
+        );
+        Ok((args, script))
+    }
+
+    /// Asks the queue, if there is something to be learned and it is time.
+    fn question(&mut self) {
+        let is_complete = self.jobs.iter().all(|job| matches!(job, Job::Here { .. }));
+        let is_doubtful = |array: &JobArray| !array.is_known && array.asked == 0;
+        // The first time at once if nobody knows whether there is an array at all.
+        let since = match self.arrays.last() {
+            Some(last) if is_doubtful(last) => self.last_question,
+            Some(last) => self.last_question.max(Some(last.since)),
+            None => return,
+        };
+        if is_complete || since.is_some_and(|since| since.elapsed() < self.slurm.interval) {
+            return;
+        }
+        self.last_question = Some(Instant::now());
+        let names: Vec<&str> = self.arrays.iter().map(|array| array.name.as_str()).collect();
+        let args = ["--noheader", "--states=all", "--format=%i|%T|%j", "--name"].map(str::to_owned);
+        let args = args.into_iter().chain([names.join(",")]).collect();
+        self.ask(Asked::Squeue, self.slurm.squeue.clone(), args, String::new());
+    }
+
+    fn take_sbatch(&mut self, array: usize, said: Said) {
+        match said {
+            // `123`, or `123;cluster`
+            Said::Yes(out) => {
+                let number = out.trim().split(';').next().unwrap_or_default();
+                let is_number =
+                    !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+                self.arrays[array].is_known = is_number;
+                if !is_number {
+                    let said = printable_line(out.trim().as_bytes());
+                    self.hub.note(format!(
+                        "sbatch said `{said}`; the queue is asked whether there is a job"
+                    ));
+                }
+            }
+            Said::No(why) if is_passing(&why) => {
+                self.hub.note(format!(
+                    "{}; the queue is asked whether there is a job",
+                    printable_line(why.as_bytes())
+                ));
+            }
+            Said::No(why) | Said::Unstarted(why) => {
+                self.jobs
+                    .iter_mut()
+                    .filter(|job| job.array() == Some(array))
+                    .for_each(|job| *job = Job::None);
+                self.close(printable_line(why.as_bytes()));
+            }
+            Said::Nothing(why) => {
+                self.hub.note(format!(
+                    "{}; the queue is asked whether there is a job",
+                    printable_line(why.as_bytes())
+                ));
+            }
+        }
+    }
+
+    fn take_squeue(&mut self, said: Said) {
+        let out = match said {
+            Said::Yes(out) => out,
+            // No news.
+            Said::No(_) | Said::Nothing(_) | Said::Unstarted(_) => return,
+        };
+        let listed = listed(&out);
+        let mut has_given_up = None;
+        for (n, array) in self.arrays.iter_mut().enumerate() {
+            let rows: Vec<&Row> = listed.iter().filter(|row| row.name == array.name).collect();
+            let was_known = array.is_known;
+            array.is_known |= !rows.is_empty();
+            array.asked += 1;
+            let mut ended: HashMap<usize, &str> = HashMap::new();
+            for (number, job) in (1..).zip(&self.jobs) {
+                let is_waited_for =
+                    matches!(job, Job::Submitted { array } | Job::Away { array } if *array == n);
+                if !is_waited_for {
+                    continue;
+                }
+                match rows.iter().find(|row| row.tasks.has(number)) {
+                    Some(row) if is_alive(row.state) => {}
+                    Some(row) => {
+                        ended.insert(number, row.state);
+                    }
+                    // It was there, and isn't any more; or it never was.
+                    None if was_known || array.asked > 1 => {
+                        ended.insert(number, "not listed any more");
+                    }
+                    None => {}
+                }
+            }
+            if !array.is_known && array.asked > 1 {
+                self.doubts += 1;
+            }
+            let has_job = array.is_known;
+            for (number, state) in ended {
+                let job = &mut self.jobs[number - 1];
+                if has_job && matches!(job, Job::Submitted { .. }) {
+                    self.silent += 1;
+                }
+                if has_job && self.silent == MOST_SILENT {
+                    has_given_up = Some(printable_line(state.as_bytes()));
+                }
+                *job = Job::None;
+            }
+        }
+        if let Some(state) = has_given_up {
+            self.close(format!(
+                "{MOST_SILENT} jobs in a row ended before a worker had connected (the last one: {state}); add \
+                 --sbatch-arg=--output=FILE to see what they say"
+            ));
+        }
+        if self.doubts >= MOST_DOUBTS && !self.is_closed {
+            self.close("sbatch submits nothing that can be found in the queue".to_owned());
+        }
+    }
+
+    /// Cancels everything that has one of our names.
+    fn cancel(&mut self) {
+        let names: Vec<String> = self.arrays.iter().map(|array| array.name.clone()).collect();
+        let (slurm, limit) = (&self.slurm, self.slurm.last_limit);
+        if let Err(why) = cancel(slurm, &names, limit, &self.folder) {
+            return self.hub.warn(format!(
+                "the run's jobs could not be cancelled ({why}); they end by themselves, or by `scancel --name={}`, and the \
+                 next run cancels them",
+                names.join(",")
+            ));
+        }
+        let left = names_in(&self.dir).map(|mut all| {
+            all.retain(|name| !names.contains(name));
+            all
+        });
+        if let Err(error) = left.and_then(|left| write_names(&self.dir, &left)) {
+            self.hub.warn(error.to_string());
+        }
+    }
+}
+
+impl Job {
+    fn array(self) -> Option<usize> {
+        match self {
+            Job::None => None,
+            Job::Submitted { array } | Job::Here { array } | Job::Away { array } => Some(array),
+        }
+    }
+}
+
+impl Crew for Pilots {
+    fn tend(&mut self) {
+        if let Some((what, told)) = &self.asked {
+            let Ok(said) = told.try_recv() else { return };
+            match *what {
+                Asked::Sbatch(array) => self.take_sbatch(array, said),
+                Asked::Squeue => self.take_squeue(said),
+            }
+            self.asked = None;
+        }
+        if self.is_closed || !self.hub.stop.may_start() {
+            return;
+        }
+        self.submit();
+        if self.asked.is_none() {
+            self.question();
+        }
+    }
+
+    fn joined(&mut self, number: usize) {
+        self.silent = 0;
+        let Some(job) = self.job(number) else { return };
+        let array = job.array().unwrap_or_default();
+        *job = Job::Here { array };
+        if let Some(array) = self.arrays.get_mut(array) {
+            array.is_known = true;
+        }
+    }
+
+    fn left(&mut self, number: usize, has_gone: bool) {
+        let Some(job) = self.job(number) else { return };
+        *job = match job.array() {
+            Some(array) if !has_gone => Job::Away { array },
+            _ => Job::None,
+        };
+    }
+
+    fn dismiss(&mut self) {
+        // One that is being submitted must not come after what cancels it.
+        if let Some((Asked::Sbatch(array), told)) = self.asked.take()
+            && !self.arrays[array].is_known
+        {
+            let _ = told.recv_timeout(self.slurm.last_limit);
+        }
+        if !self.arrays.is_empty() {
+            self.cancel();
+        }
+    }
+}
+
+/// A trouble that may be over in a moment, and after which nobody knows whether there is a job.
+fn is_passing(why: &str) -> bool {
+    let why = why.to_lowercase();
+    ["unable to contact", "timed out", "temporarily", "try again", "connection refused"]
+        .iter()
+        .any(|words| why.contains(words))
+}
+
+/// A line of the queue.
+#[derive(Debug, PartialEq, Eq)]
+struct Row<'a> {
+    tasks: Tasks,
+    state: &'a str,
+    name: &'a str,
+}
+
+/// Numbers within an array: `4`, or `1-3,7-9:2%4` of those that wait.
+#[derive(Debug, PartialEq, Eq)]
+struct Tasks(Vec<(usize, usize, usize)>);
+
+impl Tasks {
+    fn read(text: &str) -> Option<Tasks> {
+        let text = text.trim_start_matches('[').trim_end_matches(']');
+        let text = text.split('%').next().unwrap_or_default();
+        let part = |part: &str| {
+            let (range, step) = part.split_once(':').unwrap_or((part, "1"));
+            let (first, last) = range.split_once('-').unwrap_or((range, range));
+            Some((
+                first.parse().ok()?,
+                last.parse().ok()?,
+                step.parse().ok().filter(|step| *step > 0)?,
+            ))
+        };
+        text.split(',').map(part).collect::<Option<Vec<_>>>().map(Tasks)
+    }
+
+    fn has(&self, number: usize) -> bool {
+        self.0.iter().any(|&(first, last, step)| {
+            (first..=last).contains(&number) && (number - first).is_multiple_of(step)
+        })
+    }
+}
+
+/// The lines that can be understood: `123_4|RUNNING|tp-1-abc`.
+fn listed(out: &str) -> Vec<Row<'_>> {
+    let row = |line| {
+        let mut words = str::split(line, '|').map(str::trim);
+        let (id, state, name) = (words.next()?, words.next()?, words.next()?);
+        let tasks = Tasks::read(id.split_once('_')?.1)?;
+        Some(Row { tasks, state, name })
+    };
+    out.lines().filter_map(row).collect()
+}
+
+/// Whether a job of this state has run, or may yet run.
+fn is_alive(state: &str) -> bool {
+    const ALIVE: [&str; 13] = [
+        "PENDING",
+        "CONFIGURING",
+        "RUNNING",
+        "COMPLETING",
+        "SUSPENDED",
+        "STOPPED",
+        "REQUEUED",
+        "REQUEUE_HOLD",
+        "REQUEUE_FED",
+        "RESIZING",
+        "SIGNALING",
+        "STAGE_OUT",
+        "SPECIAL_EXIT",
+    ];
+    ALIVE.contains(&state)
+}
+
+fn cancel(slurm: &Slurm, names: &[String], limit: Duration, folder: &Path) -> Result<(), String> {
+    for name in names {
+        match command::run(&slurm.scancel, &[format!("--name={name}")], "", limit, folder) {
+            Said::Yes(_) => {}
+            Said::No(why) | Said::Nothing(why) | Said::Unstarted(why) => {
+                return Err(printable_line(why.as_bytes()));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Cancels the jobs of runs that were killed. Gives a sentence if there were any.
+///
+/// # Errors
+/// If the file of names can't be read or written.
+pub(super) fn cancel_leftovers(dir: &Path, folder: &Path, slurm: &Slurm) -> Result<Option<String>> {
+    let names = names_in(dir)?;
+    if names.is_empty() {
+        return Ok(None);
+    }
+    let told = names.join(", ");
+    match cancel(slurm, &names, slurm.last_limit, folder) {
+        Ok(()) => {
+            write_names(dir, &[])?;
+            Ok(Some(format!("jobs of Slurm that an earlier run has left are cancelled: {told}")))
+        }
+        Err(why) => Ok(Some(format!(
+            "jobs of Slurm that an earlier run has left could not be cancelled ({why}): {told}; the next run tries again"
+        ))),
+    }
+}
+
+fn names_in(dir: &Path) -> Result<Vec<String>> {
+    let path = dir.join(NAMES);
+    match fs::read_to_string(&path) {
+        Ok(text) => {
+            Ok(text.lines().filter(|line| line.starts_with("tp-")).map(str::to_owned).collect())
+        }
+        Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(err) => Err(err).or_io("read", path),
+    }
+}
+
+/// Replaces the file, durably; without a name, removes it.
+fn write_names(dir: &Path, names: &[String]) -> Result<()> {
+    let path = dir.join(NAMES);
+    if names.is_empty() {
+        return match fs::remove_file(&path) {
+            Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(()),
+            done => done.or_io("remove", path),
+        };
+    }
+    let draft = dir.join(format!("{NAMES}~"));
+    let mut file = File::create(&draft).or_io("write", &draft)?;
+    let text: String = names.iter().map(|name| format!("{name}\n")).collect();
+    let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
+    written.or_io("write", &draft)?;
+    fs::rename(&draft, &path).or_io("write", &path)?;
+    File::open(dir).and_then(|folder| folder.sync_all()).or_io("sync", dir)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_queue_is_read_whatever_else_it_says() {
+        let out = "12_4|RUNNING|tp-1-ab\r\n12_[5-6,9-13:2%3]|PENDING|tp-1-ab\n7|RUNNING|x\nslurm_load_jobs error\n\
+                   12_7|NODE_FAIL|tp-1-ab\n||\n9_x|RUNNING|y\n";
+        let rows = listed(out);
+        assert_eq!(rows.len(), 3, "{rows:?}");
+        let state = |number| rows.iter().find(|row| row.tasks.has(number)).map(|row| row.state);
+        assert_eq!(
+            [4, 5, 6, 7, 8, 9, 10, 11, 13].map(state).map(|state| state.unwrap_or("-")),
+            [
+                "RUNNING",
+                "PENDING",
+                "PENDING",
+                "NODE_FAIL",
+                "-",
+                "PENDING",
+                "-",
+                "PENDING",
+                "PENDING"
+            ]
+        );
+        assert!(is_alive("PENDING") && !is_alive("NODE_FAIL") && !is_alive("COMPLETED"));
+    }
+
+    #[test]
+    fn names_are_kept_until_their_jobs_are_cancelled() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let program = |name: &str, text: &str| {
+            let path = dir.path().join(name);
+            fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+            path
+        };
+        let names = ["tp-1-a".to_owned(), "tp-1-b".to_owned()];
+        write_names(dir.path(), &names).unwrap();
+        let failing =
+            Slurm { scancel: program("bad", "echo gone >&2; exit 1"), ..Slurm::default() };
+        let told = cancel_leftovers(dir.path(), dir.path(), &failing).unwrap().unwrap();
+        assert!(told.contains("bad: gone") && told.contains("tp-1-a, tp-1-b"), "{told}");
+        assert_eq!(names_in(dir.path()).unwrap(), names);
+        let log = dir.path().join("log");
+        let good = program("good", &format!("echo \"$@\" >>{}", log.to_str().unwrap()));
+        let good = Slurm { scancel: good, ..Slurm::default() };
+        assert!(cancel_leftovers(dir.path(), dir.path(), &good).unwrap().is_some());
+        assert_eq!(fs::read_to_string(log).unwrap(), "--name=tp-1-a\n--name=tp-1-b\n");
+        assert!(!dir.path().join(NAMES).exists());
+        assert_eq!(cancel_leftovers(dir.path(), dir.path(), &good).unwrap(), None);
+    }
+
+    #[test]
+    fn a_command_is_ended_at_its_limit_and_believed_only_with_an_exit_code_of_0() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = |text: &str, limit| {
+            let args = ["-c".to_owned(), text.to_owned()];
+            command::run(Path::new("/bin/sh"), &args, "input", limit, dir.path())
+        };
+        let long = Duration::from_secs(60);
+        assert_eq!(run("cat; echo x >&2", long), Said::Yes("input".to_owned()));
+        assert_eq!(run("echo; echo why >&2; exit 3", long), Said::No("sh: why".to_owned()));
+        assert!(matches!(run("sleep 600", Duration::from_millis(50)), Said::Nothing(_)));
+        let nothing = command::run(Path::new("/no/such"), &[], "", long, dir.path());
+        assert!(matches!(nothing, Said::Unstarted(why) if why.contains("such could not be run")));
+    }
+}

@@ -11,6 +11,9 @@ use super::style::Style;
 /// A first column isn't cut to less than this while others can be left out instead.
 const NAME: usize = 20;
 
+/// So much of a last column with text is shown before others are left out for it.
+const REST: usize = 24;
+
 /// A column.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Column {
@@ -75,10 +78,10 @@ pub(super) fn write(
     };
     let is_rest = |n: usize| n > 0 && columns[n].is_text && columns[n].rank == 0;
     if let Some(most) = style.columns {
-        // What is cut anyway needs no more than its title.
+        // The end of what is cut anyway isn't needed.
         let fixed = |shown: &[usize], widths: &[usize]| {
             let rest = shown.iter().filter(|&&n| is_rest(n));
-            let saved: usize = rest.map(|&n| widths[n] - columns[n].title.width()).sum();
+            let saved: usize = rest.map(|&n| widths[n].saturating_sub(REST)).sum();
             total(shown, widths) - saved
         };
         let over = fixed(&shown, &widths).saturating_sub(most);

@@ -217,6 +217,10 @@ fn failed_step(failure: &Failure) -> String {
 /// `registered a, b, c and 37 more`: as many tasks as fit on a line, at least one.
 fn registered_text<'a>(tasks: impl Iterator<Item = &'a str>, columns: usize) -> String {
     let tasks: Vec<&str> = tasks.collect();
+    let all = format!("registered {}", tasks.join(", "));
+    if all.width() <= columns {
+        return all + "\n";
+    }
     let mut text = "registered ".to_owned();
     for (n, task) in tasks.iter().enumerate() {
         let rest = tasks.len() - n;
@@ -351,12 +355,15 @@ fn summary_text(summary: &Summary, voice: &Voice) -> Option<String> {
         let them = if kept == 1 { "keeps the result it" } else { "keep the results they" };
         text.push_str(&format!("{kept} step{s} did not come out anew and {them} had\n"));
     }
-    text.push_str(&format!(
-        "total {}; {}; {outputs} output{}; {time}\n",
-        summary.steps(),
+    let steps = format!("total {}", summary.steps());
+    let rest = format!(
+        "{}; {outputs} output{}; {time}",
         attempts_text(summary.attempts, summary.failed_attempts),
         plural(*outputs)
-    ));
+    );
+    // A log has one line, however long; a terminal would part it anywhere.
+    let is_narrow = !voice.counts && steps.width() + 2 + rest.width() > voice.columns;
+    text.push_str(&format!("{steps};{}{rest}\n", if is_narrow { "\n  " } else { " " }));
     Some(text)
 }
 

@@ -473,11 +473,14 @@ fn a_name_that_several_live_steps_have_is_refused_with_what_tells_them_apart() {
     let of = |inputs: &str| p.task_with("t", &format!("inputs = {inputs}"), COPY);
     let both = r#"["x/f", "y/f"]"#;
     of(both).task("u", COPY).run().ok();
-    for command in ["log", "explain", "lineage"] {
-        let told = p.call([command, "t/f"]).fails(2).says("2 steps are called `t/f`");
+    for command in ["log", "explain --json", "lineage"] {
+        let call = |word: &str| p.call(command.split(' ').chain([word]));
+        let told = call("t/f").fails(2).says("2 steps are called `t/f`");
         told.says("name one by its number").says("step 1 t (f), from the file x/f").says("step 2");
-        p.call([command, "u/f"]).fails(2).says("made by step 1 t (f)").says("made by step 2 t (f)");
+        call("u/f").fails(2).says("made by step 1 t (f)").says("made by step 2 t (f)");
     }
+    // To people, a few of one name are all explained.
+    p.call(["explain", "u/f"]).ok().answers("step 3 u (f) ran").answers("\n\nstep 4 u (f) ran");
     // One that is history is no other one.
     p.file("y/f", "3").run().ok();
     p.call(["log", "t/f"]).fails(2).says("2 steps are called");
@@ -485,7 +488,8 @@ fn a_name_that_several_live_steps_have_is_refused_with_what_tells_them_apart() {
     p.call(["log", "t/f"]).ok();
     let p = reads().task_with("a", "inputs = [\"reads/*\"]\nmatrix = { lr = [1, 2] }", "true");
     p.run().ok();
-    p.call(["explain", "a/A_1.fastq"]).fails(2).says("or by its labels, as in a[lr=1]/A_1.fastq");
+    let json = ["explain", "--json", "a/A_1.fastq"];
+    p.call(json).fails(2).says("or by its labels, as in a[lr=1]/A_1.fastq");
     p.call(["explain", "a[lr=1]/A_1.fastq"]).ok();
     p.call(["explain", "a[lr=1]"]).fails(2).says("4 steps are called `a[lr=1]`");
 }

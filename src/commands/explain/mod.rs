@@ -93,10 +93,11 @@ impl Command for ExplainArgs {
             let mut explanations = match db::meaning(reader, word)? {
                 Meant::Task(_, name) => vec![of_task(reader, &name)?],
                 Meant::Step(step) => vec![of_step(reader, *step, &self.db)?],
-                Meant::Steps(..) => {
+                Meant::Steps(_, _, input) => {
                     let mut steps = db::find_steps(reader, word)?;
                     // A few of one name are all told of; JSON answers with one.
-                    if steps.len() > if self.json { 1 } else { MOST_STEPS } {
+                    let most = if self.json || input.is_none() { 1 } else { MOST_STEPS };
+                    if steps.len() > most {
                         steps = vec![db::find_one_step(reader, word)?];
                     }
                     let of_step = |step| of_step(reader, step, &self.db);

@@ -1,7 +1,7 @@
 //! A worker as the coordinator sees it, and how an attempt is made there.
 //!
-//! The worker is sent the attempt, with its smaller inputs if it may not have them. It asks for what it lacks, says
-//! when the script is over, and then what came of it, with the smaller ones of the objects that its reports name. Of
+//! The worker is sent the attempt, with its smaller inputs if it may not have them. It asks for what it lacks, and says
+//! what came of it, with the smaller ones of the objects that its reports name. Of
 //! the larger ones it is asked for those that the store lacks. Whatever arrives is kept under the hash of its bytes,
 //! and if that is not the one that was named, the worker is not believed, nor used, any more.
 
@@ -122,7 +122,6 @@ impl Conversation<'_> {
             let Frame { message, bytes } = self.inbox.about(self.about)?;
             match message {
                 WireMessage::Need { objects, .. } => self.give(&objects)?,
-                WireMessage::Exited { outcomes, .. } => ended(&outcomes),
                 WireMessage::Cancelled { .. } => return Ok(None),
                 WireMessage::Ended(ending) => {
                     let outcomes: Vec<Outcome> =

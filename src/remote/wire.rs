@@ -9,7 +9,7 @@ use std::io::{self, Read, Write};
 
 use serde::{Deserialize, Serialize};
 
-use crate::attempt::{NamedObject, Outcome};
+use crate::attempt::NamedObject;
 use crate::object::ObjectHash;
 use crate::step::{Item, Report, Script};
 use crate::stop::Stop;
@@ -93,8 +93,6 @@ pub(super) enum WireMessage {
     Ready,
     /// From a worker: it leaves; a sentence that says why, and whether it is a trouble of its machine.
     Leaving { why: String, is_trouble: bool },
-    /// From a worker: the script is over, and these are the outcomes as far as they are known.
-    Exited { slot: usize, ticket: u64, outcomes: Vec<Outcome> },
     /// From a worker: the attempt is over. The bytes are those of `inline`; the coordinator asks for what it lacks of
     /// the `offered`.
     Ended(Handover),
@@ -147,7 +145,6 @@ impl WireMessage {
         match self {
             WireMessage::Attempt(Order { slot, ticket, .. })
             | WireMessage::Ended(Handover { slot, ticket, .. })
-            | WireMessage::Exited { slot, ticket, .. }
             | WireMessage::Cancelled { slot, ticket }
             | WireMessage::Need { slot, ticket, .. }
             | WireMessage::Bytes { slot, ticket }
@@ -241,8 +238,7 @@ mod tests {
 
     #[test]
     fn a_message_comes_back_with_its_bytes_and_nothing_else_is_one() {
-        let message =
-            WireMessage::Exited { slot: 3, ticket: 7, outcomes: vec![Outcome::Exited(1)] };
+        let message = WireMessage::Need { slot: 3, ticket: 7, objects: vec![ObjectHash::EMPTY] };
         for length in [0, 5, INLINE_TOGETHER + 1] {
             let bytes = vec![7; length];
             let mut wire = Vec::new();

@@ -19,7 +19,6 @@ use std::time::{Duration, Instant};
 
 use signal_hook::iterator::Signals;
 
-use crate::attempt::Outcome;
 use crate::error::{Error, OrIo as _, Result};
 use crate::exec::{Executor, Ground, Home, Local, Ran, Site as _};
 use crate::object::ObjectHash;
@@ -490,13 +489,9 @@ impl Bench {
         self.fetch(inbox, about, objects.into_iter().collect(), &mut pins)?;
         let mut has_repeated = false;
         let ran = loop {
-            let ran = executor.run(&attempt, &mut |outcomes| {
-                // Success is told with what came of it; after a failure nothing more is to be started, at once.
-                if outcomes.iter().any(|outcome| !outcome.is_ok()) {
-                    let outcomes: Vec<Outcome> = outcomes.to_vec();
-                    let _ = self.line.send(&WireMessage::Exited { slot, ticket, outcomes }, &[]);
-                }
-            });
+            // How it ended is told with what came of it: until then it may turn out that this machine's disk was full, which
+            // is no failure of the script.
+            let ran = executor.run(&attempt, &mut |_| {});
             match ran {
                 // The copy here is worth nothing any more, and the coordinator has another.
                 Err(Error::Damaged { object, .. }) if !has_repeated => {

@@ -91,6 +91,8 @@ struct JobArray {
     since: Instant,
     /// It is in the queue for certain, or was.
     is_known: bool,
+    /// It was not submitted for certain.
+    is_void: bool,
     /// So often the queue was asked for it in vain.
     asked: u32,
 }
@@ -216,8 +218,10 @@ impl Pilots {
             }
         }
         write_names(&self.dir, &all)?;
-        let (since, is_known, asked) = (Instant::now(), false, 0);
-        self.arrays.push(JobArray { name: name.clone(), since, is_known, asked });
+        let since = Instant::now();
+        let array =
+            JobArray { name: name.clone(), since, is_known: false, is_void: false, asked: 0 };
+        self.arrays.push(array);
         let slots = self.orders.slots.first().copied().unwrap_or(1);
         // A minute is the least that Slurm knows.
         let minutes = self.options.walltime.as_secs().div_ceil(60).max(1);
@@ -290,6 +294,7 @@ impl Pilots {
                 ));
             }
             Said::No(why) | Said::Unstarted(why) => {
+                self.arrays[array].is_void = true;
                 self.jobs
                     .iter_mut()
                     .filter(|job| job.array() == Some(array))
@@ -365,7 +370,8 @@ impl Pilots {
 
     /// Cancels everything that has one of our names.
     fn cancel(&mut self) {
-        let names: Vec<String> = self.arrays.iter().map(|array| array.name.clone()).collect();
+        let submitted = self.arrays.iter().filter(|array| !array.is_void);
+        let names: Vec<String> = submitted.map(|array| array.name.clone()).collect();
         let (slurm, limit) = (&self.slurm, self.slurm.last_limit);
         if let Err(why) = cancel(slurm, &names, limit, &self.folder) {
             return self.hub.warn(format!(
@@ -375,7 +381,7 @@ impl Pilots {
             ));
         }
         let left = names_in(&self.dir).map(|mut all| {
-            all.retain(|name| !names.contains(name));
+            all.retain(|name| !self.arrays.iter().any(|array| array.name == *name));
             all
         });
         if let Err(error) = left.and_then(|left| write_names(&self.dir, &left)) {

@@ -535,7 +535,10 @@ fn a_submission_of_which_nobody_knows_what_became_is_made_once() {
 fn what_slurm_refuses_ends_the_run_with_its_words() {
     let p = some_steps();
     slurm(&p, "refuses");
-    on_slurm(&p, &[]).go().fails(69).says("invalid partition specified: gpu");
+    let ran = on_slurm(&p, &[]).go().fails(69).says("invalid partition specified: gpu");
+    // Nothing was submitted, so there is nothing to cancel, now or later.
+    ran.says_nothing_of("cancelled");
+    assert!(!p.path("scancel.log").exists() && !p.path("db/slurm").exists());
     assert_eq!(p.read("sbatch.log").lines().count(), 1);
     p.run().ok().says(": 21 done");
 }

@@ -36,6 +36,7 @@ mod session;
 mod signals;
 mod sources;
 mod tables;
+mod unset;
 mod walk;
 mod worker;
 

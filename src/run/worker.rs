@@ -30,6 +30,7 @@ use super::lack;
 use super::listed::ListedFiles;
 use super::message::{AttemptReport, Job, Jobs, Message};
 use super::permits::{Due, Slot, Slots, Tokens};
+use super::unset;
 
 /// No more of a log than this is shown with `-v`.
 const SHOWN_LOG: u64 = 1 << 20;
@@ -518,12 +519,16 @@ impl Engine {
             });
             log_tail = read.or_io("read the log", self.store.path(log))?;
         }
+        let mut why = outcome.to_string();
+        if let (Outcome::Exited(_), Some(hint)) = (outcome, unset::hint(&log_tail, task)) {
+            why = format!("{why}: {hint}");
+        }
         Ok(Failure {
             step: job.leaf.step,
             task: task.name.clone(),
             input: job.leaf.name.clone(),
             labels: job.leaf.labels.clone(),
-            why: outcome.to_string(),
+            why,
             tries: (job.tried + 1, task.retries + 1),
             log_tail,
             log_above,

@@ -8,7 +8,7 @@ use crate::harness::Project;
 fn a_misspelt_variable_fails_the_step_instead_of_writing_somewhere_else() {
     let p =
         Project::new().manifest("[[task]]\nname = \"a\"\nscript = 'echo 1 > \"$OUTPUTDIR/x\"'\n");
-    p.run().fails(1).says("OUTPUTDIR");
+    p.run().fails(1).says("exit code 2: `OUTPUTDIR` is not set; did you mean `OUTPUT_DIR`?");
     // The same without a mistake, and the old interpreter where it is asked for.
     p.manifest("[[task]]\nname = \"a\"\nshell = \"sh -e\"\nscript = 'echo \"[$NOWHERE]\" > \"$OUTPUT_DIR/x\"'\n");
     p.run().ok();

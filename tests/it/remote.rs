@@ -436,10 +436,12 @@ fn workers_are_started_by_ssh_and_a_host_that_is_down_is_left_out() {
     let p = Project::named("has a blank ")
         .program("ssh", SSH)
         .task("many", r#"for n in 1 2 3 4 5 6; do echo "$n" >"$OUTPUT_DIR/$n"; done"#)
-        .task("each", r#"cat "$INPUT_FILE" >"$OUTPUT_DIR/x""#);
-    let ran = on(&p, &["--on", "ssh:near,2/down,2/me@far", "--listen", "127.0.0.1"]).go().ok();
-    let ran = ran.says(": 7 done").says("worker 2 on down was lost");
-    ran.says("No route to host").says("not used any more");
+        .task("each", &format!(r#"{WAIT_FOR_GO}; cat "$INPUT_FILE" >"$OUTPUT_DIR/x""#));
+    let run = on(&p, &["--on", "ssh:near,2/down,2/me@far", "--listen", "127.0.0.1"]).start();
+    wait_for("the last attempt at a host", || run.stderr().contains("not used any more"));
+    p.file("go", "");
+    let ran = run.end().ok().says(": 7 done").says("worker 2 on down was lost");
+    ran.says("No route to host");
     let hosts: std::collections::BTreeSet<String> =
         p.read("hosts").lines().map(str::to_owned).collect();
     assert_eq!(hosts.into_iter().collect::<Vec<_>>(), ["down", "me@far", "near"]);
@@ -547,8 +549,12 @@ fn what_slurm_refuses_ends_the_run_with_its_words() {
 fn without_slurm_s_commands_a_run_says_so() {
     let p = some_steps().program("sbatch", "no program at all");
     on_slurm(&p, &[]).go().fails(69).says("sbatch could not be run").says("no worker is left");
-    let ran = on_slurm(&p, &["-j1"]).go().ok();
-    ran.says("sbatch could not be run").says(": 21 done");
+    // The run goes on while that is found out.
+    let p = Project::new().program("sbatch", "no program at all").task("one", WAIT_FOR_GO);
+    let run = on_slurm(&p, &["-j1"]).start();
+    wait_for("the news", || run.stderr().contains("sbatch could not be run"));
+    p.file("go", "");
+    run.end().ok().says(": 1 done");
 }
 
 #[test]

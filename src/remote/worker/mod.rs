@@ -90,11 +90,11 @@ pub fn work(options: &WorkerOptions) -> Result<()> {
     let files = FILES + (options.slots as u64 + 1) * (FILES_EACH + SERVERS as u64);
     let files = limits::raise_open_files(files).or_system("raise the limit of open files")?;
     limit_servers(usize::try_from(files / 2).unwrap_or(usize::MAX));
-    let (stream, terms) = connect(options, &secret, PATIENCE)?;
+    let doorbell = Arc::new(Doorbell::default());
+    let (stream, terms) = connect(options, &secret, PATIENCE, &doorbell)?;
     let folder = WorkerFolder::make()?;
     let cache = Arc::new(Cache::new(options.cache));
     let store = Arc::new(Store::open(&folder.path, Arc::clone(&cache) as Arc<dyn Proof>)?);
-    let doorbell = Arc::new(Doorbell::default());
     leave_on_signals(&doorbell)?;
     let end = options
         .walltime
@@ -109,7 +109,7 @@ pub fn work(options: &WorkerOptions) -> Result<()> {
         if options.reconnect.is_zero() {
             return Err(Error::Unavailable(why));
         }
-        let (stream, terms) = connect(options, &secret, options.reconnect)?;
+        let (stream, terms) = connect(options, &secret, options.reconnect, &doorbell)?;
         connection = Connection { stream, terms, scratch: folder.scratch(nth)?, end };
     }
     Ok(())
@@ -268,17 +268,20 @@ impl From<io::Error> for Refusal {
     }
 }
 
-/// Finds the coordinator, and makes sure of each other.
+/// Finds the coordinator, and makes sure of each other. A signal ends the search.
 fn connect(
     options: &WorkerOptions,
     secret: &Secret,
     patience: Duration,
+    doorbell: &Doorbell,
 ) -> Result<(TcpStream, Terms)> {
     let begun = Instant::now();
     let why = loop {
         match connect_once(options, secret) {
             Ok(connected) => return Ok(connected),
-            Err(Refusal::Dropped(_)) if begun.elapsed() < patience => std::thread::sleep(PAUSE),
+            Err(Refusal::Dropped(_)) if begun.elapsed() < patience && !doorbell.has_rung() => {
+                std::thread::sleep(PAUSE);
+            }
             Err(Refusal::Dropped(err)) => break err.to_string(),
             Err(Refusal::ForGood(why)) => break why,
         }

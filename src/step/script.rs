@@ -44,7 +44,7 @@ pub struct Script {
     pub bytes: Vec<u8>,
     /// Working directory, absolute: the manifest's folder.
     pub dir: OsString,
-    /// Variables of the manifest. Those of [`var`](crate::attempt::var) win over them.
+    /// Variables of the manifest. Those of [`var`] win over them.
     pub env: Vec<(OsString, OsString)>,
     /// Variables that it doesn't get, though whoever starts it has them.
     #[serde(default)]

@@ -510,6 +510,7 @@ fn plan(
         };
         db::apply(writer, &prepared.flow, &applied)
     })?;
+    prepared.forget_registrations();
     let history = if progress.wants_history() {
         db.read(|reader| db::mean_times(reader, &prepared.flow))?
     } else {

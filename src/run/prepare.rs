@@ -301,6 +301,20 @@ impl Prepared {
         self.manifest.tasks.iter().map(|task| task.name.as_str()).collect()
     }
 
+    /// The rows of the tasks are written. What is in them is not kept as well: of thousands of tasks that is megabytes.
+    pub(super) fn forget_registrations(&mut self) {
+        for registration in &mut self.registrations {
+            for text in [
+                &mut registration.name,
+                &mut registration.script,
+                &mut registration.recipe_json,
+                &mut registration.feeds,
+            ] {
+                *text = String::new();
+            }
+        }
+    }
+
     /// Recipes, wiring and inputs in one hash.
     fn sum(&self) -> Option<ObjectHash> {
         if self.dependencies.as_ref().is_some_and(|(_, scan)| !scan.is_quiet()) {

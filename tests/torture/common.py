@@ -354,7 +354,7 @@ def differences(want, got, most=6):
 
 def said_done(text):
     """Ids of the steps that a runner said were done."""
-    return {int(id) for id in re.findall(r"^step (\d+) .*: done, ", text, re.M)}
+    return {int(id) for id in re.findall(r"^(?:\[\d+/\d+\] )?step (\d+) .*: done, ", text, re.M)}
 
 
 def unfounded(box, text):

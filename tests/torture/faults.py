@@ -168,7 +168,7 @@ def open_copy(db_dir):
         shutil.rmtree(folder)
 
 
-DONE = re.compile(r"^step (\d+) .*: done, ", re.M)
+DONE = re.compile(r"^(?:\[\d+/\d+\] )?step (\d+) .*: done, ", re.M)
 
 
 def acknowledged(text):

@@ -71,37 +71,51 @@ impl ObjectHash {
     /// # Errors
     /// [`NotAHash`] for any other text, upper case included.
     pub fn parse(text: &str) -> Result<ObjectHash, NotAHash> {
-        let text = text.as_bytes();
-        if text.len() != 64 {
-            return Err(NotAHash);
-        }
-        let mut bytes = [0; 32];
-        for (byte, pair) in bytes.iter_mut().zip(text.chunks_exact(2)) {
-            *byte = nibble(pair[0])? << 4 | nibble(pair[1])?;
-        }
-        Ok(ObjectHash(bytes))
+        from_hex(text).map(ObjectHash)
     }
 
     /// 64 lower-case hex digits.
     pub fn hex(&self) -> String {
-        self.digits().iter().copied().map(char::from).collect()
+        to_hex(&self.0)
     }
 
     /// The same, for those who need it thousands of times a second.
     pub(crate) fn digits(&self) -> [u8; 64] {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        let mut text = [0; 64];
-        for (pair, byte) in text.chunks_exact_mut(2).zip(self.0) {
-            pair[0] = DIGITS[usize::from(byte >> 4)];
-            pair[1] = DIGITS[usize::from(byte & 15)];
-        }
-        text
+        digits(&self.0)
     }
 
     /// The shard, `objects/AB`, that keeps this object.
     pub fn shard(&self) -> u8 {
         self.0[0]
     }
+}
+
+/// 32 bytes as 64 lower-case hex digits: a hash, or a secret.
+pub(crate) fn to_hex(bytes: &[u8; 32]) -> String {
+    digits(bytes).iter().copied().map(char::from).collect()
+}
+
+/// Reads what [`to_hex`] has written.
+pub(crate) fn from_hex(text: &str) -> Result<[u8; 32], NotAHash> {
+    let text = text.as_bytes();
+    if text.len() != 64 {
+        return Err(NotAHash);
+    }
+    let mut bytes = [0; 32];
+    for (byte, pair) in bytes.iter_mut().zip(text.chunks_exact(2)) {
+        *byte = nibble(pair[0])? << 4 | nibble(pair[1])?;
+    }
+    Ok(bytes)
+}
+
+fn digits(bytes: &[u8; 32]) -> [u8; 64] {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut text = [0; 64];
+    for (pair, byte) in text.chunks_exact_mut(2).zip(bytes) {
+        pair[0] = DIGITS[usize::from(byte >> 4)];
+        pair[1] = DIGITS[usize::from(byte & 15)];
+    }
+    text
 }
 
 fn nibble(digit: u8) -> Result<u8, NotAHash> {

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use crate::exec::{News, Tell};
+use crate::object::to_hex;
 use crate::stop::{Stop, StopSwitch};
 use crate::store::Store;
 use crate::text::printable_line;
@@ -15,7 +16,7 @@ use super::door::Guest;
 use super::line::{Inbox, Line, NewLine, PATIENCE};
 use super::link::Link;
 use super::places::{Berth, Places, Room};
-use super::secret::{Secret, Side, hex};
+use super::secret::{Secret, Side};
 use super::wire::{self, Hello, Terms, WireMessage};
 
 /// A host that has lost so many workers gets no more.
@@ -188,7 +189,7 @@ impl Hub {
         };
         drop(stream);
         let nonce = hello.nonce.as_bytes();
-        let proof = hex(&self.secret.prove(Side::Coordinator, nonce, &said));
+        let proof = to_hex(&self.secret.prove(Side::Coordinator, nonce, &said));
         let welcome = WireMessage::Welcome { proof, terms: self.terms.clone() };
         let link = Arc::new(Link::new(Arc::clone(&line), &hello));
         if line.send(&welcome, &[]).is_err() {

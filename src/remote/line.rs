@@ -261,20 +261,18 @@ impl Line {
         mut file: File,
         store: &Store,
     ) -> Result<(), Trouble> {
-        let mut piece = vec![0; PIECE];
+        let mut piece = Vec::with_capacity(PIECE);
         loop {
-            let filled = fill(&mut file, &mut piece).or_io("read an object in", store.root());
-            let filled = match filled {
-                Ok(filled) => filled,
-                Err(error) => {
-                    self.send(&WireMessage::Gone { slot, ticket }, &[])?;
-                    return Err(error.into());
-                }
-            };
-            if filled > 0 {
-                self.send(&WireMessage::Bytes { slot, ticket }, &piece[..filled])?;
+            piece.clear();
+            let read = file.by_ref().take(PIECE as u64).read_to_end(&mut piece);
+            if let Err(error) = read.or_io("read an object in", store.root()) {
+                self.send(&WireMessage::Gone { slot, ticket }, &[])?;
+                return Err(error.into());
             }
-            if filled < piece.len() {
+            if !piece.is_empty() {
+                self.send(&WireMessage::Bytes { slot, ticket }, &piece)?;
+            }
+            if piece.len() < PIECE {
                 return self.send(&WireMessage::Bytes { slot, ticket }, &[]);
             }
         }
@@ -290,20 +288,6 @@ impl Read for Hearing<'_> {
         self.0.hear();
         Ok(read)
     }
-}
-
-/// Reads until the buffer is full or nothing is left.
-fn fill(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match file.read(&mut buffer[filled..]) {
-            Ok(0) => break,
-            Ok(n) => filled += n,
-            Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
-            Err(err) => return Err(err),
-        }
-    }
-    Ok(filled)
 }
 
 impl Inbox {

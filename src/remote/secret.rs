@@ -1,13 +1,12 @@
 //! What a run and its workers have in common and nobody else knows. Whoever connects proves that it knows the secret
 //! without telling it: by an HMAC of what the other side has made up for this very connection.
 
-use std::fmt::Write as _;
-
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use rustix::rand::{GetRandomFlags, getrandom};
 use sha2::Sha256;
 
 use crate::error::{OrIo as _, Result};
+use crate::object::{from_hex, to_hex};
 
 /// Bytes of a secret, of a nonce, and of a proof.
 pub(super) const LENGTH: usize = 32;
@@ -34,15 +33,6 @@ pub(super) fn nonce() -> Result<[u8; LENGTH]> {
     Ok(bytes)
 }
 
-/// In lower-case hex digits.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(2 * bytes.len());
-    for byte in bytes {
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
-}
-
 impl Secret {
     pub(super) fn new() -> Result<Secret> {
         nonce().map(Secret)
@@ -50,20 +40,12 @@ impl Secret {
 
     /// Reads what [`Self::hex`] has written.
     pub(super) fn parse(text: &str) -> Option<Secret> {
-        let text = text.trim();
-        if text.len() != 2 * LENGTH || !text.is_ascii() {
-            return None;
-        }
-        let mut bytes = [0; LENGTH];
-        for (n, byte) in bytes.iter_mut().enumerate() {
-            *byte = u8::from_str_radix(&text[2 * n..2 * n + 2], 16).ok()?;
-        }
-        Some(Secret(bytes))
+        from_hex(text.trim()).ok().map(Secret)
     }
 
     /// As it is handed to a worker.
     pub(super) fn hex(&self) -> String {
-        hex(&self.0)
+        to_hex(&self.0)
     }
 
     /// The proof of a side: of what the other side has made up, and what this side says with it.

@@ -29,6 +29,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::error::{OrIo as _, Result};
+use crate::object::to_hex;
 use crate::text::printable_line;
 
 use super::command::{self, Said};
@@ -209,7 +210,7 @@ impl Pilots {
     /// Notes the intent, and tells how the array is submitted.
     fn prepare(&mut self, missing: &[usize]) -> Result<(Vec<String>, String)> {
         let run = self.orders.run.split('-').next().unwrap_or_default();
-        let name = format!("tp-{run}-{}", &secret::hex(&secret::nonce()?)[..12]);
+        let name = format!("tp-{run}-{}", &to_hex(&secret::nonce()?)[..12]);
         let names = self.arrays.iter().map(|array| array.name.as_str()).chain([name.as_str()]);
         let mut all = names_in(&self.dir)?;
         for name in names {

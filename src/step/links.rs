@@ -53,7 +53,7 @@ struct Record {
     /// How many links of ours it has.
     links: u32,
     /// How many names it had before the first one.
-    names: u64,
+    names: u32,
     /// A script has changed it.
     is_damaged: bool,
     /// A name of it may be left somewhere.
@@ -132,7 +132,7 @@ impl LinkedInput {
         let mut records = records(self.0);
         let Some(record) = records.get_mut(&self.0) else { return Ok(true) };
         let now = record.look(store, object, Some(since_ns))?;
-        let names = record.names + u64::from(record.links);
+        let names = record.names + record.links;
         record.may_be_kept |=
             now.is_none_or(|now| now.st_ino != self.0.1 || names_of(&now) != names);
         let unlink = |dir| rustix::fs::unlinkat(dir, name, AtFlags::empty());
@@ -241,10 +241,10 @@ pub fn note_spoilt(object: &ObjectHash) {
     lock(&DAMAGED).remove(object);
 }
 
-/// How many names a file has.
+/// How many names a file has: no file system of Linux counts beyond 32 bits.
 #[allow(clippy::unnecessary_cast, reason = "the field has 32 bits on some machines")]
-fn names_of(stat: &Stat) -> u64 {
-    stat.st_nlink as u64
+fn names_of(stat: &Stat) -> u32 {
+    stat.st_nlink as u32
 }
 
 /// The records of those objects that this one belongs to.

@@ -495,7 +495,8 @@ fn lay_out_part(
     linking: Linking,
     buffer: &mut Vec<u8>,
 ) -> Result<Links> {
-    let mut links = Vec::new();
+    let all = if linking == Linking::All { items.len() } else { 0 };
+    let mut links = Vec::with_capacity(all);
     let mut open: Option<(&[u8], OwnedFd)> = None;
     for (nth, (item, path)) in items.iter().zip(paths).enumerate() {
         let (within, base) = names::split(path);

@@ -123,17 +123,23 @@ fn completions_depend_on_the_words_before_the_cursor() {
     assert!(told(&["--no-such", "--"]).contains(&"--keep-going".to_owned()));
 }
 
+/// What bash makes of a line, with a comma behind each word.
+fn completed_by_bash(p: &Project, line: &str) -> String {
+    // It asks the program for all that may change.
+    if !p.path("done.bash").exists() {
+        p.file("done.bash", p.call(["completions", "bash"]).ok().stdout);
+    }
+    let script = format!(
+        "source ./done.bash; COMP_WORDS=({line}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); \
+         _task_pipeline; printf '%s,' \"${{COMPREPLY[@]}}\""
+    );
+    shell(p, &["bash", "--norc", "-c", &script])
+}
+
 #[test]
 fn bash_completes_commands_options_values_files_and_tasks() {
     let p = with_tasks().file("my input.txt", "");
-    p.file("done.bash", p.call(["completions", "bash"]).ok().stdout);
-    let complete = |line: &str| {
-        let script = format!(
-            "source ./done.bash; COMP_WORDS=({line}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); \
-             _task_pipeline; printf '%s,' \"${{COMPREPLY[@]}}\""
-        );
-        shell(&p, &["bash", "--norc", "-c", &script])
-    };
+    let complete = |line: &str| completed_by_bash(&p, line);
     assert_eq!(complete("task-pipeline st"), "status,");
     assert_eq!(complete("task-pipeline my"), "my input.txt,");
     assert_eq!(complete("task-pipeline --ev"), "--events,");
@@ -167,14 +173,7 @@ fn after_the_name_of_a_task_come_those_of_its_inputs_or_outputs() {
     assert_eq!(told(&["cat", "copy/"]), ["copy/of b", "copy/of my file.txt"]);
     assert_eq!(told(&["cat", "copy/of b", "co"]), ["copy"]);
     assert_eq!(told(&["log", "no-task/"]), [""; 0]);
-    p.file("done.bash", p.call(["completions", "bash"]).ok().stdout);
-    let complete = |line: &str| {
-        let script = format!(
-            "source ./done.bash; COMP_WORDS=({line}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); \
-             _task_pipeline; printf '%s,' \"${{COMPREPLY[@]}}\""
-        );
-        shell(&p, &["bash", "--norc", "-c", &script])
-    };
+    let complete = |line: &str| completed_by_bash(&p, line);
     // As the shell has to read it, also where that was begun.
     assert_eq!(complete("task-pipeline log copy/"), r"copy/b,copy/my\ file.txt,");
     assert_eq!(complete(r"task-pipeline log 'copy/my\ f'"), r"copy/my\ file.txt,");

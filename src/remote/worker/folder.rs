@@ -8,6 +8,7 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use crate::error::{OrIo as _, Result};
+use crate::object::to_hex;
 use crate::remote::secret;
 use crate::step;
 use crate::sys::flock;
@@ -39,8 +40,7 @@ impl WorkerFolder {
         let base = std::env::temp_dir();
         let base = std::path::absolute(&base).or_io("find the folder", base)?;
         remove_stale(&base);
-        let name =
-            format!("{PREFIX}{}-{}", std::process::id(), &secret::hex(&secret::nonce()?)[..8]);
+        let name = format!("{PREFIX}{}-{}", std::process::id(), &to_hex(&secret::nonce()?)[..8]);
         let path = base.join(name);
         let private = || {
             let mut builder = DirBuilder::new();

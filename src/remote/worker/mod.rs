@@ -21,7 +21,7 @@ use signal_hook::iterator::Signals;
 
 use crate::error::{Error, OrIo as _, Result};
 use crate::exec::{Executor, Ground, Home, Local, Ran, Site as _};
-use crate::object::ObjectHash;
+use crate::object::{ObjectHash, to_hex};
 use crate::proof::Proof;
 use crate::step::{Attempt, Launch, Made, SERVERS, Script, limit_servers};
 use crate::stop::{Stop, StopSwitch};
@@ -35,7 +35,7 @@ use folder::WorkerFolder;
 use super::door;
 use super::line::{Inbox, Line, NewLine, Trouble};
 use super::link::objects_of;
-use super::secret::{LENGTH, Secret, Side, hex, nonce};
+use super::secret::{LENGTH, Secret, Side, nonce};
 use super::wire::{
     self, GREETING, Handover, Hello, INLINE, INLINE_TOGETHER, Inlined, Order, Terms, WireMessage,
 };
@@ -320,7 +320,7 @@ fn connect_once(options: &WorkerOptions, secret: &Secret) -> Result<(TcpStream, 
         None => return Err(for_good(&"what answers there is no task-pipeline")),
     }
     let ours = nonce().map_err(|err| for_good(&err))?;
-    let ours = hex(&ours);
+    let ours = to_hex(&ours);
     let hello = Hello {
         tool: env!("CARGO_PKG_VERSION").to_owned(),
         run: options.run.clone(),
@@ -338,7 +338,7 @@ fn connect_once(options: &WorkerOptions, secret: &Secret) -> Result<(TcpStream, 
         WireMessage::Refused { why } => Err(for_good(&why)),
         WireMessage::Welcome { proof, terms } => {
             // Else somebody else listens at that port by now, and would have us run scripts of theirs.
-            let wanted = hex(&secret.prove(Side::Coordinator, ours.as_bytes(), &said));
+            let wanted = to_hex(&secret.prove(Side::Coordinator, ours.as_bytes(), &said));
             match proof == wanted {
                 true => Ok((stream, terms)),
                 false => Err(for_good(&"what answers there doesn't know the secret of the run")),

@@ -23,7 +23,7 @@ use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use rustix::fs::{AtFlags, Stat};
 use rustix::io::Errno;
 
-use super::stamp::Stamp;
+use super::stamp::Marks;
 use crate::error::{OrIo, Result};
 use crate::object::ObjectHash;
 use crate::store::Store;
@@ -47,7 +47,7 @@ static DAMAGED: LazyLock<Mutex<HashSet<ObjectHash>>> = LazyLock::new(Mutex::defa
 /// What is known of a lent object.
 struct Record {
     /// As it was after our last look at it.
-    expected: Stamp,
+    expected: Marks,
     /// How often it is lent.
     loans: u32,
     /// How many links of ours it has.
@@ -83,7 +83,7 @@ impl LinkedInput {
         if let Some(record) = records.get_mut(&key)
             && !is_proven
         {
-            record.look(store, object, None)?;
+            record.look(store, (object, key.1), None)?;
         }
         match store.link(object, dir, name) {
             Ok(()) => {}
@@ -104,7 +104,7 @@ impl LinkedInput {
                 return Ok(None);
             }
         }
-        let expected = Stamp::of(&after);
+        let expected = Marks::of(&after);
         let record = records.entry(key).or_insert(Record {
             expected,
             loans: 0,
@@ -131,7 +131,7 @@ impl LinkedInput {
     ) -> Result<bool> {
         let mut records = records(self.0);
         let Some(record) = records.get_mut(&self.0) else { return Ok(true) };
-        let now = record.look(store, object, Some(since_ns))?;
+        let now = record.look(store, (object, self.0.1), Some(since_ns))?;
         let names = record.names + record.links;
         record.may_be_kept |=
             now.is_none_or(|now| now.st_ino != self.0.1 || names_of(&now) != names);
@@ -148,7 +148,7 @@ impl LinkedInput {
         if record.loans > 1
             && let Some(now) = store.stat(object)?
         {
-            record.expected = Stamp::of(&now);
+            record.expected = Marks::of(&now);
         }
         if record.is_damaged {
             lock(&DAMAGED).insert(*object);
@@ -181,17 +181,18 @@ impl Record {
     fn look(
         &mut self,
         store: &Store,
-        object: &ObjectHash,
+        (object, inode): (&ObjectHash, u64),
         since_ns: Option<i64>,
     ) -> Result<Option<Stat>> {
         let now = store.stat(object)?;
         if self.is_damaged {
             return Ok(now);
         }
-        let stamp = now.as_ref().map(Stamp::of);
-        let is_as_left = stamp.is_some_and(|stamp| {
-            let is_young = since_ns.is_some_and(|since| stamp.may_hide_change_since(since));
-            stamp == self.expected && !(is_young && stamp.size() <= CHEAP)
+        let is_as_left = now.as_ref().is_some_and(|now| {
+            let marks = Marks::of(now);
+            let is_young = since_ns.is_some_and(|since| marks.may_hide_change_since(since));
+            let is_same = now.st_ino == inode && marks == self.expected;
+            is_same && !(is_young && marks.size() <= CHEAP)
         });
         if is_as_left {
             return Ok(now);

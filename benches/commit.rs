@@ -150,6 +150,7 @@ fn completion(step: i64, object: ObjectHash, size: u64) -> Completion {
                 peak_memory: 2000,
             },
             worker: Some(1),
+            on: None,
             batch: None,
             start: Default::default(),
             log: None,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::elsewhere::WorkerSlot;
 use crate::object::ObjectHash;
 
 /// Names of the environment variables that the program sets for a script.
@@ -353,6 +354,9 @@ pub struct AttemptRecord {
     pub log: Option<ObjectHash>,
     /// From 1; at most as many as scripts at once. `None` if nobody noted it.
     pub worker: Option<i64>,
+    /// The worker that made it for the run. `None`: it was made on the run's own machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on: Option<WorkerSlot>,
     /// Where it shared its script with others; usage and log are those of all of them together.
     pub batch: Option<BatchPlace>,
     pub start: Start,

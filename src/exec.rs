@@ -5,7 +5,10 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::attempt::Outcome;
+use crate::elsewhere::{WorkerNote, WorkerSlot};
 use crate::error::{Error, Result};
 use crate::jobserver::Share;
 use crate::object::ObjectHash;
@@ -36,13 +39,13 @@ pub struct Needs {
     pub uses: Vec<(usize, usize)>,
 }
 
-/// Where an attempt will be made.
+/// Where an attempt will be made. A lane makes one attempt at a time; they count from 1 to the number of scripts at once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Engaged {
-    /// On this machine.
-    Here,
-    /// By a worker on this host, which has so many of the processors that were asked for.
-    There { host: Arc<str>, cpus: usize },
+    /// On this machine; in this lane of the site's, if it tells its slots apart.
+    Here { lane: Option<usize> },
+    /// By a worker, which has so many of the processors that were asked for.
+    There { on: WorkerSlot, lane: usize, cpus: usize },
     /// Nowhere: the run is stopping.
     Nowhere,
 }
@@ -54,7 +57,7 @@ pub trait Executor: Send {
     /// # Errors
     /// If it never can.
     fn engage(&mut self, _needs: &Needs) -> Result<Engaged> {
-        Ok(Engaged::Here)
+        Ok(Engaged::Here { lane: None })
     }
 
     /// Makes one attempt. `ended` is called exactly once, at the latest before this returns, when the script
@@ -89,6 +92,8 @@ pub enum News {
     Note(String),
     /// Possibly a mistake.
     Warning(String),
+    /// A worker has come or gone.
+    Worker(WorkerNote),
 }
 
 /// Where it tells it. Must not block.
@@ -101,6 +106,20 @@ pub struct Home {
     pub manifest: PathBuf,
     /// Of its bytes; `None`: it is no file, but a pipe say.
     pub hash: Option<ObjectHash>,
+    /// The `files` of its tasks.
+    pub files: Arc<Vec<HomeFile>>,
+}
+
+/// A file that scripts read where they find it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HomeFile {
+    /// Absolute.
+    pub path: Vec<u8>,
+    pub object: ObjectHash,
+    /// Bytes.
+    pub size: u64,
+    /// When it was written last, nanoseconds since 1970.
+    pub mtime_ns: i64,
 }
 
 /// What a site is given of a run.
@@ -114,6 +133,8 @@ pub struct Ground {
     pub executors: usize,
     /// Tokens for scripts that want them.
     pub share: Option<Arc<Share>>,
+    /// There are such scripts: on other machines they have a jobserver of their own.
+    pub wants_jobserver: bool,
     pub launch: Launch,
     pub tell: Tell,
     pub home: Home,

@@ -10,7 +10,7 @@ use crate::cli::values::{bytes, default_db};
 use crate::cli::{NameSource, Shell, WantedNames};
 use crate::db::{self, Db, Reader};
 use crate::error::{Result, exit};
-use crate::ids::TaskId;
+use crate::ids::{RunId, TaskId};
 use crate::manifest::Manifest;
 use crate::text::printable;
 
@@ -62,6 +62,7 @@ fn names(source: &NameSource, wanted: WantedNames<'_>) -> Vec<String> {
     let db = source.db.clone().unwrap_or_else(default_db);
     match wanted {
         WantedNames::Tasks => tasks(source, &db),
+        WantedNames::Workers => workers(&db).unwrap_or_default(),
         WantedNames::Inputs(task, begun) => results(&db, task, begun, db::each_live_input),
         WantedNames::Outputs(task, begun) => results(&db, task, begun, db::each_live_output_name),
     }
@@ -75,6 +76,18 @@ fn tasks(source: &NameSource, db: &Path) -> Vec<String> {
     let known = Db::open_read_only(db).and_then(|db| db.read(db::known_tasks));
     let present = known.unwrap_or_default().into_iter().filter(|task| task.present);
     present.map(|task| task.name).collect()
+}
+
+/// Numbers and hosts of the workers of the last run.
+fn workers(db: &Path) -> Result<Vec<String>> {
+    let rows = Db::open_read_only(db)?.read(|reader| match db::last_runs(reader, 1)?.pop() {
+        Some(run) => db::workers(reader, RunId(run.id)),
+        None => Ok(Vec::new()),
+    })?;
+    let hosts = rows.iter().map(|row| printable(row.host.as_bytes()).into_owned());
+    let names = rows.iter().map(|row| row.worker.to_string()).chain(hosts);
+    let names: BTreeSet<String> = names.filter(|name| !name.is_empty()).collect();
+    Ok(names.into_iter().collect())
 }
 
 /// Names that are offered: nobody reads more, and somebody waits for them.

@@ -14,11 +14,13 @@ use serde::Serialize;
 use crate::attempt::{AttemptRecord, BatchPlace, Outcome, StepState, micros};
 use crate::cli::values::{attempt, bytes, default_db, path};
 use crate::db::{self, AttemptOfRun, Db, Meant, StepRow};
+use crate::elsewhere::WorkerSlot;
 use crate::error::{Error, OrIo as _, Result, exit};
-use crate::ids::StepId;
+use crate::ids::{RunId, StepId};
 use crate::labels::Labels;
 use crate::object::ObjectHash;
 use crate::order;
+use crate::remote::{Caller, LiveStep};
 use crate::run::{Runner, runner};
 use crate::step::{self, Running};
 use crate::store::Store;
@@ -32,6 +34,9 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 /// Bytes that are read at once while following.
 const CHUNK: u64 = 1 << 20;
+
+/// A log that grows as fast as it is read is cut there. More than a log can have.
+const MOST_SO_FAR: u64 = 1 << 30;
 
 /// Print the output of a step's script.
 #[derive(FromArgs, ArgsInfo, Debug, PartialEq)]
@@ -104,7 +109,7 @@ impl Command for LogArgs {
             }
         }
         let running = match self.attempt {
-            None if !self.json && !self.failed => running_now(&self.db, &steps),
+            None if !self.json && !self.failed => running_now(&db, &self.db, &steps)?,
             _ => Vec::new(),
         };
         let is_running = |step: &StepRow| running.iter().any(|(id, _)| *id == step.id);
@@ -155,6 +160,12 @@ impl Command for LogArgs {
                     complain(&format!("step {} has not run yet", step.id));
                 }
                 _ => {}
+            }
+            if let Some(on) = attempt.as_ref().and_then(|attempt| attempt.on.as_ref())
+                && !self.json
+                && !is_running(step)
+            {
+                complain(&format!("step {} was made by {on}", step.id));
             }
             if let Some(batch) = attempt.as_ref().and_then(|attempt| attempt.batch)
                 && !self.json
@@ -241,6 +252,8 @@ struct Attempt {
     batch: Option<BatchPlace>,
     /// How its interpreter was started.
     start: &'static str,
+    /// The worker that made it; `None`: the run's own machine.
+    on: Option<WorkerSlot>,
 }
 
 impl StepLog {
@@ -250,7 +263,7 @@ impl StepLog {
             None => String::new(),
         };
         let attempt = attempt.map(
-            |AttemptRecord { number, outcome, started_ms, usage, batch, start, .. }| Attempt {
+            |AttemptRecord { number, outcome, started_ms, usage, batch, start, on, .. }| Attempt {
                 number,
                 outcome: outcome.word(),
                 code: outcome.code(),
@@ -263,6 +276,7 @@ impl StepLog {
                 peak_of: usage.peak_of.as_str(),
                 batch,
                 start: start.as_str(),
+                on,
             },
         );
         let StepRow { id, task, name, object, live, state, labels, same_as } = step;
@@ -280,7 +294,8 @@ fn head(step: &StepRow, attempt: Option<&AttemptRecord>) -> String {
     match attempt {
         Some(attempt) => {
             let batch = attempt.batch.map(|batch| format!(", {batch}")).unwrap_or_default();
-            format!("== {name}: attempt {}, {}{batch}", attempt.number, words(&attempt.outcome))
+            let on = attempt.on.as_ref().map(|on| format!(", {on}")).unwrap_or_default();
+            format!("== {name}: attempt {}, {}{on}{batch}", attempt.number, words(&attempt.outcome))
         }
         None => match other(step) {
             Some(other) if step.state == StepState::Failed => {
@@ -322,17 +337,108 @@ fn show(out: &mut dyn Write, log: &[u8]) -> std::io::Result<()> {
 }
 
 /// What those of `steps` that run just now have printed so far.
-fn running_now(dir: &Path, steps: &[StepRow]) -> Vec<(StepId, Vec<u8>)> {
-    let Some(Runner::Here(runner)) = runner(dir) else { return Vec::new() };
-    let mut running = step::running(runner, &dir.join("scratch"));
-    running.retain(|running| steps.iter().any(|step| step.id.0 == running.step));
-    let so_far = |running: Running| {
+fn running_now(db: &Db, dir: &Path, steps: &[StepRow]) -> Result<Vec<(StepId, Vec<u8>)>> {
+    let Some(mut scripts) = Scripts::of(db, dir)? else { return Ok(Vec::new()) };
+    let mut all = scripts.running.clone();
+    all.retain(|running| steps.iter().any(|step| step.id == running.step));
+    let so_far = |running: RunningScript| Some((running.step, scripts.so_far(&running)?));
+    Ok(all.into_iter().filter_map(so_far).collect())
+}
+
+/// What a run has under way, here and elsewhere.
+struct Scripts {
+    /// The process that makes the run.
+    runner: Runner,
+    running: Vec<RunningScript>,
+    /// Asks the run what its workers do.
+    caller: Option<Caller>,
+}
+
+/// A step whose script runs.
+#[derive(Clone)]
+struct RunningScript {
+    step: StepId,
+    attempt: i64,
+    at: RunsAt,
+}
+
+/// Where it runs. Steps that share a script have the same one.
+#[derive(Clone)]
+enum RunsAt {
+    Here(Running),
+    There(WorkerSlot),
+}
+
+impl Scripts {
+    /// `None`: no run is under way.
+    fn of(db: &Db, dir: &Path) -> Result<Option<Scripts>> {
+        let Some(runner) = runner(dir) else { return Ok(None) };
+        let mut running = Vec::new();
+        if let Runner::Here(pid) = runner {
+            let here = |one: Running| RunningScript {
+                step: StepId(one.step),
+                attempt: one.attempt,
+                at: RunsAt::Here(one),
+            };
+            running.extend(step::running(pid, &dir.join("scratch")).into_iter().map(here));
+        }
+        let mut caller = None;
+        if let Some(run) = db.read(|reader| db::last_runs(reader, 1))?.pop()
+            && runner.can_be(run.pid)
+        {
+            caller = Caller::of_run(dir, RunId(run.id), run.pid);
+        }
+        let live = caller.as_mut().map(Caller::live).unwrap_or_default();
+        let there = |LiveStep { step, attempt, on, .. }| RunningScript {
+            step,
+            attempt,
+            at: RunsAt::There(on),
+        };
+        running.extend(live.steps.into_iter().map(there));
+        Ok(Some(Scripts { runner, running, caller }))
+    }
+
+    /// All that a script has printed, as long as it runs. Otherwise it is in the store or will soon be.
+    fn so_far(&mut self, script: &RunningScript) -> Option<Vec<u8>> {
         let mut bytes = Vec::new();
-        File::open(&running.log).ok()?.read_to_end(&mut bytes).ok()?;
-        // Otherwise it may be the log of the next step, and this one's is in the store or will soon be.
-        running.is_alive().then_some((StepId(running.step), bytes))
-    };
-    running.into_iter().filter_map(so_far).collect()
+        loop {
+            let next = self.next(script, bytes.len() as u64)?;
+            if next.is_empty() || bytes.len() as u64 > MOST_SO_FAR {
+                return Some(bytes);
+            }
+            bytes.extend(next);
+        }
+    }
+
+    /// What it has printed from a byte on, up to [`CHUNK`]; `None`: it doesn't run any more.
+    fn next(&mut self, script: &RunningScript, from: u64) -> Option<Vec<u8>> {
+        match &script.at {
+            RunsAt::Here(running) => {
+                let mut log = File::open(&running.log).ok()?;
+                log.seek(SeekFrom::Start(from)).ok()?;
+                let mut bytes = Vec::new();
+                log.take(CHUNK).read_to_end(&mut bytes).ok()?;
+                // The worker truncates the log for its next step only after this one is gone, so bytes that were
+                // read while it was still running are its own.
+                running.is_alive().then_some(bytes)
+            }
+            RunsAt::There(_) => {
+                let printed = self.caller.as_mut()?.printed(script.step, script.attempt, from);
+                printed.is_running.then_some(printed.bytes)
+            }
+        }
+    }
+}
+
+impl RunningScript {
+    /// Whether they share a script.
+    fn is_fellow(&self, other: &RunningScript) -> bool {
+        match (&self.at, &other.at) {
+            (RunsAt::Here(one), RunsAt::Here(two)) => one.pid == two.pid,
+            (RunsAt::There(one), RunsAt::There(two)) => one == two,
+            _ => false,
+        }
+    }
 }
 
 /// How following a log ended.
@@ -348,13 +454,17 @@ enum Followed {
 /// # Errors
 /// [`Error::Usage`] if several of them are running.
 fn follow(db: &Db, store: &Store, dir: &Path, steps: &[StepRow]) -> Result<Followed> {
-    let Some(Runner::Here(runner)) = runner(dir) else { return Ok(Followed::NotRunning) };
-    let mut running = step::running(runner, &dir.join("scratch"));
-    running.retain(|running| steps.iter().any(|step| step.id.0 == running.step));
-    // Those that share a script share its log.
-    order::sort_by_key(&mut running, |running| (running.pid, running.step));
-    running.dedup_by_key(|running| running.pid);
-    order::sort_by_key(&mut running, |running| running.step);
+    let Some(mut scripts) = Scripts::of(db, dir)? else { return Ok(Followed::NotRunning) };
+    let mut running: Vec<RunningScript> = Vec::new();
+    let mut all = scripts.running.clone();
+    order::sort_by_key(&mut all, |running| running.step);
+    for one in all {
+        let is_meant = steps.iter().any(|step| step.id == one.step);
+        // Those that share a script share its log.
+        if is_meant && !running.iter().any(|other| other.is_fellow(&one)) {
+            running.push(one);
+        }
+    }
     let running = match running.as_slice() {
         [] => return Ok(Followed::NotRunning),
         [running] => running,
@@ -368,16 +478,7 @@ fn follow(db: &Db, store: &Store, dir: &Path, steps: &[StepRow]) -> Result<Follo
     };
     let mut screen = Screen { is_terminal: answer::is_terminal(), line: Vec::new() };
     let mut shown = 0;
-    let Ok(mut log) = File::open(&running.log) else { return Ok(Followed::NotRunning) };
-    loop {
-        let mut bytes = Vec::new();
-        log.seek(SeekFrom::Start(shown)).or_io("read", &running.log)?;
-        std::io::Read::take(&log, CHUNK).read_to_end(&mut bytes).or_io("read", &running.log)?;
-        // The worker truncates the log for its next step only after this one is gone, so bytes that were
-        // read while it was still running are its own.
-        if !running.is_alive() {
-            break;
-        }
+    while let Some(bytes) = scripts.next(running, shown) {
         shown += bytes.len() as u64;
         if !screen.show(&bytes)? {
             return Ok(Followed::ToTheEnd);
@@ -386,7 +487,7 @@ fn follow(db: &Db, store: &Store, dir: &Path, steps: &[StepRow]) -> Result<Follo
             std::thread::sleep(PAUSE);
         }
     }
-    if let Some(rest) = rest(db, store, dir, running, runner, shown)? {
+    if let Some(rest) = rest(db, store, dir, running, scripts.runner, shown)? {
         screen.show(&rest)?;
     }
     screen.end()?;
@@ -399,14 +500,14 @@ fn rest(
     db: &Db,
     store: &Store,
     dir: &Path,
-    running: &Running,
-    runner: u32,
+    running: &RunningScript,
+    runner: Runner,
     shown: u64,
 ) -> Result<Option<Vec<u8>>> {
     loop {
         // In this order, so that the last commit of a run that ends meanwhile is still seen.
-        let is_running = crate::run::runner(dir) == Some(Runner::Here(runner));
-        let attempts = db.read(|reader| db::attempts(reader, StepId(running.step)))?;
+        let is_running = crate::run::runner(dir) == Some(runner);
+        let attempts = db.read(|reader| db::attempts(reader, running.step))?;
         let attempt = attempts
             .into_iter()
             .map(|attempt| attempt.record)

@@ -8,6 +8,7 @@ mod answer;
 mod cat;
 mod columns;
 mod completions;
+mod crew;
 mod explain;
 mod export;
 mod gc;
@@ -26,6 +27,7 @@ mod style;
 mod tests;
 mod verify;
 mod worker;
+mod workers;
 
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -104,6 +106,7 @@ subcommands! {
     Repair: repair::RepairArgs,
     Gc: gc::GcArgs,
     Init: init::InitArgs,
+    Workers: workers::WorkersArgs,
     Worker: worker::WorkerArgs,
     Completions: completions::CompletionsArgs,
     Man: man::ManArgs,

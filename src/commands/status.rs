@@ -10,10 +10,12 @@ use serde::Serialize;
 use crate::cli::Color;
 use crate::cli::values::{default_db, path};
 use crate::db::{self, Db, Declared, RunStatus, RunSteps, TaskStatus, Waits};
+use crate::elsewhere::WorkerSlot;
 use crate::error::{Result, exit};
 use crate::ids::StepId;
 use crate::labels::{Labels, step_text};
 use crate::progress::Paint;
+use crate::remote::LiveStep;
 use crate::run::Runner;
 use crate::step;
 use crate::text::{attempts_text, counted, plural, printable, size, span, utc};
@@ -21,6 +23,7 @@ use crate::text::{attempts_text, counted, plural, printable, size, span, utc};
 use super::Command;
 use super::answer::{self, Answer};
 use super::columns::{self, Cell, Column, Tone};
+use super::crew::{self, RunCrew, WorkerState};
 use super::style::Style;
 
 /// How many running steps the text form lists.
@@ -77,12 +80,26 @@ impl Command for StatusArgs {
         let status = db.read(|reader| {
             let (tasks, runs) = (db::status(reader)?, db::last_runs(reader, self.runs.max(1))?);
             let (unread, out_of_date) = (db::unread(reader)?, db::out_of_date(reader)?);
-            let mut status = Status::of(tasks, runs, db::waits(reader)?, runner, running);
-            for running in &mut status.running {
-                let step = db::find_step(reader, StepId(running.step));
-                running.labels = step.map(|step| step.labels).unwrap_or_default();
+            let crew = match runs.first() {
+                Some(run) => {
+                    RunCrew::of(reader, &self.db, run, is_under_way(run, runs.first(), runner))?
+                }
+                None => RunCrew::default(),
+            };
+            let mut running: Vec<RunningStep> = running.iter().map(RunningStep::here).collect();
+            running.extend(crew.steps.iter().map(RunningStep::there));
+            for running in &mut running {
+                let Ok(step) = db::find_step(reader, StepId(running.step)) else { continue };
+                (running.task, running.labels) = (step.task, step.labels);
+                if running.on.is_some() {
+                    running.name = step.name;
+                }
             }
-            Ok(Status { unread, out_of_date, style: Style::of(self.color), ..status })
+            // Of a step that is too new the next answer tells.
+            running.retain(|running| !running.task.is_empty());
+            let status = Status::of(tasks, runs, db::waits(reader)?, runner, running);
+            let (workers, style) = (crew.workers, Style::of(self.color));
+            Ok(Status { unread, out_of_date, workers, style, ..status })
         })?;
         answer::give(&status, self.json)?;
         Ok(exit::OK)
@@ -96,6 +113,8 @@ struct Status {
     steps: Steps,
     tasks: Vec<Task>,
     running: Vec<RunningStep>,
+    /// Of the last run, if it has or had any.
+    workers: Vec<WorkerState>,
     /// Inputs that the last run couldn't read, a sentence each.
     unread: Vec<String>,
     /// Tasks that gather what may have changed since.
@@ -155,8 +174,11 @@ struct RunningStep {
     name: Vec<u8>,
     labels: Labels,
     attempt: i64,
-    pid: i32,
+    /// `None`: it runs on another machine, or as part of a worker.
+    pid: Option<i32>,
     elapsed_ms: u64,
+    /// The worker that makes it; `None`: the run's own machine.
+    on: Option<WorkerSlot>,
 }
 
 /// A run, over or not.
@@ -183,13 +205,54 @@ struct Run {
     manifest: String,
 }
 
+/// Whether a run, the newest one, is made just now.
+fn is_under_way(run: &RunStatus, newest: Option<&RunStatus>, runner: Option<Runner>) -> bool {
+    run.ended_ms.is_none()
+        && newest.is_some_and(|newest| newest.id == run.id)
+        && runner.is_some_and(|runner| runner.can_be(run.pid))
+}
+
+impl RunningStep {
+    fn here(step: &step::Running) -> RunningStep {
+        RunningStep {
+            step: step.step,
+            task: step.task.clone(),
+            name: step.input.clone(),
+            labels: Labels::default(),
+            attempt: step.attempt,
+            pid: Some(step.pid),
+            elapsed_ms: u64::try_from(step.elapsed.as_millis()).unwrap_or(u64::MAX),
+            on: None,
+        }
+    }
+
+    /// Task and input are not known there.
+    fn there(step: &LiveStep) -> RunningStep {
+        RunningStep {
+            step: step.step.0,
+            task: String::new(),
+            name: Vec::new(),
+            labels: Labels::default(),
+            attempt: step.attempt,
+            pid: None,
+            elapsed_ms: step.elapsed_ms,
+            on: Some(step.on.clone()),
+        }
+    }
+
+    /// Whether they share a script.
+    fn is_fellow(&self, other: &RunningStep) -> bool {
+        (self.pid, &self.on) == (other.pid, &other.on)
+    }
+}
+
 impl Status {
     fn of(
         tasks: Vec<TaskStatus>,
         runs: Vec<RunStatus>,
         waits: Vec<Waits>,
         runner: Option<Runner>,
-        running: Vec<step::Running>,
+        running: Vec<RunningStep>,
     ) -> Status {
         let why = |task: &TaskStatus| waits.iter().find(|waits| waits.id == task.id);
         let task = |task: TaskStatus| Task {
@@ -208,11 +271,9 @@ impl Status {
             peak_kib: task.peak_kib,
             declared: task.declared,
         };
-        let newest = runs.iter().map(|run| run.id).max();
+        let newest = runs.first().cloned();
         let run = |run: RunStatus| Run {
-            under_way: run.ended_ms.is_none()
-                && Some(run.id) == newest
-                && runner.is_some_and(|runner| runner.can_be(run.pid)),
+            under_way: is_under_way(&run, newest.as_ref(), runner),
             is_elsewhere: runner == Some(Runner::Elsewhere),
             id: run.id,
             started_ms: run.started_ms,
@@ -223,15 +284,6 @@ impl Status {
             failed: run.failed,
             pid: run.pid,
             manifest: printable(&run.manifest).into_owned(),
-        };
-        let step = |step: &step::Running| RunningStep {
-            step: step.step,
-            task: step.task.clone(),
-            name: step.input.clone(),
-            labels: Labels::default(),
-            attempt: step.attempt,
-            pid: step.pid,
-            elapsed_ms: u64::try_from(step.elapsed.as_millis()).unwrap_or(u64::MAX),
         };
         let runs: Vec<Run> = runs.into_iter().map(run).collect();
         let tasks: Vec<Task> = tasks.into_iter().map(task).collect();
@@ -245,7 +297,8 @@ impl Status {
         Status {
             steps,
             tasks,
-            running: running.iter().map(step).collect(),
+            running,
+            workers: Vec::new(),
             unread: Vec::new(),
             out_of_date: Vec::new(),
             last_run: runs.first().cloned(),
@@ -293,7 +346,7 @@ impl Answer for Status {
         // One line for all that share a script.
         let mut scripts: Vec<(&RunningStep, usize)> = Vec::new();
         for step in &self.running {
-            match scripts.iter_mut().find(|(first, _)| first.pid == step.pid) {
+            match scripts.iter_mut().find(|(first, _)| first.is_fellow(step)) {
                 Some((_, steps)) => *steps += 1,
                 None => scripts.push((step, 1)),
             }
@@ -308,11 +361,19 @@ impl Answer for Status {
                 0 => String::new(),
                 more => format!(" and {more} more in its batch"),
             };
+            let on = step.on.as_ref().map(|on| format!(", {on}")).unwrap_or_default();
             let elapsed = span(Duration::from_millis(step.elapsed_ms));
-            columns::folded(out, &format!("  {name}{more}: {elapsed}{again}"), self.style)?;
+            columns::folded(out, &format!("  {name}{more}: {elapsed}{again}{on}"), self.style)?;
         }
         if scripts.len() > SHOWN {
             writeln!(out, "  … and {} more", scripts.len() - SHOWN)?;
+        }
+        if !self.workers.is_empty() {
+            crew::table(out, &self.workers[..self.workers.len().min(SHOWN)], self.style)?;
+        }
+        if self.workers.len() > SHOWN {
+            let more = counted(self.workers.len() - SHOWN, "more worker");
+            writeln!(out, "… and {more}: task-pipeline workers lists them")?;
         }
         for sentence in self.unread.iter().take(SHOWN) {
             writeln!(out, "{sentence}")?;

@@ -11,7 +11,7 @@ use crate::error::{OrDb, Result};
 use crate::ids::{RunId, StepId, TaskId};
 
 use crate::db::types::micros;
-use crate::db::{Reader, Writer};
+use crate::db::{Reader, Writer, workers};
 
 /// One attempt at a step, and the run that made it.
 #[derive(Debug, Clone)]
@@ -33,7 +33,8 @@ pub(in crate::db) fn insert(
     run: RunId,
     attempt: &AttemptRecord,
 ) -> Result<()> {
-    let AttemptRecord { number, outcome, started_ms, usage, log, worker, batch, start } = attempt;
+    let AttemptRecord { number, outcome, started_ms, usage, log, worker, on, batch, start } =
+        attempt;
     writer
         .conn
         .prepare_cached(&format!(
@@ -63,11 +64,14 @@ pub(in crate::db) fn insert(
                 (*start == Start::Fork).then_some(1),
             ])
         })
-        .map(drop)
-        .or_db("commit steps")
+        .or_db("commit steps")?;
+    match on {
+        Some(on) => workers::insert_slot(writer, (step, *number), on),
+        None => Ok(()),
+    }
 }
 
-/// Reads [`COLUMNS`], the first of which is column `at`.
+/// Reads [`COLUMNS`], the first of which is column `at`. Who made it is in another table.
 fn record(row: &Row<'_>, at: usize) -> rusqlite::Result<AttemptRecord> {
     let micros = |n| row.get::<_, i64>(n).map(|us| Duration::from_micros(us.unsigned_abs()));
     let word: String = row.get(at + 1)?;
@@ -89,6 +93,7 @@ fn record(row: &Row<'_>, at: usize) -> rusqlite::Result<AttemptRecord> {
         },
         log: row.get(at + 9)?,
         worker: row.get(at + 10)?,
+        on: None,
         batch: match row.get(at + 12)? {
             Some(number) => {
                 Some(BatchPlace { number, item: row.get(at + 13)?, size: row.get(at + 14)? })
@@ -150,5 +155,10 @@ pub fn attempts(reader: &Reader, step: StepId) -> Result<Vec<AttemptOfRun>> {
     let rows = statement.query_map([step], |row| {
         Ok(AttemptOfRun { run: row.get(0)?, always: row.get(1)?, record: record(row, 2)? })
     });
-    rows.and_then(|rows| rows.collect()).or_db(what)
+    let mut attempts: Vec<AttemptOfRun> = rows.and_then(|rows| rows.collect()).or_db(what)?;
+    let mut slots = workers::slots_of(reader, step)?;
+    for AttemptOfRun { record, .. } in &mut attempts {
+        record.on = slots.remove(&record.number);
+    }
+    Ok(attempts)
 }

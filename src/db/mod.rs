@@ -26,6 +26,7 @@ mod schema;
 mod sides;
 mod types;
 mod upkeep;
+mod workers;
 
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
@@ -105,6 +106,7 @@ pub use upkeep::verify::{
     is_listing, last_dir, linked_outputs, lose_log, producers, redo_consumers, retire_gather,
     unproven_objects,
 };
+pub use workers::{WorkerRow, lanes, note_workers, workers};
 
 /// SQLite before this has a bug that can corrupt a WAL database with two connections
 /// (sqlite.org/wal.html#walresetbug).

@@ -210,37 +210,7 @@ ALTER TABLE attempt ADD COLUMN forked INTEGER;   -- 1: a loaded interpreter was 
     "
 ALTER TABLE run ADD COLUMN steps TEXT;   -- JSON: total, done, reused, failed, left; NULL: not ended, or an older build
 ",
-    "
--- What is NULL for nearly every attempt stands at the end of its row, where a NULL takes no room
--- (SQLITE_ENABLE_NULL_TRIM).
-CREATE TABLE attempt_13(
-  step       INTEGER NOT NULL REFERENCES step(id),
-  number     INTEGER NOT NULL,         -- from 1, over all runs
-  run        INTEGER NOT NULL REFERENCES run(id),
-  outcome    TEXT NOT NULL,            -- ok, exit, signal, timeout, refused, reported, start
-  started_ms INTEGER NOT NULL,         -- milliseconds since 1970, UTC
-  wall_us    INTEGER NOT NULL,         -- microseconds
-  user_us    INTEGER NOT NULL,
-  system_us  INTEGER NOT NULL,
-  peak_kib   INTEGER NOT NULL,         -- peak memory, KiB
-  worker     INTEGER,                  -- which of the -j, from 1; NULL: made by an older build
-  forked     INTEGER,                  -- 1: a loaded interpreter was forked; NULL: it was started anew
-  log        BLOB,                     -- object with stdout and stderr; NULL: nothing was printed
-  code       INTEGER,                  -- exit code or signal number; NULL: 0 or none
-  detail     TEXT,                     -- why it was refused or not started
-  peak_of    TEXT,                     -- whose peak_kib is: tree, runner; NULL: the largest process's
-  batch      INTEGER,                  -- which start it was, counted within its run; NULL: none shared
-  batch_item INTEGER,                  -- which of its steps, from 1
-  batch_size INTEGER,                  -- how many there were
-  PRIMARY KEY(step, number)
-) STRICT, WITHOUT ROWID;
-INSERT INTO attempt_13(step, number, run, outcome, started_ms, wall_us, user_us, system_us, peak_kib, worker, forked,
-    log, code, detail, peak_of, batch, batch_item, batch_size)
-  SELECT step, number, run, outcome, started_ms, wall_us, user_us, system_us, peak_kib, worker, forked,
-    log, code, detail, peak_of, batch, batch_item, batch_size FROM attempt;
-DROP TABLE attempt;
-ALTER TABLE attempt_13 RENAME TO attempt;
-",
+    crate::db::workers::MIGRATION,
 ];
 
 /// Schema whose steps have an origin.

@@ -458,9 +458,10 @@ impl Rebuilder<'_> {
             scratch: folder.clone(),
             executors: 1,
             share: again.share.clone(),
+            wants_jobserver: false,
             launch: Launch::default(),
             tell: Arc::new(|_| {}),
-            home: Home { manifest: PathBuf::new(), hash: None },
+            home: Home { manifest: PathBuf::new(), hash: None, files: Arc::default() },
         })?;
         let executor = site.grow()?.recv();
         let executor = executor.map_err(|_| Error::Internal("there is no executor".to_owned()))?;

@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use crate::attempt::{BatchPlace, Outcome, Output, micros};
 use crate::db::RunSteps;
+use crate::elsewhere::{WorkerChange, WorkerNote, WorkerSlot};
 use crate::error::Result;
 use crate::ids::StepId;
 use crate::labels::Labels;
@@ -88,10 +89,12 @@ impl JsonLines {
                 };
                 ("step_shared", fields)
             }
+            Event::Worker(note) => worker_fields(note),
             Event::Started(started) => {
                 let fields = Fields::StepStarted {
                     step: step_fields(&started.name),
                     worker: started.worker,
+                    on: started.on,
                     began_us: self.since_begun(started.at),
                 };
                 ("step_started", fields)
@@ -128,6 +131,7 @@ impl JsonLines {
         };
         let end = EndFields {
             worker: attempt.worker,
+            on: attempt.on.as_ref(),
             outcome: attempt.outcome.word(),
             again: ended.is_retried(),
             exit_code,
@@ -246,10 +250,24 @@ enum Fields<'a> {
         failed: bool,
         same_as: i64,
     },
+    WorkerJoined {
+        worker: usize,
+        host: &'a str,
+        slots: usize,
+        job: Option<&'a str>,
+    },
+    WorkerLeft {
+        worker: usize,
+        host: &'a str,
+        lost: Option<&'a str>,
+        running: usize,
+        made: u64,
+    },
     StepStarted {
         #[serde(flatten)]
         step: StepFields<'a>,
         worker: usize,
+        on: Option<&'a WorkerSlot>,
         began_us: u64,
     },
     StepEnded {
@@ -331,6 +349,7 @@ struct StepFields<'a> {
 #[derive(Serialize)]
 struct EndFields<'a> {
     worker: Option<i64>,
+    on: Option<&'a WorkerSlot>,
     outcome: &'static str,
     again: bool,
     exit_code: Option<i32>,
@@ -391,6 +410,21 @@ fn planned_fields<'a>(known: &Registered<'a>) -> Fields<'a> {
         tasks: tasks.collect(),
         to_run: known.plan.to_run(),
         retired_with_task: known.plan.retired_with_task,
+    }
+}
+
+fn worker_fields(note: &WorkerNote) -> (&'static str, Fields<'_>) {
+    let WorkerNote { worker, host, slots, job, change, .. } = note;
+    match change {
+        WorkerChange::Joined => {
+            let (worker, slots, job) = (*worker, *slots, job.as_deref());
+            ("worker_joined", Fields::WorkerJoined { worker, host, slots, job })
+        }
+        WorkerChange::Left { lost, running, made } => {
+            let (worker, running, made) = (*worker, *running, *made);
+            let lost = lost.as_deref();
+            ("worker_left", Fields::WorkerLeft { worker, host, lost, running, made })
+        }
     }
 }
 

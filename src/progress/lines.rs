@@ -194,6 +194,7 @@ pub(super) fn text(event: &Event<'_>, voice: &Voice, counter: &Counter) -> Optio
         | Event::Started(_)
         | Event::Dropped(_)
         | Event::Committed(_)
+        | Event::Worker(_)
         | Event::Exits { .. } => return None,
     })
 }

@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use crate::attempt::BatchPlace;
 use crate::db::{Completion, Flow, Plan, RunSteps, step_key};
+use crate::elsewhere::{WorkerNote, WorkerSlot};
 use crate::ids::{RunId, StepId, TaskIndex};
 use crate::labels::Labels;
 use crate::object::ObjectHash;
@@ -45,6 +46,8 @@ pub enum Event<'a> {
     Grown { task: TaskIndex, name: &'a str, pending: u64, revived: u64 },
     /// A step has the results of another one that did the same work.
     Shared(&'a StepShared<'a>),
+    /// A worker has come or gone.
+    Worker(&'a WorkerNote),
     /// A script was started.
     Started(&'a StepStarted<'a>),
     /// A step is done, and its results are as durable as requested.
@@ -136,8 +139,10 @@ pub struct StepShared<'a> {
 #[derive(Debug, Clone, Copy)]
 pub struct StepStarted<'a> {
     pub name: StepName<'a>,
-    /// The slot it runs in, from 1 to the number of scripts at once.
+    /// Which of the scripts that may run at once it is, from 1.
     pub worker: usize,
+    /// The worker that makes it; `None`: this machine.
+    pub on: Option<&'a WorkerSlot>,
     pub at: Instant,
 }
 

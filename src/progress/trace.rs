@@ -1,5 +1,5 @@
-//! `--trace`: the Chrome trace format, which Perfetto and chrome://tracing open. Each worker is a row, each attempt
-//! a bar; the commits have a row of their own.
+//! `--trace`: the Chrome trace format, which Perfetto and chrome://tracing open. Each worker is a row, and each slot of
+//! one elsewhere; each attempt is a bar; the commits have a row of their own.
 //!
 //! The file is one JSON array with an event a line. The format allows the closing bracket to be missing, so the
 //! trace of a killed run can be opened too.
@@ -11,6 +11,7 @@ use std::time::Instant;
 use serde_json::{Value, json};
 
 use crate::attempt::micros;
+use crate::elsewhere::WorkerSlot;
 use crate::error::Result;
 use crate::text::{path_bytes, printable};
 
@@ -57,11 +58,14 @@ impl Trace {
     }
 
     /// Names a row, and fixes its position, before its first bar.
-    fn row(&mut self, row: usize) {
+    fn row(&mut self, row: usize, on: Option<&WorkerSlot>) {
         if self.rows.insert(row) {
-            let name = match row {
-                COMMITS => "commits".to_owned(),
-                row => format!("worker {row}"),
+            let name = match (row, on) {
+                (COMMITS, _) => "commits".to_owned(),
+                (_, Some(WorkerSlot { worker, slot, host, .. })) => {
+                    format!("worker {worker}, slot {slot} on {}", printable(host.as_bytes()))
+                }
+                (row, None) => format!("worker {row}"),
             };
             self.write(&json!({
                 "name": "thread_name", "ph": "M", "pid": 1, "tid": row, "args": {"name": name},
@@ -72,8 +76,8 @@ impl Trace {
         }
     }
 
+    /// Its row has a name already.
     fn bar(&mut self, row: usize, name: &str, kind: &str, span: (Instant, Instant), args: Value) {
-        self.row(row);
         let (began, ended) = (self.us(span.0), self.us(span.1));
         self.write(&json!({
             "name": name, "cat": kind, "ph": "X", "pid": 1, "tid": row,
@@ -95,12 +99,15 @@ impl Trace {
             "outcome": attempt.outcome.word(), "why": why, "outputs": ended.completion.outputs.len(),
             "wall_us": micros(usage.wall), "user_us": micros(usage.user), "system_us": micros(usage.system),
             "peak_kib": usage.peak_memory, "log": attempt.log.map(|log| log.hex()),
+            "host": attempt.on.as_ref().map(|on| printable(on.host.as_bytes())),
         });
+        self.row(row, attempt.on.as_ref());
         // Viewers color bars and sum them up by name, so all steps of a task have one.
         self.bar(row, name.task, attempt.outcome.word(), ended.worked, args);
     }
 
     fn commit(&mut self, commit: &Commit) {
+        self.row(COMMITS, None);
         let args = json!({"steps": commit.steps});
         if commit.synced > commit.began {
             self.bar(COMMITS, "barrier", "commit", (commit.began, commit.synced), args.clone());

@@ -1,23 +1,27 @@
 //! Everything that the threads of a coordinator share: who is there, who was lost, and what each worker is told.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::TcpStream;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-use crate::exec::{News, Tell};
+use crate::elsewhere::{WorkerChange, WorkerNote};
+use crate::exec::{HomeFile, News, Tell};
+use crate::ids::StepId;
 use crate::object::to_hex;
 use crate::stop::{Stop, StopSwitch};
 use crate::store::Store;
+use crate::sys::clock::now_ms;
 use crate::text::printable_line;
 
 use super::door::Guest;
 use super::line::{Inbox, Line, NewLine, PATIENCE};
 use super::link::Link;
 use super::places::{Berth, Places, Room};
+use super::question::{LiveWorker, LiveWorkers};
 use super::secret::{Secret, Side};
-use super::wire::{self, Hello, Terms, WireMessage};
+use super::wire::{self, Frame, Hello, Terms, WireMessage};
 
 /// A host that has lost so many workers gets no more.
 const MOST_LOSSES: u32 = 2;
@@ -45,6 +49,8 @@ pub(super) struct Hub {
     /// The run's name: no other run has the same.
     pub(super) run: String,
     pub(super) terms: Terms,
+    /// What has to be the same for every worker.
+    pub(super) files: Arc<Vec<HomeFile>>,
     pub(super) tell: Tell,
     pub(super) events: flume::Sender<FleetEvent>,
     /// How many there are of what `--have` names, on each worker.
@@ -53,8 +59,15 @@ pub(super) struct Hub {
     pub(super) memory: Option<u64>,
     /// Each worker was named, or is a process of this machine, so that its losses say nothing about others.
     pub(super) counts_workers: bool,
+    /// Scripts at once on this machine, besides; and on each worker, by number.
+    pub(super) local: usize,
+    pub(super) slots: Vec<usize>,
     pub(super) tickets: AtomicU64,
+    /// How many workers there were.
+    pub(super) workers: AtomicI64,
     pub(super) is_over: AtomicBool,
+    /// Of each worker, where it was asked for: as ssh knows it. Empty: nobody named hosts.
+    pub(super) hosts: Vec<String>,
     pub(super) roster: Mutex<Roster>,
 }
 
@@ -63,6 +76,9 @@ pub(super) struct Hub {
 pub(super) struct Roster {
     links: Vec<Arc<Link>>,
     losses: HashMap<String, u32>,
+    /// Workers, by number, and hosts that somebody wants to be used no more.
+    retired: HashSet<usize>,
+    retired_hosts: BTreeSet<String>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -80,6 +96,17 @@ impl Hub {
         self.tickets.fetch_add(1, Ordering::Relaxed)
     }
 
+    /// Unlike that of any other worker of the run.
+    fn worker_id(&self) -> i64 {
+        self.workers.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Which of the scripts that may run at once a slot's is, from 1; `slot` counts from 0.
+    pub(super) fn lane(&self, number: usize, slot: usize) -> usize {
+        let before: usize = self.slots.iter().take(number.saturating_sub(1)).sum();
+        self.local + before + slot + 1
+    }
+
     pub(super) fn note(&self, text: String) {
         (self.tell)(News::Note(text));
     }
@@ -95,21 +122,56 @@ impl Hub {
 
     /// Whether a host, or a worker of this machine, gets no more steps.
     pub(super) fn is_excluded(&self, host: &str, number: usize) -> bool {
-        let losses = self.roster().losses.get(&self.key(host, number)).copied();
+        let roster = self.roster();
+        let losses = roster.losses.get(&self.key(host, number)).copied();
         losses.unwrap_or(0) >= MOST_LOSSES
+            || roster.retired.contains(&number)
+            || roster.retired_hosts.contains(host)
+    }
+
+    /// Whether somebody wants this worker to be used no more.
+    pub(super) fn is_retired(&self, number: usize) -> bool {
+        self.roster().retired.contains(&number)
     }
 
     /// Hosts that get no more steps.
     pub(super) fn excluded(&self) -> Vec<String> {
         let roster = self.roster();
         let lost = roster.losses.iter().filter(|(_, losses)| **losses >= MOST_LOSSES);
-        let mut hosts: Vec<String> = lost.map(|(host, _)| host.clone()).collect();
-        hosts.sort_unstable();
-        hosts
+        let mut hosts: BTreeSet<String> = lost.map(|(host, _)| host.clone()).collect();
+        hosts.extend(roster.retired_hosts.iter().cloned());
+        hosts.into_iter().collect()
     }
 
-    /// Counts the loss of a worker, and tells of it.
-    pub(super) fn lose(&self, host: &str, number: usize, why: &str, running: usize) {
+    /// Tells what has become of a worker that has connected.
+    fn tell_of(&self, link: &Link, change: WorkerChange) {
+        (self.tell)(News::Worker(WorkerNote {
+            id: link.id,
+            worker: link.number,
+            host: Arc::clone(&link.host),
+            slots: link.slots,
+            job: link.job.clone(),
+            at_ms: now_ms(),
+            change,
+        }));
+    }
+
+    /// Counts the loss of a worker that never connected, and tells of it.
+    pub(super) fn never_came(&self, host: &str, number: usize, why: &str) {
+        (self.tell)(News::Worker(WorkerNote {
+            id: self.worker_id(),
+            worker: number,
+            host: Arc::from(host),
+            slots: number.checked_sub(1).and_then(|at| self.slots.get(at)).copied().unwrap_or(0),
+            job: None,
+            at_ms: now_ms(),
+            change: WorkerChange::Left { lost: Some(why.to_owned()), running: 0, made: 0 },
+        }));
+        self.lose(host, number, why, 0);
+    }
+
+    /// Counts the loss of a worker, and says so.
+    fn lose(&self, host: &str, number: usize, why: &str, running: usize) {
         let mut roster = self.roster();
         let losses = roster.losses.entry(self.key(host, number)).or_default();
         *losses += 1;
@@ -171,6 +233,9 @@ impl Hub {
         if !(1..=MOST_SLOTS).contains(slots) {
             return Some(format!("it has {slots} slots"));
         }
+        if self.is_retired(*number) || self.roster().retired_hosts.contains(host) {
+            return Some("it is to be used no more in this run".to_owned());
+        }
         if self.is_excluded(host, *number) {
             return Some("its host was lost too often in this run".to_owned());
         }
@@ -191,17 +256,21 @@ impl Hub {
         let nonce = hello.nonce.as_bytes();
         let proof = to_hex(&self.secret.prove(Side::Coordinator, nonce, &said));
         let welcome = WireMessage::Welcome { proof, terms: self.terms.clone() };
-        let link = Arc::new(Link::new(Arc::clone(&line), &hello));
-        if line.send(&welcome, &[]).is_err() {
+        let link = Arc::new(Link::new(Arc::clone(&line), &hello, self.worker_id()));
+        let files = WireMessage::Files(Arc::clone(&self.files));
+        if line.send(&welcome, &[]).and_then(|()| line.send(&files, &[])).is_err() {
             return;
         }
         let mut inboxes = Some(inboxes);
         let mut member = None;
         // It has said that it goes; true: because of a trouble of its own.
         let mut leaving = None;
-        let mut is_drained = false;
-        let why = line.read(senders, |message| match message {
+        let why = line.read(senders, |Frame { message, bytes }| match message {
             WireMessage::Beat => Ok(()),
+            WireMessage::Printed { question } => {
+                link.answer(question, bytes);
+                Ok(())
+            }
             WireMessage::Ready => {
                 let Some(inboxes) = inboxes.take() else { return Ok(()) };
                 member = Some(self.join(&link, &hello, inboxes)?);
@@ -212,14 +281,7 @@ impl Hub {
                 Err(why)
             }
             WireMessage::Drain { why } => {
-                is_drained = true;
-                let host = printable_line(link.host.as_bytes());
-                let why = printable_line(why.as_bytes());
-                self.note(format!(
-                    "worker {number} on {host} takes no more steps: {why}",
-                    number = link.number
-                ));
-                member.iter().for_each(|member| self.places.leave(*member));
+                self.let_leave(&link, &why);
                 Ok(())
             }
             _ => Err("it said what no worker says".to_owned()),
@@ -229,8 +291,12 @@ impl Hub {
             self.places.remove(member);
         }
         self.roster().links.retain(|other| !Arc::ptr_eq(other, &link));
-        let is_dismissed = is_drained && running == 0;
+        let is_dismissed = link.is_draining.load(Ordering::Acquire) && running == 0;
         let is_loss = leaving != Some(false) && !is_dismissed && !self.is_over();
+        if member.is_some() || is_loss {
+            let lost = is_loss.then(|| why.clone());
+            self.tell_of(&link, WorkerChange::Left { lost, running, made: link.made() });
+        }
         if is_loss {
             self.lose(&link.host, link.number, &why, running);
         }
@@ -257,14 +323,100 @@ impl Hub {
         if stop >= Stop::Term {
             let _ = link.line.send(&WireMessage::Stop(stop), &[]);
         }
+        // Before it makes anything.
+        self.tell_of(link, WorkerChange::Joined);
         let memory = self.memory.or(hello.memory).unwrap_or(u64::MAX);
         let room = Room { cpus: link.slots, memory, uses: self.have.clone() };
         let slots = inboxes.into_iter().enumerate();
         let slots =
             slots.map(|(number, inbox)| Berth::There { link: Arc::clone(link), number, inbox });
         let member = self.places.add(room, slots.collect());
+        let _ = link.member.set(member);
+        if link.is_draining.load(Ordering::Acquire) {
+            self.places.leave(member);
+        }
         let _ = self.events.send(FleetEvent::Joined(link.number));
         Ok(member)
+    }
+
+    /// A worker takes no more attempts, and is dismissed when those under way are over.
+    fn let_leave(&self, link: &Link, why: &str) {
+        if link.is_draining.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let host = printable_line(link.host.as_bytes());
+        let why = printable_line(why.as_bytes());
+        self.note(format!("worker {} on {host} takes no more steps: {why}", link.number));
+        link.member.get().into_iter().for_each(|member| self.places.leave(*member));
+    }
+
+    /// Who is there just now, and what they do.
+    pub(super) fn live(&self) -> LiveWorkers {
+        let links = self.roster().links.clone();
+        let worker = |link: &Arc<Link>| LiveWorker {
+            id: link.id,
+            running: link.running(),
+            made: link.made(),
+            is_draining: link.is_draining.load(Ordering::Acquire),
+        };
+        let workers = links.iter().map(worker).collect();
+        LiveWorkers { workers, steps: links.iter().flat_map(|link| link.steps()).collect() }
+    }
+
+    /// What the script of an attempt has printed from that byte on; `None`: no worker makes that attempt.
+    pub(super) fn printed(&self, step: StepId, attempt: i64, from: u64) -> Option<Vec<u8>> {
+        let links = self.roster().links.clone();
+        let link = links.into_iter().find(|link| link.makes(step, attempt))?;
+        Some(link.printed(step, attempt, from))
+    }
+
+    /// Lets workers finish what they do and leave, and has no others in their place. They are named by number, or by
+    /// host: all that are there. Gives their numbers.
+    ///
+    /// # Errors
+    /// A sentence if there is no such worker; then none leaves.
+    pub(super) fn drain(&self, words: &[String]) -> Result<Vec<usize>, String> {
+        let mut roster = self.roster();
+        let (mut numbers, mut hosts) = (BTreeSet::new(), BTreeSet::new());
+        for word in words {
+            let by_number = word.parse().ok().filter(|n| (1..=self.slots.len()).contains(n));
+            let is_there = |link: &&Arc<Link>| &*link.host == word.as_str();
+            let of_host = roster.links.iter().filter(is_there).map(|link| link.number);
+            let named = (1..).zip(&self.hosts).filter(|(_, host)| *host == word);
+            let of_host: BTreeSet<usize> = of_host.chain(named.map(|(number, _)| number)).collect();
+            match by_number {
+                Some(number) => numbers.extend([number]),
+                None if of_host.is_empty() => return Err(self.no_worker(&roster, word)),
+                // A job elsewhere takes its place.
+                None if !self.counts_workers => hosts.extend([word.clone()]),
+                None => numbers.extend(of_host),
+            }
+        }
+        let leaves =
+            |link: &&Arc<Link>| numbers.contains(&link.number) || hosts.contains(&*link.host);
+        let leaving: Vec<Arc<Link>> = roster.links.iter().filter(leaves).cloned().collect();
+        roster.retired.extend(&numbers);
+        roster.retired_hosts.extend(hosts);
+        drop(roster);
+        numbers.extend(leaving.iter().map(|link| link.number));
+        leaving.iter().for_each(|link| self.let_leave(link, "it is to leave"));
+        let _ = self.events.send(FleetEvent::Changed);
+        Ok(numbers.into_iter().collect())
+    }
+
+    fn no_worker(&self, roster: &Roster, word: &str) -> String {
+        let mut there: Vec<(usize, &str)> =
+            roster.links.iter().map(|link| (link.number, &*link.host)).collect();
+        there.sort_unstable();
+        let there: Vec<String> = there
+            .into_iter()
+            .map(|(number, host)| format!("{number} on {}", printable_line(host.as_bytes())))
+            .collect();
+        let word = printable_line(word.as_bytes());
+        match there.is_empty() {
+            true => format!("there is no worker `{word}`: none is connected just now"),
+            false => format!("there is no worker `{word}`; connected are: {}", there.join(", ")),
+        }
     }
 
     /// Tells every worker. One that takes nothing doesn't keep the others waiting.

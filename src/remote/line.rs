@@ -185,11 +185,11 @@ impl Line {
     }
 
     /// Reads until the connection ends, and tells why it did. Messages about a slot go to `slots`, others to `take`,
-    /// which may end it.
+    /// which may end it, and must not wait for the other side.
     pub(super) fn read(
         self: &Arc<Line>,
         slots: Vec<flume::Sender<Frame>>,
-        mut take: impl FnMut(WireMessage) -> Result<(), String>,
+        mut take: impl FnMut(Frame) -> Result<(), String>,
     ) -> String {
         let (quit, has_quit) = flume::bounded::<()>(0);
         let line = Arc::clone(self);
@@ -215,7 +215,7 @@ impl Line {
     fn read_on(
         &self,
         slots: &[flume::Sender<Frame>],
-        take: &mut dyn FnMut(WireMessage) -> Result<(), String>,
+        take: &mut dyn FnMut(Frame) -> Result<(), String>,
     ) -> String {
         let mut from = BufReader::with_capacity(PIECE, Hearing(self));
         loop {
@@ -234,7 +234,7 @@ impl Line {
             };
             match frame.message.about() {
                 None => {
-                    if let Err(why) = take(frame.message) {
+                    if let Err(why) = take(frame) {
                         return why;
                     }
                 }

@@ -5,21 +5,29 @@
 //! the larger ones it is asked for those that the store lacks. Whatever arrives is kept under the hash of its bytes,
 //! and if that is not the one that was named, the worker is not believed, nor used, any more.
 
-use std::collections::HashSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::attempt::Outcome;
+use crate::elsewhere::WorkerSlot;
 use crate::error::Result;
 use crate::exec::Ran;
+use crate::ids::StepId;
 use crate::object::ObjectHash;
 use crate::step::{Attempt, Input, Item, Made, Report};
 use crate::store::{Placed, Store};
 
 use super::line::{Inbox, Line, Trouble};
+use super::question::LiveStep;
 use super::wire::{Frame, Handover, Hello, INLINE, INLINE_TOGETHER, Inlined, Order, WireMessage};
 
 /// Objects that a worker is believed to have, at most.
 const BELIEVED: usize = 1 << 16;
+
+/// So long a worker may take to tell what a script has printed.
+const PRINTED: Duration = Duration::from_secs(10);
 
 pub(super) struct Link {
     pub(super) line: Arc<Line>,
@@ -28,31 +36,125 @@ pub(super) struct Link {
     pub(super) number: usize,
     pub(super) slots: usize,
     pub(super) pid: u32,
+    /// Unlike that of any other worker of the run.
+    pub(super) id: i64,
+    /// In a batch system.
+    pub(super) job: Option<String>,
     /// Objects that it was sent, or has made: it may have removed them since.
     believed: Mutex<HashSet<ObjectHash>>,
     /// Attempts that it makes just now, and those that were lost with it.
     running: Mutex<usize>,
+    /// What they are of, by slot.
+    now: Mutex<HashMap<usize, Now>>,
+    /// Those who wait for what a script has printed, by question.
+    askers: Mutex<HashMap<u64, flume::Sender<Vec<u8>>>>,
+    questions: AtomicU64,
+    /// It takes no more attempts.
+    pub(super) is_draining: AtomicBool,
+    /// Its number among the places.
+    pub(super) member: OnceLock<u64>,
+    /// Attempts that it has made.
+    made: AtomicU64,
+}
+
+/// An attempt that is made just now.
+struct Now {
+    since: Instant,
+    /// Each with the number of its attempt.
+    steps: Vec<(StepId, i64)>,
 }
 
 /// What is told once that a script has ended.
 type OnExit<'a> = dyn FnMut(&[Outcome]) + 'a;
 
 impl Link {
-    pub(super) fn new(line: Arc<Line>, hello: &Hello) -> Link {
+    pub(super) fn new(line: Arc<Line>, hello: &Hello, id: i64) -> Link {
         Link {
             line,
             host: Arc::from(hello.host.as_str()),
             number: hello.number,
             slots: hello.slots,
             pid: hello.pid,
+            id,
+            job: hello.job.clone(),
             believed: Mutex::default(),
             running: Mutex::default(),
+            now: Mutex::default(),
+            askers: Mutex::default(),
+            questions: AtomicU64::new(1),
+            is_draining: AtomicBool::new(false),
+            member: OnceLock::new(),
+            made: AtomicU64::new(0),
         }
     }
 
     /// Attempts that it makes just now, and those that were lost with it.
     pub(super) fn running(&self) -> usize {
         *self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One of its slots, counted from 0, as everybody is told of it.
+    pub(super) fn slot(&self, number: usize) -> WorkerSlot {
+        let (id, worker, host) = (self.id, self.number, Arc::clone(&self.host));
+        WorkerSlot { id, worker, host, slot: number + 1 }
+    }
+
+    /// Attempts that it has made.
+    pub(super) fn made(&self) -> u64 {
+        self.made.load(Ordering::Relaxed)
+    }
+
+    /// The steps of which it makes attempts just now.
+    pub(super) fn steps(&self) -> Vec<LiveStep> {
+        let now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_slot = |(&slot, now): (&usize, &Now)| {
+            let elapsed_ms = u64::try_from(now.since.elapsed().as_millis()).unwrap_or(u64::MAX);
+            let on = self.slot(slot);
+            let live = |&(step, attempt): &(StepId, i64)| LiveStep {
+                step,
+                attempt,
+                on: on.clone(),
+                elapsed_ms,
+            };
+            now.steps.iter().map(live).collect::<Vec<_>>()
+        };
+        now.iter().flat_map(of_slot).collect()
+    }
+
+    /// Whether it makes this attempt just now.
+    pub(super) fn makes(&self, step: StepId, attempt: i64) -> bool {
+        let now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
+        now.values().any(|now| now.steps.contains(&(step, attempt)))
+    }
+
+    /// What the script of an attempt has printed, from that byte on: nothing if it has not begun, or has ended.
+    pub(super) fn printed(&self, step: StepId, attempt: i64, from: u64) -> Vec<u8> {
+        let (tell, told) = flume::bounded(1);
+        let question = self.questions.fetch_add(1, Ordering::Relaxed);
+        self.askers().insert(question, tell);
+        let asked = self.line.send(&WireMessage::Print { question, step, attempt, from }, &[]);
+        let bytes = asked.ok().and_then(|()| told.recv_timeout(PRINTED).ok());
+        self.askers().remove(&question);
+        bytes.unwrap_or_default()
+    }
+
+    /// The worker has told what a script has printed. Nobody may have waited so long.
+    pub(super) fn answer(&self, question: u64, bytes: Vec<u8>) {
+        if let Some(asker) = self.askers().remove(&question) {
+            let _ = asker.try_send(bytes);
+        }
+    }
+
+    fn askers(&self) -> MutexGuard<'_, HashMap<u64, flume::Sender<Vec<u8>>>> {
+        self.askers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note(&self, slot: usize, now: Option<Now>) {
+        let mut all = self.now.lock().unwrap_or_else(PoisonError::into_inner);
+        match now {
+            Some(now) => drop(all.insert(slot, now)),
+            None => drop(all.remove(&slot)),
+        }
     }
 
     fn count(&self, change: impl FnOnce(&mut usize)) {
@@ -77,6 +179,8 @@ impl Link {
         ended: &mut OnExit<'_>,
     ) -> Result<Ran> {
         self.count(|running| *running += 1);
+        let steps = attempt.items.iter().map(|item| (item.step, item.number)).collect();
+        self.note(about.0, Some(Now { since: Instant::now(), steps }));
         let mut told = false;
         let mut tell = |outcomes: &[Outcome]| {
             if !std::mem::replace(&mut told, true) {
@@ -86,11 +190,15 @@ impl Link {
         let call = Conversation { link: self, inbox, about, store, attempt };
         let ran = call.run(&mut tell);
         tell(&[]);
+        self.note(about.0, None);
         if !matches!(ran, Err(Trouble::Lost(_) | Trouble::GivenUp)) {
             self.count(|running| *running -= 1);
         }
         match ran {
-            Ok(Some(made)) => Ok(Ran::Over(made)),
+            Ok(Some(made)) => {
+                self.made.fetch_add(1, Ordering::Relaxed);
+                Ok(Ran::Over(made))
+            }
             Ok(None) => Ok(Ran::Cancelled),
             Err(Trouble::Lost(why)) => Ok(Ran::Lost(why)),
             Err(Trouble::GivenUp) => {

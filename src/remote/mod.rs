@@ -29,9 +29,11 @@
 //!
 //! `workers` reads `--on`; `site` sets up the coordinator, which listens as `listen` says; `door` lets in; `hub` has who is
 //! there; `fleet` looks after the workers, which are `processes` here or at the end of an ssh, or jobs of `slurm`; `places` finds room for an attempt; `link` has it made. `line` is either side's end of a connection, `worker` the
-//! other side.
+//! other side. Other processes of this machine ask about the workers (`caller`, `question`), and the `desk` answers.
 
+mod caller;
 mod command;
+mod desk;
 mod door;
 mod fleet;
 mod hub;
@@ -41,6 +43,7 @@ mod listen;
 mod orders;
 mod places;
 mod processes;
+mod question;
 mod secret;
 mod site;
 mod slurm;
@@ -52,7 +55,9 @@ use std::path::Path;
 
 use crate::error::Result;
 
+pub use caller::{Caller, Printed};
 pub use listen::Listen;
+pub use question::{LiveStep, LiveWorker, LiveWorkers};
 pub use site::{FILES, Remote, RemoteOptions};
 pub use slurm::SlurmOptions;
 pub use worker::{WorkerOptions, work};

@@ -27,7 +27,7 @@ pub(super) struct Room {
 
 /// Makes attempts, one at a time.
 pub(super) enum Berth {
-    Here(Box<dyn Executor>),
+    Here { executor: Box<dyn Executor>, number: usize },
     There { link: Arc<Link>, number: usize, inbox: Inbox },
 }
 
@@ -202,7 +202,7 @@ impl Places {
         let mut state = self.state();
         if let Some(member) = state.members.get_mut(&taken.member) {
             let is_gone = match &taken.slot {
-                Berth::Here(_) => false,
+                Berth::Here { .. } => false,
                 Berth::There { link, .. } => link.line.end().is_some(),
             };
             member.is_leaving |= is_gone;

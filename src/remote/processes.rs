@@ -60,7 +60,7 @@ impl Processes {
                     let process = Some(process);
                     self.posts[number - 1] = Post { process, has_joined: false, doom: None };
                 }
-                Err(error) => self.hub.lose(self.host(number), number, &error.to_string(), 0),
+                Err(error) => self.hub.never_came(self.host(number), number, &error.to_string()),
             }
         }
         let is_hopeless = |(n, post): (usize, &Post)| {
@@ -126,12 +126,12 @@ impl Processes {
             };
             let had_joined = post.has_joined;
             *post = Post::default();
-            if !had_joined {
+            if !had_joined && !self.hub.is_retired(number) {
                 let why = match last_line(&self.log(number)) {
                     Some(line) => line,
                     None => format!("it ended before it had connected ({status})"),
                 };
-                self.hub.lose(self.host(number), number, &why, 0);
+                self.hub.never_came(self.host(number), number, &why);
             }
         }
     }

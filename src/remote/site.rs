@@ -3,7 +3,7 @@
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use crate::exec::{Engaged, Executor, Ground, Local, Needs, Ran, Site};
 use crate::step::Attempt;
 use crate::sys::{memory, proc};
 
+use super::desk::Desk;
 use super::door::{self, Door};
 use super::fleet::{self, Crew};
 use super::hub::{FleetEvent, Hub};
@@ -66,6 +67,8 @@ pub struct Remote {
     executors: usize,
     fleet: Option<JoinHandle<()>>,
     door: Option<Door>,
+    /// Where others ask about the workers.
+    desk: Option<Desk>,
     /// Stops the scripts of this machine.
     local: Option<Local>,
 }
@@ -90,6 +93,7 @@ impl Remote {
             manifest: ground.home.manifest.as_os_str().as_bytes().to_vec(),
             hash: ground.home.hash,
             launch: ground.launch.as_str().to_owned(),
+            jobserver: ground.wants_jobserver,
         };
         let hub = Arc::new(Hub {
             store: Arc::clone(&ground.store),
@@ -98,13 +102,21 @@ impl Remote {
             secret: Secret::new()?,
             run,
             terms,
+            files: Arc::clone(&ground.home.files),
             tell: Arc::clone(&ground.tell),
             events: events.clone(),
             have: have.clone(),
             memory,
             counts_workers: options.workers.by != StartedBy::Slurm,
+            local: options.local,
+            slots: options.workers.slots.clone(),
             tickets: AtomicU64::new(1),
+            workers: AtomicI64::new(0),
             is_over: AtomicBool::new(false),
+            hosts: match &options.workers.by {
+                StartedBy::Ssh(hosts) => hosts.clone(),
+                StartedBy::Local | StartedBy::Slurm => Vec::new(),
+            },
             roster: Default::default(),
         });
         stop.listen(move || {
@@ -117,13 +129,15 @@ impl Remote {
         let receiver = Arc::clone(&hub);
         let receive = Box::new(move |guest| receiver.receive(guest));
         let door = Door::open(listener, hub.secret.clone(), receive)?;
+        let desk = Desk::open(&ground.scratch, Arc::clone(&hub))?;
         let executors = ground.executors;
         let folder = ground.scratch.clone();
         let local = match options.local {
             0 => None,
             executors => {
                 let local = Local::new(Ground { executors, ..ground })?;
-                let slots = local.grow()?.into_iter().map(Berth::Here).collect();
+                let here = |(number, executor)| Berth::Here { executor, number };
+                let slots = local.grow()?.into_iter().enumerate().map(here).collect();
                 let memory = memory.or_else(memory::available).unwrap_or(u64::MAX);
                 places.add(Room { cpus: executors, memory, uses: have }, slots);
                 Some(local)
@@ -134,7 +148,7 @@ impl Remote {
         let thread = std::thread::Builder::new().name("fleet".to_owned());
         let fleet = thread.spawn(move || fleet::keep(&keeper, &hear, &mut *crew));
         let fleet = fleet.or_system("start a thread")?;
-        Ok(Remote { hub, executors, fleet: Some(fleet), door: Some(door), local })
+        Ok(Remote { hub, executors, fleet: Some(fleet), door: Some(door), desk, local })
     }
 }
 
@@ -194,6 +208,7 @@ impl Drop for Remote {
             let _ = fleet.join();
         }
         drop(self.door.take());
+        drop(self.desk.take());
         self.hub.finish();
         drop(self.local.take());
     }
@@ -211,10 +226,12 @@ impl Executor for Seat {
         self.let_go();
         let Some(taken) = self.hub.places.take(needs)? else { return Ok(Engaged::Nowhere) };
         let engaged = match &taken.slot {
-            Berth::Here(_) => Engaged::Here,
-            Berth::There { link, .. } => {
-                Engaged::There { host: Arc::clone(&link.host), cpus: taken.cpus() }
-            }
+            Berth::Here { number, .. } => Engaged::Here { lane: Some(number + 1) },
+            Berth::There { link, number, .. } => Engaged::There {
+                on: link.slot(*number),
+                lane: self.hub.lane(link.number, *number),
+                cpus: taken.cpus(),
+            },
         };
         self.taken = Some(taken);
         Ok(engaged)
@@ -225,7 +242,7 @@ impl Executor for Seat {
             return Err(Error::Internal("an attempt without a place".to_owned()));
         };
         let ran = match &mut taken.slot {
-            Berth::Here(executor) => executor.run(attempt, ended),
+            Berth::Here { executor, .. } => executor.run(attempt, ended),
             Berth::There { link, number, inbox } => {
                 let about = (*number, self.hub.ticket());
                 link.run(inbox, about, &self.hub.store, attempt, ended)

@@ -190,9 +190,14 @@ impl Pilots {
 
     /// Submits an array of all jobs that are missing.
     fn submit(&mut self) {
-        let missing: Vec<usize> =
-            (1..=self.jobs.len()).filter(|number| self.jobs[number - 1] == Job::None).collect();
+        let is_missing = |number: &usize| self.jobs[number - 1] == Job::None;
+        let (retired, missing): (Vec<usize>, Vec<usize>) = (1..=self.jobs.len())
+            .filter(is_missing)
+            .partition(|number| self.hub.is_retired(*number));
         if missing.is_empty() {
+            if retired.len() == self.jobs.len() {
+                self.close("all of them were told to leave".to_owned());
+            }
             return;
         }
         let submitted = self.prepare(&missing);
@@ -255,7 +260,10 @@ impl Pilots {
 
     /// Asks the queue, if there is something to be learned and it is time.
     fn question(&mut self) {
-        let is_complete = self.jobs.iter().all(|job| matches!(job, Job::Here { .. }));
+        let is_settled = |(number, job): (usize, &Job)| {
+            matches!(job, Job::Here { .. }) || *job == Job::None && self.hub.is_retired(number)
+        };
+        let is_complete = (1..).zip(&self.jobs).all(is_settled);
         let is_doubtful = |array: &JobArray| !array.is_known && array.asked == 0;
         // The first time at once if nobody knows whether there is an array at all.
         let since = match self.arrays.last() {
@@ -349,7 +357,8 @@ impl Pilots {
             let has_job = array.is_known;
             for (number, state) in ended {
                 let job = &mut self.jobs[number - 1];
-                if has_job && matches!(job, Job::Submitted { .. }) {
+                let is_wanted = !self.hub.is_retired(number);
+                if has_job && is_wanted && matches!(job, Job::Submitted { .. }) {
                     self.silent += 1;
                 }
                 if has_job && self.silent == MOST_SILENT {

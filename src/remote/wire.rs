@@ -6,10 +6,13 @@
 //! so that two that don't fit can say so.
 
 use std::io::{self, Read, Write};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::attempt::NamedObject;
+use crate::exec::HomeFile;
+use crate::ids::StepId;
 use crate::object::ObjectHash;
 use crate::step::{Item, Report, Script};
 use crate::stop::Stop;
@@ -70,6 +73,8 @@ pub(super) struct Terms {
     pub(super) hash: Option<ObjectHash>,
     /// How scripts are started, as on the command line.
     pub(super) launch: String,
+    /// There are scripts that want a jobserver.
+    pub(super) jobserver: bool,
 }
 
 /// One message, in either direction.
@@ -79,6 +84,9 @@ pub(super) enum WireMessage {
     Welcome { proof: String, terms: Terms },
     /// To a worker: it isn't; a sentence that says why. It leaves.
     Refused { why: String },
+    /// To a worker, once it is welcome: the files that have to be the same there. It is ready when it has seen that they
+    /// are.
+    Files(Arc<Vec<HomeFile>>),
     /// To a worker: a script, before the first attempt with it. The number is the connection's own.
     Script { number: usize, script: Script },
     /// To a worker: make an attempt. The bytes are those of `inline`, one after the other.
@@ -104,6 +112,10 @@ pub(super) enum WireMessage {
     Bytes { slot: usize, ticket: u64 },
     /// Instead of the next bytes: they can't be had, and the attempt is not made.
     Gone { slot: usize, ticket: u64 },
+    /// To a worker: what has the script of this attempt printed, from that byte on?
+    Print { question: u64, step: StepId, attempt: i64, from: u64 },
+    /// From a worker: the bytes are the next that it has printed; none, too, if it doesn't run.
+    Printed { question: u64 },
     /// Somebody is there.
     Beat,
 }
@@ -151,12 +163,15 @@ impl WireMessage {
             | WireMessage::Gone { slot, ticket } => Some((*slot, *ticket)),
             WireMessage::Welcome { .. }
             | WireMessage::Refused { .. }
+            | WireMessage::Files(_)
             | WireMessage::Script { .. }
             | WireMessage::Stop(_)
             | WireMessage::Bye
             | WireMessage::Drain { .. }
             | WireMessage::Ready
             | WireMessage::Leaving { .. }
+            | WireMessage::Print { .. }
+            | WireMessage::Printed { .. }
             | WireMessage::Beat => None,
         }
     }

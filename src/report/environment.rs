@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::db::{self, ReportRun};
+use crate::db::{self, ReportRun, WorkerRow};
 use crate::text::{path_bytes, utc};
 
 use super::facts::{Facts, Totals};
@@ -13,10 +13,19 @@ use super::summary::{icon, result};
 use super::{VERSION, open, scroll};
 
 /// The section.
-pub(super) fn section(out: &mut String, facts: &Facts, totals: &Totals, dir: &Path) {
+pub(super) fn section(
+    out: &mut String,
+    facts: &Facts,
+    totals: &Totals,
+    of_run: &[WorkerRow],
+    dir: &Path,
+) {
     open(out, "environment");
     if !facts.runs.is_empty() {
         runs(out, facts, totals);
+    }
+    if !of_run.is_empty() {
+        workers(out, of_run);
     }
     let (sqlite, schema) = db::versions();
     let absolute = fs::canonicalize(dir).unwrap_or_else(|_| dir.to_owned());
@@ -93,6 +102,45 @@ fn runs(out: &mut String, facts: &Facts, totals: &Totals) {
         html!(out, "</td><td class=\"n\">", time(of_run.cpu_us), "</td></tr>\n");
     }
     html!(out, "</tbody>\n</table>\n</div>\n");
+}
+
+/// More rows than this say no more.
+const MOST_WORKERS: usize = 500;
+
+fn workers(out: &mut String, workers: &[WorkerRow]) {
+    html!(out, "<h3>Workers of the last run</h3>\n");
+    scroll(out, "Workers of the last run");
+    html!(
+        out,
+        "<table>\n<caption>One in the place of a lost one has its number</caption>\n<thead><tr><th scope=\"col\" class=\"n\">Worker</th>"
+    );
+    html!(out, "<th scope=\"col\">Host</th>");
+    for head in ["Slots", "Since", "Until", "Attempts"] {
+        html!(out, "<th scope=\"col\" class=\"n\">", head, "</th>");
+    }
+    html!(out, "<th scope=\"col\">Lost</th></tr></thead>\n<tbody>\n");
+    let moment = |ms: Option<i64>| text(ms.map_or_else(|| "–".to_owned(), utc));
+    for worker in workers.iter().take(MOST_WORKERS) {
+        html!(out, "<tr><th scope=\"row\" class=\"n\">", worker.worker, "</th><td>");
+        html!(out, name(worker.host.as_bytes()), "</td><td class=\"n\">", worker.slots);
+        html!(out, "</td><td class=\"n\">", moment(worker.joined_ms));
+        html!(out, "</td><td class=\"n\">", moment(worker.left_ms), "</td><td class=\"n\">");
+        match worker.made {
+            Some(made) => html!(out, count(made.unsigned_abs())),
+            None => html!(out, "–"),
+        }
+        let lost = worker.lost.as_deref().unwrap_or_default();
+        html!(out, "</td><td>", text(lost), "</td></tr>\n");
+    }
+    html!(out, "</tbody>\n</table>\n</div>\n");
+    if workers.len() > MOST_WORKERS {
+        html!(
+            out,
+            "<p class=\"muted\">and ",
+            count((workers.len() - MOST_WORKERS) as u64),
+            " more</p>\n"
+        );
+    }
 }
 
 fn state(run: &ReportRun) -> &'static str {

@@ -24,7 +24,7 @@ mod timeline;
 
 use std::path::Path;
 
-use crate::db::{self, Db, FailedStep, Reader};
+use crate::db::{self, Db, FailedStep, Reader, WorkerRow};
 use crate::error::Result;
 use crate::ids::TaskId;
 use crate::object::ObjectHash;
@@ -71,6 +71,8 @@ struct Content {
     spreads: Spreads,
     listing: Listing,
     results: Vec<TaskResults>,
+    /// Of the last run.
+    workers: Vec<WorkerRow>,
 }
 
 impl Content {
@@ -87,6 +89,7 @@ impl Content {
         runner_before: Option<Runner>,
     ) -> Result<Content> {
         let runs = db::report_runs(reader, RUNS)?;
+        let last_run = runs.first().map(|run| run.id);
         let runners = [runner_before, runner(dir)];
         let tasks = db::report_tasks(reader)?;
         let title = db::report_title(reader)?;
@@ -96,9 +99,14 @@ impl Content {
             let outputs = db::report_results(reader, task.id, results::SHOWN)?;
             results.push(TaskResults { task: task.name.clone(), outputs, all: task.outputs });
         }
+        let workers = match last_run {
+            Some(run) => db::workers(reader, run)?,
+            None => Vec::new(),
+        };
         let mut timeline = None;
         if let Some((run, spans)) = db::last_work(reader)? {
-            timeline = Some(Timeline::new(run, &spans, db::report_overheads(reader, run)?));
+            let (overheads, slots) = (db::report_overheads(reader, run)?, db::lanes(reader, run)?);
+            timeline = Some(Timeline::new(run, &spans, overheads, slots));
         }
         let mut totals = Totals::default();
         let (mut slowest, mut spreads) = (Slowest::default(), Spreads::default());
@@ -122,6 +130,7 @@ impl Content {
             slowest,
             spreads,
             results,
+            workers,
         })
     }
 }
@@ -171,7 +180,7 @@ pub fn page(db: &Db, store: &Store, dir: &Path) -> Result<String> {
     timeline::section(out, facts, content.timeline.as_ref());
     slowest::section(out, facts, &content.slowest);
     spread::section(out, facts, &content.spreads);
-    environment::section(out, facts, &content.totals, dir);
+    environment::section(out, facts, &content.totals, &content.workers, dir);
     html!(out, "</main>\n<footer>Made by task-pipeline ", VERSION, " on ", text(facts.made()));
     html!(out, ".</footer>\n<script>", SCRIPT, "</script>\n</body>\n</html>\n");
     Ok(page)

@@ -45,7 +45,7 @@
     data.columns.forEach((name, at) => { step[name] = row[at]; });
     step.of = tasks[step.task];
     step.task = step.of.name;
-    for (const name of ["outcome", "batch", "why"]) step[name] = data.texts[step[name]];
+    for (const name of ["outcome", "host", "batch", "why"]) step[name] = data.texts[step[name]];
     step.begun = step.started < 0 ? null : data.since + step.started;
     const labels = Object.entries(step.labels).map(([key, value]) => key + "=" + value);
     step.labelled = labels.length ? " [" + labels.join(",") + "]" : "";
@@ -413,7 +413,7 @@
       fact("Attempt", step.attempts + " in run " + step.run + ", " + utc(step.begun));
       (more.tries || []).forEach((text) => fact("Before", data.texts[text]));
       fact("Took", time(step.wall) + ", " + time(step.cpu) + " of CPU, " + size(step.memory * 1024) + " of memory");
-      fact("Worker", step.host ? step.worker + " on " + step.host : step.worker || null);
+      fact("Worker", step.host || step.worker || null);
       fact("Started", step.forked ? "by a forked interpreter" : "by an interpreter of its own");
       fact("Batch", step.batch);
     }

@@ -98,9 +98,9 @@ fn sorted<K: Ord>(heap: BinaryHeap<Reverse<(K, StepId)>>) -> impl Iterator<Item 
 }
 
 /// What a row of the data has, in this order. The script knows the columns by these names.
-const COLUMNS: [&str; 19] = [
+const COLUMNS: [&str; 20] = [
     "id", "task", "input", "labels", "state", "outcome", "attempts", "run", "started", "wall",
-    "cpu", "memory", "worker", "forked", "batch", "same", "why", "log", "more",
+    "cpu", "memory", "worker", "host", "forked", "batch", "same", "why", "log", "more",
 ];
 
 /// A row. Texts that many rows have in common are numbers of texts; 0 is none.
@@ -120,6 +120,7 @@ struct Row(
     u64,
     u64,
     i64,
+    usize,
     u8,
     usize,
     i64,
@@ -193,7 +194,7 @@ pub(super) struct Listing {
 /// All but the rows, which are written one by one.
 #[derive(Serialize)]
 struct Head<'a> {
-    columns: [&'static str; 19],
+    columns: [&'static str; 20],
     /// Name, id, and the steps that are done, failed and pending.
     tasks: Vec<(&'a str, i64, u64, u64, u64)>,
     /// Live steps, listed or not.
@@ -351,6 +352,7 @@ impl Rows<'_> {
         let usage = record.map(AttemptRecord::share).unwrap_or_default();
         let outcome = record.filter(|record| !record.outcome.is_ok());
         let outcome = outcome.map(|record| plain_line(record.outcome.to_string()));
+        let on = record.and_then(|record| record.on.as_ref());
         let batch = record.and_then(|record| record.batch).map(|batch| batch.to_string());
         let log = match is_detailed {
             true => self.logs.number(self.store, record.and_then(|record| record.log.as_ref())),
@@ -370,6 +372,7 @@ impl Rows<'_> {
             micros(usage.user + usage.system),
             usage.peak_memory,
             record.and_then(|record| record.worker).unwrap_or(0),
+            self.texts.number(on.map(|on| plain_line(on.to_string())).unwrap_or_default()),
             u8::from(record.is_some_and(|record| record.start == Start::Fork)),
             self.texts.number(batch.unwrap_or_default()),
             row.same_as.map_or(0, |other| other.0),
@@ -432,7 +435,8 @@ impl Rows<'_> {
         let tries =
             earlier.iter().rev().take(NAMED).rev().map(|AttemptOfRun { record, run, .. }| {
                 let outcome = plain_line(record.outcome.to_string());
-                self.texts.number(format!("attempt {} in run {run}: {outcome}", record.number))
+                let on = record.on.as_ref().map(|on| format!(", by {on}")).unwrap_or_default();
+                self.texts.number(format!("attempt {} in run {run}{on}: {outcome}", record.number))
             });
         let tries = tries.collect();
         Ok(More {

@@ -1,7 +1,10 @@
 //! What each worker did when, in the last run that executed anything: attempt by attempt if there are few, else
 //! how much of each moment went into which task.
 
+use std::collections::HashMap;
+
 use crate::db::{Overhead, ReportAttempt, TaskSpan};
+use crate::elsewhere::WorkerSlot;
 use crate::ids::{RunId, StepId, TaskId};
 use crate::order;
 
@@ -45,6 +48,8 @@ pub(super) struct Timeline {
     bars: Option<Vec<AttemptBar>>,
     /// What took long besides scripts.
     overheads: Vec<Overhead>,
+    /// By number: those that were slots of workers elsewhere.
+    slots: HashMap<u64, WorkerSlot>,
 }
 
 /// An attempt. `from` and `to` are fractions of the whole time.
@@ -64,7 +69,12 @@ struct AttemptBar {
 
 impl Timeline {
     /// Empty, for the run whose parts in each task these are.
-    pub(super) fn new(run: RunId, spans: &[TaskSpan], overheads: Vec<Overhead>) -> Timeline {
+    pub(super) fn new(
+        run: RunId,
+        spans: &[TaskSpan],
+        overheads: Vec<Overhead>,
+        slots: HashMap<u64, WorkerSlot>,
+    ) -> Timeline {
         let prepared = overheads.iter().map(|one| one.started_ms - one.before_ms);
         let kept = overheads.iter().map(|one| one.script_ended_ms + one.after_ms);
         let begun_ms = spans.iter().map(|span| span.begun_ms).chain(prepared).min().unwrap_or(0);
@@ -86,6 +96,7 @@ impl Timeline {
             lanes: vec![Lane::new(SLICES); lanes],
             bars: (attempts <= MOST_BARS).then(Vec::new),
             overheads,
+            slots,
         }
     }
 
@@ -145,7 +156,10 @@ impl Timeline {
 
     fn label(&self, lane: usize) -> Escaped {
         match self.workers_of(lane) {
-            (first, last) if first == last => text(format!("Worker {first}")),
+            (first, last) if first == last => match self.slots.get(&first) {
+                Some(on) => text(format!("Worker {}.{}", on.worker, on.slot)),
+                None => text(format!("Worker {first}")),
+            },
             (first, last) => text(format!("Workers {first}–{last}")),
         }
     }

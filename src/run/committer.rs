@@ -13,7 +13,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::db::{self, Completion, Db, Durability, Flow, KnownWork};
+use crate::db::{self, Completion, Db, Durability, Flow, KnownWork, Writer};
+use crate::elsewhere::WorkerNote;
 use crate::error::Result;
 use crate::ids::RunId;
 use crate::progress::Commit;
@@ -61,6 +62,8 @@ pub(super) struct Committer {
     pub(super) durability: Durability,
     pub(super) messages: flume::Sender<Message>,
     queue: Mutex<Queue>,
+    /// What has become of workers, to be written no later than an attempt that one of them has made.
+    notes: Mutex<Vec<WorkerNote>>,
     /// The queue was taken by whoever leads.
     taken: Condvar,
     lead: Mutex<()>,
@@ -85,6 +88,7 @@ impl Committer {
             durability,
             messages,
             queue: Mutex::default(),
+            notes: Mutex::default(),
             taken: Condvar::new(),
             lead: Mutex::new(()),
             broken: AtomicBool::new(false),
@@ -168,6 +172,31 @@ impl Committer {
         Ok(())
     }
 
+    /// Takes what has become of a worker: it is kept with the next attempts, or [before](Self::keep_notes).
+    pub(super) fn note(&self, note: WorkerNote) {
+        self.notes().push(note);
+    }
+
+    /// Keeps what has become of workers, if it isn't kept yet.
+    ///
+    /// # Errors
+    /// If the rows can't be written.
+    pub(super) fn keep_notes(&self) -> Result<()> {
+        if self.broken.load(Ordering::Acquire) || self.notes().is_empty() {
+            return Ok(());
+        }
+        self.db.write(|writer| self.write_notes(writer))
+    }
+
+    fn write_notes(&self, writer: &mut Writer) -> Result<()> {
+        let notes = std::mem::take(&mut *self.notes());
+        db::note_workers(writer, self.run, &notes)
+    }
+
+    fn notes(&self) -> MutexGuard<'_, Vec<WorkerNote>> {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -220,8 +249,10 @@ impl Committer {
             self.store.sync(&placed.iter().collect::<Vec<_>>())?;
         }
         let synced = Instant::now();
-        let effects =
-            self.db.write(|writer| db::commit(writer, &self.flow, self.run, completions))?;
+        let effects = self.db.write(|writer| {
+            self.write_notes(writer)?;
+            db::commit(writer, &self.flow, self.run, completions)
+        })?;
         Ok((effects, synced))
     }
 

@@ -323,9 +323,10 @@ impl Dispatcher<'_> {
 
     fn take(&mut self, message: Message) {
         match message {
-            Message::Started { job, worker, at } => {
+            Message::Started { job, worker, on, at } => {
                 let name = name(&self.engine.flow, &job);
-                self.progress.tell(&Event::Started(&StepStarted { name, worker, at }));
+                let started = StepStarted { name, worker, on: on.as_ref(), at };
+                self.progress.tell(&Event::Started(&started));
             }
             Message::Freed { step } => self.backlog.give_back(step),
             Message::Committed { ended, effects, commit } => {
@@ -368,6 +369,12 @@ impl Dispatcher<'_> {
                 self.progress.tell(&Event::Note(&text));
             }
             Message::News(News::Warning(text)) => self.progress.tell(&Event::Warning(&text)),
+            Message::News(News::Worker(note)) => {
+                self.progress.tell(&Event::Worker(&note));
+                if let Err(error) = self.engine.committer.keep_notes() {
+                    self.fail(error);
+                }
+            }
             Message::Suspend => self.suspend(),
             Message::Signal(signal) => {
                 self.presses += 1;

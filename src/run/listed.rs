@@ -9,6 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::db::{self, Db, InputRow, Inputs, Stat};
 use crate::error::{Error, OrIo, Result};
+use crate::exec::HomeFile;
 use crate::ids::TaskIndex;
 use crate::manifest::{Manifest, Task, is_plain};
 use crate::object::ObjectHash;
@@ -290,6 +291,15 @@ impl ListedFiles {
     /// Where they are.
     pub(super) fn paths(&self) -> impl Iterator<Item = PathBuf> {
         self.files.iter().map(|file| file.full.clone())
+    }
+
+    /// The same, for other machines: what they were when the run was planned.
+    pub(super) fn for_home(&self) -> impl Iterator<Item = HomeFile> {
+        self.files.iter().filter_map(|file| {
+            let Stat { size, mtime_ns, .. } = file.planned?;
+            let (path, object) = (path_bytes(&file.full).to_vec(), file.object);
+            Some(HomeFile { path, object, size: size.unsigned_abs(), mtime_ns })
+        })
     }
 
     /// The first file that, for a script which began at `since_ns`, was not all the time what it was when the run was

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use crate::attempt::BatchPlace;
 use crate::db::{Completion, Effects, Leaf};
+use crate::elsewhere::WorkerSlot;
 use crate::error::Error;
 use crate::exec::News;
 use crate::ids::{StepId, TaskIndex};
@@ -52,7 +53,7 @@ pub(super) struct AttemptReport {
 #[derive(Debug)]
 pub(super) enum Message {
     /// A script was started.
-    Started { job: Job, worker: usize, at: Instant },
+    Started { job: Job, worker: usize, on: Option<WorkerSlot>, at: Instant },
     /// The script of a step is over, and all that it has started. Told only as long as somebody waits for that.
     Freed { step: StepId },
     /// One transaction's worth of attempts is durable.

@@ -180,14 +180,6 @@ pub fn run_on(
     if options.on.as_ref().is_none_or(|on| on.local > 0) {
         sandbox::check(&asked.manifest, &asked.only)?;
     }
-    if options.on.is_some()
-        && let Some(task) = asked.manifest.tasks.iter().find(|task| task.jobserver)
-    {
-        return Err(Error::Usage(format!(
-            "task `{}` has jobserver = true, which workers don't have; run without --on, or take it out",
-            task.name
-        )));
-    }
     folder::look(&options.db)?;
     folder::make(&options.db).or_io("make the database folder", &options.db)?;
     let dir = options.db.canonicalize().or_io("find the database folder", &options.db)?;

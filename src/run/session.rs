@@ -10,11 +10,12 @@ use threadpool::ThreadPool;
 
 use crate::dependencies::DependencyFiles;
 use crate::error::{OrIo, Result};
-use crate::exec::{Ground, Home, News};
+use crate::exec::{Ground, Home, HomeFile, News};
 use crate::folder;
 use crate::ids::RunId;
 use crate::jobserver::{Jobserver, Share};
 use crate::manifest::Task;
+use crate::order;
 use crate::progress::{Event, Progress};
 use crate::recipe::Recipe;
 use crate::remote;
@@ -22,6 +23,7 @@ use crate::step::{self, Script};
 use crate::stop::StopSwitch;
 use crate::sys;
 use crate::text::size;
+use crate::tokens::Tokens;
 
 use super::admission::{Admission, Capacity, TaskNeeds};
 use super::backlog::{Backlog, TaskLimits};
@@ -32,7 +34,7 @@ use super::dispatch::{Dispatcher, RunOutcome};
 use super::free_space::FreeSpace;
 use super::listed::ListedFiles;
 use super::message::Message;
-use super::permits::{Slots, Tokens};
+use super::permits::Slots;
 use super::prepare::Prepared;
 use super::sandbox;
 use super::signals::Forwarder;
@@ -127,13 +129,25 @@ impl Session<'_> {
         let executors = jobs + 1;
         let (store, folder) = (Arc::clone(store), scratch.clone());
         let launch = self.options.launch;
-        let teller = engine.messages.clone();
-        let tell = Arc::new(move |news| {
+        let (teller, keeper) = (engine.messages.clone(), Arc::clone(&engine));
+        let tell = Arc::new(move |news: News| {
+            if let News::Worker(note) = &news {
+                keeper.committer.note(note.clone());
+            }
             // The dispatcher outlives the site.
             let _ = teller.send(Message::News(news));
         });
-        let home = self.home();
-        let ground = Ground { store, stop, scratch: folder, executors, share, launch, tell, home };
+        let ground = Ground {
+            store,
+            stop,
+            scratch: folder,
+            executors,
+            share,
+            wants_jobserver: self.wants_jobserver(),
+            launch,
+            tell,
+            home: self.home(),
+        };
         let site = (self.open_site)(ground)?;
         let pool = make_pool(executors)?;
         for mut executor in site.grow()? {
@@ -159,20 +173,27 @@ impl Session<'_> {
             outcome: RunOutcome::default(),
             presses: 0,
         };
-        let outcome = dispatcher.drive();
+        let mut outcome = dispatcher.drive();
         pool.join();
         busy::tell_on_stderr(db);
         drop(forwarder);
-        drop(engine);
         drop(site);
         // What became of its workers.
         for message in late.try_iter() {
             match message {
                 Message::News(News::Note(text)) => progress.tell(&Event::Note(&text)),
                 Message::News(News::Warning(text)) => progress.tell(&Event::Warning(&text)),
+                Message::News(News::Worker(note)) => progress.tell(&Event::Worker(&note)),
                 _ => {}
             }
         }
+        // Nor is anything written after a failure.
+        if outcome.trouble.is_none()
+            && let Err(error) = engine.committer.keep_notes()
+        {
+            outcome.trouble = Some(error);
+        }
+        drop(engine);
         // What can't be removed now is removed by the next run.
         let _ = step::remove_scratch(&scratch);
         Ok(outcome)
@@ -183,7 +204,13 @@ impl Session<'_> {
         let manifest = &self.prepared.manifest;
         let path = manifest.full_path();
         let hash = path.is_file().then_some(manifest.hash);
-        Home { manifest: path, hash }
+        // What scripts read that don't run needn't be there.
+        let tasks = self.prepared.flow.tasks.iter().zip(self.prepared.listed.iter());
+        let due = tasks.filter(|(task, _)| !task.is_left_out());
+        let mut files: Vec<HomeFile> = due.flat_map(|(_, listed)| listed.for_home()).collect();
+        order::sort_by(&mut files, |a, b| a.path.cmp(&b.path));
+        files.dedup_by(|a, b| a.path == b.path);
+        Home { manifest: path, hash, files: Arc::new(files) }
     }
 
     /// What steps take, and what there is.
@@ -233,23 +260,29 @@ impl Session<'_> {
         &self,
         progress: &mut dyn Progress,
     ) -> Result<(Option<Jobserver>, Option<Arc<Share>>)> {
-        let RunOptions { jobs, jobserver, no_jobserver, .. } = self.options;
+        let RunOptions { jobs, jobserver, no_jobserver, on, .. } = self.options;
         if let Some(why) = no_jobserver {
             progress.tell(&Event::Note(&format!("{why} (-j {jobs} now)")));
         }
-        let is_shared = self.prepared.manifest.tasks.iter().any(|task| task.jobserver);
+        // Each worker has its own.
+        let jobs = on.as_ref().map_or(jobs.get(), |on| on.local);
+        let is_shared = jobs > 0 && self.wants_jobserver();
         let jobserver = match jobserver {
-            None if is_shared => Some(Jobserver::new(jobs.get()).or_system("make a pipe")?),
+            None if is_shared => Some(Jobserver::new(jobs).or_system("make a pipe")?),
             known => known.clone(),
         };
         let share = match &jobserver {
             Some(jobserver) if is_shared => {
-                let share = jobserver.share(jobs.get());
+                let share = jobserver.share(jobs);
                 Some(Arc::new(share.or_system("pass make's jobserver on")?))
             }
             _ => None,
         };
         Ok((jobserver, share))
+    }
+
+    fn wants_jobserver(&self) -> bool {
+        self.prepared.manifest.tasks.iter().any(|task| task.jobserver)
     }
 
     /// By place in the manifest.

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::attempt::{NamedObject, Outcome, Verdict, verdict};
 use crate::db::{self, Completion, Db, Dependency, Flow};
+use crate::elsewhere::WorkerSlot;
 use crate::error::{Error, OrIo, Result};
 use crate::exec::{Engaged, Executor, Needs, Ran};
 use crate::ids::TaskIndex;
@@ -20,8 +21,9 @@ use crate::progress::Failure;
 use crate::step::{self, Attempt, Input, Item, Made, Report, Script};
 use crate::stop::{Stop, StopSwitch};
 use crate::store::{Placed, Store};
-use crate::sys::clock::{now_ns, stamp_ns};
+use crate::sys::clock::{now_ms, now_ns, stamp_ns};
 use crate::text::{TAIL_LINES, lines_above, shown, tail};
+use crate::tokens::Tokens;
 
 use super::committer::{Committer, PendingCommit};
 use super::dependencies::{DependencyCheck, ReadFiles};
@@ -29,7 +31,7 @@ use super::free_space::FreeSpace;
 use super::lack;
 use super::listed::ListedFiles;
 use super::message::{AttemptReport, Job, Jobs, Message};
-use super::permits::{Due, Slot, Slots, Tokens};
+use super::permits::{Due, Slot, Slots};
 use super::unset;
 
 /// No more of a log than this is shown with `-v`.
@@ -75,6 +77,16 @@ pub(super) struct Engine {
 /// The pauses before further attempts of a step whose `files` were changed and changed back while it ran: so long that
 /// their time stamps tell that this was before, also where those are whole or even seconds.
 const PAUSES: [Duration; 2] = [Duration::from_millis(60), Duration::from_millis(2100)];
+
+/// Where an attempt is made.
+struct MadeAt {
+    /// Which of the scripts that may run at once it is.
+    lane: usize,
+    /// The place takes the next one as soon as the script is over.
+    is_site_lane: bool,
+    /// `None`: on this machine.
+    on: Option<WorkerSlot>,
+}
 
 /// What became of jobs that share a script.
 enum Attempted {
@@ -200,25 +212,32 @@ impl Engine {
         jobs: &Jobs,
         is_last: bool,
     ) -> Result<Attempted> {
-        let (mut token, cpus) = match executor.engage(&self.needs(task, jobs))? {
+        let (mut token, cpus, made_at) = match executor.engage(&self.needs(task, jobs))? {
             Engaged::Nowhere => return Ok(Attempted::Cancelled),
             // make's tokens are those of this machine.
-            Engaged::There { cpus, .. } => (None, cpus),
-            Engaged::Here => {
+            Engaged::There { on, lane, cpus } => {
+                (None, cpus, MadeAt { lane, is_site_lane: true, on: Some(on) })
+            }
+            Engaged::Here { lane } => {
                 let cpus = self.manifest.tasks[task.0].cpus.get().min(self.jobs);
                 let Some(taken) = self.tokens.take(cpus) else { return Ok(Attempted::Cancelled) };
                 let cpus = taken.cpus();
-                (Some(taken), cpus)
+                let is_site_lane = lane.is_some();
+                let lane = lane.unwrap_or(slot.number);
+                (Some(taken), cpus, MadeAt { lane, is_site_lane, on: None })
             }
         };
         let (began, since_ns, stamp_ns) = (Instant::now(), now_ns(), stamp_ns());
         let attempt = self.describe(task, jobs, cpus)?;
         if self.tell_starts {
             for job in jobs {
-                self.say(Message::Started { job: job.clone(), worker: slot.number, at: began });
+                let (job, on) = (job.clone(), made_at.on.clone());
+                self.say(Message::Started { job, worker: made_at.lane, on, at: began });
             }
         }
+        let mut over = None;
         let ran = executor.run(&attempt, &mut |outcomes| {
+            over = Some(Instant::now());
             // Before the outputs are looked at, or another script would start after a failure.
             let is_final = |(job, outcome)| self.is_final(job, outcome);
             if !self.keep_going && jobs.iter().zip(outcomes).any(is_final) {
@@ -278,10 +297,11 @@ impl Engine {
             discard(&self.store, made.into_iter().flat_map(|(_, placed)| placed))?;
             return Ok(Attempted::Again(file));
         }
-        let worked = (began, Instant::now());
+        let ended = over.filter(|_| made_at.is_site_lane).unwrap_or_else(Instant::now);
+        let worked = (began, ended);
         let mut all = Vec::with_capacity(made.len());
         for ((job, made), dependencies) in jobs.iter().zip(made).zip(dependencies) {
-            match self.ready(job, slot.number, worked, made, dependencies)? {
+            match self.ready(job, &made_at, worked, made, dependencies)? {
                 Some(ready) => all.push(ready),
                 None => return Ok(Attempted::Cancelled),
             }
@@ -465,7 +485,7 @@ impl Engine {
     fn ready(
         &self,
         job: &Job,
-        worker: usize,
+        made_at: &MadeAt,
         worked: (Instant, Instant),
         (report, placed): Made,
         dependencies: Vec<Dependency>,
@@ -477,7 +497,14 @@ impl Engine {
         let verdict =
             verdict(&record.outcome, job.tried, task.retries, is_stopping, batch.is_some());
         let Some(verdict) = verdict else { return Ok(None) };
-        record.worker = i64::try_from(worker).ok();
+        record.worker = i64::try_from(made_at.lane).ok();
+        record.on.clone_from(&made_at.on);
+        if made_at.on.is_some() {
+            // By another clock: it was not before it was sent there, nor can the script have ended after that was told.
+            let ago = |at: Instant| now_ms() - i64::try_from(at.elapsed().as_millis()).unwrap_or(0);
+            let wall = i64::try_from(record.usage.wall.as_millis()).unwrap_or(0);
+            record.started_ms = record.started_ms.min(ago(worked.1) - wall).max(ago(worked.0));
+        }
         record.batch = batch;
         let failure = match &record.outcome {
             Outcome::Succeeded => None,

@@ -177,6 +177,7 @@ impl Report {
                 usage: Usage::default(),
                 log: None,
                 worker: None,
+                on: None,
                 batch: None,
                 start: Start::default(),
             },

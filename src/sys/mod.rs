@@ -1,7 +1,7 @@
 //! What the operating system is asked for. Here: the system calls that neither std nor rustix has, and signals;
 //! nowhere else is `unsafe`. Below: [`proc`] reads /proc, [`flock`] locks files, [`disk`] asks file systems,
 //! [`landlock`] makes the rules of a sandbox, [`confined`] starts a program in it, [`clock`] tells the time,
-//! [`memory`] how much room there is. Unaware of what any of it is for.
+//! [`memory`] how much room there is, [`local_socket`] finds sockets in deep folders. Unaware of what any of it is for.
 #![allow(unsafe_code, reason = "thin wrappers over libc, each with its reason")]
 
 pub mod clock;
@@ -10,6 +10,7 @@ pub mod disk;
 pub mod flock;
 pub mod landlock;
 pub mod limits;
+pub mod local_socket;
 pub mod memory;
 pub mod proc;
 

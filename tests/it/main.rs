@@ -72,4 +72,5 @@ mod trace;
 mod watch;
 mod wiring;
 mod with;
+mod workers;
 mod world;

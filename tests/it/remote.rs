@@ -404,16 +404,10 @@ fn objects_go_to_a_worker_and_back_whole_whatever_their_size() {
 }
 
 #[test]
-fn jobserver_and_workers_don_t_go_together() {
-    let p = Project::new().task_with("a", "jobserver = true", "true");
-    p.run_with(["--on", "local:1"]).fails(2).says("task `a` has jobserver = true");
-    p.run_with(["--on", "local:0"]).fails(2).says("one worker at least");
-    p.run_with(["--on", "elsewhere"]).fails(2).says("local:N");
-}
-
-#[test]
 fn options_of_workers_that_don_t_fit_are_refused() {
     let p = Project::new().task("a", "true");
+    p.run_with(["--on", "local:0"]).fails(2).says("one worker at least");
+    p.run_with(["--on", "elsewhere"]).fails(2).says("local:N");
     p.run_with(["--on", "slurm:2"]).fails(2).says("--on slurm needs --walltime");
     p.run_with(["--walltime", "1h"]).fails(2).says("add --on slurm:N");
     p.run_with(["--on", "local:2", "--sbatch-arg=-pshort"]).fails(2).says("add --on slurm:N");

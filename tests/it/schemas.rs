@@ -31,6 +31,7 @@ const ANSWERS: &[(&[&str], i32)] = &[
     (&["run", "-n", "-manifest", "pipeline.toml"], 0),
     (&["plan", "-manifest", "pipeline.toml"], 0),
     (&["status"], 0),
+    (&["workers"], 0),
     (&["log", "b"], 0),
     (&["log", "--failed"], 0),
     (&["explain", "b", "-manifest", "pipeline.toml"], 0),

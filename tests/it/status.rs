@@ -198,7 +198,7 @@ fn an_older_database_gets_its_sums() {
          ALTER TABLE attempt DROP COLUMN peak_of; ALTER TABLE task DROP COLUMN resources;
          ALTER TABLE attempt DROP COLUMN batch; ALTER TABLE attempt DROP COLUMN batch_item;
          ALTER TABLE attempt DROP COLUMN batch_size; ALTER TABLE attempt DROP COLUMN forked;
-         CREATE INDEX idx_step_key ON step(key);
+         CREATE INDEX idx_step_key ON step(key); DROP TABLE worker; DROP TABLE attempt_worker;
          PRAGMA user_version = 3;",
     )
     .unwrap();

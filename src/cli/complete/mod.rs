@@ -45,6 +45,8 @@ pub enum WantedNames<'a> {
     Inputs(&'a str, &'a str),
     /// Those of its outputs, likewise.
     Outputs(&'a str, &'a str),
+    /// Numbers and hosts of the workers.
+    Workers,
 }
 
 /// Where names come from, as far as the words so far say.
@@ -66,6 +68,8 @@ enum Takes {
     Step,
     /// A task or, with its name, an output of it.
     Output,
+    /// The number of a worker, or a host of some.
+    Worker,
     /// One of these words.
     OneOf(&'static [&'static str]),
     /// Something that can't be guessed.
@@ -80,6 +84,7 @@ impl Takes {
             "DIR" => Takes::Folder,
             "NAME" | "TASK" => Takes::Task,
             "STEP" | "WHAT" => Takes::Step,
+            "WORKER" => Takes::Worker,
             "WHEN" => Takes::OneOf(&["auto", "always", "never"]),
             "MODE" => Takes::OneOf(&["batch", "off"]),
             "HOW" => Takes::OneOf(&["auto", "fork", "spawn"]),
@@ -135,6 +140,10 @@ pub(super) fn answer(
                 _ => (WantedNames::Tasks, prefix.to_owned()),
             };
             let found = names(&typed.source, wanted);
+            lines.extend(found.iter().map(|name| format!("{prefix}{name}\t")));
+        }
+        Takes::Worker => {
+            let found = names(&typed.source, WantedNames::Workers);
             lines.extend(found.iter().map(|name| format!("{prefix}{name}\t")));
         }
         Takes::OneOf(words) => {

@@ -14,6 +14,7 @@ use crate::attempt::{BatchPlace, Start, StepState};
 use crate::cli::Color;
 use crate::cli::values::{bytes, default_db, param, path};
 use crate::db::{self, AttemptOfRun, Db, Meant, Reader, StepRow};
+use crate::elsewhere::WorkerSlot;
 use crate::error::{Error, Result, exit};
 use crate::explain::{self, Explained, MOST_FILES, RunVerdict};
 use crate::ids::{RecipeId, RunId, StepId};
@@ -290,6 +291,8 @@ struct AttemptAnswer {
     batch: Option<BatchPlace>,
     /// How its interpreter was started.
     start: &'static str,
+    /// The worker that made it; `None`: the run's own machine.
+    on: Option<WorkerSlot>,
 }
 
 #[derive(Serialize)]
@@ -356,6 +359,7 @@ impl StepAnswer<'_> {
             started_ms: record.started_ms,
             batch: record.batch,
             start: record.start.as_str(),
+            on: record.on.clone(),
         });
         StepAnswer {
             step: step.row.id,
@@ -499,7 +503,8 @@ fn write_step(step: &OfStep, out: &mut dyn Write, style: Style) -> std::io::Resu
             true => style.paint.good(word),
             false => style.paint.bad(format!("{word}{code}")),
         };
-        let line = format!("attempt {number} in run {run}, {begun}{start}: {outcome}{batch}");
+        let on = record.on.as_ref().map(|on| format!(", by {on}")).unwrap_or_default();
+        let line = format!("attempt {number} in run {run}, {begun}{start}{on}: {outcome}{batch}");
         folded(out, &line, style)?;
     }
     let shown = |input: &SizedObject| {

@@ -7,12 +7,13 @@
 //! go to others.
 
 mod cache;
+mod check;
 mod folder;
 
 use std::collections::HashSet;
-use std::io::{self, BufRead as _, Read, Write as _};
+use std::io::{self, BufRead as _, Read, Seek as _, SeekFrom, Write as _};
 use std::net::{TcpStream, ToSocketAddrs as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -20,14 +21,17 @@ use std::time::{Duration, Instant};
 use signal_hook::iterator::Signals;
 
 use crate::error::{Error, OrIo as _, Result};
-use crate::exec::{Executor, Ground, Home, Local, Ran, Site as _};
+use crate::exec::{Executor, Ground, Home, HomeFile, Local, Ran, Site as _};
+use crate::ids::StepId;
+use crate::jobserver::Jobserver;
 use crate::object::{ObjectHash, to_hex};
 use crate::proof::Proof;
-use crate::step::{Attempt, Launch, Made, SERVERS, Script, limit_servers};
+use crate::step::{self, Attempt, Launch, Made, Running, SERVERS, Script, limit_servers};
 use crate::stop::{Stop, StopSwitch};
 use crate::store::Store;
 use crate::sys::{limits, memory, proc};
-use crate::text::{as_path, shown};
+use crate::text::as_path;
+use crate::tokens::Tokens;
 
 use cache::Cache;
 use folder::WorkerFolder;
@@ -37,7 +41,8 @@ use super::line::{Inbox, Line, NewLine, Trouble};
 use super::link::objects_of;
 use super::secret::{LENGTH, Secret, Side, nonce};
 use super::wire::{
-    self, GREETING, Handover, Hello, INLINE, INLINE_TOGETHER, Inlined, Order, Terms, WireMessage,
+    self, Frame, GREETING, Handover, Hello, INLINE, INLINE_TOGETHER, Inlined, Order, PIECE, Terms,
+    WireMessage,
 };
 
 /// Without a word of the coordinator for so long, a worker ends its scripts.
@@ -150,24 +155,35 @@ impl Connection {
         let stop = Arc::new(StopSwitch::default());
         let NewLine { line, senders, inboxes } =
             Line::open(stream, slots, &stop).or_system("talk to the coordinator")?;
-        if let Err(why) = check(&terms) {
-            leave(&line, &why);
-            return Ok(Left::ForGood(why));
-        }
+        let printing = scratch.clone();
+        // Its slots are the tokens.
+        let jobserver = match terms.jobserver {
+            true => Some(Jobserver::new(slots).or_system("make a pipe")?),
+            false => None,
+        };
+        let share = jobserver.as_ref().map(|jobserver| jobserver.share(slots)).transpose();
+        let share = share.or_system("make a jobserver")?.map(Arc::new);
+        let tokens = Tokens::new(jobserver.as_ref().map(Jobserver::tokens), Arc::clone(&stop))?;
         let local = Local::new(Ground {
             store: Arc::clone(store),
             stop: Arc::clone(&stop),
             scratch,
             executors: slots,
-            share: None,
+            share,
+            wants_jobserver: terms.jobserver,
             launch: launch.unwrap_or_default(),
             tell: Arc::new(|_| {}),
-            home: Home { manifest: as_path(&terms.manifest).to_owned(), hash: terms.hash },
+            home: Home {
+                manifest: as_path(&terms.manifest).to_owned(),
+                hash: terms.hash,
+                files: Arc::default(),
+            },
         })?;
         let bench = Arc::new(Bench {
             store: Arc::clone(store),
             cache: Arc::clone(cache),
             line: Arc::clone(&line),
+            tokens,
             scripts: Mutex::default(),
             trouble: OnceLock::new(),
         });
@@ -180,11 +196,14 @@ impl Connection {
         }
         watch(&line, &stop, end)?;
         doorbell.lead_to(&line);
-        // If it can't be sent, the connection's end tells why.
-        let _ = line.send(&WireMessage::Ready, &[]);
         let mut is_dismissed = false;
-        let why = line.read(senders, |message| match message {
+        let why = line.read(senders, |Frame { message, .. }| match message {
             WireMessage::Beat => Ok(()),
+            WireMessage::Print { question, step, attempt, from } => {
+                print(&line, &printing, question, (step, attempt, from));
+                Ok(())
+            }
+            WireMessage::Files(files) => get_ready(&bench, terms.clone(), files),
             WireMessage::Script { number, script } => bench.learn(number, script),
             WireMessage::Stop(how) => {
                 stop.advance(how);
@@ -208,6 +227,42 @@ impl Connection {
             None => Left::Lost(why),
         })
     }
+}
+
+/// Says that this worker is ready, or leaves, when it has been found out whether all is here that has to be. On a thread of
+/// its own: that may take long, and meanwhile both sides beat.
+fn get_ready(bench: &Arc<Bench>, terms: Terms, files: Arc<Vec<HomeFile>>) -> Result<(), String> {
+    let bench = Arc::clone(bench);
+    let look = move || match check::check(&terms, &files, &host()) {
+        // If it can't be sent, the connection's end tells why.
+        Ok(()) => drop(bench.line.send(&WireMessage::Ready, &[])),
+        Err(why) => leave(&bench.line, bench.trouble.get_or_init(|| why)),
+    };
+    let thread = std::thread::Builder::new().name("check".to_owned()).spawn(look);
+    thread.map(drop).map_err(|err| format!("no thread could be started ({err})"))
+}
+
+/// Tells what the script of an attempt has printed from a byte on. On a thread of its own: who reads must not wait.
+fn print(line: &Arc<Line>, scratch: &Path, question: u64, about: (StepId, i64, u64)) {
+    let (line, scratch) = (Arc::clone(line), scratch.to_owned());
+    let tell = move || {
+        let bytes = printed(&scratch, about).unwrap_or_default();
+        let _ = line.send(&WireMessage::Printed { question }, &bytes);
+    };
+    // Without a thread the one who asks is answered by nothing, and asks again.
+    let _ = std::thread::Builder::new().name("log".to_owned()).spawn(tell);
+}
+
+/// `None`: its script doesn't run.
+fn printed(scratch: &Path, (step, attempt, from): (StepId, i64, u64)) -> Option<Vec<u8>> {
+    let is_it = |one: &Running| one.step == step.0 && one.attempt == attempt;
+    let running = step::running(std::process::id(), scratch).into_iter().find(is_it)?;
+    let mut log = std::fs::File::open(&running.log).ok()?;
+    log.seek(SeekFrom::Start(from)).ok()?;
+    let mut bytes = Vec::new();
+    log.take(PIECE as u64).read_to_end(&mut bytes).ok()?;
+    // Otherwise it may be the log of the next step.
+    running.is_alive().then_some(bytes)
 }
 
 /// Says that this worker can't go on, and ends the connection.
@@ -356,27 +411,6 @@ fn host() -> String {
     }
 }
 
-/// Makes sure that the folder in which the scripts work is the one that the run means.
-fn check(terms: &Terms) -> Result<(), String> {
-    let manifest = as_path(&terms.manifest);
-    let host = host();
-    let cure =
-        "the manifest's folder has to be the same on every machine of a run, at the same path";
-    let Some(wanted) = terms.hash else {
-        let folder = manifest.parent().unwrap_or(manifest);
-        return match folder.is_dir() {
-            true => Ok(()),
-            false => Err(format!("`{}` is missing on {host}; {cure}", shown(folder))),
-        };
-    };
-    let hash = std::fs::File::open(manifest).and_then(|mut file| ObjectHash::of_stream(&mut file));
-    match hash {
-        Ok(hash) if hash == wanted => Ok(()),
-        Ok(_) => Err(format!("`{}` is another one on {host}; {cure}", shown(manifest))),
-        Err(err) => Err(format!("`{}` can't be read on {host} ({err}); {cure}", shown(manifest))),
-    }
-}
-
 /// Ends the scripts when nothing was heard of the coordinator for too long; and takes no more at the `end`.
 fn watch(line: &Arc<Line>, stop: &Arc<StopSwitch>, end: Option<Instant>) -> Result<()> {
     let (line, stop) = (Arc::downgrade(line), Arc::clone(stop));
@@ -422,6 +456,7 @@ struct Bench {
     store: Arc<Store>,
     cache: Arc<Cache>,
     line: Arc<Line>,
+    tokens: Tokens,
     scripts: Mutex<Vec<Arc<Script>>>,
     /// Why this worker can't go on.
     trouble: OnceLock<String>,
@@ -485,16 +520,19 @@ impl Bench {
         let Some(script) = script else {
             return Err(Trouble::Lost(self.line.break_off("a script was never sent")));
         };
-        let attempt = Attempt { items, cpus, side, script };
+        let mut attempt = Attempt { items, cpus, side, script };
         self.take_inline(&inline, bytes)?;
         let objects: HashSet<ObjectHash> = objects_of(&attempt).collect();
         let mut pins = Pins { cache: &self.cache, objects: Vec::new() };
         self.fetch(inbox, about, objects.into_iter().collect(), &mut pins)?;
         let mut has_repeated = false;
         let ran = loop {
+            let Some(token) = self.tokens.take(cpus) else { break Ran::Cancelled };
+            attempt.cpus = token.cpus();
+            let mut token = Some(token);
             // How it ended is told with what came of it: until then it may turn out that this machine's disk was full, which
             // is no failure of the script.
-            let ran = executor.run(&attempt, &mut |_| {});
+            let ran = executor.run(&attempt, &mut |_| drop(token.take()));
             match ran {
                 // The copy here is worth nothing any more, and the coordinator has another.
                 Err(Error::Damaged { object, .. }) if !has_repeated => {

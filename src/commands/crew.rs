@@ -19,7 +19,7 @@ const COLUMNS: &[Column] = &[
     Column { title: "worker", rank: 0, stays: true, is_text: true },
     Column { title: "slots", rank: 3, stays: true, is_text: false },
     Column { title: "running", rank: 0, stays: true, is_text: false },
-    Column { title: "made", rank: 2, stays: true, is_text: false },
+    Column { title: "attempts", rank: 2, stays: true, is_text: false },
     Column { title: "lost", rank: 1, stays: true, is_text: false },
     Column { title: "since", rank: 5, stays: false, is_text: true },
     Column { title: "job", rank: 6, stays: false, is_text: true },
@@ -45,7 +45,7 @@ pub(super) struct WorkerState {
     job: Option<String>,
     /// connected, draining, left, lost
     state: &'static str,
-    /// Milliseconds since 1970, as the next. `None`: it never connected.
+    /// Milliseconds since 1970, as the next. `None`: it never was ready.
     since_ms: Option<i64>,
     /// `None`: it is there, or the run was killed.
     left_ms: Option<i64>,

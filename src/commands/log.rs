@@ -398,6 +398,12 @@ impl Scripts {
         Ok(Some(Scripts { runner, running, caller }))
     }
 
+    /// A later attempt at the same step.
+    fn again(&self, before: &RunningScript) -> Option<RunningScript> {
+        let is_it = |one: &&RunningScript| one.step == before.step && one.attempt > before.attempt;
+        self.running.iter().find(is_it).cloned()
+    }
+
     /// All that a script has printed, as long as it runs. Otherwise it is in the store or will soon be.
     fn so_far(&mut self, script: &RunningScript) -> Option<Vec<u8>> {
         let mut bytes = Vec::new();
@@ -465,9 +471,9 @@ fn follow(db: &Db, store: &Store, dir: &Path, steps: &[StepRow]) -> Result<Follo
             running.push(one);
         }
     }
-    let running = match running.as_slice() {
+    let mut running = match running.as_slice() {
         [] => return Ok(Followed::NotRunning),
-        [running] => running,
+        [running] => running.clone(),
         several => {
             let ids: Vec<String> = several.iter().map(|running| running.step.to_string()).collect();
             return Err(Error::Usage(format!(
@@ -478,24 +484,46 @@ fn follow(db: &Db, store: &Store, dir: &Path, steps: &[StepRow]) -> Result<Follo
     };
     let mut screen = Screen { is_terminal: answer::is_terminal(), line: Vec::new() };
     let mut shown = 0;
-    while let Some(bytes) = scripts.next(running, shown) {
-        shown += bytes.len() as u64;
-        if !screen.show(&bytes)? {
-            return Ok(Followed::ToTheEnd);
+    loop {
+        while let Some(bytes) = scripts.next(&running, shown) {
+            shown += bytes.len() as u64;
+            if !screen.show(&bytes)? {
+                return Ok(Followed::ToTheEnd);
+            }
+            if bytes.is_empty() {
+                std::thread::sleep(PAUSE);
+            }
         }
-        if bytes.is_empty() {
-            std::thread::sleep(PAUSE);
+        match rest(db, store, dir, &running, scripts.runner, shown)? {
+            Rest::Log(bytes) => drop(screen.show(&bytes)?),
+            Rest::Nothing => {}
+            Rest::Again(now, attempt) => {
+                screen.end()?;
+                complain(&format!(
+                    "step {} runs again, as attempt {}, for its worker was lost",
+                    attempt.step, attempt.attempt
+                ));
+                (scripts, running, shown) = (now, attempt, 0);
+                continue;
+            }
         }
+        screen.end()?;
+        return Ok(Followed::ToTheEnd);
     }
-    if let Some(rest) = rest(db, store, dir, running, scripts.runner, shown)? {
-        screen.show(&rest)?;
-    }
-    screen.end()?;
-    Ok(Followed::ToTheEnd)
+}
+
+/// What came after a step that was followed.
+enum Rest {
+    /// The rest of its log.
+    Log(Vec<u8>),
+    /// It printed nothing, or the run ended without committing the attempt.
+    Nothing,
+    /// Another attempt: nobody knows how this one ended.
+    Again(Scripts, RunningScript),
 }
 
 /// The rest of the log of a step that has ended, after `shown` bytes. It is in the store once the attempt
-/// is committed; `None` if the run ended without committing it.
+/// is committed.
 fn rest(
     db: &Db,
     store: &Store,
@@ -503,25 +531,29 @@ fn rest(
     running: &RunningScript,
     runner: Runner,
     shown: u64,
-) -> Result<Option<Vec<u8>>> {
+) -> Result<Rest> {
     loop {
         // In this order, so that the last commit of a run that ends meanwhile is still seen.
         let is_running = crate::run::runner(dir) == Some(runner);
         let attempts = db.read(|reader| db::attempts(reader, running.step))?;
-        let attempt = attempts
-            .into_iter()
-            .map(|attempt| attempt.record)
-            .find(|attempt| attempt.number == running.attempt);
-        if let Some(attempt) = attempt {
-            let Some(log) = attempt.log else { return Ok(None) };
+        let attempts = attempts.into_iter().map(|attempt| attempt.record);
+        if let Some(attempt) = attempts.into_iter().find(|one| one.number >= running.attempt) {
+            let is_it = attempt.number == running.attempt;
+            let Some(log) = attempt.log.filter(|_| is_it) else { return Ok(Rest::Nothing) };
             let (path, mut file) = (store.path(&log), store.open_object(&log)?);
             let mut bytes = Vec::new();
             file.seek(SeekFrom::Start(shown)).or_io("read the log", &path)?;
             file.read_to_end(&mut bytes).or_io("read the log", &path)?;
-            return Ok(Some(bytes));
+            return Ok(Rest::Log(bytes));
         }
         if !is_running {
-            return Ok(None);
+            return Ok(Rest::Nothing);
+        }
+        if matches!(running.at, RunsAt::There(_))
+            && let Some(now) = Scripts::of(db, dir)?
+            && let Some(again) = now.again(running)
+        {
+            return Ok(Rest::Again(now, again));
         }
         std::thread::sleep(PAUSE);
     }

@@ -18,7 +18,7 @@ use crate::progress::Paint;
 use crate::remote::LiveStep;
 use crate::run::Runner;
 use crate::step;
-use crate::text::{attempts_text, counted, plural, printable, size, span, utc};
+use crate::text::{attempts_text, counted, db_option, plural, printable, size, span, utc};
 
 use super::Command;
 use super::answer::{self, Answer};
@@ -99,7 +99,8 @@ impl Command for StatusArgs {
             running.retain(|running| !running.task.is_empty());
             let status = Status::of(tasks, runs, db::waits(reader)?, runner, running);
             let (workers, style) = (crew.workers, Style::of(self.color));
-            Ok(Status { unread, out_of_date, workers, style, ..status })
+            let db_option = db_option(&self.db);
+            Ok(Status { unread, out_of_date, workers, style, db_option, ..status })
         })?;
         answer::give(&status, self.json)?;
         Ok(exit::OK)
@@ -124,6 +125,9 @@ struct Status {
     runs: Vec<Run>,
     #[serde(skip)]
     style: Style,
+    /// For commands that are recommended.
+    #[serde(skip)]
+    db_option: String,
 }
 
 /// The live steps in numbers.
@@ -304,6 +308,7 @@ impl Status {
             last_run: runs.first().cloned(),
             runs,
             style: Style { paint: Paint::Plain, columns: None },
+            db_option: String::new(),
         }
     }
 }
@@ -373,7 +378,7 @@ impl Answer for Status {
         }
         if self.workers.len() > SHOWN {
             let more = counted(self.workers.len() - SHOWN, "more worker");
-            writeln!(out, "… and {more}: task-pipeline workers lists them")?;
+            writeln!(out, "… and {more}: `task-pipeline workers{}` lists them", self.db_option)?;
         }
         for sentence in self.unread.iter().take(SHOWN) {
             writeln!(out, "{sentence}")?;

@@ -10,7 +10,7 @@ use crate::cli::Color;
 use crate::cli::values::{default_db, path};
 use crate::db::{self, Db};
 use crate::error::{Error, Result, exit};
-use crate::text::{counted, printable_line, shown};
+use crate::text::{counted, db_option, printable_line, shown};
 
 use super::Command;
 use super::answer::{self, Answer};
@@ -99,7 +99,8 @@ impl Command for WorkersArgs {
             let words = self.worker.join("`, `");
             let words = printable_line(words.as_bytes());
             return Err(Error::Usage(format!(
-                "the run has no worker `{words}`; `task-pipeline workers` lists them"
+                "the run has no worker `{words}`; `task-pipeline workers{}` lists them",
+                db_option(&self.db)
             )));
         }
         let style = Style::of(self.color);

@@ -19,10 +19,10 @@ CREATE TABLE worker(
   run       INTEGER NOT NULL REFERENCES run(id),
   id        INTEGER NOT NULL,          -- within the run, from 1
   worker    INTEGER NOT NULL,          -- which of the run's workers; one in the place of a lost one has its number
-  host      TEXT NOT NULL,             -- empty: it never connected
+  host      TEXT NOT NULL,             -- empty: nobody knows
   slots     INTEGER NOT NULL,          -- attempts at once
   job       TEXT,                      -- in a batch system
-  joined_ms INTEGER,                   -- milliseconds since 1970, UTC; NULL: it never connected
+  joined_ms INTEGER,                   -- milliseconds since 1970, UTC; NULL: it never was ready
   left_ms   INTEGER,                   -- NULL: it is there, or the run was killed
   lost      TEXT,                      -- why it was lost; NULL: it was not
   made      INTEGER,                   -- attempts that it made; NULL as left_ms
@@ -45,13 +45,13 @@ pub struct WorkerRow {
     pub id: i64,
     /// Which of the run's workers. Those that were lost have the number of the one in their place.
     pub worker: i64,
-    /// Empty: it never connected, and nobody said where it was to be.
+    /// As its machine calls itself; of one that never connected, as the command line does. Empty: nobody knows.
     pub host: String,
     /// Attempts at once.
     pub slots: i64,
     /// In a batch system.
     pub job: Option<String>,
-    /// Milliseconds since 1970; `None`: it never connected.
+    /// Milliseconds since 1970; `None`: it never was ready.
     pub joined_ms: Option<i64>,
     /// `None`: it is there, or the run was killed.
     pub left_ms: Option<i64>,

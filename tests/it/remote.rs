@@ -583,3 +583,32 @@ fn ctrl_c_cancels_the_jobs_too() {
     assert_eq!(p.read("scancel.log").lines().count(), 1);
     assert_eq!(p.sql("SELECT count(*) FROM attempt"), ["0"]);
 }
+
+#[test]
+fn a_job_that_drains_is_not_submitted_again_and_a_host_that_drains_is_left_out() {
+    let p = Project::new()
+        .task("many", r#"for n in $(seq 12); do echo "$n" >"$OUTPUT_DIR/$n"; done"#)
+        .task(
+            "each",
+            &format!(
+                r#"echo >started.$INPUT_NAME; {WAIT_FOR_GO}; cat "$INPUT_FILE" >"$OUTPUT_DIR/x""#
+            ),
+        );
+    slurm(&p, "");
+    let run = on_slurm(&p, &[]).start();
+    let started = || (1..=12).filter(|n| p.path(format!("started.{n}")).exists()).count();
+    wait_for("six steps", || started() == 6);
+    let host = |n: usize| {
+        let workers = p.call(["workers", "--json"]).ok().json();
+        (workers["workers"][n]["host"].clone(), workers["workers"][n]["job"].clone())
+    };
+    assert_eq!(host(1), ("n2".into(), "72".into()));
+    p.call(["workers", "--drain", "1", "n2"]).ok();
+    p.file("go", "");
+    // A job elsewhere takes the place of the one on the host; its script runs on n2 here, and is sent away.
+    run.end().ok().says(": 13 done").says_nothing_of("was lost");
+    let log = p.read("sbatch.log");
+    assert!(!log.lines().skip(1).any(|line| line.contains("--array=1")), "{log}");
+    assert!(log.lines().skip(1).all(|line| line.contains("--exclude=n2")), "{log}");
+    wait_for("the end of the workers", || left_behind(&p).is_empty());
+}

@@ -208,6 +208,29 @@ fn a_worker_that_drains_finishes_and_leaves_without_being_lost() {
 }
 
 #[test]
+fn all_workers_that_ssh_has_started_on_a_host_drain_by_its_name() {
+    let p = each(
+        &format!("echo >started.$INPUT_NAME; {WAIT_FOR_GO}; cat $INPUT_FILE >$OUTPUT_DIR/x"),
+        8,
+    );
+    let p = p.program("ssh", SSH).file("near/.keep", "").file("far/.keep", "");
+    let run = on(&p, &["--on", "ssh:near,near,far", "--listen", "127.0.0.1"]).start();
+    let started = || (1..=8).filter(|n| p.path(format!("started.{n}")).exists()).count();
+    wait_for("three steps", || started() == 3);
+    p.call(["workers", "--drain", "near"]).ok();
+    let workers = p.call(["workers", "--json"]).ok().json();
+    let states: Vec<&str> =
+        (0..3).map(|n| workers["workers"][n]["state"].as_str().unwrap()).collect();
+    assert_eq!(states, ["draining", "draining", "connected"]);
+    p.file("go", "");
+    run.end().ok().says(": 8 done").says_nothing_of("lost");
+    assert_eq!(
+        p.sql("SELECT worker, lost, made FROM worker ORDER BY worker"),
+        ["1||1", "2||1", "3||6"]
+    );
+}
+
+#[test]
 fn a_run_whose_workers_all_drain_keeps_what_is_done() {
     let p = each(
         &format!("echo >started.$INPUT_NAME; {WAIT_FOR_GO}; cat $INPUT_FILE >$OUTPUT_DIR/x"),
@@ -239,6 +262,24 @@ fn the_log_of_a_step_that_a_worker_runs_is_shown_and_followed() {
     assert_eq!(follower.end().ok().stdout, "first\nsecond\n");
     run.end().ok();
     assert_eq!(p.call(["log", "each", "-f"]).ok().stdout, "first\nsecond\n");
+}
+
+#[test]
+fn a_log_is_followed_on_when_its_worker_is_lost() {
+    let first = "[ $ATTEMPT -gt 1 ] || { until [ -e kill ]; do sleep 0.01; done; kill -9 $PPID; sleep 60; }";
+    let p = each(&format!("echo attempt $ATTEMPT; {first}; {WAIT_FOR_GO}; echo end"), 1);
+    let run = on(&p, &["--on", "local:1", "--launch", "spawn"]).start();
+    wait_for("the first line", || {
+        p.path("db/db").exists() && p.call(["log", "each"]).stdout == "attempt 1\n"
+    });
+    let follower = p.cmd(["log", "-f", "each"]).start();
+    wait_for("the follower", || follower.stdout() == "attempt 1\n");
+    p.file("kill", "");
+    wait_for("the second attempt", || follower.stdout() == "attempt 1\nattempt 2\n");
+    p.file("go", "");
+    let followed = follower.end().ok().says("step 1 runs again, as attempt 2");
+    assert_eq!(followed.stdout, "attempt 1\nattempt 2\nend\n");
+    run.end().ok();
 }
 
 #[test]

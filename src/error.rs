@@ -224,8 +224,9 @@ impl fmt::Display for Error {
             ),
             Error::Damaged { object, path, why } => write!(
                 f,
-                "object {object} is damaged: {why} (`{}`); `task-pipeline repair` makes it again",
-                shown(path)
+                "object {object} is damaged: {why} (`{}`); `{}` makes it again",
+                shown(path),
+                crate::hint::command("repair")
             ),
         }
     }

@@ -22,8 +22,8 @@ pub enum Ran {
     /// It is over: what came of each of its steps. The guards keep the objects that the reports name from gc until their
     /// rows are committed.
     Over(Vec<Made>),
-    /// The run is stopping; that says nothing about the step.
-    Cancelled,
+    /// The run is stopping; that says nothing about the step. What is known of the attempt is what was printed until then.
+    Cancelled(Vec<Made>),
     /// The place is gone, and nobody knows how the attempt ended; a sentence that says why.
     Lost(String),
 }
@@ -195,7 +195,7 @@ impl Executor for Worker {
             return Err(Error::NoSpace { path: folder.clone(), free, floor: FULL });
         }
         if made.iter().any(|(report, _)| report.record.outcome == Outcome::Cancelled) {
-            return Ok(Ran::Cancelled);
+            return Ok(Ran::Cancelled(made));
         }
         Ok(Ran::Over(made))
     }

@@ -27,14 +27,14 @@ impl ExportPath {
         if text.starts_with('/') {
             return Err((
                 "`export` is an absolute path".to_owned(),
-                "it is relative to the manifest's folder; elsewhere: task-pipeline export TASK --to DIR",
+                "it is relative to the manifest's folder; `export TASK --to DIR` writes elsewhere",
             ));
         }
         let parts: Vec<&str> = text.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
         if parts.contains(&"..") {
             return Err((
                 "`export` leads out of the manifest's folder".to_owned(),
-                "take the `..` out; elsewhere: task-pipeline export TASK --to DIR",
+                "take the `..` out; `export TASK --to DIR` writes elsewhere",
             ));
         }
         let fixed = parts.iter().take_while(|part| !part.contains(['{', '}'])).count();

@@ -18,6 +18,7 @@ mod explain;
 pub mod export_path;
 mod folder;
 mod graph;
+mod hint;
 pub mod ids;
 pub mod jobserver;
 pub mod labels;

@@ -19,9 +19,10 @@ use crate::ids::StepId;
 use crate::labels::Labels;
 use crate::object::ObjectHash;
 use crate::order;
-use crate::text::{self, as_path, printable, shown, size, unescaped};
+use crate::text::{self, as_path, printable, shown, unescaped};
 
 use super::answer::SizedObject;
+use super::columns::folded;
 use super::style::Style;
 use super::{Command, answer, gathered_files};
 
@@ -401,8 +402,8 @@ impl Lineage {
 
     fn text(&self, out: &mut dyn Write, style: Style) -> std::io::Result<()> {
         if let Some((object, bytes)) = &self.object {
-            let size = bytes.map_or_else(|| "no longer kept".to_owned(), size);
-            writeln!(out, "object {object} ({size})")?;
+            let object = SizedObject { object: *object, bytes: *bytes };
+            folded(out, &format!("object {}", style.object(&object)), style)?;
         }
         let is_step = self.object.is_none();
         writeln!(out, "{}", if is_step { "came from" } else { "made by" })?;

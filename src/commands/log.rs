@@ -13,16 +13,17 @@ use serde::Serialize;
 
 use crate::attempt::{AttemptRecord, BatchPlace, Outcome, StepState, micros};
 use crate::cli::values::{attempt, bytes, default_db, path};
-use crate::db::{self, AttemptOfRun, Db, Meant, StepRow};
+use crate::db::{self, AttemptOfRun, Db, Interrupted, Meant, StepRow};
 use crate::elsewhere::WorkerSlot;
 use crate::error::{Error, OrIo as _, Result, exit};
 use crate::ids::{RunId, StepId};
 use crate::labels::Labels;
+use crate::maintain::left_logs;
 use crate::object::ObjectHash;
 use crate::order;
 use crate::remote::{Caller, LiveStep};
 use crate::run::{Runner, runner};
-use crate::step::{self, Running};
+use crate::step::{self, Left, Running};
 use crate::store::Store;
 use crate::text::printable_line;
 
@@ -54,6 +55,10 @@ pub struct LogArgs {
     #[argh(option, arg_name = "N", from_str_fn(attempt))]
     pub attempt: Option<NonZeroU32>,
 
+    /// print the log of the last attempt that was interrupted, though there is a later one
+    #[argh(switch)]
+    pub interrupted: bool,
+
     /// if the step is running, keep printing until it ends
     #[argh(switch, short = 'f')]
     pub follow: bool,
@@ -79,6 +84,13 @@ impl Command for LogArgs {
             }
             () if self.step.is_none() && self.attempt.is_some() => {
                 Err("--attempt goes with a STEP: name one")
+            }
+            () if self.interrupted
+                && (self.json || self.failed || self.follow || self.attempt.is_some()) =>
+            {
+                Err(
+                    "--interrupted shows one log, as text: drop --json, --failed, --follow or --attempt",
+                )
             }
             () if self.follow && (self.json || self.failed || self.attempt.is_some()) => Err(
                 "--follow shows the attempt that runs, as it is printed: drop --json, --failed or --attempt",
@@ -113,6 +125,13 @@ impl Command for LogArgs {
             _ => Vec::new(),
         };
         let is_running = |step: &StepRow| running.iter().any(|(id, _)| *id == step.id);
+        // What a killed run has left, before the next one takes it into the store.
+        let left = match runner(&self.db) {
+            None if !self.failed => left_logs(&db, &self.db)?,
+            _ => Vec::new(),
+        };
+        // Of each step whose last attempt was interrupted: what it had printed.
+        let mut cut_off: Vec<(StepId, CutOff<'_>)> = Vec::new();
         // Of the last attempt that was chosen.
         let mut run = None;
         let mut chosen = Vec::new();
@@ -139,10 +158,31 @@ impl Command for LogArgs {
                 attempt.as_ref().is_some_and(|attempt| attempt.number == of_run.record.number)
             };
             run = of_runs.iter().find(of_run).map(|of_run| of_run.run);
+            let last = of_runs.last().map_or(0, |attempt| attempt.record.number);
+            let is_wanted = |number| match self.attempt {
+                Some(wanted) => number == i64::from(wanted.get()) && attempt.is_none(),
+                None => number > last || self.interrupted || self.json,
+            };
+            if !self.failed && !is_running(&step) {
+                let found = CutOff::find(&db, &left, step.id)?;
+                cut_off.extend(found.filter(|cut| is_wanted(cut.number)).map(|cut| (step.id, cut)));
+            }
             chosen.push((step, attempt));
         }
         if let [(step, attempt)] = chosen.as_slice() {
+            if let Some((_, CutOff { number, run, .. })) = cut_off.first().filter(|_| !self.json) {
+                complain(&format!(
+                    "attempt {number} at step {} was interrupted in run {run}: this is what it had printed",
+                    step.id
+                ));
+            }
             match (self.attempt, other(step)) {
+                _ if !cut_off.is_empty() => {}
+                _ if self.interrupted => {
+                    let why =
+                        format!("no log of an interrupted attempt at step {} is kept", step.id);
+                    return Err(Error::Usage(why));
+                }
                 (Some(number), _) if attempt.is_none() => {
                     let why = format!("step {} has no attempt {number}", step.id);
                     return Err(Error::Usage(why));
@@ -170,6 +210,7 @@ impl Command for LogArgs {
             if let Some(batch) = attempt.as_ref().and_then(|attempt| attempt.batch)
                 && !self.json
                 && !is_running(step)
+                && cut_off.is_empty()
             {
                 let run = run.map(|run| format!(" of run {run}")).unwrap_or_default();
                 complain(&format!(
@@ -181,7 +222,10 @@ impl Command for LogArgs {
         if self.json {
             let logs: Result<Vec<StepLog>> = chosen
                 .into_iter()
-                .map(|(step, attempt)| StepLog::read(&store, step, attempt))
+                .map(|(step, attempt)| {
+                    let cut = cut_off.iter().find(|(id, _)| *id == step.id).map(|(_, cut)| cut);
+                    StepLog::read(&store, step, attempt, cut)
+                })
                 .collect();
             answer::json(&logs?)?;
             return Ok(exit::OK);
@@ -192,15 +236,21 @@ impl Command for LogArgs {
             // The other one's log is there by itself.
             let attempt = attempt.as_ref().filter(|_| is_one || other(step).is_none());
             let so_far = running.iter().find(|(id, _)| *id == step.id).map(|(_, log)| log);
-            let head = match so_far {
+            let cut = cut_off.iter().find(|(id, _)| *id == step.id).map(|(_, cut)| cut);
+            let head = match (so_far, cut) {
                 _ if is_one => None,
-                Some(_) => Some(format!("== {}: running", step.text())),
-                None => Some(head(step, attempt)),
+                (Some(_), _) => Some(format!("== {}: running", step.text())),
+                (None, Some(cut)) => {
+                    let CutOff { number, run, .. } = cut;
+                    Some(format!("== {}: attempt {number}, interrupted in run {run}", step.text()))
+                }
+                (None, None) => Some(head(step, attempt)),
             };
-            let log = match (so_far, attempt.and_then(|attempt| attempt.log)) {
-                (Some(so_far), _) => so_far.clone(),
-                (None, Some(log)) => read(&store, &log)?,
-                (None, None) => Vec::new(),
+            let log = match (so_far, cut, attempt.and_then(|attempt| attempt.log)) {
+                (Some(so_far), ..) => so_far.clone(),
+                (None, Some(cut), _) => cut.read(&store)?,
+                (None, None, Some(log)) => read(&store, &log)?,
+                (None, None, None) => Vec::new(),
             };
             answer::write(|out| {
                 if let Some(head) = head {
@@ -210,6 +260,52 @@ impl Command for LogArgs {
             })?;
         }
         Ok(exit::OK)
+    }
+}
+
+/// An attempt that was interrupted, and had printed something.
+struct CutOff<'a> {
+    number: i64,
+    run: RunId,
+    log: Cut<'a>,
+}
+
+/// Where what it had printed is.
+enum Cut<'a> {
+    InStore(ObjectHash),
+    /// In the folders of a killed run.
+    Left(&'a Left),
+}
+
+impl CutOff<'_> {
+    /// The last one at a step.
+    fn find<'a>(db: &Db, left: &'a [Left], step: StepId) -> Result<Option<CutOff<'a>>> {
+        let of_step = |left: &'a Left| {
+            let (_, number) = *left.steps.iter().find(|(id, _)| *id == step)?;
+            Some(CutOff { number, run: left.run, log: Cut::Left(left) })
+        };
+        if let Some(found) = left.iter().find_map(of_step) {
+            return Ok(Some(found));
+        }
+        let kept = db.read(|reader| db::interrupted(reader, step))?;
+        Ok(kept.map(|Interrupted { number, run, log, .. }| CutOff {
+            number,
+            run,
+            log: Cut::InStore(log),
+        }))
+    }
+
+    fn read(&self, store: &Store) -> Result<Vec<u8>> {
+        match self.log {
+            Cut::InStore(log) => read(store, &log),
+            Cut::Left(left) => {
+                let mut bytes = Vec::new();
+                left.read()
+                    .read_to_end(&mut bytes)
+                    .or_io("read the log that a killed run has left in", "the scratch folder")?;
+                Ok(bytes)
+            }
+        }
     }
 }
 
@@ -229,6 +325,16 @@ struct StepLog {
     /// That of the other one, if there is one. `None`: it has not run yet.
     attempt: Option<Attempt>,
     /// Bytes that are not UTF-8 are replaced.
+    log: String,
+    interrupted: Option<InterruptedAttempt>,
+}
+
+/// The last attempt that was interrupted, if it had printed something.
+#[derive(Serialize)]
+struct InterruptedAttempt {
+    number: i64,
+    run: RunId,
+    /// As that of the step.
     log: String,
 }
 
@@ -257,7 +363,17 @@ struct Attempt {
 }
 
 impl StepLog {
-    fn read(store: &Store, step: StepRow, attempt: Option<AttemptRecord>) -> Result<StepLog> {
+    fn read(
+        store: &Store,
+        step: StepRow,
+        attempt: Option<AttemptRecord>,
+        cut: Option<&CutOff<'_>>,
+    ) -> Result<StepLog> {
+        let interrupted = cut.map(|cut| {
+            let log = String::from_utf8_lossy(&cut.read(store)?).into_owned();
+            Ok(InterruptedAttempt { number: cut.number, run: cut.run, log })
+        });
+        let interrupted = interrupted.transpose()?;
         let log = match attempt.as_ref().and_then(|attempt| attempt.log) {
             Some(log) => String::from_utf8_lossy(&read(store, &log)?).into_owned(),
             None => String::new(),
@@ -280,7 +396,19 @@ impl StepLog {
             },
         );
         let StepRow { id, task, name, object, live, state, labels, same_as } = step;
-        Ok(StepLog { step: id, task, name, object, live, state, labels, same_as, attempt, log })
+        Ok(StepLog {
+            step: id,
+            task,
+            name,
+            object,
+            live,
+            state,
+            labels,
+            same_as,
+            attempt,
+            log,
+            interrupted,
+        })
     }
 }
 

@@ -43,6 +43,7 @@ use crate::attempt::NamedObject;
 use crate::cli::{Alias, CommandLine, EarlyExit};
 use crate::db::{Db, Durability};
 use crate::error::{Error, OrIo as _, Result, exit};
+use crate::hint;
 use crate::jobserver;
 use crate::object::ObjectHash;
 use crate::progress::{Lines, Loudness, Paint};
@@ -56,7 +57,7 @@ trait Command {
     /// The folder that `--db` names, for messages about the database; a command without that option has no
     /// such messages.
     fn db(&self) -> &Path {
-        Path::new(".")
+        Path::new("db")
     }
 
     /// Refuses options that contradict each other; the error says what to do.
@@ -173,6 +174,7 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
         return fail(&err);
     }
     let command = invocation.command();
+    hint::set_db(command.db());
     let done = catch_unwind(AssertUnwindSafe(|| command.execute()));
     match done.map(|done| done.map_err(|error| explain(error, command.db()))) {
         Ok(Ok(code)) => ExitCode::from(code),

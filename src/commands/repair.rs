@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::cli::values::{default_db, path};
 use crate::db::{self, Db};
 use crate::error::{OrIo as _, Result, exit};
+use crate::hint;
 use crate::maintain::{self, Depth};
 use crate::manifest::Manifest;
 use crate::object::ObjectHash;
@@ -58,9 +59,10 @@ impl Command for RepairArgs {
         let (again, _signals) = run::run_again(&db, manifest.as_ref())?;
         let report = maintain::repair(&db, &Arc::new(store), &dir, depth, &again);
         if let Some(signal) = run::late_signal() {
-            complain(
-                "interrupted: what is repaired stays so; `task-pipeline repair` repairs the rest",
-            );
+            complain(&format!(
+                "interrupted: what is repaired stays so; `{}` repairs the rest",
+                hint::command("repair")
+            ));
             return Ok(run::die_of(signal));
         }
         let report = report?;

@@ -201,9 +201,9 @@ struct Run {
     is_elsewhere: bool,
     /// `None`: it is under way, was killed, or an older build made it.
     steps: Option<RunSteps>,
-    /// Attempts that succeeded, and that did not.
-    done: i64,
-    failed: i64,
+    attempts: u64,
+    /// Of these.
+    failed_attempts: u64,
     pid: i64,
     /// As it was named, made printable.
     manifest: String,
@@ -284,8 +284,8 @@ impl Status {
             ended_ms: run.ended_ms,
             result: run.result,
             steps: run.steps,
-            done: run.done,
-            failed: run.failed,
+            attempts: (run.done + run.failed).unsigned_abs(),
+            failed_attempts: run.failed.unsigned_abs(),
             pid: run.pid,
             manifest: printable(&run.manifest).into_owned(),
         };
@@ -403,8 +403,7 @@ impl Run {
     /// `run 3 of pipeline.toml, 2026-11-27 13:51:08 UTC: ok after 2 s`, and below it what became of the steps.
     fn sentence(&self, paint: Paint) -> String {
         let begun = format!("run {} of {}, {}", self.id, self.manifest, utc(self.started_ms));
-        let unsigned = |count: i64| count.unsigned_abs();
-        let attempts = attempts_text(unsigned(self.done + self.failed), unsigned(self.failed));
+        let attempts = attempts_text(self.attempts, self.failed_attempts);
         let work = match &self.steps {
             Some(steps) => format!("{steps}; {attempts}"),
             None => attempts,

@@ -4,7 +4,15 @@ use std::io::IsTerminal as _;
 
 use crate::cli::Color;
 use crate::progress::Paint;
-use crate::text::cut;
+use crate::text::{cut, size};
+
+use super::answer::SizedObject;
+
+/// Columns that a line with a whole hash needs.
+const WIDE: usize = 72;
+
+/// Digits of a hash that does without.
+const SHORT: usize = 16;
 
 /// What standard output can show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +33,14 @@ impl Style {
             paint: if has_color { Paint::Colored } else { Paint::Plain },
             columns: size.filter(|_| is_terminal).map(|size| size.ws_col.into()),
         }
+    }
+
+    /// An object with its size. In a narrow terminal it is the beginning of its hash, which commands take as well.
+    pub(super) fn object(self, object: &SizedObject) -> String {
+        let size = object.bytes.map_or_else(|| "no longer kept".to_owned(), size);
+        let hash = object.object.hex();
+        let digits = if self.columns.is_some_and(|columns| columns < WIDE) { SHORT } else { 64 };
+        format!("{} ({size})", hash.get(..digits).unwrap_or(&hash))
     }
 
     /// As much of a line as a terminal has room for.

@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::cli::values::{default_db, path, share};
 use crate::db::Db;
 use crate::error::{Result, exit};
+use crate::hint;
 use crate::maintain::{self, Depth, Finding, Verified};
 use crate::object::ObjectHash;
 use crate::store::Store;
@@ -100,10 +101,9 @@ impl Answer for Verification {
             size(self.bytes),
             self.hashed,
             self.findings.len(),
-            if self.findings.is_empty() {
-                ""
-            } else {
-                ": `task-pipeline repair` repairs what it can"
+            match self.findings.is_empty() {
+                true => String::new(),
+                false => format!(": `{}` repairs what it can", hint::command("repair")),
             }
         )
     }

@@ -16,6 +16,7 @@ mod flow;
 mod forced;
 mod functions;
 mod inputs;
+mod interrupted;
 mod lineage;
 mod listing;
 mod plan;
@@ -38,6 +39,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use crate::error::{Error, OrDb, OrIo, Result};
 use crate::folder;
+use crate::hint;
 use crate::object::ObjectHash;
 use crate::proof::Proof;
 use crate::sys::flock;
@@ -61,6 +63,7 @@ pub use flow::{Accepts, Flow, FlowTask, Labeller, Wanted};
 pub use forced::Forced;
 pub use functions::step_key;
 pub use inputs::{FILES, InputRow, Inputs, Stat, files_of_rows};
+pub use interrupted::{Interrupted, boot_of_run, interrupted, note_interrupted};
 pub use lineage::{
     Direction, RunFacts, StepFacts, TaskFacts, around_object, files_of, find_one_step,
     first_outputs, last_run, neighbours, predecessor, step_facts, task_facts,
@@ -505,8 +508,11 @@ fn lacks_shared_memory(error: &Error) -> bool {
 fn unseen_log_of(dir: &Path) -> Result<PathBuf> {
     let log = dir.join("db-wal");
     if has_bytes(&log) {
-        let why = "its log `db-wal` holds the latest changes, but can't be read without `db-shm`, which is missing or \
-                   must not be read or made; let somebody who may write to the folder run `task-pipeline status` there";
+        let status = hint::command("status");
+        let why = format!(
+            "its log `db-wal` holds the latest changes, but can't be read without `db-shm`, which is missing or must \
+             not be read or made; let somebody who may write to the folder run `{status}`"
+        );
         return Err(std::io::Error::other(why)).or_io("read the database", Db::file(dir));
     }
     Ok(log)

@@ -90,6 +90,8 @@ pub struct ReportTask {
     pub declared: Declared,
     /// Its outputs are to be shown.
     pub shows_outputs: bool,
+    /// What else the manifest says of it: (key, value in words). Of variables only the names: a page is sent to others.
+    pub says: Vec<(&'static str, String)>,
 }
 
 fn unsigned(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
@@ -119,7 +121,11 @@ pub fn report_tasks(reader: &Reader) -> Result<Vec<ReportTask>> {
         let feeds: Option<String> = row.get(5)?;
         let words = |key| Some(feeding(feeds.as_deref(), key).join(", ")).filter(|w| !w.is_empty());
         let (gather_by, labels) = (words("gather_by"), words("labels"));
-        let shows_outputs = is_switched_on(feeds.as_deref(), "report");
+        let recipe = row.get_ref(8)?.as_str()?;
+        let json = |text: Option<&str>| -> serde_json::Value {
+            text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
+        };
+        let (recipe, feeds) = (json(Some(recipe)), json(feeds.as_deref()));
         Ok(ReportTask {
             id,
             name,
@@ -133,8 +139,9 @@ pub fn report_tasks(reader: &Reader) -> Result<Vec<ReportTask>> {
             outputs,
             bytes,
             declared: Declared::read(row.get(6)?),
-            shows_outputs,
-            interpreter: interpreter(row.get_ref(8)?.as_str()?),
+            shows_outputs: feeds["report"] == true,
+            interpreter: interpreter(&recipe),
+            says: says(&feeds, &recipe),
             script: row.get(7)?,
         })
     });
@@ -142,18 +149,65 @@ pub fn report_tasks(reader: &Reader) -> Result<Vec<ReportTask>> {
 }
 
 /// The interpreter that a recipe names.
-fn interpreter(recipe: &str) -> String {
-    let recipe: serde_json::Value = serde_json::from_str(recipe).unwrap_or_default();
+fn interpreter(recipe: &serde_json::Value) -> String {
     let words = recipe["interpreter"].as_array().into_iter().flatten();
     let words: Vec<&str> = words.filter_map(|word| word.as_str()).collect();
     shlex::try_join(words.iter().copied()).unwrap_or_else(|_| words.join(" "))
 }
 
-/// A switch in what the table keeps of the wiring of a task, as JSON.
-fn is_switched_on(feeds: Option<&str>, key: &str) -> bool {
-    let feeds: serde_json::Value =
-        serde_json::from_str(feeds.unwrap_or("null")).unwrap_or_default();
-    feeds[key].as_bool().unwrap_or_default()
+/// Names of `files` that are told.
+const MOST_FILES: usize = 20;
+
+/// What the manifest says of a task, from what is kept of its wiring and its recipe.
+fn says(feeds: &serde_json::Value, recipe: &serde_json::Value) -> Vec<(&'static str, String)> {
+    let mut says = Vec::new();
+    // Words, or pairs of which the first is the word.
+    let words = |value: &serde_json::Value| -> Vec<String> {
+        let items = value.as_array().into_iter().flatten();
+        let word = |item: &serde_json::Value| item.as_str().or(item[0].as_str()).map(str::to_owned);
+        items.filter_map(word).collect()
+    };
+    let mut say = |key, words: Vec<String>| {
+        if !words.is_empty() {
+            says.push((key, words.join(", ")));
+        }
+    };
+    for key in ["inputs", "from", "match", "with"] {
+        say(key, words(&feeds[key]));
+    }
+    let of_task = |(task, globs)| format!("{task}: {}", words(globs).join(", "));
+    say("match", feeds["match_of"].as_object().into_iter().flatten().map(of_task).collect());
+    say("table", feeds["table"].as_str().map(str::to_owned).into_iter().collect());
+    say("paths", words(&recipe["paths"]));
+    match recipe["gather_keys"].is_null() && recipe["gather"] == true {
+        true => say("gather", vec!["yes".to_owned()]),
+        false => say("gather", words(&recipe["gather_keys"])),
+    }
+    match feeds["outputs"].as_array() {
+        Some(globs) if globs.is_empty() => say("outputs", vec!["may be none".to_owned()]),
+        _ => say("outputs", words(&feeds["outputs"])),
+    }
+    let params = recipe["params"].as_array().into_iter().flatten();
+    let pair =
+        |pair: &serde_json::Value| Some(format!("{} = {}", pair[0].as_str()?, pair[1].as_str()?));
+    say("params", params.filter_map(pair).collect());
+    say("env", words(&recipe["env"]));
+    say("env_from", words(&recipe["env_from"]));
+    let mut files = words(&recipe["files"]);
+    let more = files.len().saturating_sub(MOST_FILES);
+    files.truncate(MOST_FILES);
+    files.extend((more > 0).then(|| format!("{more} more")));
+    say("files", files);
+    say("depfile", recipe["depfile"].as_str().map(str::to_owned).into_iter().collect());
+    let switches = [
+        ("clean_env", &recipe["clean_env"]),
+        ("sandbox", &feeds["sandbox"]),
+        ("batch", &recipe["batch"]),
+    ];
+    for (key, _) in switches.iter().filter(|(_, value)| **value == true) {
+        say(key, vec!["yes".to_owned()]);
+    }
+    says
 }
 
 /// Pairs of tasks, sorted: the outputs of the first are inputs of the second, or seen by it.

@@ -211,6 +211,7 @@ ALTER TABLE attempt ADD COLUMN forked INTEGER;   -- 1: a loaded interpreter was 
 ALTER TABLE run ADD COLUMN steps TEXT;   -- JSON: total, done, reused, failed, left; NULL: not ended, or an older build
 ",
     crate::db::workers::MIGRATION,
+    crate::db::interrupted::MIGRATION,
 ];
 
 /// Schema whose steps have an origin.

@@ -25,6 +25,7 @@ use crate::stop::StopSwitch;
 use crate::store::{Placed, Store};
 use crate::text::{as_path, printable, shown};
 
+use super::inherit::inherit_logs;
 use super::verify::{Depth, Finding, Remedy, look, verify};
 
 /// Finds damage and undoes it. The caller holds the run lock.
@@ -38,6 +39,7 @@ pub fn repair(
     depth: Depth,
     again: &RunAgain,
 ) -> Result<RepairReport> {
+    inherit_logs(db, store, db_dir)?;
     // A repair that was killed may have left some, too.
     step::end_survivors(&db_dir.join("scratch"))?;
     let mut report = RepairReport::default();
@@ -491,7 +493,7 @@ impl Rebuilder<'_> {
             Ran::Over(mut made) => made.pop().ok_or_else(|| {
                 Error::Internal(format!("running step {} again had no end", producer.step))
             }),
-            Ran::Cancelled => interrupted().or_system("finish the repair"),
+            Ran::Cancelled(_) => interrupted().or_system("finish the repair"),
             Ran::Lost(why) => Err(Error::Internal(why)),
         }
     }

@@ -306,16 +306,17 @@ fn summary_text(summary: &Summary, voice: &Voice) -> Option<String> {
     let quiet = *loudness == Loudness::Quiet;
     let Summary { done, reused, failed, outputs, .. } = summary;
     let mut text = String::new();
+    // A log has one line, however long; a terminal would part it anywhere.
+    let is_narrow =
+        |head: &str, rest: &str| !voice.counts && head.width() + 1 + rest.width() > voice.columns;
     if *failed > 0 {
         let all = format!("{failed} step{} failed:", plural(*failed));
         text.push_str(&format!("{}\n", paint.bad(all)));
         for failure in &summary.failures {
-            text.push_str(&format!(
-                "  {}: {} (task-pipeline log {}{db})\n",
-                failed_step(failure),
-                failure.why,
-                failure.step
-            ));
+            let what = format!("  {}: {}", failed_step(failure), failure.why);
+            let hint = format!("(task-pipeline log {}{db})", failure.step);
+            let gap = if is_narrow(&what, &hint) { "\n    " } else { " " };
+            text.push_str(&format!("{what}{gap}{hint}\n"));
         }
         let unnamed = failed - summary.failures.len() as u64;
         if unnamed > 0 {
@@ -356,15 +357,14 @@ fn summary_text(summary: &Summary, voice: &Voice) -> Option<String> {
         let them = if kept == 1 { "keeps the result it" } else { "keep the results they" };
         text.push_str(&format!("{kept} step{s} did not come out anew and {them} had\n"));
     }
-    let steps = format!("total {}", summary.steps());
+    let steps = format!("total {};", summary.steps());
     let rest = format!(
         "{}; {outputs} output{}; {time}",
         attempts_text(summary.attempts, summary.failed_attempts),
         plural(*outputs)
     );
-    // A log has one line, however long; a terminal would part it anywhere.
-    let is_narrow = !voice.counts && steps.width() + 2 + rest.width() > voice.columns;
-    text.push_str(&format!("{steps};{}{rest}\n", if is_narrow { "\n  " } else { " " }));
+    let gap = if is_narrow(&steps, &rest) { "\n  " } else { " " };
+    text.push_str(&format!("{steps}{gap}{rest}\n"));
     Some(text)
 }
 

@@ -199,7 +199,7 @@ impl Link {
                 self.made.fetch_add(1, Ordering::Relaxed);
                 Ok(Ran::Over(made))
             }
-            Ok(None) => Ok(Ran::Cancelled),
+            Ok(None) => Ok(Ran::Cancelled(Vec::new())),
             Err(Trouble::Lost(why)) => Ok(Ran::Lost(why)),
             Err(Trouble::GivenUp) => {
                 Ok(Ran::Lost(self.line.break_off("it gave an attempt up without saying why")))

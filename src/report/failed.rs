@@ -2,6 +2,7 @@
 
 use crate::db::FailedStep;
 use crate::error::{OrIo as _, Result};
+use crate::hint;
 use crate::store::Store;
 use crate::text::{TAIL_LINES, span, tail};
 
@@ -33,9 +34,10 @@ pub(super) fn section(out: &mut String, facts: &Facts, failed: &[FailedStep], st
         html!(out, "<p class=\"lead\">", count(shown as u64), " of ", count(all));
         html!(
             out,
-            ", each way to fail among them, with the ends of their logs. <code>task-pipeline log --failed"
+            ", each way to fail among them, with the ends of their logs. <code>",
+            text(hint::command("log --failed")),
+            "</code> prints all.</p>\n"
         );
-        html!(out, "</code> prints all.</p>\n");
     }
     for (at, step) in failed.iter().enumerate() {
         if at == LISTED {

@@ -7,6 +7,7 @@ use csv_core::{ReadRecordResult, ReaderBuilder};
 
 use crate::db::ReportResult;
 use crate::error::{OrIo as _, Result};
+use crate::hint;
 use crate::store::Store;
 use crate::text::{as_path, size};
 
@@ -96,8 +97,9 @@ pub(super) fn section(out: &mut String, facts: &Facts, results: &[TaskResults], 
         }
         let more = all.saturating_sub(outputs.len() as u64);
         if more > 0 {
-            html!(out, "<p>", count(more), " more are left out: <code>task-pipeline export ");
-            html!(out, text(task), " --to DIR</code> writes all.</p>\n");
+            let export = hint::command(&format!("export {task} --to DIR"));
+            html!(out, "<p>", count(more), " more are left out: <code>", text(export));
+            html!(out, "</code> writes all.</p>\n");
         }
     }
     html!(out, "</section>\n");
@@ -180,8 +182,8 @@ fn content(out: &mut String, output: &ReportResult, store: &Store, room: &mut Ro
 /// Says what is not on the page, and where it is.
 fn left_out(out: &mut String, output: &ReportResult, why: &'static str) {
     let hash = output.object.hex();
-    html!(out, "<p class=\"muted\">", why, ": <code>task-pipeline cat ");
-    html!(out, text(hash.get(..16).unwrap_or(&hash)), "</code> prints all.</p>\n");
+    let cat = hint::command(&format!("cat {}", hash.get(..16).unwrap_or(&hash)));
+    html!(out, "<p class=\"muted\">", why, ": <code>", text(cat), "</code> prints all.</p>\n");
 }
 
 /// True if there are more lines.

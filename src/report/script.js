@@ -36,6 +36,7 @@
     for (; bytes >= 1024 && unit < 4; unit += 1) bytes /= 1024;
     return bytes.toFixed(1) + " " + ["KiB", "MiB", "GiB", "TiB", "PiB"][unit];
   }
+  const command = (words) => make("code", {}, "task-pipeline " + words + data.db);
   const utc = (ms) => new Date(ms).toISOString().slice(0, 19).replace("T", " ") + " UTC";
 
   const keys = Object.keys(data.groups);
@@ -233,7 +234,7 @@
   const body = make("div", {});
   if (isCut) {
     host.append(make("p", {class: "lead"}, "Listed are the slowest, the failed and the newest of " + many(all, "step") +
-      "; groups without a filter count all. ", make("code", {}, "task-pipeline explain STEP"), " tells of any step."));
+      "; groups without a filter count all. ", command("explain STEP"), " tells of any step."));
   }
   host.append(make("div", {class: "tools", role: "search"}, make("label", {}, "Filter ", search), state, task, grouped, sorted, chip), status, body);
   document.querySelectorAll(".scripted").forEach((part) => { part.hidden = false; });
@@ -404,9 +405,8 @@
     const more = step.more || {};
     const list = make("dl", {class: "facts"});
     const fact = (name, value) => { if (value) list.append(make("dt", {}, name), make("dd", {}, value)); };
-    const command = (text) => make("code", {}, "task-pipeline " + text + " " + step.id);
     fact("State", make("span", {}, icon(step.state), step.state + (step.outcome ? ": " + step.outcome : "")));
-    fact("Why", step.why || make("span", {}, "left out, to keep the page small: ", command("explain")));
+    fact("Why", step.why || make("span", {}, "left out, to keep the page small: ", command("explain " + step.id)));
     if (step.same) fact("Same as", near(step.same));
     for (const [key, value] of Object.entries(step.labels)) fact(key, value);
     if (step.begun !== null) {
@@ -424,7 +424,7 @@
     const lines = (label, text) => make("pre", {tabindex: "0", role: "region", "aria-label": label}, text);
     const parts = [list, make("h3", {}, "End of its log")];
     if (step.log === 0) parts.push(make("p", {class: "muted"}, step.begun === null ? "It has not run." : "It printed nothing."));
-    else if (step.log === 1) parts.push(make("p", {}, "Left out, to keep the page small: ", command("log")));
+    else if (step.log === 1) parts.push(make("p", {}, "Left out, to keep the page small: ", command("log " + step.id)));
     else parts.push(lines("Log", data.logs[step.log - 2]));
     const script = document.querySelector("#script-" + step.of.id + " pre");
     if (script) parts.push(make("h3", {}, "Script of " + step.task), lines("Script", script.textContent));
@@ -442,7 +442,7 @@
     if (!step && document.getElementById("step-" + found[1])) return;
     heading.textContent = step ? called(step) : "step " + found[1];
     content.replaceChildren(...(step ? facts(step) : [make("p", {}, "This step is not on the page: it is not among those listed, or no longer part of the pipeline. ",
-      make("code", {}, "task-pipeline explain " + found[1]), " tells of it.")]));
+      command("explain " + found[1]), " tells of it.")]));
     if (!dialog.open) dialog.showModal();
     dialog.scrollTop = 0;
     heading.focus();

@@ -18,6 +18,7 @@ use crate::db::{
 };
 use crate::error::{OrIo as _, Result};
 use crate::explain::Explained;
+use crate::hint;
 use crate::ids::{StepId, TaskId};
 use crate::object::ObjectHash;
 use crate::store::Store;
@@ -206,6 +207,8 @@ struct Head<'a> {
     groups: BTreeMap<String, Groups>,
     texts: &'a [String],
     logs: &'a [String],
+    /// What commands that are recommended end with.
+    db: &'static str,
 }
 
 /// Values of a label, each with the number of steps that are done, failed and pending; and how many values are left out.
@@ -263,6 +266,7 @@ impl Listing {
             groups: groups.map(|(key, found)| (key, Groups::of(found))).collect(),
             texts: &rows.texts.list,
             logs: &rows.logs.list,
+            db: hint::db(),
         };
         let head = serde_json::to_string(&head).unwrap_or_else(|_| "{}".to_owned());
         json.push_str("],");

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 
 use crate::db::ReportTask;
+use crate::hint;
 use crate::ids::TaskId;
 use crate::text::size;
 
@@ -102,7 +103,7 @@ pub(super) fn section(out: &mut String, facts: &Facts, edges: &[(TaskId, TaskId)
     html!(out, "</tbody>\n</table>\n</div>\n");
     if facts.tasks.len() > SHOWN {
         html!(out, "<p>", count((facts.tasks.len() - SHOWN) as u64), " more tasks are listed by ");
-        html!(out, "<code>task-pipeline status</code>.</p>\n");
+        html!(out, "<code>", text(hint::command("status")), "</code>.</p>\n");
     }
     scripts(out, facts);
     if facts.tasks.iter().any(|task| task.retired > 0) {
@@ -122,6 +123,13 @@ fn scripts(out: &mut String, facts: &Facts) {
     for task in facts.tasks.iter().take(SHOWN) {
         html!(out, "<details class=\"script\" id=\"script-", task.id.0, "\"><summary><b>");
         html!(out, text(&task.name), "</b> <code>", text(&task.interpreter), "</code></summary>\n");
+        if !task.says.is_empty() {
+            html!(out, "<dl class=\"facts\">\n");
+            for (key, value) in &task.says {
+                html!(out, "<dt>", text(key), "</dt><dd class=\"path\">", text(value), "</dd>\n");
+            }
+            html!(out, "</dl>\n");
+        }
         html!(
             out,
             "<pre tabindex=\"0\" role=\"region\" aria-label=\"Script of ",

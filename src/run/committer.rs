@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::db::{self, Completion, Db, Durability, Flow, KnownWork, Writer};
+use crate::db::{self, Completion, Db, Durability, Flow, Interrupted, KnownWork, Writer};
 use crate::elsewhere::WorkerNote;
 use crate::error::Result;
 use crate::ids::RunId;
@@ -45,9 +45,19 @@ pub(super) struct PendingCommit {
     pub(super) is_urgent: bool,
 }
 
+/// What an attempt had printed that was not let come to its end, on its way to the database.
+pub(super) struct InterruptedLog {
+    pub(super) row: Interrupted,
+    /// Bytes.
+    pub(super) size: u64,
+    /// As in [`PendingCommit`]; of several that share a log, the first one has it.
+    pub(super) guard: Option<Placed>,
+}
+
 #[derive(Default)]
 struct Queue {
     ready: Vec<PendingCommit>,
+    interrupted: Vec<InterruptedLog>,
     /// When the first of them came.
     since: Option<Instant>,
     /// Something waits for one of them: the next step of a task that runs so many at once, no more.
@@ -105,6 +115,18 @@ impl Committer {
         is_first
     }
 
+    /// Hands in logs of interrupted attempts. True as in [`submit`](Self::submit).
+    pub(super) fn submit_interrupted(&self, logs: Vec<InterruptedLog>) -> bool {
+        if logs.is_empty() {
+            return false;
+        }
+        let mut queue = self.queue();
+        queue.interrupted.extend(logs);
+        let is_first = queue.since.is_none();
+        queue.since.get_or_insert_with(Instant::now);
+        is_first
+    }
+
     /// Whether anything waits for its commit, and nobody commits just now: whoever does looks again
     /// before it takes another step.
     pub(super) fn wants_lead(&self) -> bool {
@@ -135,8 +157,8 @@ impl Committer {
             let Ok(lead) = self.lead.try_lock() else { return false };
             let group = std::mem::take(&mut *self.queue());
             self.taken.notify_all();
-            if !group.ready.is_empty() {
-                self.commit(group.ready);
+            if group.since.is_some() {
+                self.commit(group);
             }
             drop(lead);
             // Somebody may have queued after the last look and found the lead taken.
@@ -201,12 +223,18 @@ impl Committer {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn commit(&self, group: Vec<PendingCommit>) {
-        let mut completions = Vec::with_capacity(group.len());
+    fn commit(&self, group: Queue) {
+        let Queue { ready, interrupted, .. } = group;
+        let mut completions = Vec::with_capacity(ready.len());
         let mut placed = Vec::new();
-        let mut reports = Vec::with_capacity(group.len());
+        let mut reports = Vec::with_capacity(ready.len());
         let began = Instant::now();
-        for ready in group {
+        let mut logs = Vec::with_capacity(interrupted.len());
+        for InterruptedLog { row, size, guard } in interrupted {
+            logs.push((row, size));
+            placed.extend(guard);
+        }
+        for ready in ready {
             completions.push(ready.completion);
             placed.extend(ready.placed);
             reports.push(ready.report);
@@ -217,7 +245,7 @@ impl Committer {
             });
             return;
         }
-        match self.keep(&completions, &placed) {
+        match self.keep(&completions, &logs, &placed) {
             Ok((effects, synced)) => {
                 for placed in &placed {
                     self.store.note_committed(&placed.hash);
@@ -225,6 +253,9 @@ impl Committer {
                 // The objects' guards go now: rows prove them.
                 drop(placed);
                 let steps = reports.len();
+                if steps == 0 {
+                    return;
+                }
                 let commit = Commit { steps, began, synced, ended: Instant::now() };
                 let ended = reports.into_iter().zip(completions).collect();
                 self.say(Message::Committed { ended, effects, commit });
@@ -243,6 +274,7 @@ impl Committer {
     fn keep(
         &self,
         completions: &[Completion],
+        logs: &[(Interrupted, u64)],
         placed: &[Placed],
     ) -> Result<(db::Effects, Instant)> {
         if self.durability == Durability::Batch && !placed.is_empty() {
@@ -251,6 +283,7 @@ impl Committer {
         let synced = Instant::now();
         let effects = self.db.write(|writer| {
             self.write_notes(writer)?;
+            db::note_interrupted(writer, logs)?;
             db::commit(writer, &self.flow, self.run, completions)
         })?;
         Ok((effects, synced))

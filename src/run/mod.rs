@@ -378,6 +378,7 @@ fn open(
             if bad == 1 { "it" } else { "them" }
         )));
     }
+    maintain::inherit_logs(&db, &store, dir)?;
     let identity = identity(dir)?;
     Ok(Opened { db, store, dir: dir.to_owned(), boot, identity, _lock: lock })
 }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::attempt::{NamedObject, Outcome, Verdict, verdict};
-use crate::db::{self, Completion, Db, Dependency, Flow};
+use crate::db::{self, Completion, Db, Dependency, Flow, Interrupted};
 use crate::elsewhere::WorkerSlot;
 use crate::error::{Error, OrIo, Result};
 use crate::exec::{Engaged, Executor, Needs, Ran};
@@ -25,7 +25,7 @@ use crate::sys::clock::{now_ms, now_ns, stamp_ns};
 use crate::text::{TAIL_LINES, lines_above, shown, tail};
 use crate::tokens::Tokens;
 
-use super::committer::{Committer, PendingCommit};
+use super::committer::{Committer, InterruptedLog, PendingCommit};
 use super::dependencies::{DependencyCheck, ReadFiles};
 use super::free_space::FreeSpace;
 use super::lack;
@@ -91,8 +91,8 @@ struct MadeAt {
 /// What became of jobs that share a script.
 enum Attempted {
     Ready(Vec<PendingCommit>),
-    /// That says nothing about the steps.
-    Cancelled,
+    /// That says nothing about the steps; with what had been printed until then.
+    Cancelled(Vec<InterruptedLog>),
     /// Nor does that, and each is to run by itself.
     Parted,
     /// Whoever made the attempt is gone.
@@ -175,7 +175,12 @@ impl Engine {
                     self.slots.wake();
                 }
             }
-            Ok(Ok(Attempted::Cancelled)) => self.say(Message::Dropped { jobs }),
+            Ok(Ok(Attempted::Cancelled(logs))) => {
+                if self.committer.submit_interrupted(logs) {
+                    self.slots.wake();
+                }
+                self.say(Message::Dropped { jobs });
+            }
             Ok(Ok(Attempted::Parted)) => self.say(Message::Parted { jobs }),
             Ok(Ok(Attempted::Lost)) => self.say(Message::Lost { jobs }),
             Ok(Ok(Attempted::Outdated(file) | Attempted::Again(file))) => {
@@ -213,14 +218,16 @@ impl Engine {
         is_last: bool,
     ) -> Result<Attempted> {
         let (mut token, cpus, made_at) = match executor.engage(&self.needs(task, jobs))? {
-            Engaged::Nowhere => return Ok(Attempted::Cancelled),
+            Engaged::Nowhere => return Ok(Attempted::Cancelled(Vec::new())),
             // make's tokens are those of this machine.
             Engaged::There { on, lane, cpus } => {
                 (None, cpus, MadeAt { lane, is_site_lane: true, on: Some(on) })
             }
             Engaged::Here { lane } => {
                 let cpus = self.manifest.tasks[task.0].cpus.get().min(self.jobs);
-                let Some(taken) = self.tokens.take(cpus) else { return Ok(Attempted::Cancelled) };
+                let Some(taken) = self.tokens.take(cpus) else {
+                    return Ok(Attempted::Cancelled(Vec::new()));
+                };
                 let cpus = taken.cpus();
                 let is_site_lane = lane.is_some();
                 let lane = lane.unwrap_or(slot.number);
@@ -256,7 +263,10 @@ impl Engine {
         let mut made = match ran.map(Some).or_else(|error| self.excuse(error, &attempt))? {
             Some(Ran::Over(made)) => made,
             // Nobody knows how it ended: it runs again.
-            Some(Ran::Cancelled) => return Ok(Attempted::Cancelled),
+            Some(Ran::Cancelled(made)) => {
+                let logs = self.interrupted(jobs, made)?;
+                return Ok(Attempted::Cancelled(logs));
+            }
             Some(Ran::Lost(_)) => return Ok(Attempted::Lost),
             None => return Ok(Attempted::Parted),
         };
@@ -303,7 +313,7 @@ impl Engine {
         for ((job, made), dependencies) in jobs.iter().zip(made).zip(dependencies) {
             match self.ready(job, &made_at, worked, made, dependencies)? {
                 Some(ready) => all.push(ready),
-                None => return Ok(Attempted::Cancelled),
+                None => return Ok(Attempted::Cancelled(Vec::new())),
             }
         }
         Ok(Attempted::Ready(all))
@@ -355,6 +365,24 @@ impl Engine {
         }
         let why = lack::sentence(&lacking, patterns, &flow.wanted, names, declared);
         self.refuse(report, placed, why)
+    }
+
+    /// The logs of attempts that were not let come to their end; nothing else is kept of them.
+    fn interrupted(&self, jobs: &Jobs, made: Vec<Made>) -> Result<Vec<InterruptedLog>> {
+        let mut logs = Vec::new();
+        // One log for all that share it.
+        let mut shared = None;
+        for (job, (report, placed)) in jobs.iter().zip(made) {
+            let is_log = |placed: &Placed| Some(placed.hash) == report.record.log;
+            let (mut log, others): (Vec<_>, Vec<_>) = placed.into_iter().partition(is_log);
+            discard(&self.store, others)?;
+            let guard = log.pop();
+            shared = shared.or(guard.as_ref().map(|log| (log.hash, log.size)));
+            let Some((log, size)) = shared else { continue };
+            let (step, number, run) = (job.leaf.step, job.leaf.attempt, self.committer.run);
+            logs.push(InterruptedLog { row: Interrupted { step, number, run, log }, size, guard });
+        }
+        Ok(logs)
     }
 
     /// A step has failed after all: nothing is kept of it but its log.

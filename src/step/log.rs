@@ -6,9 +6,12 @@
 //! whoever follows the log of a running script, and never holds more than [`CAP`] bytes: its first half is the
 //! beginning, its second half a ring with the latest. A log that is in the pipe when its script has ended, as
 //! most are, never gets into the file.
+//!
+//! Beside the file lies another one, of one line: whose log it is. It is written before the log's first byte, so that
+//! what a runner that is killed leaves in the file can be told apart. See [`LeftLog`].
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Cursor, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 
@@ -32,6 +35,9 @@ const PIECE: usize = 64 << 10;
 /// The largest pipe that a script can make of it without privileges (/proc/sys/fs/pipe-max-size).
 const MOST: usize = 1 << 20;
 
+/// Name of the file in a worker's folder, and of the one that says whose log it is.
+const NAMES: [&str; 2] = ["log", "log.of"];
+
 /// The log of one worker's steps, one after the other.
 pub(super) struct LogPipe {
     /// Doesn't block.
@@ -39,6 +45,10 @@ pub(super) struct LogPipe {
     /// For the scripts; open here too, so that the next step finds it open.
     write: OwnedFd,
     file: File,
+    /// Whose log that is.
+    owner: File,
+    /// Step and attempt; zeros if several share the script, which are listed beside.
+    of: (i64, i64),
     cap: u64,
     /// Bytes of this step that went to the file, overwritten ones included.
     filed: u64,
@@ -49,15 +59,16 @@ pub(super) struct LogPipe {
 }
 
 impl LogPipe {
-    /// Makes `log` in a worker's folder, and the pipe.
+    /// Makes the two files in a worker's folder, and the pipe.
     pub(super) fn make(root: BorrowedFd<'_>, cap: u64) -> io::Result<LogPipe> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(root, "log", flags, Mode::RUSR | Mode::WUSR)?;
+        let open = |name| rustix::fs::openat(root, name, flags, Mode::RUSR | Mode::WUSR);
+        let (file, owner) = (File::from(open(NAMES[0])?), File::from(open(NAMES[1])?));
         let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
         // Only this end: scripts expect a write to wait.
         rustix::io::ioctl_fionbio(&read, true)?;
-        let (file, recent, piece) = (File::from(file), Vec::new(), vec![0; PIECE].into());
-        Ok(LogPipe { read, write, file, cap, filed: 0, recent, piece })
+        let (of, recent, piece) = ((0, 0), Vec::new(), vec![0; PIECE].into());
+        Ok(LogPipe { read, write, file, owner, of, cap, filed: 0, recent, piece })
     }
 
     /// The end that scripts write to.
@@ -70,10 +81,12 @@ impl LogPipe {
         self.read.as_fd()
     }
 
-    /// Before a step: what somebody wrote after the last one had ended belongs to nobody.
-    pub(super) fn begin(&mut self) -> io::Result<()> {
+    /// Before an attempt at a step, or, with zeros, at several: what somebody wrote after the last one had ended belongs
+    /// to nobody.
+    pub(super) fn begin(&mut self, of: (i64, i64)) -> io::Result<()> {
         self.drain()?;
         self.recent.clear();
+        self.of = of;
         Ok(())
     }
 
@@ -108,6 +121,14 @@ impl LogPipe {
         let half = self.cap / 2;
         let ring = self.cap - half;
         let mut bytes = self.recent.as_slice();
+        let filed = self.filed + bytes.len() as u64;
+        // Of a longer one it also says where in the ring it ends.
+        if !bytes.is_empty() && (self.filed == 0 || filed > self.cap) {
+            let (step, number) = self.of;
+            // As long as the line before.
+            let line = format!("{step:>20} {number:>20} {filed:>20}\n");
+            self.owner.write_all_at(line.as_bytes(), 0)?;
+        }
         while !bytes.is_empty() {
             let (at, room) = match self.filed {
                 filed if filed < half => (filed, half - filed),
@@ -137,19 +158,64 @@ impl LogPipe {
         }
         let what = || store.root().join("../scratch");
         self.flush().or_io("write a log in", what())?;
-        let (half, ring) = (self.cap / 2, self.cap - self.cap / 2);
-        let part = |from, to| Part { file: &self.file, from, to };
-        let placed = if self.filed <= self.cap {
-            store.put_from(&mut part(0, self.filed))?
-        } else {
-            let cut = format!("\n[… {} cut here …]\n", text::size(self.filed - self.cap));
-            let oldest = half + (self.filed - half) % ring;
-            let tail = part(oldest, self.cap).chain(part(half, oldest));
-            store.put_from(&mut part(0, half).chain(cut.as_bytes()).chain(tail))?
-        };
+        let placed = store.put_from(&mut log_in(&self.file, self.filed, self.cap))?;
         self.file.set_len(0).or_io("empty a log in", what())?;
         self.filed = 0;
         Ok(Some(placed))
+    }
+}
+
+/// The log in a file that so many bytes went to, in order: what was cut out of it is said where it was.
+fn log_in(file: &File, filed: u64, cap: u64) -> impl Read {
+    let part = |from, to| Part { file, from, to };
+    let half = cap / 2;
+    let (head, cut, oldest) = match filed <= cap {
+        true => (filed, String::new(), cap),
+        false => {
+            let cut = format!("\n[… {} cut here …]\n", text::size(filed - cap));
+            (half, cut, half + (filed - half) % (cap - half))
+        }
+    };
+    let newest = if filed <= cap { cap } else { half };
+    let tail = part(oldest, cap).chain(part(newest, oldest));
+    part(0, head).chain(Cursor::new(cut)).chain(tail)
+}
+
+/// The log of an attempt whose runner was killed, as far as it was in the file.
+pub(super) struct LeftLog {
+    file: File,
+    /// Step and attempt.
+    of: (i64, i64),
+    filed: u64,
+}
+
+impl LeftLog {
+    /// Looks into the folder of a worker that is dead; `None`: it has left none, or a script has put something else in
+    /// its place.
+    pub(super) fn find(worker: BorrowedFd<'_>) -> Option<LeftLog> {
+        let open = |name| {
+            let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+            let file = File::from(rustix::fs::openat(worker, name, flags, Mode::empty()).ok()?);
+            file.metadata().ok().filter(|found| found.is_file()).map(|found| (file, found.len()))
+        };
+        let ((file, len), (owner, _)) = (open(NAMES[0])?, open(NAMES[1])?);
+        let mut line = String::new();
+        owner.take(100).read_to_string(&mut line).ok()?;
+        let mut numbers = line.split_ascii_whitespace().map(|word| word.parse::<i64>().ok());
+        let (step, number, filed) = (numbers.next()??, numbers.next()??, numbers.next()??);
+        // What was to be written next may not be there yet, and only of a long one is it known where it ends.
+        let filed = if len < CAP { len } else { CAP.max(filed.unsigned_abs()) };
+        (len > 0).then_some(LeftLog { file, of: (step, number), filed })
+    }
+
+    /// Step and attempt; zeros if several shared the script.
+    pub(super) fn of(&self) -> (i64, i64) {
+        self.of
+    }
+
+    /// The log.
+    pub(super) fn read(&self) -> impl Read {
+        log_in(&self.file, self.filed, CAP)
     }
 }
 
@@ -185,6 +251,7 @@ mod tests {
         let mut log = LogPipe::make(root.as_fd(), cap).unwrap();
         let mut write = File::from(log.write_end().try_clone_to_owned().unwrap());
         for round in 0..2 {
+            log.begin((7, 1)).unwrap();
             for piece in bytes.chunks(10_000) {
                 write.write_all(piece).unwrap();
                 if round == 0 { log.drain_for_followers() } else { log.drain() }.unwrap();

@@ -6,13 +6,15 @@
 //! the folders that a worker reuses for every step; `script` its file and environment; `stage` and `links`
 //! what the script reads, `batch` where that is several steps at once; `sandbox`, `confine` and `rules` what else it may
 //! reach; `launcher`, `process` and `supervisor` its life and end; `outputs` and `log` what it leaves; `tree` lists and
-//! clears folders by descriptor; `survivors` ends what a killed runner left; `running` tells others what runs.
+//! clears folders by descriptor; `survivors` ends what a killed runner left, `left` finds what had been printed until then;
+//! `running` tells others what runs.
 
 mod batch;
 mod confine;
 mod folder;
 mod fork_server;
 mod launcher;
+mod left;
 mod links;
 mod log;
 mod memory;
@@ -67,6 +69,7 @@ use supervisor::Cause;
 
 pub use fork_server::{SERVERS, limit_servers};
 pub use launcher::Launch;
+pub use left::{Left, left_logs};
 pub use links::{may_be_spoilt, note_spoilt};
 pub use rules::KEPT as KEPT_RULES;
 pub use running::{Running, running};
@@ -362,7 +365,8 @@ impl Execution<'_> {
         let start = Instant::now();
         let script = &self.attempt.script;
         let workspace = &mut self.scratch.workspace;
-        workspace.log.begin().or_io("read the log in", &workspace.path)?;
+        let of = single(self.attempt).map_or((0, 0), |item| (item.step.0, item.number));
+        workspace.log.begin(of).or_io("read the log in", &workspace.path)?;
         let rules = match &script.sandbox {
             None => None,
             Some(sandbox) => match self.rules(sandbox, file, staged)? {

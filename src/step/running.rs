@@ -5,6 +5,7 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Read as _;
+use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -84,16 +85,16 @@ fn look(pid: i32, runner: i32, root: &Path) -> Option<Vec<Running>> {
         return (one.step > 0).then(|| vec![one]);
     }
     let of_batch = |(step, attempt, input)| Running { step, attempt, input, ..one.clone() };
-    let steps = listed(&room.join(STEPS))?.into_iter().map(of_batch).collect();
+    let steps = listed(CWD, &room.join(STEPS))?.into_iter().map(of_batch).collect();
     // Then the list was not the next script's.
     one.is_alive().then_some(steps)
 }
 
 /// Step, attempt and INPUT_NAME of each that shares a script.
-fn listed(list: &Path) -> Option<Vec<(i64, i64, Vec<u8>)>> {
+pub(super) fn listed(dir: BorrowedFd<'_>, list: &Path) -> Option<Vec<(i64, i64, Vec<u8>)>> {
     // Scripts may have put anything in its place.
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let list = rustix::fs::openat(CWD, list, flags, Mode::empty()).ok()?;
+    let list = rustix::fs::openat(dir, list, flags, Mode::empty()).ok()?;
     let stat = rustix::fs::fstat(&list).ok()?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return None;

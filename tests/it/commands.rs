@@ -233,7 +233,7 @@ fn a_word_that_is_a_task_and_a_step_means_neither_until_it_says_which() {
     p.drop_task("1").task_with("7", "from = []", "echo task seven").run().ok();
     p.call(["log", "7"]).ok().answers("task seven\n");
     p.call(["log", "2/"]).ok().answers("task two\n");
-    p.call(["log", "step:99"]).fails(2).says("there is no step 99");
+    p.call(["log", "step:99"]).fails(2).says("there is no step 99; `task-pipeline status` lists");
     p.call(["log", "step:x"]).fails(2).says("number");
 }
 
@@ -310,4 +310,29 @@ fn a_path_with_control_characters_is_shown_escaped() {
         assert!(!told.contains('\u{1b}') && !told.contains('\u{7}'), "{args:?}: {told:?}");
         assert!(told.contains("\\x1b"), "{args:?}: {told}");
     }
+}
+
+#[test]
+fn a_command_that_is_recommended_names_the_database() {
+    let p = Project::new();
+    p.task("a", "exit 1").task_with("b", "gather = true", "true");
+    p.run_with(["-db", "my db"]).fails(1).says("task-pipeline log 1 -db 'my db'");
+    let call = |args: &[&str]| p.call(args.iter().copied().chain(["-db", "my db"]));
+    call(&["log", "9"]).fails(2).says("`task-pipeline status -db 'my db'` lists the tasks");
+    let export = call(&["export", "b", "--to", "out"]).fails(1);
+    export.says("can't be read (`task-pipeline status -db 'my db'`)");
+    p.task("a", "echo good >$OUTPUT_DIR/x").run_with(["-db", "my db"]).ok();
+    p.remove(p.path("my db/objects").join(two_levels(&sha256(b"good\n"))));
+    call(&["verify"]).fails(65).answers("`task-pipeline repair -db 'my db'` repairs what it can");
+    call(&["cat", "a"]).fails(65).says("`task-pipeline repair -db 'my db'` makes it again");
+    call(&["report", "-o", "page.html"]).ok();
+    assert!(p.read("page.html").contains("\"db\":\" -db 'my db'\""));
+    // Where it is the default, nothing has to be said.
+    p.run().ok();
+    p.call(["log", "9"]).fails(2).says_nothing_of("-db");
+}
+
+/// Where an object lies below `objects/`.
+fn two_levels(hash: &str) -> std::path::PathBuf {
+    [&hash[..2], &hash[2..4], &hash[4..]].iter().collect()
 }

@@ -101,6 +101,36 @@ fn a_changed_input_is_shown_with_what_made_it() {
 }
 
 #[test]
+fn what_is_said_of_a_task_that_failed_is_that_it_failed() {
+    let p = project();
+    p.task("b", "[ $INPUT_NAME = 1 ]; echo >$OUTPUT_DIR/x");
+    p.run_with(["-k"]).fails(1);
+    says(&p, "b", "will run because 1 of its 2 steps failed last time");
+    p.task("b", COPY).task_with("all", "gather = true", "exit 1").run().fails(1);
+    says(&p, "all", "will run because it failed last time");
+    p.task_with("all", "gather = true", "true").run().ok();
+    says(&p, "all", "ran in run 3 because script changed");
+}
+
+#[test]
+fn an_object_is_explained_by_the_steps_that_made_it_or_work_on_it() {
+    let p = project();
+    p.run().ok();
+    let made = sha256(b"1\n2\n");
+    for digits in [6, 12, 64] {
+        let all = "step 5 all ran in run 1 because the task is new";
+        p.call(["explain", &made[..digits]]).ok().answers(all);
+    }
+    // Steps of two tasks have made this one; JSON answers with the first.
+    let one = sha256(b"1\n");
+    let both = p.call(["explain", &one]).ok();
+    both.answers("step 1 a (1) ran in run 1").answers(" b (1) ran in run 1");
+    assert_eq!(explain(&p, &one)["of_step"]["step"], 1);
+    p.task_with("a", "inputs = [\"in/*\"]", "wc -c <$INPUT_FILE >$OUTPUT_DIR/n").run().ok();
+    p.call(["explain", &sha256(b"the\n")]).fails(2).says("no task is called");
+}
+
+#[test]
 fn failures_and_what_is_still_to_run() {
     let p = Project::new().file("in/1", "1\n").file("in/2", "2\n");
     p.task_with("a", "inputs = [\"in/*\"]", "[ -e good ]; echo 1 >$OUTPUT_DIR/x").task("b", "true");

@@ -335,7 +335,7 @@ fn explain_says_what_a_forced_run_has_not_got_to_and_what_may_be_out_of_date() {
         "r/b_1",
         "did not run in run 3 because recipe and input are as they were in run 1, when it was done\n",
     );
-    says("g", "ran in run 3 because some of its inputs are new or changed");
+    says("g", "ran in run 3 because its input changed");
 }
 
 #[test]

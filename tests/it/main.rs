@@ -32,6 +32,7 @@ mod gather;
 mod identity;
 mod incremental;
 mod inputs;
+mod interrupted;
 mod jobserver;
 mod labels;
 mod launch;

@@ -84,6 +84,46 @@ fn what_comes_out_of_history_is_judged_too() {
 }
 
 #[test]
+fn the_plan_knows_what_a_gather_lacks_and_that_nothing_else_does_its_work() {
+    let p = loose("");
+    let total = |keys: &str| {
+        let script = "cat $INPUT_DIR/* >$OUTPUT_DIR/all";
+        p.task_with("total", &format!("gather = true\n{keys}"), script)
+    };
+    total("").run().ok();
+    total("outputs = [\"al*\"]").call(["plan"]).ok().answers("0 steps to run");
+    p.run().ok().ran([]).says_nothing_of("no longer needed");
+    total("outputs = [\"*.csv\"]");
+    let plan = p.call(["plan", "--json"]).ok().json();
+    assert_eq!(plan["tasks"][2]["reasons"], json!([{ "why": "lacking", "steps": 1 }]));
+    p.call(["plan"]).ok().answers("1 without what `outputs` asks for\n1 step to run\n");
+    p.run().fails(1).ran(["total"]).says_nothing_of("no longer needed");
+    // Two steps that both lack something are not each other's work.
+    total("");
+    p.run().ok();
+    with(&p, "outputs = [\"*.csv\"]").call(["plan"]).ok().answers("2 steps to run");
+}
+
+#[test]
+fn a_gather_whose_choice_comes_to_the_same_stands_and_another_one_does_not() {
+    let p = Project::new().task("a", "echo 1 >$OUTPUT_DIR/x; echo 2 >$OUTPUT_DIR/y");
+    let total = |keys: &str| {
+        let script = "cat $INPUT_DIR/* >$OUTPUT_DIR/all";
+        p.task_with("total", &format!("gather = true\n{keys}"), script)
+    };
+    total("").run().ok();
+    total("match = [\"?\"]").call(["plan"]).ok().answers("0 steps to run: all is up to date");
+    p.run().ok().ran([]);
+    total("match = [\"x\"]").run().ok().ran(["total"]);
+    assert_eq!(p.exported("total").into_values().collect::<Vec<_>>(), ["1\n"]);
+    // The same bytes under the same name, made by another task: its lineage is another one.
+    p.task_with("c", "from = []", "echo 1 >$OUTPUT_DIR/x");
+    total("from = [\"c\"]").run().ok().ran(["c"]);
+    let makers = p.call(["explain", "total/"]).ok();
+    makers.answers("made by step 4 c");
+}
+
+#[test]
 fn results_of_a_task_with_a_depfile_are_judged_too() {
     let script = "echo >$OUTPUT_DIR/x.txt; echo 'x: h' >$OUTPUT_DIR/.d";
     let p = Project::new().file("h", "1\n").task_with("a", "depfile = \".d\"", script);

@@ -13,15 +13,17 @@ use serde::Serialize;
 use crate::attempt::{BatchPlace, Start, StepState};
 use crate::cli::Color;
 use crate::cli::values::{bytes, default_db, param, path};
-use crate::db::{self, AttemptOfRun, Db, Meant, Reader, StepRow};
+use crate::db::{self, AttemptOfRun, Db, Interrupted, Meant, Reader, StepRow};
 use crate::elsewhere::WorkerSlot;
 use crate::error::{Error, Result, exit};
 use crate::explain::{self, Explained, MOST_FILES, RunVerdict};
+use crate::hint;
 use crate::ids::{RecipeId, RunId, StepId};
 use crate::labels::Labels;
 use crate::manifest::ParamOverrides;
+use crate::object::ObjectHash;
 use crate::recipe::Recipe;
-use crate::text::{counted, printable, printable_line, shown, size};
+use crate::text::{counted, printable, printable_line, shown};
 
 use super::answer::SizedObject;
 use super::columns::folded;
@@ -68,7 +70,7 @@ pub struct ExplainArgs {
     #[argh(switch)]
     pub json: bool,
 
-    /// the step, by its id, TASK/INPUT_NAME or `TASK[sample=A]`; or a TASK
+    /// the step, by its id, TASK/INPUT_NAME or `TASK[sample=A]`; or a TASK; or the HASH of what steps made
     #[argh(positional, arg_name = "STEP", from_str_fn(bytes))]
     pub step: OsString,
 }
@@ -91,19 +93,12 @@ impl Command for ExplainArgs {
         let db = Db::open_read_only(&self.db)?;
         let word = self.step.as_bytes();
         let explanations = db.read(|reader| {
-            let mut explanations = match db::meaning(reader, word)? {
-                Meant::Task(_, name) => vec![of_task(reader, &name)?],
-                Meant::Step(step) => vec![of_step(reader, *step, &self.db)?],
-                Meant::Steps(_, _, input) => {
-                    let mut steps = db::find_steps(reader, word)?;
-                    // A few of one name are all told of; JSON answers with one.
-                    let most = if self.json || input.is_none() { 1 } else { MOST_STEPS };
-                    if steps.len() > most {
-                        steps = vec![db::find_one_step(reader, word)?];
-                    }
-                    let of_step = |step| of_step(reader, step, &self.db);
-                    steps.into_iter().map(of_step).collect::<Result<_>>()?
+            let mut explanations = match db::find_object(reader, word)? {
+                Some(object) => {
+                    let steps = of_object(reader, &object)?.into_iter();
+                    steps.map(|step| of_step(reader, step, &self.db)).collect::<Result<_>>()?
                 }
+                None => self.of_word(reader)?,
             };
             for explanation in &mut explanations {
                 let Some(manifest) = manifest else { continue };
@@ -123,7 +118,8 @@ impl Command for ExplainArgs {
             }
             Ok(explanations)
         })?;
-        if let (true, [explanation]) = (self.json, explanations.as_slice()) {
+        // JSON answers with one.
+        if let (true, Some(explanation)) = (self.json, explanations.first()) {
             answer::json(&ExplanationAnswer::of(explanation))?;
             return Ok(exit::OK);
         }
@@ -141,10 +137,42 @@ impl Command for ExplainArgs {
     }
 }
 
+impl ExplainArgs {
+    /// What a word says that is no object's hash.
+    fn of_word(&self, reader: &Reader) -> Result<Vec<Explanation>> {
+        let word = self.step.as_bytes();
+        match db::meaning(reader, word)? {
+            Meant::Task(_, name) => Ok(vec![of_task(reader, &name, &self.db)?]),
+            Meant::Step(step) => Ok(vec![of_step(reader, *step, &self.db)?]),
+            Meant::Steps(_, _, input) => {
+                let mut steps = db::find_steps(reader, word)?;
+                // A few of one name are all told of; JSON answers with one.
+                let most = if self.json || input.is_none() { 1 } else { MOST_STEPS };
+                if steps.len() > most {
+                    steps = vec![db::find_one_step(reader, word)?];
+                }
+                steps.into_iter().map(|step| of_step(reader, step, &self.db)).collect()
+            }
+        }
+    }
+}
+
+/// The steps that made an object, or, if it is an input, those that work on it: live ones first.
+fn of_object(reader: &Reader, object: &ObjectHash) -> Result<Vec<StepRow>> {
+    let (makers, users) = db::around_object(reader, object, MOST_STEPS)?;
+    let steps = if makers.is_empty() { users } else { makers };
+    if steps.is_empty() {
+        return Err(Error::Usage(format!("no step made object {object}, and none works on it")));
+    }
+    Ok(steps)
+}
+
 /// The part of the answer that a step has and a task has not.
 struct OfStep {
     row: StepRow,
     attempts: Vec<AttemptOfRun>,
+    /// The attempt after them, which was interrupted.
+    interrupted: Option<Interrupted>,
     /// The step that it is compared with: the same one, or the one that it replaced.
     before: Option<StepRow>,
     now: SizedObject,
@@ -210,10 +238,11 @@ impl Explanation {
                 Some(value) => printable(value.as_bytes()).into_owned(),
                 None => "(none)".to_owned(),
             };
-            match field.is_changed() {
-                false => writeln!(out, "{name}: {}", shown(&field.now))?,
-                true => writeln!(out, "{name}: {} -> {}", shown(&field.before), shown(&field.now))?,
-            }
+            let line = match field.is_changed() {
+                false => format!("{name}: {}", shown(&field.now)),
+                true => format!("{name}: {} -> {}", shown(&field.before), shown(&field.now)),
+            };
+            folded(out, &line, style)?;
         }
         if unchanged > MOST_FILES {
             writeln!(out, "{}: unchanged", counted(unchanged, "file"))?;
@@ -225,17 +254,17 @@ impl Explanation {
         let Some(present) = &self.present else { return Ok(()) };
         let manifest = printable(present.manifest.as_bytes());
         if !present.has_task {
-            return writeln!(out, "{manifest} has no such task: its steps retire");
+            return folded(out, &format!("{manifest} has no such task: its steps retire"), style);
         }
         if present.changes.is_empty() {
-            return writeln!(out, "{manifest} has the same recipe");
+            return folded(out, &format!("{manifest} has the same recipe"), style);
         }
         let changes = present.changes.join(", ");
         let next = match self.verdict {
             RunVerdict::IsHistory => "",
             _ => ", so the next run makes new steps",
         };
-        writeln!(out, "{manifest} has another recipe: {changes}{next}")?;
+        folded(out, &format!("{manifest} has another recipe: {changes}{next}"), style)?;
         match present.script_diff.is_empty() {
             true => Ok(()),
             false => write_diff("script in the manifest", &present.script_diff, out, style),
@@ -268,6 +297,8 @@ struct StepAnswer<'a> {
     state: StepState,
     live: bool,
     attempts: Vec<AttemptAnswer>,
+    /// The attempt after them, if it was interrupted and had printed something.
+    interrupted: Option<InterruptedAnswer>,
     compared_with: Option<NamedStep<'a>>,
     works_on: SizedObject,
     worked_on: Option<SizedObject>,
@@ -293,6 +324,12 @@ struct AttemptAnswer {
     start: &'static str,
     /// The worker that made it; `None`: the run's own machine.
     on: Option<WorkerSlot>,
+}
+
+#[derive(Serialize)]
+struct InterruptedAnswer {
+    number: i64,
+    run: RunId,
 }
 
 #[derive(Serialize)]
@@ -368,6 +405,9 @@ impl StepAnswer<'_> {
             state: step.row.state,
             live: step.row.live,
             attempts: attempts.collect(),
+            interrupted: step
+                .interrupted
+                .map(|Interrupted { number, run, .. }| InterruptedAnswer { number, run }),
             compared_with: step.before.as_ref().map(NamedStep::of),
             works_on: step.now,
             worked_on: step.was,
@@ -386,7 +426,7 @@ impl NamedStep<'_> {
 }
 
 /// Explains all steps of a task together.
-fn of_task(reader: &Reader, name: &str) -> Result<Explanation> {
+fn of_task(reader: &Reader, name: &str, db_dir: &Path) -> Result<Explanation> {
     let task = db::find_task(reader, name)?;
     let facts = db::task_facts(reader, task)?;
     let counts = db::step_counts(reader)?.get(&task).copied().unwrap_or_default();
@@ -414,16 +454,29 @@ fn of_task(reader: &Reader, name: &str) -> Result<Explanation> {
         RunVerdict::DidNotRun(_) if last.lacks_anew => vec![explain::not_reached(last)],
         RunVerdict::DidNotRun(_) if is_outdated => Vec::new(),
         RunVerdict::DidNotRun(_) => vec!["neither its recipe nor its inputs changed".to_owned()],
-        _ if is_first && !changes.is_empty() => changes,
-        _ if is_first && facts.before.is_none() => vec!["the task is new".to_owned()],
+        RunVerdict::WillRun if counts.failed > 0 && counts.live() > 1 => {
+            let of = |count| format!("{count} of its {} steps", counts.live());
+            let failed = std::iter::once(format!("{} failed last time", of(counts.failed)));
+            let pending = counts.pending;
+            let still = (pending > 0).then(|| format!("{} are still to run", of(pending)));
+            failed.chain(still).collect()
+        }
+        _ if is_first && !changes.is_empty() && counts.failed == 0 => changes,
+        _ if is_first && facts.before.is_none() && counts.failed == 0 => {
+            vec!["the task is new".to_owned()]
+        }
+        // Its only step says it best.
+        _ if counts.live() == 1 => {
+            let steps = db::find_steps(reader, format!("task:{name}").as_bytes())?;
+            let step = steps.into_iter().next().map(|step| of_step(reader, step, db_dir));
+            step.transpose()?.map(|step| step.because).unwrap_or_default()
+        }
         RunVerdict::Ran(_) if last.is_forced => vec![explain::FORCED.to_owned()],
         _ => vec!["some of its inputs are new or changed, or steps of it had failed".to_owned()],
     };
-    if counts.failed > 0 {
-        because.push(format!("{} of its steps failed last time", counts.failed));
-    }
-    if is_outdated {
-        because.push(explain::outdated(&facts));
+    let outdated = explain::outdated(&facts);
+    if is_outdated && !because.contains(&outdated) {
+        because.push(outdated);
     }
     let (fields, script_diff) = differences::fields(reader, facts.before, facts.recipe)?;
     Ok(Explanation {
@@ -458,6 +511,8 @@ fn of_step(reader: &Reader, row: StepRow, db_dir: &Path) -> Result<Explanation> 
     let object = |object| -> Result<SizedObject> {
         Ok(SizedObject { object, bytes: db::known_object(reader, &object)? })
     };
+    let last_number = attempts.last().map_or(0, |attempt| attempt.record.number);
+    let interrupted = db::interrupted(reader, row.id)?.filter(|cut| cut.number > last_number);
     let (makers, count) = db::neighbours(reader, row.id, db::Direction::Up, MAKERS)?;
     let files = db::files_of(reader, facts.id, &|listing| gathered_files(db_dir, listing))?;
     let recipes: (Option<RecipeId>, RecipeId) =
@@ -475,6 +530,7 @@ fn of_step(reader: &Reader, row: StepRow, db_dir: &Path) -> Result<Explanation> 
         step: Some(OfStep {
             row,
             attempts,
+            interrupted,
             before,
             now,
             was,
@@ -507,29 +563,29 @@ fn write_step(step: &OfStep, out: &mut dyn Write, style: Style) -> std::io::Resu
         let line = format!("attempt {number} in run {run}, {begun}{start}{on}: {outcome}{batch}");
         folded(out, &line, style)?;
     }
-    let shown = |input: &SizedObject| {
-        let size = input.bytes.map_or_else(|| "no longer kept".to_owned(), size);
-        format!("{} ({size})", input.object)
-    };
-    if let Some(before) = &step.before {
-        writeln!(out, "before: {}", before.text())?;
+    if let Some(Interrupted { number, run, .. }) = &step.interrupted {
+        let log = hint::command(&format!("log {}", step.row.id));
+        let doubtful = style.paint.doubtful("interrupted");
+        folded(out, &format!("attempt {number} in run {run}: {doubtful}; {log}"), style)?;
     }
-    match &step.was {
-        Some(was) if was.object != step.now.object => {
-            writeln!(out, "input: {}\n  was: {}", shown(&step.now), shown(was))?;
-        }
-        _ => writeln!(out, "input: {}", shown(&step.now))?,
+    if let Some(before) = &step.before {
+        folded(out, &format!("before: {}", before.text()), style)?;
+    }
+    folded(out, &format!("input: {}", style.object(&step.now)), style)?;
+    if let Some(was) = step.was.filter(|was| was.object != step.now.object) {
+        folded(out, &format!("  was: {}", style.object(&was)), style)?;
     }
     for maker in &step.makers {
-        writeln!(out, "made by {}", maker.text())?;
+        folded(out, &format!("made by {}", maker.text()), style)?;
     }
     if step.more_makers > 0 {
         writeln!(out, "and by {} more", step.more_makers)?;
     }
-    step.files.iter().try_for_each(|file| writeln!(out, "from the file {}", printable(file)))?;
-    let read = step.dependencies.iter().take(MOST_FILES);
-    for file in read {
-        writeln!(out, "read {}", printable(file))?;
+    for file in &step.files {
+        folded(out, &format!("from the file {}", printable(file)), style)?;
+    }
+    for file in step.dependencies.iter().take(MOST_FILES) {
+        folded(out, &format!("read {}", printable(file)), style)?;
     }
     match step.dependencies.len().saturating_sub(MOST_FILES) {
         0 => Ok(()),

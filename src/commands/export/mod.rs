@@ -17,6 +17,7 @@ use crate::attempt::NamedObject;
 use crate::cli::values::{default_db, name, path};
 use crate::db::{self, Db};
 use crate::error::{Error, Result, exit};
+use crate::hint;
 use crate::ids::TaskId;
 use crate::labels::task_word;
 use crate::store::Store;
@@ -91,8 +92,9 @@ impl Command for ExportArgs {
         if !complete {
             let why = format!(
                 "{} is incomplete: of it or of a task that feeds it, steps failed or are still to run, or inputs can't be \
-                 read (`task-pipeline status`)",
-                self.task
+                 read (`{}`)",
+                self.task,
+                hint::command("status")
             );
             if !self.partial {
                 complain(&format!("{why}; run it again, or add --partial to export what there is"));

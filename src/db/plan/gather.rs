@@ -10,7 +10,7 @@ use rusqlite::params;
 
 use crate::attempt::NamedObject;
 use crate::error::{OrDb, Result};
-use crate::ids::{StepId, TaskId, TaskIndex};
+use crate::ids::{RecipeId, StepId, TaskId, TaskIndex};
 use crate::labels::Labels;
 use crate::names;
 use crate::object::ObjectHash;
@@ -108,6 +108,46 @@ pub fn gather_inputs(
         }
     }
     Ok(())
+}
+
+/// True if the step of a gather task works on just what there is to gather, so that it stands, though the task gathers
+/// otherwise now. Everything upstream is done, and stays so. Of groups that isn't looked for.
+///
+/// # Errors
+/// If the database can't be read.
+pub(in crate::db) fn still_stands(reader: &Reader, flow: &Flow, index: TaskIndex) -> Result<bool> {
+    let task = flow.task(index);
+    if task.is_grouped() || !task.with.is_empty() {
+        return Ok(false);
+    }
+    let live = "SELECT id, object, recipe FROM step WHERE task = ?1 AND live = 1 LIMIT 2";
+    let mut statement = reader.conn.prepare_cached(live).or_db(WHAT)?;
+    let steps = statement
+        .query_map([task.id], |row| Ok((row.get(0)?, row.get(1)?, row.get::<_, RecipeId>(2)?)));
+    let steps: Vec<(StepId, ObjectHash, RecipeId)> =
+        steps.and_then(|steps| steps.collect()).or_db(WHAT)?;
+    let &[(step, object, recipe)] = steps.as_slice() else { return Ok(false) };
+    if recipe != task.recipe {
+        return Ok(false);
+    }
+    let mut listing = Vec::new();
+    gather_inputs(reader, flow, index, &mut |input| {
+        listing_line(&mut listing, &input);
+    })?;
+    let is_any = !listing.is_empty() || task.gather_empty;
+    if !is_any || ObjectHash::of(&listing) != object {
+        return Ok(false);
+    }
+    // Its links tell where that comes from.
+    let sql = format!(
+        "SELECT NOT EXISTS (
+           SELECT 1 FROM step p JOIN output o ON o.step = p.id
+           WHERE p.task IN ({}) AND p.live = 1 AND p.state = 1 AND accepts({}, p.task, o.name)
+           AND NOT EXISTS (SELECT 1 FROM step_link WHERE from_step_id = p.id AND to_step_id = ?1))",
+        flow.ids(&task.from),
+        index.0
+    );
+    reader.conn.query_row(&sql, [step], |row| row.get(0)).or_db(WHAT)
 }
 
 /// What these steps have made for one group of a gather task, in the order of [`gather_inputs`]. Steps that aren't live

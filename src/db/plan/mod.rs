@@ -129,7 +129,9 @@ pub fn plan(
         }
         match () {
             () if task.gathers_outputs() || is_blind => {
-                planner.gather(index, task, whole || is_blind, upstream_unsettled)?;
+                let still_stands = || gather::still_stands(reader, flow, index);
+                let is_doubtful = is_blind || whole && (upstream_unsettled || !still_stands()?);
+                planner.gather(index, task, is_doubtful, upstream_unsettled)?;
             }
             () if whole || task.forced.is_any() || task.gathers_files() => {
                 planner.whole(index, task)?

@@ -168,7 +168,8 @@ pub fn shared(
     };
     let sql = format!(
         "SELECT coalesce(sum(n - NOT (NOT ?3 AND EXISTS (SELECT 1 FROM step t INDEXED BY idx_step_key
-           WHERE t.key = w.key AND t.state = 1 AND t.task = ?1 AND t.recipe = ?4))), 0)
+           WHERE t.key = w.key AND t.state = 1 AND t.task = ?1 AND t.recipe = ?4
+           AND NOT EXISTS (SELECT 1 FROM change c WHERE c.step = t.id AND c.state <> 1)))), 0)
          FROM (SELECT key, count(*) AS n FROM {keys} GROUP BY key) w"
     );
     reader

@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use crate::attempt::{NamedObject, StepState};
 use crate::error::{Error, OrDb, Result};
+use crate::hint;
 use crate::ids::{StepId, TaskId};
 use crate::labels::{Labels, step_text, task_word};
 use crate::object::ObjectHash;
@@ -235,7 +236,8 @@ fn step_of_id(reader: &Reader, id: StepId) -> Result<Option<StepRow>> {
 }
 
 fn no_step(id: StepId) -> Error {
-    Error::Usage(format!("there is no step {id}; `task-pipeline status` lists the tasks"))
+    let status = hint::command("status");
+    Error::Usage(format!("there is no step {id}; `{status}` lists the tasks"))
 }
 
 /// An object whose hash begins with this word of the command line. `None` if the word is no such beginning, or if there

@@ -42,7 +42,7 @@ pub fn each_garbage(
         History::All => "
             UNION ALL SELECT object FROM step
             UNION ALL SELECT object FROM output UNION ALL SELECT object FROM result_output
-            UNION ALL SELECT log FROM attempt"
+            UNION ALL SELECT log FROM attempt UNION ALL SELECT log FROM interrupted"
             .to_owned(),
         History::Runs(runs) => format!(
             "UNION ALL SELECT s.object FROM step s JOIN attempt a ON a.step = s.id
@@ -53,6 +53,7 @@ pub fn each_garbage(
                JOIN attempt a ON a.step = r.step AND a.number = r.attempt
                WHERE a.run > (SELECT max(id) FROM run) - {runs}
              UNION ALL SELECT log FROM attempt WHERE run > (SELECT max(id) FROM run) - {runs}
+             UNION ALL SELECT log FROM interrupted WHERE run > (SELECT max(id) FROM run) - {runs}
              UNION ALL SELECT o.object FROM step s JOIN result r ON r.step = s.id
                JOIN result_output o ON o.result = r.id WHERE s.live = 1 AND {}",
             is_valid("r.id")
@@ -112,6 +113,7 @@ pub fn drop_objects(writer: &mut Writer, objects: &[ObjectHash]) -> Result<()> {
          DELETE FROM result WHERE id IN (SELECT result FROM result_output WHERE object IN temp.dropped)
            AND id NOT IN (SELECT x.result FROM step_result x JOIN step s ON s.id = x.step WHERE s.live = 1 AND s.state = 1);
          UPDATE attempt SET log = NULL WHERE log IN temp.dropped;
+         DELETE FROM interrupted WHERE log IN temp.dropped;
          DELETE FROM object WHERE hash IN temp.dropped;",
         )
         .or_db(WHAT)?;

@@ -89,6 +89,7 @@ pub fn each_unsound_object(
              SELECT hash, size FROM object WHERE hash IN (
                SELECT object FROM output WHERE step IN steps
                UNION SELECT log FROM attempt WHERE run IN unsound
+               UNION SELECT log FROM interrupted WHERE run IN unsound
                UNION SELECT object FROM input_file
                UNION SELECT object FROM argument
                UNION SELECT object FROM step
@@ -114,6 +115,7 @@ pub fn redo(writer: &mut Writer, bad: &[ObjectHash], boot: &str) -> Result<()> {
             "UPDATE step SET state = 0 WHERE id IN (SELECT step FROM output WHERE object = ?1)",
             "DELETE FROM result WHERE id IN (SELECT result FROM result_output WHERE object = ?1)",
             "UPDATE attempt SET log = NULL WHERE log = ?1",
+            "DELETE FROM interrupted WHERE log = ?1",
             "DELETE FROM input_file WHERE object = ?1",
             "DELETE FROM object WHERE hash = ?1",
         ];

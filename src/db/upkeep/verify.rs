@@ -103,6 +103,7 @@ pub(in crate::db) const LIVE_OBJECTS: &str = "
       AND (a.number = (SELECT max(number) FROM attempt WHERE step = a.step) OR a.step = s.same_as AND a.outcome = 'ok')
     UNION ALL SELECT a.log FROM step s JOIN step_result x ON x.step = s.id JOIN result r ON r.id = x.result
       JOIN attempt a ON a.step = r.step AND a.number = r.attempt WHERE s.live = 1
+    UNION ALL SELECT i.log FROM interrupted i JOIN step s ON s.id = i.step WHERE s.live = 1
     UNION ALL SELECT f.object FROM task t JOIN input_file f ON f.task = t.id
       WHERE t.gather = 1 AND t.position IS NOT NULL
     UNION ALL SELECT f.object FROM task t JOIN input_file f ON f.task = -t.id WHERE t.position IS NOT NULL";
@@ -349,7 +350,9 @@ pub fn is_listing(reader: &Reader, object: &ObjectHash) -> Result<bool> {
 /// # Errors
 /// If the rows can't be written.
 pub fn lose_log(writer: &mut Writer, log: &ObjectHash) -> Result<usize> {
-    writer.conn.execute("UPDATE attempt SET log = NULL WHERE log = ?1", [log]).or_db(WHAT)
+    let attempts = writer.conn.execute("UPDATE attempt SET log = NULL WHERE log = ?1", [log]);
+    let interrupted = writer.conn.execute("DELETE FROM interrupted WHERE log = ?1", [log]);
+    Ok(attempts.or_db(WHAT)? + interrupted.or_db(WHAT)?)
 }
 
 /// An object is proven no more.

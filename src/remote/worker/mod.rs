@@ -527,7 +527,7 @@ impl Bench {
         self.fetch(inbox, about, objects.into_iter().collect(), &mut pins)?;
         let mut has_repeated = false;
         let ran = loop {
-            let Some(token) = self.tokens.take(cpus) else { break Ran::Cancelled };
+            let Some(token) = self.tokens.take(cpus) else { break Ran::Cancelled(Vec::new()) };
             attempt.cpus = token.cpus();
             let mut token = Some(token);
             // How it ended is told with what came of it: until then it may turn out that this machine's disk was full, which
@@ -546,7 +546,7 @@ impl Bench {
         };
         match ran {
             Ran::Over(made) => self.hand_in(inbox, about, made),
-            Ran::Cancelled | Ran::Lost(_) => {
+            Ran::Cancelled(_) | Ran::Lost(_) => {
                 self.line.send(&WireMessage::Cancelled { slot, ticket }, &[])
             }
         }

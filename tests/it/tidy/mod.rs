@@ -21,6 +21,7 @@ const ORDER: &[&str] = &[
     "suggest",
     "order",
     "text",
+    "hint",
     "labels",
     "origin",
     "export_path",

@@ -1,10 +1,11 @@
 //! `worker`: makes attempts for a run on another machine, which starts it.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use argh::{ArgsInfo, FromArgs};
 
-use crate::cli::values::{bytes_of_size, time};
+use crate::cli::values::{bytes_of_size, path, time};
 use crate::error::{OrIo as _, Result, exit};
 use crate::remote::{self, WorkerOptions};
 
@@ -22,11 +23,11 @@ use super::run::DEFAULT_CACHE;
 pub struct WorkerArgs {
     /// where the run listens
     #[argh(option, arg_name = "HOST:PORT")]
-    pub connect: String,
+    pub connect: Option<String>,
 
     /// name of the run
     #[argh(option, arg_name = "NAME")]
-    pub run: String,
+    pub run: Option<String>,
 
     /// which of the run's workers it is; default: 1
     #[argh(option, arg_name = "N", default = "1")]
@@ -48,14 +49,33 @@ pub struct WorkerArgs {
     /// when the connection was lost, try for so long to connect again; default: not at all
     #[argh(option, arg_name = "TIME", from_str_fn(time), default = "Duration::ZERO")]
     pub reconnect: Duration,
+
+    /// instead: wait until the worker with this folder in TMPDIR has ended, end the scripts that it
+    /// has left, and remove the folder; each worker starts one of these
+    #[argh(option, arg_name = "DIR", from_str_fn(path))]
+    pub sweep: Option<PathBuf>,
 }
 
 impl Command for WorkerArgs {
+    fn check(&self) -> std::result::Result<(), &'static str> {
+        match (&self.connect, &self.run, &self.sweep) {
+            (None, None, Some(_)) | (Some(_), Some(_), None) => Ok(()),
+            (_, _, Some(_)) => Err("--sweep goes with no other option"),
+            (_, _, None) => {
+                Err("a worker needs --connect and --run; `run --on` starts workers by itself")
+            }
+        }
+    }
+
     fn execute(&self) -> Result<u8> {
+        if let Some(folder) = &self.sweep {
+            remote::sweep(folder)?;
+            return Ok(exit::OK);
+        }
         crate::sys::ignore_tty_stops().or_system("set up signals")?;
         remote::work(&WorkerOptions {
-            connect: self.connect.clone(),
-            run: self.run.clone(),
+            connect: self.connect.clone().unwrap_or_default(),
+            run: self.run.clone().unwrap_or_default(),
             number: self.number,
             slots: self.slots,
             cache: self.worker_cache,

@@ -177,16 +177,9 @@ impl Hub {
         *losses += 1;
         let is_last = *losses == MOST_LOSSES;
         drop(roster);
-        let name = match host {
-            "" => format!("worker {number}"),
-            host => format!("worker {number} on {}", printable_line(host.as_bytes())),
-        };
-        let mut text = format!("{name} was lost: {}", printable_line(why.as_bytes()));
-        match running {
-            0 => {}
-            1 => text += "; its step runs again",
-            n => text += &format!("; its {n} steps run again"),
-        }
+        let name = worker_name(host, number);
+        let mut text =
+            format!("{name} was lost: {}{}", printable_line(why.as_bytes()), again(running));
         if is_last {
             let what = if self.counts_workers { "it is" } else { "this host is" };
             text += &format!("; after {MOST_LOSSES} losses {what} not used any more in this run");
@@ -249,7 +242,14 @@ impl Hub {
             stream.try_clone().and_then(|stream| Line::open(stream, hello.slots, &self.stop));
         let NewLine { line, senders, inboxes } = match (self.objection(&hello), made) {
             (None, Ok(made)) => made,
-            (Some(why), _) => return refuse(stream, why),
+            (Some(why), _) => {
+                // Of others the log is at hand, which says so.
+                if !self.counts_workers && hello.run == self.run && !self.is_over() {
+                    let host = printable_line(hello.host.as_bytes());
+                    self.warn(format!("a worker on {host} was sent away: {why}"));
+                }
+                return refuse(stream, why);
+            }
             (None, Err(err)) => return refuse(stream, format!("the system refuses: {err}")),
         };
         drop(stream);
@@ -276,8 +276,16 @@ impl Hub {
                 member = Some(self.join(&link, &hello, inboxes)?);
                 Ok(())
             }
+            WireMessage::Note { text } => {
+                let name = worker_name(&link.host, link.number);
+                self.note(format!("{name}: {}", printable_line(text.as_bytes())));
+                Ok(())
+            }
             WireMessage::Leaving { why, is_trouble } => {
                 leaving = Some(is_trouble);
+                if !is_trouble {
+                    link.recall();
+                }
                 Err(why)
             }
             WireMessage::Drain { why } => {
@@ -299,6 +307,13 @@ impl Hub {
         }
         if is_loss {
             self.lose(&link.host, link.number, &why, running);
+        } else if leaving == Some(false) && !self.is_over() {
+            let name = worker_name(&link.host, link.number);
+            self.note(format!(
+                "{name} leaves: {}{}",
+                printable_line(why.as_bytes()),
+                again(running)
+            ));
         }
         let has_gone = leaving.is_some() || is_dismissed;
         let _ = self.events.send(FleetEvent::Left { number: link.number, has_gone });
@@ -344,9 +359,8 @@ impl Hub {
         if link.is_draining.swap(true, Ordering::AcqRel) {
             return;
         }
-        let host = printable_line(link.host.as_bytes());
-        let why = printable_line(why.as_bytes());
-        self.note(format!("worker {} on {host} takes no more steps: {why}", link.number));
+        let name = worker_name(&link.host, link.number);
+        self.note(format!("{name} takes no more steps: {}", printable_line(why.as_bytes())));
         link.member.get().into_iter().for_each(|member| self.places.leave(*member));
     }
 
@@ -442,6 +456,22 @@ impl Hub {
         for thread in roster.threads {
             let _ = thread.join();
         }
+    }
+}
+
+fn worker_name(host: &str, number: usize) -> String {
+    match host {
+        "" => format!("worker {number}"),
+        host => format!("worker {number} on {}", printable_line(host.as_bytes())),
+    }
+}
+
+/// What becomes of so many steps that were running.
+fn again(running: usize) -> String {
+    match running {
+        0 => String::new(),
+        1 => "; its step runs again".to_owned(),
+        n => format!("; its {n} steps run again"),
     }
 }
 

@@ -55,6 +55,8 @@ pub(super) struct Link {
     pub(super) member: OnceLock<u64>,
     /// Attempts that it has made.
     made: AtomicU64,
+    /// It was told to end, which is neither its machine's fault nor that of a script.
+    is_recalled: AtomicBool,
 }
 
 /// An attempt that is made just now.
@@ -85,7 +87,13 @@ impl Link {
             is_draining: AtomicBool::new(false),
             member: OnceLock::new(),
             made: AtomicU64::new(0),
+            is_recalled: AtomicBool::new(false),
         }
+    }
+
+    /// It was told to end.
+    pub(super) fn recall(&self) {
+        self.is_recalled.store(true, Ordering::Release);
     }
 
     /// Attempts that it makes just now, and those that were lost with it.
@@ -200,6 +208,9 @@ impl Link {
                 Ok(Ran::Over(made))
             }
             Ok(None) => Ok(Ran::Cancelled(Vec::new())),
+            Err(Trouble::Lost(_)) if self.is_recalled.load(Ordering::Acquire) => {
+                Ok(Ran::Cancelled(Vec::new()))
+            }
             Err(Trouble::Lost(why)) => Ok(Ran::Lost(why)),
             Err(Trouble::GivenUp) => {
                 Ok(Ran::Lost(self.line.break_off("it gave an attempt up without saying why")))

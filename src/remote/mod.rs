@@ -60,7 +60,7 @@ pub use listen::Listen;
 pub use question::{LiveStep, LiveWorker, LiveWorkers};
 pub use site::{FILES, Remote, RemoteOptions};
 pub use slurm::SlurmOptions;
-pub use worker::{WorkerOptions, work};
+pub use worker::{WorkerOptions, sweep, work};
 pub use workers::{StartedBy, Workers};
 
 /// Cancels jobs of Slurm that a killed run on this database folder has left. `folder` is for what commands say. Gives a

@@ -170,8 +170,8 @@ impl Crew for Processes {
     }
 }
 
-/// What a worker has said last.
-fn last_line(log: &Path) -> Option<String> {
+/// What a worker has said last, by its log.
+pub(super) fn last_line(log: &Path) -> Option<String> {
     let lines = tail(&mut File::open(log).ok()?, 1).ok()?;
     let line = lines.last().filter(|line| !line.is_empty())?;
     let line = printable_line(line);

@@ -12,8 +12,15 @@
 //!
 //! # The queue is asked once a minute at most
 //!
-//! And not at all as long as all workers are connected. Who is listed as ended, or isn't listed any more, makes room for
-//! another job. That the queue can't be asked is no news.
+//! For the first time a quarter of a minute after a submission, which is when most mistakes show; and not at all as long as
+//! all workers are connected. Who is listed as ended, or isn't listed any more, makes room for another job. That the
+//! queue can't be asked is no news.
+//!
+//! # Why a job has come to nothing
+//!
+//! Whoever can't connect can't say why. A worker's messages go to the run's folder if its node has that, and else
+//! nowhere: a job whose output file can't be made is not started at all. What is always known is the exit code, which is
+//! asked for once, when no more jobs are submitted.
 //!
 //! # The end
 //!
@@ -21,21 +28,21 @@
 //! killed leaves the names in `DB/slurm`: the next one cancels them. Its workers have ended by then, for they
 //! have tried in vain to reach it.
 
-use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::error::{OrIo as _, Result};
+use crate::error::{OrIo as _, Result, exit};
 use crate::object::to_hex;
-use crate::text::printable_line;
+use crate::text::{plural, printable_line, shown};
 
 use super::command::{self, Said};
 use super::fleet::Crew;
 use super::hub::Hub;
 use super::orders::Orders;
+use super::processes::last_line;
 use super::secret;
 
 /// The names of arrays that may be in the queue, one a line; in the database folder.
@@ -46,6 +53,12 @@ const MOST_SILENT: usize = 3;
 
 /// At most this many times the array is submitted anew after a doubt.
 const MOST_DOUBTS: u32 = 5;
+
+/// What else to do about jobs that say nothing.
+const HINT: &str = "add --sbatch-arg=--output=FILE to see what they say";
+
+/// The queue is asked so soon after a submission, or after the whole interval if that is less.
+const FIRST_QUESTION: Duration = Duration::from_secs(15);
 
 /// A worker that has lost its connection tries so long to come back.
 pub(super) const RECONNECT: Duration = Duration::from_secs(60);
@@ -65,6 +78,7 @@ pub(super) struct Slurm {
     pub(super) sbatch: PathBuf,
     pub(super) squeue: PathBuf,
     pub(super) scancel: PathBuf,
+    pub(super) scontrol: PathBuf,
     /// A command is ended after that.
     pub(super) limit: Duration,
     /// At the end of a run, scancel is.
@@ -79,6 +93,7 @@ impl Default for Slurm {
             sbatch: "sbatch".into(),
             squeue: "squeue".into(),
             scancel: "scancel".into(),
+            scontrol: "scontrol".into(),
             limit: Duration::from_secs(60),
             last_limit: Duration::from_secs(20),
             interval: Duration::from_secs(60),
@@ -115,6 +130,20 @@ enum Job {
 enum Asked {
     Sbatch(usize),
     Squeue,
+    /// How a job has ended.
+    Scontrol(EndedJob),
+}
+
+/// A job that has ended before its worker had connected.
+#[derive(Debug, Clone)]
+struct EndedJob {
+    /// As the queue has it; empty: it is not listed any more.
+    id: String,
+    /// Which of the run's workers it was.
+    number: usize,
+    /// Why, in a word of Slurm's.
+    why: String,
+    node: String,
 }
 
 pub(super) struct Pilots {
@@ -134,6 +163,8 @@ pub(super) struct Pilots {
     doubts: u32,
     asked: Option<(Asked, flume::Receiver<Said>)>,
     last_question: Option<Instant>,
+    /// Why jobs wait, as it was told last.
+    told_reason: String,
     /// No more are submitted.
     is_closed: bool,
 }
@@ -160,6 +191,7 @@ impl Pilots {
             doubts: 0,
             asked: None,
             last_question: None,
+            told_reason: String::new(),
             is_closed: false,
         }
     }
@@ -252,10 +284,31 @@ impl Pilots {
         let (before, after) =
             (Orders::line(&words[..at])?, Orders::line(&words.split_off(at + 1))?);
         let script = format!(
-            "#!/bin/sh\nexec {before} \"$SLURM_ARRAY_TASK_ID\" {after} <<'SECRET'\n{}\nSECRET\n",
+            "#!/bin/sh\n{}exec {before} \"$SLURM_ARRAY_TASK_ID\" {after} <<'SECRET'\n{}\nSECRET\n",
+            self.redirection()?,
             self.hub.secret.hex()
         );
         Ok((args, script))
+    }
+
+    /// A line of the jobs' script that has their messages written to the run's folder, where that can be done; nothing
+    /// if the user has said where they go.
+    fn redirection(&self) -> Result<String> {
+        let is_redirected = |arg: &String| {
+            ["-o", "-e", "--ou", "--er"].iter().any(|option| arg.starts_with(option))
+        };
+        if self.options.args.iter().any(is_redirected) {
+            return Ok(String::new());
+        }
+        let log = Orders::line(&[self.folder.join("worker-").into()])?;
+        let log = format!("{log}\"$SLURM_ARRAY_TASK_ID\".log");
+        // In a shell of its own, which alone ends if that can't be done.
+        Ok(format!("(: >{log}) 2>/dev/null && exec 2>{log}\n"))
+    }
+
+    /// Where a worker's messages go, if its node has our folder.
+    fn log(&self, number: usize) -> PathBuf {
+        self.folder.join(format!("worker-{number}.log"))
     }
 
     /// Asks the queue, if there is something to be learned and it is time.
@@ -268,7 +321,11 @@ impl Pilots {
         // The first time at once if nobody knows whether there is an array at all.
         let since = match self.arrays.last() {
             Some(last) if is_doubtful(last) => self.last_question,
-            Some(last) => self.last_question.max(Some(last.since)),
+            Some(last) => {
+                let interval = self.slurm.interval;
+                let early = interval.saturating_sub(FIRST_QUESTION);
+                self.last_question.max(last.since.checked_sub(early))
+            }
             None => return,
         };
         if is_complete || since.is_some_and(|since| since.elapsed() < self.slurm.interval) {
@@ -276,7 +333,8 @@ impl Pilots {
         }
         self.last_question = Some(Instant::now());
         let names: Vec<&str> = self.arrays.iter().map(|array| array.name.as_str()).collect();
-        let args = ["--noheader", "--states=all", "--format=%i|%T|%j", "--name"].map(str::to_owned);
+        let args =
+            ["--noheader", "--states=all", "--format=%i|%T|%j|%r|%N", "--name"].map(str::to_owned);
         let args = args.into_iter().chain([names.join(",")]).collect();
         self.ask(Asked::Squeue, self.slurm.squeue.clone(), args, String::new());
     }
@@ -326,13 +384,14 @@ impl Pilots {
             Said::No(_) | Said::Nothing(_) | Said::Unstarted(_) => return,
         };
         let listed = listed(&out);
-        let mut has_given_up = None;
+        let mut last = None;
+        let mut waiting = Vec::new();
         for (n, array) in self.arrays.iter_mut().enumerate() {
             let rows: Vec<&Row> = listed.iter().filter(|row| row.name == array.name).collect();
             let was_known = array.is_known;
             array.is_known |= !rows.is_empty();
             array.asked += 1;
-            let mut ended: HashMap<usize, &str> = HashMap::new();
+            let mut ended = Vec::new();
             for (number, job) in (1..).zip(&self.jobs) {
                 let is_waited_for =
                     matches!(job, Job::Submitted { array } | Job::Away { array } if *array == n);
@@ -340,14 +399,12 @@ impl Pilots {
                     continue;
                 }
                 match rows.iter().find(|row| row.tasks.has(number)) {
-                    Some(row) if is_alive(row.state) => {}
-                    Some(row) => {
-                        ended.insert(number, row.state);
+                    Some(row) if is_alive(row.state) => {
+                        waiting.extend((row.state == "PENDING").then_some(row.reason));
                     }
+                    Some(row) => ended.push((number, Some(*row))),
                     // It was there, and isn't any more; or it never was.
-                    None if was_known || array.asked > 1 => {
-                        ended.insert(number, "not listed any more");
-                    }
+                    None if was_known || array.asked > 1 => ended.push((number, None)),
                     None => {}
                 }
             }
@@ -355,27 +412,93 @@ impl Pilots {
                 self.doubts += 1;
             }
             let has_job = array.is_known;
-            for (number, state) in ended {
+            for (number, row) in ended {
                 let job = &mut self.jobs[number - 1];
                 let is_wanted = !self.hub.is_retired(number);
                 if has_job && is_wanted && matches!(job, Job::Submitted { .. }) {
                     self.silent += 1;
-                }
-                if has_job && self.silent == MOST_SILENT {
-                    has_given_up = Some(printable_line(state.as_bytes()));
+                    last = Some(EndedJob::of(number, row));
                 }
                 *job = Job::None;
             }
         }
-        if let Some(state) = has_given_up {
-            self.close(format!(
-                "{MOST_SILENT} jobs in a row ended before a worker had connected (the last one: {state}); add \
-                 --sbatch-arg=--output=FILE to see what they say"
-            ));
+        self.tell_of_waiting(&waiting);
+        match last {
+            Some(last) if self.silent >= MOST_SILENT => self.inquire(last),
+            _ if self.doubts >= MOST_DOUBTS && !self.is_closed => {
+                self.close("sbatch submits nothing that can be found in the queue".to_owned());
+            }
+            _ => {}
         }
-        if self.doubts >= MOST_DOUBTS && !self.is_closed {
-            self.close("sbatch submits nothing that can be found in the queue".to_owned());
+    }
+
+    /// Says why jobs wait, when that has changed.
+    fn tell_of_waiting(&mut self, reasons: &[&str]) {
+        let mut known: Vec<&str> =
+            reasons.iter().copied().filter(|reason| !["", "None"].contains(reason)).collect();
+        known.sort_unstable();
+        known.dedup();
+        let known = printable_line(known.join(", ").as_bytes());
+        if known.is_empty() || known == self.told_reason {
+            return;
         }
+        let count = reasons.len();
+        let s = plural(count as u64);
+        self.hub.note(format!("{count} job{s} of this run wait in Slurm's queue: {known}"));
+        self.told_reason = known;
+    }
+
+    /// No more jobs are submitted. Why the last one has ended is told when it is found out.
+    fn inquire(&mut self, job: EndedJob) {
+        self.is_closed = true;
+        if job.id.is_empty() {
+            return self.give_up(&job, None);
+        }
+        let args = vec!["show".to_owned(), "job".to_owned(), job.id.clone()];
+        self.ask(Asked::Scontrol(job), self.slurm.scontrol.clone(), args, String::new());
+    }
+
+    fn take_scontrol(&mut self, job: &EndedJob, said: Said) {
+        let code = match said {
+            Said::Yes(out) => exit_code_in(&out),
+            Said::No(_) | Said::Nothing(_) | Said::Unstarted(_) => None,
+        };
+        self.give_up(job, code);
+    }
+
+    fn give_up(&mut self, job: &EndedJob, code: Option<u8>) {
+        let node = match job.node.as_str() {
+            "" => String::new(),
+            node => format!(" on {node}"),
+        };
+        let program = || match self.orders.words(job.number) {
+            Ok(words) => shown(words[0].as_ref()).into_owned(),
+            Err(_) => "task-pipeline".to_owned(),
+        };
+        let (said, code) = (last_line(&self.log(job.number)), code.filter(|code| *code > 0));
+        let why = match (said, code) {
+            (Some(said), _) => said,
+            (None, Some(code @ (126 | 127))) => {
+                let program = program();
+                format!(
+                    "exit code {code}, so `{program}` can't be run there; install it at the same path"
+                )
+            }
+            (None, Some(exit::UNAVAILABLE)) => {
+                let address = &self.orders.address;
+                format!(
+                    "exit code {}, so it did not get through to this run at {address}; --listen says another name, or a \
+                     port that is open",
+                    exit::UNAVAILABLE
+                )
+            }
+            (None, Some(code)) => format!("exit code {code}; {HINT}"),
+            (None, None) => format!("{}; {HINT}", job.why),
+        };
+        let why = printable_line(why.as_bytes());
+        self.close(format!(
+            "{MOST_SILENT} jobs in a row ended before a worker had connected; the last one{node}: {why}"
+        ));
     }
 
     /// Cancels everything that has one of our names.
@@ -411,13 +534,16 @@ impl Job {
 
 impl Crew for Pilots {
     fn tend(&mut self) {
-        if let Some((what, told)) = &self.asked {
-            let Ok(said) = told.try_recv() else { return };
-            match *what {
+        if let Some((what, told)) = self.asked.take() {
+            let Ok(said) = told.try_recv() else {
+                self.asked = Some((what, told));
+                return;
+            };
+            match what {
                 Asked::Sbatch(array) => self.take_sbatch(array, said),
                 Asked::Squeue => self.take_squeue(said),
+                Asked::Scontrol(job) => self.take_scontrol(&job, said),
             }
-            self.asked = None;
         }
         if self.is_closed || !self.hub.stop.may_start() {
             return;
@@ -459,6 +585,28 @@ impl Crew for Pilots {
     }
 }
 
+impl EndedJob {
+    fn of(number: usize, row: Option<&Row<'_>>) -> EndedJob {
+        let word = |text: &str| printable_line(text.as_bytes());
+        let Some(row) = row else {
+            let why = "it is not listed any more".to_owned();
+            return EndedJob { id: String::new(), number, why, node: String::new() };
+        };
+        let why = match row.reason {
+            "" | "None" => word(row.state),
+            reason => format!("{} ({})", word(row.state), word(reason)),
+        };
+        EndedJob { id: row.id.to_owned(), number, why, node: word(row.node) }
+    }
+}
+
+/// `ExitCode=127:0`, of which the second number is a signal, in what scontrol shows of a job.
+fn exit_code_in(shown: &str) -> Option<u8> {
+    let words = shown.split_whitespace();
+    let both = words.filter_map(|word| word.strip_prefix("ExitCode=")).next_back()?;
+    both.split_once(':')?.0.parse().ok()
+}
+
 /// A trouble that may be over in a moment, and after which nobody knows whether there is a job.
 fn is_passing(why: &str) -> bool {
     let why = why.to_lowercase();
@@ -470,9 +618,13 @@ fn is_passing(why: &str) -> bool {
 /// A line of the queue.
 #[derive(Debug, PartialEq, Eq)]
 struct Row<'a> {
+    id: &'a str,
     tasks: Tasks,
     state: &'a str,
     name: &'a str,
+    /// Why it waits, or has ended.
+    reason: &'a str,
+    node: &'a str,
 }
 
 /// Numbers within an array: `4`, or `1-3,7-9:2%4` of those that wait.
@@ -502,13 +654,14 @@ impl Tasks {
     }
 }
 
-/// The lines that can be understood: `123_4|RUNNING|tp-1-abc`.
+/// The lines that can be understood: `123_4|RUNNING|tp-1-abc|None|node7`.
 fn listed(out: &str) -> Vec<Row<'_>> {
     let row = |line| {
         let mut words = str::split(line, '|').map(str::trim);
         let (id, state, name) = (words.next()?, words.next()?, words.next()?);
         let tasks = Tasks::read(id.split_once('_')?.1)?;
-        Some(Row { tasks, state, name })
+        let (reason, node) = (words.next().unwrap_or(""), words.next().unwrap_or(""));
+        Some(Row { id, tasks, state, name, reason, node })
     };
     out.lines().filter_map(row).collect()
 }

@@ -97,6 +97,8 @@ pub(super) enum WireMessage {
     Bye,
     /// From a worker: it takes no more attempts, and is to be dismissed when those under way are over.
     Drain { why: String },
+    /// From a worker: something that the user should know of it.
+    Note { text: String },
     /// From a worker: it is ready to take attempts.
     Ready,
     /// From a worker: it leaves; a sentence that says why, and whether it is a trouble of its machine.
@@ -168,6 +170,7 @@ impl WireMessage {
             | WireMessage::Stop(_)
             | WireMessage::Bye
             | WireMessage::Drain { .. }
+            | WireMessage::Note { .. }
             | WireMessage::Ready
             | WireMessage::Leaving { .. }
             | WireMessage::Print { .. }

@@ -148,9 +148,9 @@ pub(super) fn sync_all(store: &Store) -> Result<bool> {
 fn sync_each(store: &Store, new: &BTreeSet<ObjectHash>, above: &mut bool) -> Result<u32> {
     let mut calls = 0;
     for hash in new {
-        sync_one(store, as_path(&Store::name(hash)), OFlags::empty(), &mut calls)?;
+        sync_one(store, as_path(&store.name(hash)), OFlags::empty(), &mut calls)?;
     }
-    let folders = order::set(new.iter().map(Store::folder));
+    let folders = order::set(new.iter().map(|hash| store.folder(hash)));
     for folder in folders {
         sync_one(store, as_path(&folder), OFlags::DIRECTORY, &mut calls)?;
     }

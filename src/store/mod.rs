@@ -40,6 +40,12 @@
 //! synced once by every process that places something in it, because an earlier one may have been killed between a mkdir
 //! and its barrier. `format` converts stores of older builds.
 //!
+//! # A private store
+//!
+//! A worker of a run on other machines keeps its objects in a folder that it alone knows of, and that goes with it. Its
+//! `Proof` is a list in memory. Locks and folders would be a third of what a small step costs there, and as much again when
+//! they are removed; so it has none, and all objects lie in one folder.
+//!
 //! # What is where
 //!
 //! `place` writes objects (large ones through `sparse`), `barrier` makes them durable before a COMMIT, `read` reads and
@@ -114,7 +120,8 @@ struct Inner {
     /// `None` where the store was opened for reading.
     proof: Option<Arc<dyn Proof>>,
     shards: Vec<Shard>,
-    locks: Locks,
+    /// `None` in a private store: nobody else knows of it, so that nobody has to be kept out.
+    locks: Option<Locks>,
     known: Known,
     /// `objects/` was synced, and no shard's folder was made in it since.
     has_durable_shards: AtomicBool,
@@ -185,6 +192,20 @@ impl Store {
         Ok(store)
     }
 
+    /// Makes a store in a new folder that this process alone uses, and that goes with it: without locks, and without
+    /// folders within `objects/`, of which there would be two for each object.
+    ///
+    /// # Errors
+    /// As for [`Store::open`].
+    pub fn open_private(folder: &Path, proof: Arc<dyn Proof>) -> Result<Store> {
+        make_folders(folder)?;
+        let mut store = Store::open_with(folder, Some(proof), open_dir)?;
+        if let Some(inner) = Arc::get_mut(&mut store.inner) {
+            inner.locks = None;
+        }
+        Ok(store)
+    }
+
     /// Opens `db_dir/objects` only to read from it. Changes nothing, and needs no lock.
     ///
     /// # Errors
@@ -228,7 +249,7 @@ impl Store {
             tmp,
             proof,
             shards: (0..=u8::MAX).map(|_| Shard::default()).collect(),
-            locks: Locks::default(),
+            locks: Some(Locks::default()),
             known: Known::new(),
             has_durable_shards: AtomicBool::new(false),
             folders_are_new: AtomicBool::new(true),
@@ -251,7 +272,7 @@ impl Store {
 
     /// Absolute path of an object.
     pub fn path(&self, hash: &ObjectHash) -> PathBuf {
-        self.root.join(as_path(&Self::name(hash)))
+        self.root.join(as_path(&self.name(hash)))
     }
 
     /// The file `name` in directory `dir` (same file system; complete, already hashed, ours alone)
@@ -321,6 +342,15 @@ impl Store {
     /// [`Error::Io`] if it can't be removed, and those of the store's [`Proof`].
     pub fn discard(&self, placed: Placed) -> Result<()> {
         place::discard(self, placed)
+    }
+
+    /// Removes an object of a private store, unless somebody has a guard of it, or of another one of its shard. False if
+    /// so.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if it can't be removed.
+    pub(crate) fn remove_unless_held(&self, hash: &ObjectHash) -> Result<bool> {
+        place::remove_unless_held(self, hash)
     }
 
     /// Gives an object a new inode after somebody has kept a hard link to it: what is written through that link must
@@ -461,10 +491,14 @@ impl Store {
         }
     }
 
-    /// `AB/CD/EFGH…`, below `objects/`.
-    fn name(hash: &ObjectHash) -> Name {
+    fn is_private(&self) -> bool {
+        self.inner.locks.is_none()
+    }
+
+    /// `AB/CD/EFGH…`, below `objects/`; `AB-CD-EFGH…` in a private store.
+    fn name(&self, hash: &ObjectHash) -> Name {
         let digits = hash.digits();
-        let mut name = [b'/'; NAME];
+        let mut name = [if self.is_private() { b'-' } else { b'/' }; NAME];
         name[..2].copy_from_slice(&digits[..2]);
         name[3..5].copy_from_slice(&digits[2..4]);
         name[6..].copy_from_slice(&digits[4..]);
@@ -472,9 +506,9 @@ impl Store {
     }
 
     /// `AB/CD`, below `objects/`.
-    fn folder(hash: &ObjectHash) -> [u8; FOLDER] {
+    fn folder(&self, hash: &ObjectHash) -> [u8; FOLDER] {
         let mut folder = [0; FOLDER];
-        folder.copy_from_slice(&Self::name(hash)[..FOLDER]);
+        folder.copy_from_slice(&self.name(hash)[..FOLDER]);
         folder
     }
 

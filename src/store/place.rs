@@ -134,10 +134,22 @@ pub(super) fn discard(store: &Store, placed: Placed) -> Result<()> {
     if state.alone_after(&hash) != before {
         return Ok(());
     }
-    let name = Store::name(&hash);
+    let name = store.name(&hash);
     match rustix::fs::unlinkat(&store.inner.objects, &name[..], AtFlags::empty()) {
         Err(Errno::NOENT) => Ok(()),
         done => done.or_io("remove object", store.path(&hash)),
+    }
+}
+
+/// See [`Store::remove_unless_held`].
+pub(super) fn remove_unless_held(store: &Store, hash: &ObjectHash) -> Result<bool> {
+    let state = store.inner.shard(hash).state();
+    if state.is_held() {
+        return Ok(false);
+    }
+    match rustix::fs::unlinkat(&store.inner.objects, &store.name(hash)[..], AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => Ok(true),
+        Err(err) => Err(err).or_io("remove object", store.path(hash)),
     }
 }
 
@@ -232,7 +244,10 @@ fn rename(
     may_replace: bool,
     state: &mut State,
 ) -> Result<bool, Errno> {
-    let name = Store::name(hash);
+    let name = store.name(hash);
+    if store.is_private() {
+        return rename_once(store, new, &name, may_replace);
+    }
     if !state.has_seen_folder(hash) && store.inner.folders_are_new.load(Ordering::Relaxed) {
         match make_folders(store, &name, state) {
             // The rename says so again.
@@ -348,7 +363,7 @@ fn rename_once(
 /// Whether the file under the object's name is the one that was hashed. If not, it is removed.
 fn has_arrived(store: &Store, new: &Candidate<'_>, hash: &ObjectHash) -> Result<bool, Errno> {
     let Some(inode) = new.inode else { return Ok(true) };
-    let name = Store::name(hash);
+    let name = store.name(hash);
     let stat = rustix::fs::statat(&store.inner.objects, &name[..], AtFlags::SYMLINK_NOFOLLOW)?;
     let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
     if is_file && stat.st_ino == inode {
@@ -422,7 +437,7 @@ impl<'a> Temp<'a> {
             .or_io("make read-only", path())?;
         self.file.sync_all().or_io("sync a copy of object", path())?;
         let objects = &self.store.inner.objects;
-        rustix::fs::renameat(self.dir, &self.name, objects, &Store::name(hash)[..])
+        rustix::fs::renameat(self.dir, &self.name, objects, &self.store.name(hash)[..])
             .or_io("place object", path())?;
         self.is_gone = true;
         Ok(())

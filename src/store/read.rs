@@ -105,7 +105,7 @@ pub(super) fn load(
 
 /// See [`Store::stat`].
 pub(super) fn stat(store: &Store, hash: &ObjectHash) -> Result<Option<Stat>> {
-    let name = Store::name(hash);
+    let name = store.name(hash);
     match rustix::fs::statat(&store.inner.objects, &name[..], AtFlags::SYMLINK_NOFOLLOW) {
         Ok(stat) => Ok(Some(stat)),
         Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
@@ -120,7 +120,7 @@ pub(super) fn link(
     dir: BorrowedFd<'_>,
     name: &[u8],
 ) -> Result<(), Errno> {
-    rustix::fs::linkat(&store.inner.objects, &Store::name(hash)[..], dir, name, AtFlags::empty())
+    rustix::fs::linkat(&store.inner.objects, &store.name(hash)[..], dir, name, AtFlags::empty())
 }
 
 /// See [`Store::wrong_mode`].
@@ -132,7 +132,7 @@ pub(super) fn wrong_mode(store: &Store, hash: &ObjectHash) -> Result<Option<u32>
 
 /// See [`Store::make_read_only`].
 pub(super) fn make_read_only(store: &Store, hash: &ObjectHash) -> Result<(), Errno> {
-    let (objects, name) = (&store.inner.objects, Store::name(hash));
+    let (objects, name) = (&store.inner.objects, store.name(hash));
     let mode = Mode::from_raw_mode(MODE);
     let stat = rustix::fs::statat(objects, &name[..], AtFlags::SYMLINK_NOFOLLOW)?;
     if Mode::from_raw_mode(stat.st_mode) == mode {
@@ -155,7 +155,7 @@ fn open_with_stat(store: &Store, hash: &ObjectHash) -> Result<(File, Stat)> {
 /// Opens whatever has an object's name, if that can be without following a link.
 fn open(store: &Store, hash: &ObjectHash) -> Result<File> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let name = Store::name(hash);
+    let name = store.name(hash);
     match rustix::fs::openat(&store.inner.objects, &name[..], flags, Mode::empty()) {
         Ok(fd) => Ok(File::from(fd)),
         Err(Errno::NOENT | Errno::NOTDIR) => Err(damaged(store, hash, "it is missing")),

@@ -111,8 +111,18 @@ impl State {
         self.seen_folders[word] |= bit;
     }
 
-    fn hold(&mut self, locks: &Locks, objects: BorrowedFd<'_>, shard: u8) -> io::Result<()> {
-        if self.lock.is_none() {
+    /// Whether any guard is alive.
+    pub(super) fn is_held(&self) -> bool {
+        self.holders > 0
+    }
+
+    fn hold(
+        &mut self,
+        locks: Option<&Locks>,
+        objects: BorrowedFd<'_>,
+        shard: u8,
+    ) -> io::Result<()> {
+        if let (None, Some(locks)) = (&self.lock, locks) {
             self.lock = Some(locks.take(objects, shard)?);
         }
         self.holders += 1;
@@ -210,7 +220,7 @@ impl Hold {
     pub(super) fn take(store: &Store, hash: ObjectHash) -> Result<Hold> {
         let inner = &store.inner;
         let mut state = inner.shard(&hash).state();
-        let held = state.hold(&inner.locks, inner.objects.as_fd(), hash.shard());
+        let held = state.hold(inner.locks.as_ref(), inner.objects.as_fd(), hash.shard());
         drop(state);
         held.or_io("lock the shard of", store.path(&hash))?;
         Ok(Hold { store: Arc::clone(inner), hash, in_flight: false })
@@ -243,9 +253,9 @@ impl Drop for Hold {
         }
         state.holders -= 1;
         if state.holders == 0
-            && let Some(lock) = state.lock.take()
+            && let (Some(lock), Some(locks)) = (state.lock.take(), &self.store.locks)
         {
-            self.store.locks.give_back(lock);
+            locks.give_back(lock);
         }
     }
 }

@@ -15,6 +15,7 @@ mod harness;
 mod batch;
 mod calls;
 mod commands;
+mod connections;
 mod damage;
 mod defaults;
 mod depfile;

@@ -146,7 +146,7 @@ fn a_manifest_with_steps_of_every_kind_comes_out_as_on_one_machine() {
 }
 
 /// What workers have left in their TMPDIR, which is the project's folder if [`on`] has called the run.
-fn left_behind(p: &Project) -> Vec<PathBuf> {
+pub(crate) fn left_behind(p: &Project) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(p.root()).unwrap().map(|entry| entry.unwrap().path());
     let is_workers = |path: &PathBuf| {
         path.file_name().unwrap().to_string_lossy().starts_with("task-pipeline-worker-")
@@ -155,7 +155,7 @@ fn left_behind(p: &Project) -> Vec<PathBuf> {
 }
 
 /// A run with workers whose TMPDIR is the project's folder.
-fn on(p: &Project, args: &[&str]) -> crate::harness::Call {
+pub(crate) fn on(p: &Project, args: &[&str]) -> crate::harness::Call {
     let call = p.run_cmd(args);
     call.env("TMPDIR", p.root().to_str().unwrap())
 }
@@ -212,14 +212,14 @@ fn two_thousand_small_steps_go_through_four_workers_each_once() {
 }
 
 /// Processes of workers that belong to a project, by their folders' names.
-fn workers(p: &Project) -> Vec<i32> {
+pub(crate) fn workers(p: &Project) -> Vec<i32> {
     left_behind(p)
         .iter()
         .filter_map(|path| path.file_name()?.to_str()?.split('-').nth(3)?.parse().ok())
         .collect()
 }
 
-fn kill(pid: i32, signal: Signal) {
+pub(crate) fn kill(pid: i32, signal: Signal) {
     // It may have gone by itself.
     let _ = kill_process(Pid::from_raw(pid).unwrap(), signal);
 }
@@ -305,7 +305,7 @@ fn ctrl_c_ends_the_scripts_of_workers_and_leaves_their_steps_pending() {
 }
 
 /// The port that a run listens on, as its workers were told.
-fn port(p: &Project) -> u16 {
+pub(crate) fn port(p: &Project) -> u16 {
     let find = || {
         workers(p).into_iter().find_map(|pid| {
             let line = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
@@ -417,7 +417,7 @@ fn options_of_workers_that_don_t_fit_are_refused() {
 }
 
 /// Runs here what it is to run elsewhere.
-const SSH: &str = r#"#!/bin/sh
+pub(crate) const SSH: &str = r#"#!/bin/sh
 while [ "$1" != -- ]; do shift; done
 echo "$2" >>hosts
 [ "$2" != down ] || { echo "ssh: connect to host down port 22: No route to host" >&2; exit 255; }
@@ -443,12 +443,13 @@ fn workers_are_started_by_ssh_and_a_host_that_is_down_is_left_out() {
 }
 
 /// A batch system of one machine, which runs everything at once; `$how` says what is wrong with it.
-fn slurm(p: &Project, how: &str) {
+pub(crate) fn slurm(p: &Project, how: &str) {
     let sbatch = r#"#!/bin/sh
 cd "${0%/bin/*}"
 printf '%s\n' "$*" >>sbatch.log
 env | grep -E '^(SLURM|SBATCH)_' >>sbatch.env
 script=job.$$; cat >$script
+[ ! -e elsewhere ] || sed -i "s/--connect [^ ]*/--connect $(cat elsewhere)/" $script
 HOW
 for word; do
   case $word in --array=*) tasks=${word#*=} ;; --job-name=*) name=${word#*=} ;; esac
@@ -475,12 +476,12 @@ echo 77
 }
 
 /// A run on three jobs of two slots.
-fn on_slurm(p: &Project, args: &[&str]) -> crate::harness::Call {
+pub(crate) fn on_slurm(p: &Project, args: &[&str]) -> crate::harness::Call {
     let options = ["--on", "slurm:3x2", "--walltime", "90s", "--listen", "127.0.0.1"];
     on(p, &options.into_iter().chain(args.iter().copied()).collect::<Vec<_>>())
 }
 
-fn some_steps() -> Project {
+pub(crate) fn some_steps() -> Project {
     Project::new()
         .task("many", r#"for n in $(seq 20); do echo "$n" >"$OUTPUT_DIR/$n"; done"#)
         .task("each", r#"cat "$INPUT_FILE" >"$OUTPUT_DIR/x""#)

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use crate::error::{Error, OrIo as _, Result};
+use crate::error::{Error, Result};
 use crate::object::ObjectHash;
 use crate::proof::Proof;
 use crate::store::{Placed, Store};
@@ -118,36 +118,34 @@ impl Cache {
         store.forget(object);
     }
 
-    /// Removes what has not been used for longest, until the rest is within the limit or in use. The caller has no
-    /// guard of any object.
+    /// Removes what has not been used for longest, until the rest is within the limit or in use.
     pub(super) fn shrink(&self, store: &Store) -> Result<()> {
-        while let Some(object) = self.victim() {
-            // Whoever finds that an object is here has its shard until it is in flight.
-            let shard = store.lock_shard_exclusive(object.shard())?;
-            let mut state = self.state();
-            if state.objects.get(&object).is_some_and(|entry| entry.pins == 0) {
-                state.remove(&object);
-                store.forget(&object);
-                let path = store.path(&object);
-                match std::fs::remove_file(&path) {
-                    Err(err) if err.kind() == std::io::ErrorKind::NotFound => {}
-                    done => done.or_io("remove an object that is not needed,", path)?,
-                }
+        let mut spared = HashSet::new();
+        while let Some((object, size)) = self.give_away(store, &spared) {
+            // Somebody who has found it here before it was given away still has a guard, by which it can be told.
+            if !store.remove_unless_held(&object)? {
+                self.state().insert(object, size);
+                spared.insert(object);
             }
-            drop(state);
-            drop(shard);
         }
         Ok(())
     }
 
-    fn victim(&self) -> Option<ObjectHash> {
-        let state = self.state();
+    /// Strikes an object off the list that is to be removed; not one of the `spared`.
+    fn give_away(&self, store: &Store, spared: &HashSet<ObjectHash>) -> Option<(ObjectHash, u64)> {
+        let mut state = self.state();
         if state.size <= self.limit {
             return None;
         }
-        let is_free =
-            |object: &&ObjectHash| state.objects.get(*object).is_some_and(|entry| entry.pins == 0);
-        state.order.values().find(is_free).copied()
+        let is_free = |object: &&ObjectHash| {
+            state.objects.get(*object).is_some_and(|entry| entry.pins == 0)
+                && !spared.contains(*object)
+        };
+        let object = state.order.values().find(is_free).copied()?;
+        let size = state.objects.get(&object).map_or(0, |entry| entry.size);
+        state.remove(&object);
+        store.forget(&object);
+        Some((object, size))
     }
 }
 
@@ -197,7 +195,7 @@ mod tests {
     fn store(limit: u64) -> (tempfile::TempDir, Arc<Cache>, Store) {
         let dir = tempfile::tempdir().unwrap();
         let cache = Arc::new(Cache::new(limit));
-        let store = Store::open(dir.path(), Arc::clone(&cache) as Arc<dyn Proof>).unwrap();
+        let store = Store::open_private(dir.path(), Arc::clone(&cache) as Arc<dyn Proof>).unwrap();
         (dir, cache, store)
     }
 

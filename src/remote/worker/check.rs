@@ -17,29 +17,44 @@ const CURE: &str =
 /// that the machines share, each of them would read all of it otherwise.
 const READ: u64 = 64 << 10;
 
+/// What is not as the run means it; a sentence.
+pub(super) enum Objection {
+    /// The manifest is another one, which may be over in a moment: a network file system shows for a while what a file
+    /// held before, and a manifest is often run as soon as it is written.
+    Stale(String),
+    Other(String),
+}
+
 /// Looks at the manifest, or at its folder where it is none, and at `files`.
 ///
 /// # Errors
 /// A sentence that names the first file that is another one on this `host`, and what to do.
-pub(super) fn check(terms: &Terms, files: &[HomeFile], host: &str) -> Result<(), String> {
+pub(super) fn check(terms: &Terms, files: &[HomeFile], host: &str) -> Result<(), Objection> {
     let host = printable_line(host.as_bytes());
     let manifest = as_path(&terms.manifest);
     match terms.hash {
         Some(wanted) => {
             let hash = File::open(manifest).and_then(|mut file| ObjectHash::of_stream(&mut file));
             let is_same = hash.map(|hash| hash == wanted);
-            told(is_same, &format!("`{}`", shown(manifest)), &host)?;
+            let is_stale = matches!(is_same, Ok(false));
+            told(is_same, &format!("`{}`", shown(manifest)), &host).map_err(
+                |why| match is_stale {
+                    true => Objection::Stale(why),
+                    false => Objection::Other(why),
+                },
+            )?;
         }
         None => {
             let folder = manifest.parent().unwrap_or(manifest);
             if !folder.is_dir() {
-                return Err(format!("`{}` is missing on {host}; {CURE}", shown(folder)));
+                let why = format!("`{}` is missing on {host}; {CURE}", shown(folder));
+                return Err(Objection::Other(why));
             }
         }
     }
     files.iter().try_for_each(|file| {
         let name = format!("`{}` (of `files`)", shown(as_path(&file.path)));
-        told(is_same(file), &name, &host)
+        told(is_same(file), &name, &host).map_err(Objection::Other)
     })
 }
 

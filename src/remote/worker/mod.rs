@@ -15,11 +15,12 @@ use std::io::{self, BufRead as _, Read, Seek as _, SeekFrom, Write as _};
 use std::net::{TcpStream, ToSocketAddrs as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use signal_hook::iterator::Signals;
 
+use crate::attempt::Outcome;
 use crate::error::{Error, OrIo as _, Result};
 use crate::exec::{Executor, Ground, Home, HomeFile, Local, Ran, Site as _};
 use crate::ids::StepId;
@@ -34,7 +35,10 @@ use crate::text::as_path;
 use crate::tokens::Tokens;
 
 use cache::Cache;
-use folder::WorkerFolder;
+use check::Objection;
+use folder::{WorkerFolder, start_heir};
+
+pub use folder::sweep;
 
 use super::door;
 use super::line::{Inbox, Line, NewLine, Trouble};
@@ -48,11 +52,18 @@ use super::wire::{
 /// Without a word of the coordinator for so long, a worker ends its scripts.
 const LEASE: Duration = Duration::from_secs(20);
 
+/// A script that was ended by a signal may have been ended along with this worker, which then hears of it within so long.
+const TOLL: Duration = Duration::from_millis(300);
+
 /// So long before its walltime is over, or a fifth of that, a worker takes no more attempts.
 const MARGIN: Duration = Duration::from_secs(120);
 
 /// How often it is looked whether the lease is over.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// A manifest that is another one than the run's is looked at again for so long: NFS believes what it has read for a minute
+/// at most, unless it is told otherwise.
+const STALE: Duration = Duration::from_secs(60);
 
 /// Until it is welcome, each step may take so long.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -99,8 +110,8 @@ pub fn work(options: &WorkerOptions) -> Result<()> {
     let (stream, terms) = connect(options, &secret, PATIENCE, &doorbell)?;
     let folder = WorkerFolder::make()?;
     let cache = Arc::new(Cache::new(options.cache));
-    let store = Arc::new(Store::open(&folder.path, Arc::clone(&cache) as Arc<dyn Proof>)?);
-    leave_on_signals(&doorbell)?;
+    let store = Arc::new(Store::open_private(&folder.path, Arc::clone(&cache) as Arc<dyn Proof>)?);
+    leave_on_signals(&doorbell, &folder.path)?;
     let end = options
         .walltime
         .and_then(|walltime| begun.checked_add(walltime.saturating_sub(MARGIN.min(walltime / 5))));
@@ -147,7 +158,7 @@ impl Connection {
         slots: usize,
         store: &Arc<Store>,
         cache: &Arc<Cache>,
-        doorbell: &Doorbell,
+        doorbell: &Arc<Doorbell>,
     ) -> Result<Left> {
         let Connection { stream, terms, scratch, end } = self;
         let launch = [Launch::Auto, Launch::Fork, Launch::Spawn];
@@ -184,6 +195,7 @@ impl Connection {
             cache: Arc::clone(cache),
             line: Arc::clone(&line),
             tokens,
+            doorbell: Arc::clone(doorbell),
             scripts: Mutex::default(),
             trouble: OnceLock::new(),
         });
@@ -233,10 +245,27 @@ impl Connection {
 /// its own: that may take long, and meanwhile both sides beat.
 fn get_ready(bench: &Arc<Bench>, terms: Terms, files: Arc<Vec<HomeFile>>) -> Result<(), String> {
     let bench = Arc::clone(bench);
-    let look = move || match check::check(&terms, &files, &host()) {
-        // If it can't be sent, the connection's end tells why.
-        Ok(()) => drop(bench.line.send(&WireMessage::Ready, &[])),
-        Err(why) => leave(&bench.line, bench.trouble.get_or_init(|| why)),
+    let look = move || {
+        let begun = Instant::now();
+        let mut has_told = false;
+        loop {
+            let why = match check::check(&terms, &files, &host()) {
+                // If it can't be sent, the connection's end tells why.
+                Ok(()) => return drop(bench.line.send(&WireMessage::Ready, &[])),
+                Err(Objection::Stale(why)) if begun.elapsed() < STALE => why,
+                Err(Objection::Stale(why) | Objection::Other(why)) => {
+                    return leave(&bench.line, bench.trouble.get_or_init(|| why), true);
+                }
+            };
+            if !std::mem::replace(&mut has_told, true) {
+                let text = format!("{why}; it looks again for {} s", STALE.as_secs());
+                let _ = bench.line.send(&WireMessage::Note { text }, &[]);
+            }
+            if bench.line.end().is_some() {
+                return;
+            }
+            std::thread::sleep(LOOK);
+        }
     };
     let thread = std::thread::Builder::new().name("check".to_owned()).spawn(look);
     thread.map(drop).map_err(|err| format!("no thread could be started ({err})"))
@@ -265,9 +294,9 @@ fn printed(scratch: &Path, (step, attempt, from): (StepId, i64, u64)) -> Option<
     running.is_alive().then_some(bytes)
 }
 
-/// Says that this worker can't go on, and ends the connection.
-fn leave(line: &Line, why: &str) {
-    let _ = line.send(&WireMessage::Leaving { why: why.to_owned(), is_trouble: true }, &[]);
+/// Says that this worker can't go on, and ends the connection. It `is_trouble` if its machine is to blame.
+fn leave(line: &Line, why: &str, is_trouble: bool) {
+    let _ = line.send(&WireMessage::Leaving { why: why.to_owned(), is_trouble }, &[]);
     line.break_off(why);
 }
 
@@ -276,6 +305,7 @@ fn leave(line: &Line, why: &str) {
 struct Doorbell {
     line: Mutex<Weak<Line>>,
     has_rung: AtomicBool,
+    rung: Condvar,
 }
 
 impl Doorbell {
@@ -290,12 +320,32 @@ impl Doorbell {
         self.has_rung.load(Ordering::Acquire)
     }
 
+    /// Whether it has rung, or rings soon.
+    fn rings_within(&self, patience: Duration) -> bool {
+        let line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(self.rung.wait_timeout_while(line, patience, |_| !self.has_rung()));
+        self.has_rung()
+    }
+
     fn ring(&self, why: &str) {
+        let line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
         self.has_rung.store(true, Ordering::Release);
-        let line = self.line.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
-        if let Some(line) = line {
-            leave(&line, why);
+        let found = line.upgrade();
+        drop(line);
+        self.rung.notify_all();
+        if let Some(line) = found {
+            leave(&line, why, false);
         }
+    }
+}
+
+/// Whether a script was ended as a batch system, or a machine that goes down, ends processes; as its shell tells it too.
+fn is_by_signal(outcome: &Outcome) -> bool {
+    let signals = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGKILL];
+    match outcome {
+        Outcome::Signalled(signal) => signals.contains(signal),
+        Outcome::Exited(code) => signals.iter().any(|signal| 128 + signal == *code),
+        _ => false,
     }
 }
 
@@ -437,12 +487,14 @@ fn watch(line: &Arc<Line>, stop: &Arc<StopSwitch>, end: Option<Instant>) -> Resu
     thread.spawn(watch).map(drop).or_system("start a thread")
 }
 
-/// A batch system ends a worker by a signal.
-fn leave_on_signals(doorbell: &Arc<Doorbell>) -> Result<()> {
-    let doorbell = Arc::clone(doorbell);
+/// A batch system ends a worker by a signal. One that can't be caught is for the worker's heir.
+fn leave_on_signals(doorbell: &Arc<Doorbell>, folder: &Path) -> Result<()> {
+    let (doorbell, folder) = (Arc::clone(doorbell), folder.to_owned());
     let signals = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP];
     let mut signals = Signals::new(signals).or_system("listen for signals")?;
     let listen = move || {
+        // It goes when we do.
+        let _heir = start_heir(&folder);
         for signal in signals.forever() {
             doorbell.ring(&format!("it was sent signal {signal}"));
         }
@@ -457,6 +509,7 @@ struct Bench {
     cache: Arc<Cache>,
     line: Arc<Line>,
     tokens: Tokens,
+    doorbell: Arc<Doorbell>,
     scripts: Mutex<Vec<Arc<Script>>>,
     /// Why this worker can't go on.
     trouble: OnceLock<String>,
@@ -502,7 +555,7 @@ impl Bench {
                 Err(Trouble::Ours(error)) => error.to_string(),
             };
             let why = self.trouble.get_or_init(|| why);
-            return leave(&self.line, why);
+            return leave(&self.line, why, true);
         }
     }
 
@@ -545,11 +598,25 @@ impl Bench {
             }
         };
         match ran {
+            // Who ends a job ends all its processes at once: then it is not the script that has failed.
+            Ran::Over(made) if self.were_ended_with_us(&made) => {
+                // Whoever heard the signal says so, and ends the connection.
+                Err(Trouble::Lost("it was told to end".to_owned()))
+            }
             Ran::Over(made) => self.hand_in(inbox, about, made),
             Ran::Cancelled(_) | Ran::Lost(_) => {
                 self.line.send(&WireMessage::Cancelled { slot, ticket }, &[])
             }
         }
+    }
+
+    fn were_ended_with_us(&self, made: &[Made]) -> bool {
+        let outcomes = || made.iter().map(|(report, _)| &report.record.outcome);
+        if outcomes().all(Outcome::is_ok) {
+            return false;
+        }
+        let patience = if outcomes().any(is_by_signal) { TOLL } else { Duration::ZERO };
+        self.doorbell.rings_within(patience)
     }
 
     fn remove(&self, object: &ObjectHash) -> Result<()> {

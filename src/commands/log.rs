@@ -625,7 +625,8 @@ fn follow(db: &Db, store: &Store, dir: &Path, steps: &[StepRow]) -> Result<Follo
         match rest(db, store, dir, &running, scripts.runner, shown)? {
             Rest::Log(bytes) => drop(screen.show(&bytes)?),
             Rest::Nothing => {}
-            Rest::Again(now, attempt) => {
+            Rest::Again(again) => {
+                let (now, attempt) = *again;
                 screen.end()?;
                 complain(&format!(
                     "step {} runs again, as attempt {}, for its worker was lost",
@@ -647,7 +648,7 @@ enum Rest {
     /// It printed nothing, or the run ended without committing the attempt.
     Nothing,
     /// Another attempt: nobody knows how this one ended.
-    Again(Scripts, RunningScript),
+    Again(Box<(Scripts, RunningScript)>),
 }
 
 /// The rest of the log of a step that has ended, after `shown` bytes. It is in the store once the attempt
@@ -681,7 +682,7 @@ fn rest(
             && let Some(now) = Scripts::of(db, dir)?
             && let Some(again) = now.again(running)
         {
-            return Ok(Rest::Again(now, again));
+            return Ok(Rest::Again(Box::new((now, again))));
         }
         std::thread::sleep(PAUSE);
     }

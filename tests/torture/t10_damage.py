@@ -86,6 +86,8 @@ class World:
             self.made[object].append((task, works_on))
         self.files = {object for object, path in box.query("SELECT lower(hex(object)), path FROM input_file") if object and (box.path / os.fsdecode(path)).exists()}
         self.listings = {object for (object,) in box.query("SELECT s.object_hash FROM step s JOIN task t ON t.id = s.task WHERE t.gather = 1 AND s.live = 1")}
+        # What a gather step works on: a line for each object, which begins with its hash (a `\\` before it: the name is escaped).
+        self.gathered = {listing: {line.lstrip("\\")[:64] for line in place(box, listing).read_text().splitlines()} for listing in self.listings}
         self.logs = {object for (object,) in box.query("SELECT lower(hex(log)) FROM attempt WHERE log IS NOT NULL")}
         works_on = {object for (object,) in box.query("SELECT object_hash FROM step")}
         self.only_logs = self.logs - set(self.made) - self.files - works_on
@@ -96,12 +98,16 @@ class World:
     def lost(self, bad):
         """Those that nothing can bring back: what an input file or a deterministic step makes comes back as soon
         as what the step works on is good; listings are listed anew, logs are given up."""
-        left = set(bad) - self.files - self.only_logs - {hashlib.sha256(b"").hexdigest()}
+        left = set(bad) - self.files - self.only_logs - self.listings - {hashlib.sha256(b"").hexdigest()}
         while True:
-            back = {object for object in left if any(self.makes(task, object) and works_on not in left for task, works_on in self.made[object])}
+            back = {object for object in left if any(self.makes(task, object) and not left & self.needs(works_on) for task, works_on in self.made[object])}
             if not back:
-                return left - self.listings
+                return left
             left -= back
+
+    def needs(self, works_on):
+        """A listing can be listed anew whatever it names, but its step reads all of that."""
+        return self.gathered.get(works_on, {works_on})
 
     def makes(self, task, object):
         return task != "noise" or self.sizes[object] == len(b"fixed\n")
@@ -270,7 +276,7 @@ def one_round(box, world, bad, sabotage=None):
         if bad.get(hash) == "chmod" and "made read-only again" not in how:
             faults.append(f"a chmod was repaired otherwise: {how}")
         if hash in lost:
-            by_noise = any(task == "noise" and works_on not in lost for task, works_on in world.made[hash])
+            by_noise = any(task == "noise" and not lost & world.needs(works_on) for task, works_on in world.made[hash])
             if ("not deterministic" in how) != by_noise or not how.startswith("not repaired: "):
                 faults.append(f"{hash}, made by {world.made[hash]}: {how}")
     if all(kind == "chmod" for kind in bad.values()) and box.ledger.stat().st_size != before:

@@ -173,7 +173,6 @@ pub fn run_on(
     open_site: OpenSite<'_>,
     progress: &mut dyn Progress,
 ) -> Result<Summary> {
-    let begun = Instant::now();
     let asked = Asked::read(options)?;
     check_uses(&asked.manifest, &options.have)?;
     // Each worker finds out for itself whether its machine can make a sandbox.
@@ -192,7 +191,7 @@ pub fn run_on(
             crate::text::shown(&dir)
         )));
     }
-    let result = run_in(&dir, options, asked, open_site, begun, progress);
+    let result = run_in(&dir, options, asked, open_site, progress);
     result.map_err(|error| free_space::explain(error, &dir))
 }
 
@@ -202,12 +201,13 @@ fn run_in(
     options: &RunOptions,
     asked: Asked,
     open_site: OpenSite<'_>,
-    begun: Instant,
     progress: &mut dyn Progress,
 ) -> Result<Summary> {
     let opened = open(dir, options, &asked.manifest, progress)?;
+    // Waiting for another run is no part of it.
+    let (begun, started_ms) = (Instant::now(), now_ms());
     let exports = exports::of(&asked.manifest);
-    let (prepared, plan, run) = match plan(&opened, options, asked, progress)? {
+    let (prepared, plan, run) = match plan(&opened, options, asked, started_ms, progress)? {
         Planned::NothingToDo { steps } => {
             let (reused, wall) = (steps, begun.elapsed());
             let summary = Summary { reused, wall, exports, complete: true, ..Summary::default() };
@@ -253,7 +253,7 @@ fn run_in(
             progress.tell(&Event::Warning(&sentence));
         }
     }
-    close(&opened, &prepared, run, outcome, progress)
+    close(&opened, &prepared, (run, started_ms), outcome, progress)
 }
 
 /// What to say of the tasks that `--only` names and that have no step yet, because it leaves out what must run first.
@@ -460,6 +460,7 @@ fn plan(
     opened: &Opened,
     options: &RunOptions,
     asked: Asked,
+    started_ms: i64,
     progress: &mut dyn Progress,
 ) -> Result<Planned> {
     let Opened { db, store, dir, boot, .. } = opened;
@@ -484,7 +485,7 @@ fn plan(
         progress.tell(&Event::Warning(sentence));
     }
     let row = RunRow {
-        started_ms: now_ms(),
+        started_ms,
         boot: boot.clone(),
         pid: std::process::id(),
         durability: options.durability.as_str(),
@@ -527,7 +528,7 @@ fn plan(
 fn close(
     opened: &Opened,
     prepared: &Prepared,
-    run: RunId,
+    (run, started_ms): (RunId, i64),
     outcome: RunOutcome,
     progress: &mut dyn Progress,
 ) -> Result<Summary> {
@@ -542,7 +543,10 @@ fn close(
         None => Some("failed"),
     };
     let overheads = overheads.into_list();
-    let end = |result| end_run(opened, run, prepared, &summary, result, &overheads);
+    // As long as its summary says, whoever tells it.
+    let wall_ms = i64::try_from(summary.wall.as_millis()).unwrap_or(i64::MAX);
+    let ended = (run, started_ms.saturating_add(wall_ms));
+    let end = |result| end_run(opened, ended, prepared, &summary, result, &overheads);
     let closed = result.map_or(Ok(()), end);
     let healed = heal(opened, prepared, &summary, progress);
     let trouble = trouble.or(closed.err()).or(healed.err()).or(is_still_there(opened).err());
@@ -609,7 +613,7 @@ pub fn run_again(db: &Db, manifest: Option<&Manifest>) -> Result<(RunAgain, Forw
 
 fn end_run(
     opened: &Opened,
-    run: RunId,
+    (run, ended_ms): (RunId, i64),
     prepared: &Prepared,
     summary: &Summary,
     result: &str,
@@ -633,7 +637,7 @@ fn end_run(
             _ => None,
         };
         let end = (result, &summary.steps());
-        db::end_run(writer, run, now_ms(), end, &settled, complete.as_ref())
+        db::end_run(writer, run, ended_ms, end, &settled, complete.as_ref())
     })
 }
 

@@ -64,6 +64,8 @@ fn all_say_the_same(retries: usize) {
         let last = &status["last_run"];
         assert_eq!(last["steps"], of_run);
         assert_eq!([&last["attempts"], &last["failed_attempts"]], [attempts, tried]);
+        let took = last["ended_ms"].as_i64().unwrap() - last["started_ms"].as_i64().unwrap();
+        assert_eq!(took, summary["wall_us"].as_i64().unwrap() / 1000);
         let all = &status["tasks"][1];
         assert_eq!((&all["left"], &all["pending"]), (&json!(1), &json!(0)));
         assert_eq!(all["waits"], "4 of 30 steps of work failed");

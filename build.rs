@@ -1,5 +1,6 @@
 //! Builds the object that a fork server preloads (`src/step/fork_server/preload.c`), and links the unwinder in, where the C
-//! compiler has it as an archive: libgcc_s would be the one shared library beside libc's that the binary needs.
+//! compiler has it as an archive: libgcc_s would be the one shared library beside libc's that the binary needs. Takes
+//! what is only for its readers out of the report's script and style sheet.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -8,6 +9,9 @@ fn main() {
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-env-changed=CC");
     build_preload();
+    for name in ["script.js", "style.css"] {
+        shorten(name);
+    }
     if std::env::var("CARGO_CFG_TARGET_ENV").as_deref() != Ok("gnu") {
         return;
     }
@@ -22,6 +26,18 @@ fn main() {
         println!("cargo:rustc-link-search=native={}", folder.display());
         println!("cargo:rustc-link-lib=static=gcc_eh");
     }
+}
+
+/// Without indentation, empty lines, and those that are a comment: each page carries these files, and so does the binary.
+fn shorten(name: &str) {
+    let path = format!("src/report/{name}");
+    println!("cargo:rerun-if-changed={path}");
+    let text = std::fs::read_to_string(&path).expect("a part of the report can be read");
+    let lines = text.lines().map(str::trim);
+    let lines: Vec<&str> =
+        lines.filter(|line| !line.is_empty() && !line.starts_with("//")).collect();
+    let out = PathBuf::from(std::env::var_os("OUT_DIR").unwrap_or_default()).join(name);
+    std::fs::write(out, lines.join("\n")).expect("OUT_DIR can be written to");
 }
 
 /// Where there is no such object, the file is empty, and every script is started in the plain way.

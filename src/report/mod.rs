@@ -42,11 +42,11 @@ use timeline::Timeline;
 /// At most this many runs are listed.
 const RUNS: i64 = 10;
 
-/// The page's style sheet.
-const STYLE: &str = include_str!("style.css");
+/// The page's style sheet, as `build.rs` leaves it.
+const STYLE: &str = include_str!(concat!(env!("OUT_DIR"), "/style.css"));
 
-/// The page's script.
-const SCRIPT: &str = include_str!("script.js");
+/// The page's script, as above.
+const SCRIPT: &str = include_str!(concat!(env!("OUT_DIR"), "/script.js"));
 
 /// Icons that show a state without color.
 const SYMBOLS: &str = "<svg width=\"0\" height=\"0\" aria-hidden=\"true\" class=\"defs\"><defs>\

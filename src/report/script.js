@@ -4,8 +4,10 @@
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
   const host = document.getElementById("table");
-  const PAGE = matchMedia("(max-width: 40rem)").matches ? 20 : 50; // rows that are drawn at once
-  const LABELS = 5; // columns for labels
+  // Rows that are drawn at once.
+  const PAGE = matchMedia("(max-width: 40rem)").matches ? 20 : 50;
+  // Columns for labels.
+  const LABELS = 5;
   const count = (n) => n.toLocaleString("en");
   const many = (n, word) => count(n) + " " + word + (n === 1 ? "" : "s");
 
@@ -73,8 +75,10 @@
     {name: "Attempts", of: (step) => step.attempts, ...number},
     {name: "Started, UTC", of: (step) => step.begun || 0, text: (step) => utc(step.begun).slice(0, 19), class: "n wide"},
   ];
-  const isLarge = (column) => /^n/.test(column.class || ""); // what is sorted from the largest down at first
-  const MEASURED = ["Time", "CPU", "Memory", "Started, UTC"]; // of which a step that was never tried has nothing
+  // These are sorted from the largest down at first.
+  const isLarge = (column) => /^n/.test(column.class || "");
+  // Of these a step that was never tried has nothing.
+  const MEASURED = ["Time", "CPU", "Memory", "Started, UTC"];
 
   // The mark beside a state: one of those that the page has anyway.
   function icon(state) {
@@ -249,7 +253,8 @@
       const onclick = () => {
         const down = head.getAttribute("aria-sort") === "ascending";
         const lines = [...table.tBodies[0].rows].map((row) => [row.cells[at] ? row.cells[at].textContent : "", row]);
-        const areNumbers = head.className === "n"; // where all that is there is a number
+        // All that is there is a number.
+        const areNumbers = head.className === "n";
         const value = (text) => text.trim() === "" ? -Infinity : Number(text);
         lines.sort(areNumbers ? (a, b) => value(a[0]) - value(b[0]) : (a, b) => natural(a[0], b[0]));
         if (down) lines.reverse();
@@ -268,8 +273,10 @@
     const {ms, begun, run, workers, lanes} = Object.fromEntries(Object.entries(chart.dataset).map(([key, text]) => [key, Number(text)]));
     const colors = chart.dataset.tasks.split(",").map(Number);
     const frame = chart.closest(".scroll");
-    const [LANE, GAP] = [22, 6]; // as the page draws them
-    const [MOST, FAR] = [512, 8]; // the largest scale, and how many marks there are within what is seen
+    // As the page draws them.
+    const [LANE, GAP] = [22, 6];
+    // The largest scale, and how many marks there are within what is seen.
+    const [MOST, FAR] = [512, 8];
     const draw = (name, attributes) => {
       const element = document.createElementNS("http://www.w3.org/2000/svg", name);
       for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);

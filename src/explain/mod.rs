@@ -206,7 +206,10 @@ fn judge(
         return kept_result(kept, attempt, last.id);
     }
     match row.state {
-        StepState::Failed => (RunVerdict::WillRun, vec!["it failed last time".to_owned()]),
+        StepState::Failed => {
+            let why = format!("it failed last time: {}", attempt.record.outcome);
+            (RunVerdict::WillRun, vec![why])
+        }
         StepState::Pending if was_ok && read.is_some_and(|read| !read.changed.is_empty()) => {
             (RunVerdict::WillRun, read.map(|read| changed_files(&read.changed)).unwrap_or_default())
         }

@@ -107,7 +107,7 @@ fn what_is_said_of_a_task_that_failed_is_that_it_failed() {
     p.run_with(["-k"]).fails(1);
     says(&p, "b", "will run because 1 of its 2 steps failed last time");
     p.task("b", COPY).task_with("all", "gather = true", "exit 1").run().fails(1);
-    says(&p, "all", "will run because it failed last time");
+    says(&p, "all", "will run because it failed last time: exit code 1");
     p.task_with("all", "gather = true", "true").run().ok();
     says(&p, "all", "ran in run 3 because script changed");
 }
@@ -135,7 +135,7 @@ fn failures_and_what_is_still_to_run() {
     let p = Project::new().file("in/1", "1\n").file("in/2", "2\n");
     p.task_with("a", "inputs = [\"in/*\"]", "[ -e good ]; echo 1 >$OUTPUT_DIR/x").task("b", "true");
     p.run_with(["-j1"]).fails(1);
-    says(&p, "a/1", "will run because it failed last time");
+    says(&p, "a/1", "will run because it failed last time: exit code 1");
     says(&p, "a/2", "will run because its input is new");
     p.file("good", "").run().ok();
     says(&p, "a/1", "ran in run 2 because it had failed in run 1");

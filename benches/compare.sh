@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Whole programs side by side on the same work, in turn, in fresh folders; medians and ratios.
-#   benches/compare.sh [ROUNDS]      default 5; wants: apt-get install ninja-build parallel (snakemake)
+#   benches/compare.sh [ROUNDS]      default 5; wants: apt-get install ninja-build parallel (snakemake);
+#                                  n2 takes part if it is in PATH (cargo install --git https://github.com/evmar/n2)
 # TASK_PIPELINE_BEFORE=FILE: another build of it, which takes part: a change is measured in one run with what was before.
 # WORKS="builtin tr chain big" chooses; N, CHAIN, SLOW and BIG_MIB set the sizes. 5 rounds need 10 GB.
 #
@@ -121,7 +122,7 @@ in_turn() { # ROUND PROGRAM...
     shift
     for program in "$@"; do
         case $program in
-            ninja | make | parallel | snakemake) command -v "$program" > /dev/null || continue ;;
+            ninja | n2 | make | parallel | snakemake) command -v "$program" > /dev/null || continue ;;
             before-*) [ -n "$before" ] || continue ;;
             sh) [ -x "$bare" ] || continue ;;
         esac
@@ -135,13 +136,14 @@ build() { case $1 in before-*) echo "$before" ;; *) echo "$ours" ;; esac }
 
 map() { # ROUND WORK SCRIPT
     local round=$1 work=$2 script=$3 dir=$root/$2-$1 program n
-    mkdir -p "$dir"/{xargs,ninja,make,parallel,snakemake,sh}/out
+    mkdir -p "$dir"/{xargs,ninja,n2,make,parallel,snakemake,sh}/out
     echo "$script" > "$dir/script"
     manifest "$dir/p.toml" "$root/in" "$script"
     {
         printf 'rule r\n  command = %s\n' "$(plain "$work" '$$' '$in' '$out')"
         for ((n = 0; n < N; n++)); do echo "build out/f$n: r $root/in/f$n"; done
     } > "$dir/ninja/build.ninja"
+    cp "$dir/ninja/build.ninja" "$dir/n2/"
     {
         printf 'all: $(addprefix out/,%s)\n' "$(cd "$root/in" && echo *)"
         printf 'out/%%: %s/%%\n\t@%s\n' "$root/in" "$(plain "$work" '$$' '$<' '$@')"
@@ -152,7 +154,7 @@ map() { # ROUND WORK SCRIPT
         printf '  shell: """%s"""\n' "$(plain "$work" '$' '{input}' '{output}')"
     } > "$dir/snakemake/Snakefile"
     for program in $(in_turn "$round" ours-off before-off ninja spawn-off ours-batch before-batch sh spawn-batch \
-        xargs make parallel snakemake); do
+        n2 xargs make parallel snakemake); do
         case $program in
             spawn-*)
                 timed "$round" "$work" "$program" "$N" "$ours" -q --launch spawn --durability "${program#*-}" -j2 \
@@ -162,6 +164,7 @@ map() { # ROUND WORK SCRIPT
                 timed "$round" "$work" "$program" "$N" "$(build "$program")" -q --durability "${program#*-}" -j2 \
                     -manifest "$dir/p.toml" -db "$dir/$program" ;;
             ninja) timed "$round" "$work" ninja "$N" ninja -C "$dir/ninja" -j2 --quiet ;;
+            n2) timed "$round" "$work" n2 "$N" n2 -C "$dir/n2" -j 2 ;;
             make) timed "$round" "$work" make "$N" make -s -j2 -C "$dir/make" ;;
             xargs)
                 timed "$round" "$work" xargs "$N" sh -c 'cd "$1" && seq 0 "$2" |
@@ -174,7 +177,7 @@ map() { # ROUND WORK SCRIPT
             snakemake)
                 timed "$round" "$work" snakemake "$SLOW" env -C "$dir/snakemake" snakemake -q -j2 ;;
         esac
-        case $program in xargs | ninja | make | parallel | sh) full "$N" "$dir/$program/out" ;; esac
+        case $program in xargs | ninja | n2 | make | parallel | sh) full "$N" "$dir/$program/out" ;; esac
     done
     for program in $(in_turn "$round" ours find ninja make); do
         case $program in

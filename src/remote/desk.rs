@@ -23,6 +23,9 @@ use super::question::{self, Question, Reply, SOCKET};
 /// Askers at once: the one that has come first makes room for one more.
 const MOST: usize = 32;
 
+/// Descriptors: of the socket, and of those who ask.
+pub(super) const FILES: u64 = 2 + 2 * MOST as u64;
+
 /// Who asks nothing for so long is sent away.
 const PATIENCE: Duration = Duration::from_secs(60);
 

@@ -13,7 +13,7 @@ use crate::exec::{Engaged, Executor, Ground, Local, Needs, Ran, Site};
 use crate::step::Attempt;
 use crate::sys::{memory, proc};
 
-use super::desk::Desk;
+use super::desk::{self, Desk};
 use super::door::{self, Door};
 use super::fleet::{self, Crew};
 use super::hub::{FleetEvent, Hub};
@@ -27,7 +27,7 @@ use super::wire::Terms;
 use super::workers::{StartedBy, Workers};
 
 /// Descriptors that a run needs for workers, besides two for each.
-pub const FILES: u64 = door::MOST as u64 + 16;
+pub const FILES: u64 = door::MOST as u64 + desk::FILES + 16;
 
 /// What the command line says of workers.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -267,12 +267,15 @@ class Cluster:
         self.spawn(f"n{n}", "nsenter", f"--net=/run/netns/{self.space(n)}", "unshare", "-m", "-u", "sh", "-c", inside)
 
     def wait_for_nodes(self, seconds=60.0):
-        until(lambda: self.idle() >= self.nodes, f"all nodes idle, see {self.folder}/log", seconds, 0.1)
+        until(self.are_up, f"all nodes idle, see {self.folder}/log", seconds, 0.1)
 
-    def idle(self):
-        """Nodes that are up and take jobs."""
-        listed = self.says("sinfo", "-h", "-N", "-o", "%N %T") or ""
-        return sum(line.split()[1] in ("idle", "mixed", "allocated") for line in listed.splitlines())
+    def are_up(self):
+        """Whether all nodes take jobs. One that a killed slurmctld has drained for what it has forgotten is brought back."""
+        listed = [line.split() for line in (self.says("sinfo", "-h", "-N", "-o", "%N %T") or "").splitlines()]
+        for node, state in listed:
+            if state.startswith("drained"):
+                self.says("scontrol", "update", f"NodeName={node}", "State=RESUME")
+        return sum(state in ("idle", "mixed", "allocated") for _, state in listed) >= self.nodes
 
     # ---- its clients
 

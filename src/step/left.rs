@@ -7,7 +7,7 @@ use std::path::Path;
 
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 
-use super::log::LeftLog;
+use super::log::{CAP, LeftLog};
 use super::running::{STEPS, listed};
 use super::tree::{self, Entry};
 use crate::ids::{RunId, StepId};
@@ -45,7 +45,7 @@ pub fn left_logs(scratch_root: &Path) -> Vec<Left> {
         let Ok(dir) = tree::open_folder(root.as_fd(), &run.name) else { continue };
         for worker in folders(dir.as_fd()) {
             let Ok(worker) = tree::open_folder(dir.as_fd(), &worker.name) else { continue };
-            let Some(log) = LeftLog::find(worker.as_fd()) else { continue };
+            let Some(log) = LeftLog::find(worker.as_fd(), CAP) else { continue };
             let steps = match log.of() {
                 (0, _) => {
                     let listed = listed(worker.as_fd(), Path::new(STEPS)).unwrap_or_default();

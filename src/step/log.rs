@@ -187,12 +187,13 @@ pub(super) struct LeftLog {
     /// Step and attempt.
     of: (i64, i64),
     filed: u64,
+    cap: u64,
 }
 
 impl LeftLog {
-    /// Looks into the folder of a worker that is dead; `None`: it has left none, or a script has put something else in
-    /// its place.
-    pub(super) fn find(worker: BorrowedFd<'_>) -> Option<LeftLog> {
+    /// Looks into the folder of a worker that is dead, whose logs had this cap; `None`: it has left none, or a script has
+    /// put something else in its place.
+    pub(super) fn find(worker: BorrowedFd<'_>, cap: u64) -> Option<LeftLog> {
         let open = |name| {
             let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
             let file = File::from(rustix::fs::openat(worker, name, flags, Mode::empty()).ok()?);
@@ -204,8 +205,8 @@ impl LeftLog {
         let mut numbers = line.split_ascii_whitespace().map(|word| word.parse::<i64>().ok());
         let (step, number, filed) = (numbers.next()??, numbers.next()??, numbers.next()??);
         // What was to be written next may not be there yet, and only of a long one is it known where it ends.
-        let filed = if len < CAP { len } else { CAP.max(filed.unsigned_abs()) };
-        (len > 0).then_some(LeftLog { file, of: (step, number), filed })
+        let filed = if len < cap { len } else { cap.max(filed.unsigned_abs()) };
+        (len > 0).then_some(LeftLog { file, of: (step, number), filed, cap })
     }
 
     /// Step and attempt; zeros if several shared the script.
@@ -215,7 +216,7 @@ impl LeftLog {
 
     /// The log.
     pub(super) fn read(&self) -> impl Read {
-        log_in(&self.file, self.filed, CAP)
+        log_in(&self.file, self.filed, self.cap)
     }
 }
 
@@ -257,11 +258,20 @@ mod tests {
                 if round == 0 { log.drain_for_followers() } else { log.drain() }.unwrap();
             }
             assert!(log.file.metadata().unwrap().len() <= cap);
+            // As much as somebody finds who looks after a kill.
+            let mut left = Vec::new();
+            if let Some(found) = LeftLog::find(root.as_fd(), cap).filter(|_| round == 0) {
+                assert_eq!(found.of(), (7, 1));
+                found.read().read_to_end(&mut left).unwrap();
+            }
             let placed = log.keep(&store).unwrap();
             let read = placed.map(|placed| std::fs::read(store.path(&placed.hash)).unwrap());
+            let read = read.unwrap_or_default();
             if round == 1 {
-                return read.unwrap_or_default();
+                return read;
             }
+            assert_eq!(left, read);
+            assert!(LeftLog::find(root.as_fd(), cap).is_none(), "it has been kept");
         }
         unreachable!()
     }

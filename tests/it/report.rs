@@ -559,3 +559,35 @@ fn what_took_long_besides_scripts_is_in_the_timeline() {
     assert!(told.contains("inputs of step 2 laid out in 700 ms"), "{told}");
     assert!(told.contains("before a script: inputs laid out; after it: outputs kept"), "{told}");
 }
+
+#[test]
+fn a_task_is_shown_with_what_the_manifest_says_of_it_and_of_variables_only_their_names() {
+    let p =
+        Project::new().file("in/A.txt", "1\n").file("words", "the\n").top("[params]\nseed = 42");
+    p.task_with(
+        "a",
+        "inputs = [\"in/{sample}.txt\"]\noutputs = [\"*.out\"]\nparams = [\"seed\"]\nenv = { KEY = \"hidden-1\" }\n\
+         env_from = [\"TOKEN\"]\nclean_env = true\nfiles = [\"words\"]",
+        "echo >$OUTPUT_DIR/x.out",
+    );
+    p.task_with("all", "gather = true\nmatch = [\"*.out\"]\noutputs = []", "true");
+    p.run_cmd([""; 0]).env("TOKEN", "hidden-2").go().ok();
+    let page = report(&p);
+    for (key, value) in [
+        ("inputs", "in/{sample}.txt"),
+        ("outputs", "*.out"),
+        ("params", "seed = 42"),
+        ("env", "KEY"),
+        ("env_from", "TOKEN"),
+        ("clean_env", "yes"),
+        ("files", "words"),
+        ("from", "a"),
+        ("gather", "yes"),
+        ("match", "*.out"),
+        ("outputs", "may be none"),
+    ] {
+        let said = format!("<dt>{key}</dt><dd class=\"path\">{value}</dd>");
+        assert!(page.contains(&said), "{said}");
+    }
+    assert!(!page.contains("hidden-"), "{page}");
+}

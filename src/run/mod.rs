@@ -90,9 +90,9 @@ pub use signals::{Forwarder, die_of, die_when_idle, late_signal};
 /// of outputs takes.
 const FILES: u64 = 24;
 
-/// Descriptors that a worker needs. While its script runs they are twelve: folders, pipes, log, pidfd. Before and after,
-/// without the pidfd, four more at most.
-const FILES_EACH: u64 = 16;
+/// Descriptors that a worker needs. While its script runs they are thirteen: folders, pipes, log and whose it is, pidfd.
+/// Before and after, without the pidfd, four more at most.
+const FILES_EACH: u64 = 17;
 
 /// Descriptors that a connected worker needs here.
 const FILES_A_WORKER: u64 = 4;

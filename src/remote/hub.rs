@@ -265,6 +265,7 @@ impl Hub {
         let mut member = None;
         // It has said that it goes; true: because of a trouble of its own.
         let mut leaving = None;
+        let mut is_surplus = false;
         let why = line.read(senders, |Frame { message, bytes }| match message {
             WireMessage::Beat => Ok(()),
             WireMessage::Printed { question } => {
@@ -273,7 +274,13 @@ impl Hub {
             }
             WireMessage::Ready => {
                 let Some(inboxes) = inboxes.take() else { return Ok(()) };
-                member = Some(self.join(&link, &hello, inboxes)?);
+                let joined = self.join(&link, &hello, inboxes);
+                if joined.is_err() {
+                    // That is nobody's fault. It leaves.
+                    is_surplus = true;
+                    let _ = link.line.send(&WireMessage::Bye, &[]);
+                }
+                member = Some(joined?);
                 Ok(())
             }
             WireMessage::Note { text } => {
@@ -300,7 +307,7 @@ impl Hub {
         }
         self.roster().links.retain(|other| !Arc::ptr_eq(other, &link));
         let is_dismissed = link.is_draining.load(Ordering::Acquire) && running == 0;
-        let is_loss = leaving != Some(false) && !is_dismissed && !self.is_over();
+        let is_loss = leaving != Some(false) && !is_dismissed && !is_surplus && !self.is_over();
         if member.is_some() || is_loss {
             let lost = is_loss.then(|| why.clone());
             self.tell_of(&link, WorkerChange::Left { lost, running, made: link.made() });
@@ -315,18 +322,23 @@ impl Hub {
                 again(running)
             ));
         }
-        let has_gone = leaving.is_some() || is_dismissed;
-        let _ = self.events.send(FleetEvent::Left { number: link.number, has_gone });
+        // Its place is not free if another one has it.
+        if !is_surplus && !link.is_replaced.load(Ordering::Acquire) {
+            let has_gone = leaving.is_some() || is_dismissed;
+            let _ = self.events.send(FleetEvent::Left { number: link.number, has_gone });
+        }
     }
 
-    /// A worker is ready. Gives its number among the places.
+    /// A worker is ready. Gives its number among the places; or says why it is not needed.
     fn join(&self, link: &Arc<Link>, hello: &Hello, inboxes: Vec<Inbox>) -> Result<u64, String> {
         let mut roster = self.roster();
         for old in roster.links.iter().filter(|old| old.number == link.number) {
-            if (&old.host, old.pid) != (&link.host, link.pid) {
+            // Of another array, of which nobody knew whether it was submitted.
+            if old.job != link.job {
                 return Err("its place is taken".to_owned());
             }
-            // It has come back before it was missed.
+            // It has come back before it was missed, or was started anew: a job that is requeued keeps its number.
+            old.is_replaced.store(true, Ordering::Release);
             old.line.break_off("it has connected anew");
         }
         roster.links.push(Arc::clone(link));

@@ -57,6 +57,8 @@ pub(super) struct Link {
     made: AtomicU64,
     /// It was told to end, which is neither its machine's fault nor that of a script.
     is_recalled: AtomicBool,
+    /// Another connection has its place.
+    pub(super) is_replaced: AtomicBool,
 }
 
 /// An attempt that is made just now.
@@ -88,6 +90,7 @@ impl Link {
             member: OnceLock::new(),
             made: AtomicU64::new(0),
             is_recalled: AtomicBool::new(false),
+            is_replaced: AtomicBool::new(false),
         }
     }
 

@@ -147,12 +147,22 @@ fn a_job_that_is_requeued_goes_on_with_what_the_first_one_has_lost() {
     let call = on(&p, &["--on", "slurm:1x2", "--walltime", "9m", "--listen", "127.0.0.1"]);
     let running = call.start();
     wait_for("two scripts", || scripts(&p).len() == 2);
-    kill(workers(&p)[0], Signal::KILL);
-    // As Slurm does it: the same script, with the same numbers.
-    let script = "SLURM_ARRAY_TASK_ID=1 SLURM_JOB_ID=71 SLURMD_NODENAME=n2 exec sh job.*";
-    let mut again = Command::new("sh").args(["-c", script]).current_dir(p.root()).spawn().unwrap();
-    running.end().ok().says("on n1 was lost").says(": 3 done");
+    let first = workers(&p)[0];
+    let job = |number: &str| {
+        let numbers = format!("SLURM_ARRAY_TASK_ID=1 SLURM_JOB_ID={number} SLURMD_NODENAME=n2");
+        let script = format!("{numbers} TMPDIR=\"$PWD\" exec sh job.*");
+        Command::new("sh").args(["-c", &script]).current_dir(p.root()).spawn().unwrap()
+    };
+    // One job too many leaves.
+    assert!(job("99").wait().unwrap().success());
+    // As Slurm does it: the same script, with the same numbers; and before the first one is missed, as when its node is cut
+    // off.
+    kill(first, Signal::STOP);
+    let mut again = job("71");
+    let ran = running.end().ok().says("on n1 was lost: it has connected anew").says(": 3 done");
+    ran.says_nothing_of("on n2 was lost");
     assert!(again.wait().unwrap().success());
+    kill(first, Signal::KILL);
     assert_eq!(p.read("sbatch.log").lines().count(), 1);
     assert_eq!(p.sql("SELECT count(*), count(DISTINCT step), max(number) FROM attempt"), ["3|3|2"]);
     // Its heir has seen to what the first one has left.

@@ -125,6 +125,7 @@ pub fn work(options: &WorkerOptions) -> Result<()> {
         if options.reconnect.is_zero() {
             return Err(Error::Unavailable(why));
         }
+        std::thread::sleep(PAUSE);
         let (stream, terms) = connect(options, &secret, options.reconnect, &doorbell)?;
         connection = Connection { stream, terms, scratch: folder.scratch(nth)?, end };
     }

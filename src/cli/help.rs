@@ -58,21 +58,13 @@ pub(super) fn overview(known: &CommandLine) -> String {
     out.push_str("\n  A run that a signal stops dies of that signal (Ctrl-C: 130 in a shell).\n\n");
     out.push_str(&wrapped(SPELLING, 0));
     out.push_str("\n`task-pipeline COMMAND --help` describes a command in full,");
-    out.push_str("\n`task-pipeline help manifest` every key of a manifest.");
+    out.push_str("\n`task-pipeline help manifest [KEY]` every key of a manifest, or one.");
     out
 }
 
 /// `task-pipeline help manifest`
 pub(super) fn manifest() -> String {
-    /// Of everything but names.
-    const INDENT: usize = 6;
     let mut out = wrapped(MANIFEST, 0);
-    let entry = |out: &mut String, name: &str, about: &str, example: &[&str]| {
-        out.push_str(&format!("\n\n  {name}\n{:INDENT$}{}", "", wrapped(about, INDENT)));
-        for line in example {
-            out.push_str(&format!("\n{:1$}{line}", "", INDENT + 2));
-        }
-    };
     out.push_str("\n\nAbove all tables:");
     entry(&mut out, manifest::TITLE.name, manifest::TITLE.about, manifest::TITLE.example);
     out.push_str("\n\nTables:");
@@ -85,6 +77,28 @@ pub(super) fn manifest() -> String {
         entry(&mut out, &format!("{}{star}", key.name), &key.told(), &[key.example]);
     }
     out
+}
+
+/// `task-pipeline help manifest KEY`
+pub(super) fn key(name: &str) -> String {
+    let mut out = String::new();
+    for key in manifest::KEYS.iter().filter(|key| key.name == name) {
+        entry(&mut out, key.name, &key.told(), &[key.example]);
+        if key.may_be_default() {
+            out.push_str("\n\n  In [defaults] it holds for every task.");
+        }
+    }
+    out.trim_start_matches('\n').to_owned()
+}
+
+/// Adds what there is to know of a key or a table.
+fn entry(out: &mut String, name: &str, about: &str, example: &[&str]) {
+    /// Of everything but names.
+    const INDENT: usize = 6;
+    out.push_str(&format!("\n\n  {name}\n{:INDENT$}{}", "", wrapped(about, INDENT)));
+    for line in example {
+        out.push_str(&format!("\n{:1$}{line}", "", INDENT + 2));
+    }
 }
 
 /// `task-pipeline COMMAND --help`

@@ -103,10 +103,9 @@ impl CommandLine {
     pub fn parse<C: FromArgs>(&self, args: impl Iterator<Item = OsString>) -> Result<C, EarlyExit> {
         match Words::new(args.skip(1), self).request()? {
             Request::Version => Err(EarlyExit::answer(version())),
-            Request::Manifest { is_schema: false } => Err(EarlyExit::answer(help::manifest())),
-            Request::Manifest { is_schema: true } => {
-                Err(EarlyExit::answer(format!("{:#}", manifest::schema())))
-            }
+            Request::Manifest => Err(EarlyExit::answer(help::manifest())),
+            Request::Key(name) => Err(EarlyExit::answer(help::key(&name))),
+            Request::Schema => Err(EarlyExit::answer(format!("{:#}", manifest::schema()))),
             Request::Help(None) => Err(EarlyExit::answer(help::overview(self))),
             Request::Help(Some(command)) => {
                 let text = help::of(command, self.options(command));

@@ -11,6 +11,7 @@ use argh::{CommandInfoWithArgs, FlagInfo, FlagInfoKind, Optionality};
 
 use super::token::encode;
 use super::{CommandLine, DEFAULT, EarlyExit, HELP, help};
+use crate::manifest;
 use crate::suggest;
 use crate::text::printable;
 
@@ -22,17 +23,19 @@ const ALIASES: [(&str, &str); 2] = [("parallel", "jobs"), ("step", "only")];
 const IMPLIED: [(&str, &str); 1] = [("--data", "100%")];
 
 /// What `help` tells of besides commands.
-const MANIFEST: &str = "manifest";
+pub(super) const MANIFEST: &str = "manifest";
 
 /// What the words ask for.
 pub(super) enum Request<'c> {
     Version,
     /// The help of one command, or of all.
     Help(Option<&'c CommandInfoWithArgs>),
-    /// The keys of a manifest, or a schema of it.
-    Manifest {
-        is_schema: bool,
-    },
+    /// The keys of a manifest.
+    Manifest,
+    /// A schema of it.
+    Schema,
+    /// One key of it, as it was typed.
+    Key(String),
     /// A command, and the words for argh.
     Command(&'c str, Vec<String>),
 }
@@ -59,12 +62,7 @@ impl<'c> Words<'c> {
     pub(super) fn request(mut self) -> Result<Request<'c>, EarlyExit> {
         let first = self.words.front().and_then(|word| word.to_str()).unwrap_or_default();
         if matches!(first, HELP | "--help" | "-help" | "-h") {
-            if self.words.get(1).is_some_and(|word| word == MANIFEST) {
-                let is_schema = self.words.iter().any(|word| word == "--json" || word == "-json");
-                return Ok(Request::Manifest { is_schema });
-            }
-            let command = self.words.get(1).and_then(|word| self.known.find(word));
-            return Ok(Request::Help(command));
+            return self.help();
         }
         match self.words.front().and_then(|word| self.known.find(word)) {
             Some(command) => {
@@ -83,6 +81,32 @@ impl<'c> Words<'c> {
                 }
                 None => Ok(Request::Help(None)),
             },
+        }
+    }
+
+    /// What `help` is to tell of.
+    fn help(&self) -> Result<Request<'c>, EarlyExit> {
+        let Some(topic) = self.words.get(1).filter(|word| !word.as_bytes().starts_with(b"-"))
+        else {
+            return Ok(Request::Help(None));
+        };
+        if topic != MANIFEST {
+            return match self.known.find(topic) {
+                Some(command) => Ok(Request::Help(Some(command))),
+                None => {
+                    let commands = self.known.commands.iter().map(|command| command.name);
+                    Err(no_help("command", topic, commands.chain([MANIFEST])))
+                }
+            };
+        }
+        if self.words.iter().any(|word| word == "--json" || word == "-json") {
+            return Ok(Request::Schema);
+        }
+        let Some(key) = self.words.get(2) else { return Ok(Request::Manifest) };
+        let keys = || manifest::KEYS.iter().map(|key| key.name);
+        match key.to_str().filter(|key| keys().any(|known| known == *key)) {
+            Some(key) => Ok(Request::Key(key.to_owned())),
+            None => Err(no_help("key of a task", key, keys())),
         }
     }
 
@@ -248,6 +272,19 @@ fn guess(command: &CommandInfoWithArgs, name: &str) -> Option<&'static str> {
     // Any two letters are one slip away from the shortest names.
     let known = long.chain(ALIASES.iter().map(|(alias, _)| *alias)).filter(|_| name.len() > 2);
     suggest::nearest(name, known)
+}
+
+/// `help` was asked for what there is not.
+fn no_help<'a>(kind: &str, word: &OsStr, known: impl Iterator<Item = &'a str>) -> EarlyExit {
+    let hint = match suggest::nearest(&word.to_string_lossy(), known) {
+        Some(meant) => format!("; did you mean `{meant}`?"),
+        None => String::new(),
+    };
+    let shown = printable(word.as_bytes());
+    EarlyExit::misuse(format!(
+        "help: there is no {kind} `{shown}`{hint}\nsee `{} --help`",
+        help::PROGRAM
+    ))
 }
 
 fn unknown(command: &CommandInfoWithArgs, word: &OsStr) -> EarlyExit {

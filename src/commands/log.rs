@@ -252,6 +252,10 @@ impl Command for LogArgs {
                 (None, None, Some(log)) => read(&store, &log)?,
                 (None, None, None) => Vec::new(),
             };
+            if self.failed && is_one && log.is_empty() {
+                // Nothing at all would look as if nothing had failed.
+                complain(&format!("{} failed, and printed nothing", step.text()));
+            }
             answer::write(|out| {
                 if let Some(head) = head {
                     writeln!(out, "{head}")?;

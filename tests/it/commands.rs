@@ -91,6 +91,9 @@ fn log_prints_what_a_step_printed() {
     }
     p.call(["log", "b"]).ok().answers("hello from 1\n").answers("hello from 2\n");
     assert_eq!(p.call(["log", "--failed"]).ok().stdout, "hello from 2\n");
+    let silent = Project::new().task("quiet", "exit 3");
+    silent.run().fails(1);
+    silent.call(["log", "--failed"]).ok().says("failed, and printed nothing");
     assert_eq!(p.call(["log", "a/1"]).ok().stdout, "");
     p.call(["log", "999"]).fails(2).says("999");
     p.call(["log", "none/2"]).fails(2).says("`none`").says("a, b");

@@ -30,6 +30,19 @@ fn the_schema_in_the_repository_is_the_one_that_the_program_prints() {
 }
 
 #[test]
+fn help_tells_of_one_key_and_says_what_it_does_not_know() {
+    let p = Project::new();
+    let told = p.call(["help", "manifest", "outputs"]).ok().stdout;
+    assert!(told.contains("  outputs") && !told.contains("  script"), "{told}");
+    p.call(["help", "manifest", "output"])
+        .fails(2)
+        .says("no key of a task `output`; did you mean `outputs`?");
+    p.call(["help", "exprot"]).fails(2).says("no command `exprot`; did you mean `export`?");
+    p.call(["help", "manifset"]).fails(2).says("did you mean `manifest`?");
+    p.call(["help"]).ok().answers("Commands:");
+}
+
+#[test]
 fn the_schema_has_every_key_of_the_parser_and_no_other() {
     let schema = schema::read("manifest");
     let keys = KEYS.iter().map(|key| key.name).collect();

@@ -116,6 +116,14 @@ fn completions_depend_on_the_words_before_the_cursor() {
     assert_eq!(told(&["graph", "-format", ""]), ["text", "dot", "mermaid", "json"]);
     assert_eq!(told(&["graph", "--format="])[1], "--format=dot");
     assert_eq!(told(&["--launch", ""]), ["auto", "fork", "spawn"]);
+    assert_eq!(told(&["--progress", ""]), ["auto", "plain", "bar", "none"]);
+    assert_eq!(told(&["-C", ""]), [":folders"]);
+    assert_eq!(told(&["-C", "x", "export", "--to", ""]), [":folders"]);
+    assert!(told(&["-C", "x", ""]).contains(&"status".to_owned()));
+    assert!(told(&[""]).contains(&"help".to_owned()));
+    assert!(told(&["help", ""]).contains(&"manifest".to_owned()));
+    assert!(told(&["help", ""]).contains(&"export".to_owned()));
+    assert!(told(&["help", "manifest", ""]).contains(&"outputs".to_owned()));
     assert_eq!(told(&["--step", "--step", "log", "--", "-"]), [":files"]);
     assert_eq!(told(&["completions", ""]), ["bash", "zsh", "fish"]);
     assert!(told(&["status", "-j"]).contains(&"-json".to_owned()));

@@ -11,8 +11,9 @@ use std::path::PathBuf;
 
 use argh::{CommandInfoWithArgs, FlagInfo, FlagInfoKind, FromArgValue};
 
-use super::words::{by_name, takes_value};
-use super::{CommandLine, DEFAULT};
+use super::words::{MANIFEST, by_name, takes_value};
+use super::{CommandLine, DEFAULT, HELP};
+use crate::manifest;
 
 const FILES: &str = ":files";
 const FOLDERS: &str = ":folders";
@@ -88,6 +89,7 @@ impl Takes {
             "WHEN" => Takes::OneOf(&["auto", "always", "never"]),
             "MODE" => Takes::OneOf(&["batch", "off"]),
             "HOW" => Takes::OneOf(&["auto", "fork", "spawn"]),
+            "STYLE" => Takes::OneOf(&["auto", "plain", "bar", "none"]),
             "FORMAT" => Takes::OneOf(&["text", "dot", "mermaid", "json"]),
             "SHELL" => Takes::OneOf(&["bash", "zsh", "fish"]),
             _ => Takes::Other,
@@ -120,6 +122,16 @@ pub(super) fn answer(
         join_values(&mut words);
     }
     let current = words.pop().unwrap_or_default();
+    // `-C DIR` comes first, and what follows is as without it.
+    while words.first() == Some(&"-C") {
+        if words.len() == 1 {
+            return format!("{FOLDERS}\n");
+        }
+        words.drain(..2);
+    }
+    if words.first() == Some(&HELP) {
+        return topics(known, &words[1..]);
+    }
     let named = words.first().and_then(|first| known.find(first));
     let Some(command) = named.or_else(|| known.find(DEFAULT)) else { return String::new() };
     let typed = Typed::read(command, &words[usize::from(named.is_some())..]);
@@ -174,15 +186,27 @@ pub(super) fn answer(
         }
         // The first word is a command, or already belongs to the default one.
         if words.is_empty() {
-            lines.extend(
-                known
-                    .commands
-                    .iter()
-                    .map(|known| format!("{}\t{}", known.name, known.command.description)),
-            );
+            lines.extend(commands(known));
+            lines.push(format!("{HELP}\tDescribe a command, or the keys of a manifest."));
         }
     }
     lines.iter().map(|line| format!("{line}\n")).collect()
+}
+
+/// What `help` can tell of.
+fn topics(known: &CommandLine, words: &[&str]) -> String {
+    let lines: Vec<String> = match words {
+        [] => commands(known).chain([format!("{MANIFEST}\tevery key of a manifest")]).collect(),
+        [topic] if *topic == MANIFEST => {
+            manifest::KEYS.iter().map(|key| format!("{}\t", key.name)).collect()
+        }
+        _ => Vec::new(),
+    };
+    lines.iter().map(|line| format!("{line}\n")).collect()
+}
+
+fn commands(known: &CommandLine) -> impl Iterator<Item = String> {
+    known.commands.iter().map(|known| format!("{}\t{}", known.name, known.command.description))
 }
 
 impl<'c> Typed<'c> {

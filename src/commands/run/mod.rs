@@ -199,7 +199,7 @@ pub struct RunArgs {
 
     /// how progress is shown: bar (redrawn on a terminal), plain (a line per step, for logs), none
     /// (the beginning, failures and the end) or auto (bar on a terminal, else plain); default: auto
-    #[argh(option, arg_name = "HOW", default = "ProgressStyle::Auto")]
+    #[argh(option, arg_name = "STYLE", default = "ProgressStyle::Auto")]
     pub progress: ProgressStyle,
 
     /// colours: auto, always or never; default: auto

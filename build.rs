@@ -66,6 +66,8 @@ fn build_preload() {
             .args([
                 "-Wl,-z,noseparate-code",
                 "-Wl,-z,norelro",
+                // Before any constructor of the interpreter's own libraries.
+                "-Wl,-z,initfirst",
                 "-Wl,-z,noexecstack",
                 "-Wl,--build-id=none",
                 SOURCE,

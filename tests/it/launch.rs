@@ -197,6 +197,97 @@ fn a_forked_interpreter_of_another_c_library_has_its_own_numbers_and_variables()
     }
 }
 
+/// What a library may do before main: draw numbers, note the time, its process and its variables, open a file, start a
+/// thread.
+const LIBRARY: &str = r#"
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <sys/random.h>
+#include <unistd.h>
+unsigned seed;
+int owner, opened;
+const char *task;
+volatile int asked, answered;
+static void *answer(void *none) {
+    while (!asked) usleep(1000);
+    answered = 1;
+    return none;
+}
+__attribute__((constructor)) static void begin(void) {
+    pthread_t thread;
+    getrandom(&seed, sizeof seed, 0);
+    owner = getpid();
+    task = getenv("TASK_NAME");
+    opened = open("/dev/null", O_RDONLY);
+    pthread_create(&thread, 0, answer, 0);
+}
+"#;
+
+/// An interpreter that tells what that library has found, and what else its chance may come from: the kernel's bytes and
+/// the place of its heap.
+const WITH_LIBRARY: &str = r#"
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/auxv.h>
+#include <unistd.h>
+extern unsigned seed;
+extern int owner, opened;
+extern const char *task;
+extern volatile int asked, answered;
+int main(void) {
+    char path[4096];
+    const char *folder = getenv("OUTPUT_DIR"), *name = getenv("INPUT_NAME");
+    asked = 1;
+    for (int n = 0; n < 20000 && !answered; n++) usleep(1000);
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    FILE *out = fopen(path, "w");
+    fprintf(out, "%d %s %d %d\n", owner == getpid(), task ? task : "none", opened, answered);
+    fclose(out);
+    snprintf(path, sizeof path, "%s/chance-%s", folder, name);
+    out = fopen(path, "w");
+    fprintf(out, "%u %llu %p\n", seed, *(unsigned long long *)getauxval(AT_RANDOM), malloc(1));
+    return fclose(out);
+}
+"#;
+
+#[test]
+fn each_forked_interpreter_starts_its_libraries_itself_and_has_a_chance_of_its_own() {
+    for compiler in ["cc", "musl-gcc"] {
+        if !has(compiler) {
+            continue;
+        }
+        let p = project();
+        p.file("state.c", LIBRARY).file("shell.c", WITH_LIBRARY);
+        let compile = |args: &[&str]| {
+            let built = Command::new(compiler).args(args).current_dir(p.root()).status();
+            assert!(built.unwrap().success());
+        };
+        compile(&["-shared", "-fPIC", "-pthread", "-o", "libstate.so", "state.c"]);
+        compile(&["-o", "shell", "shell.c", "-L.", "-lstate", "-Wl,-rpath,$ORIGIN"]);
+        let [forked, plain] = in_both_ways(&p, "shell = \"./shell\"", "nothing");
+        let mut chances = [const { Vec::new() }; 3];
+        for (name, told) in &forked {
+            if !name.starts_with("chance") {
+                assert_eq!(told, "1 look 3 1\n", "{compiler}, {name}");
+                assert_eq!(told, &plain[name]);
+                continue;
+            }
+            for (chance, drawn) in told.split_whitespace().zip(&mut chances) {
+                drawn.push(chance.to_owned());
+            }
+        }
+        // musl takes its heap from a place of the kernel's choice, which a fork doesn't change.
+        let differing = if compiler == "cc" { 3 } else { 2 };
+        for drawn in &mut chances[..differing] {
+            drawn.sort();
+            drawn.dedup();
+            assert_eq!(drawn.len(), STEPS, "{compiler}: {drawn:?}");
+        }
+    }
+}
+
 #[test]
 fn an_interpreter_that_is_replaced_during_a_run_is_used_from_the_next_step_on() {
     if !has("bash") {
@@ -284,6 +375,15 @@ fn whatever_is_unusual_is_started_anew_and_v_says_why() {
     let p = p.task_with("look", "inputs = [\"in/*\"]\njobserver = true", ":");
     p.run_with(AUTO).ok();
     assert_eq!(forked_steps(&p), 0);
+    // One whose first object must be the sanitizer's. Not every compiler has that.
+    let p = project().file("shell.c", "int main(void) { return 0; }");
+    let mut compiler = Command::new("cc");
+    compiler.args(["-fsanitize=address", "-o", "shell", "shell.c"]).current_dir(p.root());
+    if compiler.output().unwrap().status.success() {
+        let p = p.task_with("look", "inputs = [\"in/*\"]\nshell = \"./shell\"", ":");
+        p.run_with(AUTO.iter().chain(&["-v"])).ok().says("its loader takes no object of ours");
+        assert_eq!(forked_steps(&p), 0);
+    }
     // An interpreter that is a script.
     let p = project().program("shell", "#!/bin/sh\nexec sh \"$@\"\n").task_with(
         "look",

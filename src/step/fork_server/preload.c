@@ -1,10 +1,14 @@
 /* The fork server's half inside the interpreter: an object that the loader puts in (LD_PRELOAD) and whose constructor
- * runs when everything is loaded, before main. It never returns in the process that was started: that one waits at
- * descriptor 4 for requests, and forks for each. The child returns, into the interpreter's own main, with the
- * environment that the request brought.
+ * runs when everything is loaded, before all other constructors and main. It never returns in the process that was
+ * started: that one waits at descriptor 4 for requests, and forks for each. The child returns, into the constructors
+ * of the C library and of all others, and into the interpreter's own main, with the environment that the request
+ * brought. Constructors seed generators, read clocks, variables and process numbers, and start threads, so each child
+ * runs its own. `build.rs` links the object so that glibc runs this constructor first (-z initfirst); musl does anyway,
+ * because it depends on nothing.
  *
- * It makes raw system calls and uses nothing of a C library, so that one object serves glibc and musl. What a child
- * must not share with its server is put right here: process group, thread number, robust list, environment.
+ * It makes raw system calls and uses nothing of a C library: glibc's is not set up yet, and so one object serves glibc
+ * and musl. What a child must not share with its server is put right here: process group, thread number, robust list,
+ * environment, random bytes of the kernel, and the place of the heap, which Lua, for one, seeds its generator with.
  *
  * A request is a u32 with the number of bytes that follow, a u32 with the number of variables, the working directory,
  * and the variables, each with a NUL. The answer is an i32: the child's process number, or -errno; and an i32 that says
@@ -13,11 +17,15 @@
  * a sandbox, which every child takes on.
  */
 #define _GNU_SOURCE
+#include <elf.h>
 #include <sched.h>
 #include <stdint.h>
 #include <sys/syscall.h>
 
 extern char **environ;
+
+/* A sanitizer that must be the first of all objects, and ends the program otherwise. */
+extern void __asan_init(void) __attribute__((weak));
 
 #define SOCKET 4
 #define OBJECT 3
@@ -27,6 +35,9 @@ extern char **environ;
 #define F_GETFD 1
 #define SIGCHLD_NUMBER 17
 #define MOST (1 << 17)
+#define FARTHEST (1L << 28) /* that a heap is moved; sixteen million places */
+#define ALIGNMENT 16        /* of what malloc gives */
+#define ENOMEM_NUMBER 12
 
 #ifndef SYS_landlock_restrict_self /* Debian 11's headers */
 #define SYS_landlock_restrict_self 446
@@ -100,16 +111,32 @@ static int32_t *thread_number(int32_t *cleared, int32_t self)
 #endif
 }
 
+/* Moves a heap that nobody has begun, by less where a limit wants it so. The pages below are given back. */
+static void move_heap(long top, long page)
+{
+    unsigned long place;
+    if (call(SYS_getrandom, (long)&place, sizeof place, 0, 0, 0) != sizeof place)
+        return;
+    for (long range = FARTHEST; range > ALIGNMENT; range /= 16) {
+        long new = top + (long)(place & (range - ALIGNMENT)), first = new & -page;
+        if (call(SYS_brk, new, 0, 0, 0, 0) == new) {
+            if (first > top)
+                call(SYS_munmap, top, first - top, 0, 0, 0);
+            return;
+        }
+    }
+}
+
 /* The strings of the environment lie one after the other where the kernel has put them; bytes, or -1. */
 static long room(char **variables)
 {
-    char *next = variables[0];
+    char *first = variables[0], *next = first;
     for (; *variables; variables++) {
         if (*variables != next)
             return -1;
         next += length(next) + 1;
     }
-    return next - environ[0];
+    return next - first;
 }
 
 static void say(long answer, int32_t what)
@@ -121,9 +148,9 @@ static void say(long answer, int32_t what)
 
 /* Puts the variables where the old ones are, so that /proc/self/environ shows them, and that who has kept the address of
  * the old ones finds the new ones. They are as many as the old ones, and not longer. */
-static void replace(const char *new, const char *end, long space)
+static void replace(char **variables, const char *new, const char *end, long space)
 {
-    char **variables = environ, *to = environ[0], *rest = to + space;
+    char *to = variables[0], *rest = to + space;
     for (; new < end; variables++) {
         *variables = to;
         while ((*to++ = *new++))
@@ -133,10 +160,14 @@ static void replace(const char *new, const char *end, long space)
         *to++ = 0;
 }
 
-__attribute__((constructor)) static void serve(void)
+/* glibc hands the environment over, and has not put it into `environ` before its own constructor runs; musl hands
+ * nothing over. */
+__attribute__((constructor)) static void serve(int argc, char **argv, char **given)
 {
-    int is_probe = -1;
-    for (char **variable = environ; variable && *variable; variable++)
+    (void)argc, (void)argv;
+    int is_probe = -1, is_first = !environ;
+    char **own = is_first ? given : environ;
+    for (char **variable = own; *variable; variable++)
         if (begins(*variable, "LD_PRELOAD=/proc/self/fd/3")) {
             is_probe = (*variable)[26] == ':';
             break;
@@ -144,9 +175,15 @@ __attribute__((constructor)) static void serve(void)
     if (is_probe < 0)
         return; /* Somebody else has loaded it. */
     call(SYS_close, OBJECT, 0, 0, 0, 0);
-    long space = room(environ), count = 0;
-    for (; environ[count]; count++)
+    long space = room(own), count = 0;
+    for (; own[count]; count++)
         ;
+    long random = 0, page = 0;
+    for (Elf64_auxv_t *fact = (Elf64_auxv_t *)(own + count + 1); fact->a_type != AT_NULL; fact++)
+        if (fact->a_type == AT_RANDOM)
+            random = (long)fact->a_un.a_val;
+        else if (fact->a_type == AT_PAGESZ)
+            page = (long)fact->a_un.a_val;
     int32_t *cleared = 0, self = (int32_t)call(SYS_gettid, 0, 0, 0, 0, 0), *number = 0;
     if (call(SYS_prctl, PR_GET_TID_ADDRESS, (long)&cleared, 0, 0, 0) == 0 && cleared)
         number = thread_number(cleared, self);
@@ -154,7 +191,14 @@ __attribute__((constructor)) static void serve(void)
     uint64_t robust_size = 0;
     call(SYS_get_robust_list, 0, (long)&robust, (long)&robust_size, 0, 0);
     int has_rules = call(SYS_fcntl, RULES, F_GETFD, 0, 0, 0) >= 0;
-    if (space < 0 || !number)
+    /* In an older glibc, libpthread comes first, and all others before this one. */
+    int is_late = !is_first && number == cleared;
+    /* The page below the end of a heap is there only if the heap has begun, or is where it is by the user's wish
+     * (setarch -R). */
+    unsigned char is_there;
+    long top = is_first ? call(SYS_brk, 0, 0, 0, 0, 0) : 0;
+    int can_move = top && page && call(SYS_mincore, (top - 1) & -page, 1, (long)&is_there, 0, 0) == -ENOMEM_NUMBER;
+    if (space < 0 || !number || is_late || __asan_init)
         leave(0); /* Without a word: it can't be done here. */
     say(self, 0);
     if (is_probe)
@@ -199,7 +243,11 @@ __attribute__((constructor)) static void serve(void)
         }
         if (robust)
             call(SYS_set_robust_list, (long)robust, (long)robust_size, 0, 0, 0);
-        replace(variables, end, space);
+        replace(own, variables, end, space);
+        if (random)
+            call(SYS_getrandom, random, 16, 0, 0, 0);
+        if (can_move)
+            move_heap(top, page);
         return;
     }
 }

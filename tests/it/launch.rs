@@ -330,6 +330,24 @@ fn a_server_that_is_killed_costs_nothing_but_time() {
 }
 
 #[test]
+fn a_server_whose_object_is_ignored_would_find_no_script() {
+    let p = project().task_with(
+        "look",
+        "inputs = [\"in/*\"]",
+        r#"for child in $(cat /proc/"$PPID"/task/*/children); do
+               if [ "$child" != $$ ]; then
+                   file=$(tr '\0' '\n' <"/proc/$child/cmdline" | tail -n 1)
+                   echo "$file" >>servers
+                   if [ -e "$file" ]; then echo "$file" >>scripts; fi
+               fi
+           done"#,
+    );
+    p.run_with(AUTO).ok();
+    assert!(p.read("servers").contains("/scratch/"));
+    assert!(!p.path("scripts").exists());
+}
+
+#[test]
 fn nothing_is_left_of_a_server_when_the_run_has_ended_or_was_killed() {
     let p = project().task_with(
         "wait",

@@ -3,9 +3,10 @@
 //!
 //! Once a worker has started a task's script twice in the plain way, it keeps a server for it: the interpreter
 //! with the script's own arguments, and an object that the loader puts in. `preload.c` has that half: its constructor
-//! runs after the loader and before `main`, and forks for every step. The child goes on into `main`. So it has the number,
-//! the parent (`CLONE_PARENT`: it is a child of the worker's thread), the arguments and the executable that a plain start
-//! would give it; its environment is put where the server's was, of the same number of variables.
+//! runs after the loader and before all others, and forks for every step. The child goes on into the constructors of its
+//! libraries and `main`. So it has the number, the parent (`CLONE_PARENT`: it is a child of the worker's thread), the
+//! arguments and the executable that a plain start would give it; its environment is put where the server's was, of the
+//! same number of variables.
 //!
 //! It is an optimisation and nothing else. Whatever is unusual leads to a plain start, which `-v` mentions once a task:
 //! a static interpreter, one with another user's or more rights, one that a probe can't load the object into (the probe

@@ -13,7 +13,9 @@
  * A request is a u32 with the number of bytes that follow, a u32 with the number of variables, the working directory,
  * and the variables, each with a NUL. The answer is an i32: the child's process number, or -errno; and an i32 that says
  * what failed: 0 nothing, 1 chdir, 2 fork. Before the first request it says that it is there. If a colon follows its
- * own path in LD_PRELOAD, and not a blank, it is a probe and ends then. Descriptor 5, where there is one, has the rules of
+ * own path in LD_PRELOAD, and not a blank, it is a probe and ends then. The last
+ * argument has a stand-in for its last slash, so that an interpreter without this object in it would find no script: a
+ * child puts the slash back. Descriptor 5, where there is one, has the rules of
  * a sandbox, which every child takes on.
  */
 #define _GNU_SOURCE
@@ -30,6 +32,7 @@ extern void __asan_init(void) __attribute__((weak));
 #define SOCKET 4
 #define OBJECT 3
 #define RULES 5
+#define STAND_IN '\x7f'
 #define PR_GET_TID_ADDRESS 40
 #define PR_SET_NO_NEW_PRIVS 38
 #define F_GETFD 1
@@ -178,6 +181,10 @@ __attribute__((constructor)) static void serve(int argc, char **argv, char **giv
     long space = room(own), count = 0;
     for (; own[count]; count++)
         ;
+    /* The arguments end before the environment. */
+    char *slash = own[-2] + length(own[-2]);
+    while (slash > own[-2] && *slash != STAND_IN)
+        slash--;
     long random = 0, page = 0;
     for (Elf64_auxv_t *fact = (Elf64_auxv_t *)(own + count + 1); fact->a_type != AT_NULL; fact++)
         if (fact->a_type == AT_RANDOM)
@@ -244,6 +251,8 @@ __attribute__((constructor)) static void serve(int argc, char **argv, char **giv
         if (robust)
             call(SYS_set_robust_list, (long)robust, (long)robust_size, 0, 0, 0);
         replace(own, variables, end, space);
+        if (*slash == STAND_IN)
+            *slash = '/';
         if (random)
             call(SYS_getrandom, random, 16, 0, 0, 0);
         if (can_move)

@@ -1,9 +1,11 @@
 //! An interpreter that was loaded for one task's script and forks for each of its steps.
 
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -33,6 +35,9 @@ const RULES_FD: i32 = 5;
 
 /// The variable in whose place a server's own environment has the one that loads the object. Every script has it.
 const EXCHANGED: &str = crate::attempt::var::TASK_NAME;
+
+/// What a server's last argument has instead of its last slash, as `preload.c` knows it. A task's name never has it.
+const STAND_IN: u8 = 0x7f;
 
 /// Bytes that a server's environment may grow: values differ from step to step.
 const MARGIN: usize = 4096;
@@ -221,8 +226,8 @@ fn begin(
     };
     // Both separate the names of objects, so any number of them may follow the last one.
     let (separator, file) = match role {
-        Role::Probe => (":", Path::new("/dev/null")),
-        Role::Serve => (" ", exec.file.as_path()),
+        Role::Probe => (":", PathBuf::from("/dev/null")),
+        Role::Serve => (" ", without_slash(&exec.file)),
     };
     let preload = sys::proc::path_of_number(OBJECT_FD) + &separator.repeat(MARGIN);
     command
@@ -250,6 +255,16 @@ fn begin(
     let child = command.spawn();
     drop(starting);
     Ok((ours, i32::try_from(child?.id()).unwrap_or(0)))
+}
+
+/// The path of a script for an interpreter that must not run it itself, if the loader ignores the object in spite of
+/// the probe: that would be a second run, and without a sandbox.
+fn without_slash(file: &Path) -> PathBuf {
+    let mut path = file.as_os_str().as_bytes().to_vec();
+    if let Some(slash) = path.iter().rposition(|byte| *byte == b'/') {
+        path[slash] = STAND_IN;
+    }
+    PathBuf::from(OsString::from_vec(path))
 }
 
 /// Waits for an answer, two numbers of four bytes, and lets a server go on that somebody has stopped.

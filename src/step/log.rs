@@ -82,8 +82,10 @@ impl LogPipe {
     }
 
     /// Before an attempt at a step, or, with zeros, at several: what somebody wrote after the last one had ended belongs
-    /// to nobody.
+    /// to nobody. Nor does the next script inherit what that one has made of its stdout: node, for one, leaves pipes
+    /// that don't wait, in which others lose what they write.
     pub(super) fn begin(&mut self, of: (i64, i64)) -> io::Result<()> {
+        rustix::fs::fcntl_setfl(&self.write, OFlags::empty())?;
         self.drain()?;
         self.recent.clear();
         self.of = of;

@@ -95,6 +95,29 @@ fn stdout_and_stderr_are_one_log_in_order_and_a_file() {
 }
 
 #[test]
+fn what_a_script_makes_of_its_stdout_does_not_reach_the_next_one() {
+    let p = Project::new();
+    for n in 1..=8 {
+        p.file(format!("in/{n}"), "");
+    }
+    let p = p.task_with(
+        "a",
+        "inputs = [\"in/*\"]",
+        r#"before=$(grep flags: /proc/$$/fdinfo/1)
+           dd if=/dev/null oflag=nonblock status=none
+           after=$(grep flags: /proc/$$/fdinfo/1)
+           echo "$before" >"$OUTPUT_DIR/$INPUT_NAME"
+           echo "$after" >"$OUTPUT_DIR/after-$INPUT_NAME""#,
+    );
+    p.run_with(["-j1"]).ok();
+    for (name, flags) in p.exported("a") {
+        let flags = flags.trim_start_matches("flags:").trim();
+        let is_nonblocking = u32::from_str_radix(flags, 8).unwrap() & 0o4000 != 0;
+        assert_eq!(is_nonblocking, name.starts_with("after"), "{name}: {flags}");
+    }
+}
+
+#[test]
 fn the_environment_is_inherited_less_what_belongs_to_make() {
     let p = Project::new().task_with(
         "a",

@@ -1,6 +1,6 @@
-//! The limit of open files. The soft one is 1,024 nearly everywhere, for the sake of programs that use select(2)
-//! and can't handle more; programs that can are expected to raise it to the hard one for themselves, and to give
-//! what they start the old one.
+//! Limits of processes and of open files. The soft one of these is 1,024 nearly everywhere, for the sake of
+//! programs that use select(2) and can't handle more; programs that can are expected to raise it to the hard one
+//! for themselves, and to give what they start the old one.
 
 use std::io;
 use std::sync::OnceLock;
@@ -32,4 +32,9 @@ pub fn raise_open_files(needed: u64) -> io::Result<u64> {
 /// set from outside comes too late on a busy machine.
 pub fn original_open_files() -> Option<Rlimit> {
     ORIGINAL.get().copied()
+}
+
+/// How many processes this user may have, if there is a limit. Root may have more.
+pub fn processes() -> Option<u64> {
+    rustix::process::getrlimit(Resource::Nproc).current
 }

@@ -463,6 +463,22 @@ fn servers_take_no_descriptors_that_the_scripts_need() {
 }
 
 #[test]
+fn servers_take_no_processes_that_the_scripts_need() {
+    if !has("prlimit") {
+        return;
+    }
+    if !rustix::process::geteuid().is_root() {
+        return eprintln!("SKIPPED: this user may have more than 63 processes already");
+    }
+    for (limit, has_servers) in [("63", false), ("4096", true)] {
+        let p = project().task_with("look", "inputs = [\"in/*\"]", ":");
+        let shell = format!("prlimit --pid $$ --nproc={limit}:");
+        p.run_cmd(["-j1", "--launch", "fork"]).shell(&shell).go().ok();
+        assert_eq!(forked_steps(&p) > 0, has_servers, "{limit}");
+    }
+}
+
+#[test]
 fn a_server_that_a_script_has_stopped_goes_on_when_it_is_needed() {
     let p = project().task_with(
         "stop",

@@ -24,7 +24,7 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use super::launcher::{Launch, Launcher, NotStarted, Spawn, Started};
@@ -32,6 +32,7 @@ use super::script::{Exec, Script};
 use crate::attempt::Start;
 use crate::error::{OrIo, Result};
 use crate::order;
+use crate::sys::limits;
 
 use server::{Forked, Server};
 
@@ -47,6 +48,10 @@ static IS_SCARCE: AtomicBool = AtomicBool::new(false);
 
 /// Servers of all workers.
 static MOST: AtomicUsize = AtomicUsize::new(usize::MAX);
+
+/// One of so many processes that this user may have is a server at most. What a script wants to start itself nobody
+/// starts again.
+const PROCESSES_EACH: u64 = 64;
 
 /// Further attempts to start a script then, and the pause before one that frees nothing itself.
 const TRIES: u32 = 100;
@@ -194,7 +199,7 @@ impl ForkServer {
         let most = MOST.load(Ordering::Relaxed);
         let _alone =
             (most < usize::MAX).then(|| STARTS.lock().unwrap_or_else(PoisonError::into_inner));
-        if server::alive() >= most {
+        if server::alive() >= most.min(most_by_processes()) {
             return None;
         }
         let variables = environment(exec);
@@ -215,6 +220,13 @@ impl ForkServer {
             known.is_plain = true;
         }
     }
+}
+
+/// Servers of all workers, as far as the limit of processes goes.
+fn most_by_processes() -> usize {
+    static MOST: OnceLock<usize> = OnceLock::new();
+    let most = || limits::processes().map_or(usize::MAX, |limit| (limit / PROCESSES_EACH) as usize);
+    *MOST.get_or_init(most)
 }
 
 /// Lets all workers together have so many servers: each takes a descriptor.

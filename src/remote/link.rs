@@ -35,7 +35,6 @@ pub(super) struct Link {
     /// Which of the run's workers it is, from 1.
     pub(super) number: usize,
     pub(super) slots: usize,
-    pub(super) pid: u32,
     /// Unlike that of any other worker of the run.
     pub(super) id: i64,
     /// In a batch system.
@@ -78,7 +77,6 @@ impl Link {
             host: Arc::from(hello.host.as_str()),
             number: hello.number,
             slots: hello.slots,
-            pid: hello.pid,
             id,
             job: hello.job.clone(),
             believed: Mutex::default(),

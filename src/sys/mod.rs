@@ -273,8 +273,11 @@ pub fn mount_id(file: &impl AsRawFd) -> io::Result<u64> {
     let mut found: libc::statx = unsafe { std::mem::zeroed() };
     let (fd, flags) = (file.as_raw_fd(), libc::AT_EMPTY_PATH);
     for mask in [STATX_MNT_ID_UNIQUE, libc::STATX_MNT_ID] {
+        let (path, result) = (c"".as_ptr(), &raw mut found);
+        // Not by its name: std's reference to it is a weak one, which takes nothing into a static binary, and after link time
+        // optimisation so is ours.
         // SAFETY: the path is an empty C string, the result has room for a statx.
-        if unsafe { libc::statx(fd, c"".as_ptr(), flags, mask, &mut found) } != 0 {
+        if unsafe { libc::syscall(libc::SYS_statx, fd, path, flags, mask, result) } != 0 {
             return Err(io::Error::last_os_error());
         }
         if found.stx_mask & mask != 0 {

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::cli::Color;
 use crate::cli::values::{default_db, path};
-use crate::db::{self, Db, Declared, RunStatus, RunSteps, TaskStatus, Waits};
+use crate::db::{self, Db, Declared, Reader, RunStatus, RunSteps, StepRow, TaskStatus, Waits};
 use crate::elsewhere::WorkerSlot;
 use crate::error::{Result, exit};
 use crate::ids::StepId;
@@ -79,6 +79,7 @@ impl Command for StatusArgs {
         };
         let status = db.read(|reader| {
             let (tasks, runs) = (db::status(reader)?, db::last_runs(reader, self.runs.max(1))?);
+            let failed_anew = Kept::of(reader)?;
             let (unread, out_of_date) = (db::unread(reader)?, db::out_of_date(reader)?);
             let crew = match runs.first() {
                 Some(run) => {
@@ -100,7 +101,7 @@ impl Command for StatusArgs {
             let status = Status::of(tasks, runs, db::waits(reader)?, runner, running);
             let (workers, style) = (crew.workers, Style::of(self.color));
             let db_option = db_option(&self.db);
-            Ok(Status { unread, out_of_date, workers, style, db_option, ..status })
+            Ok(Status { failed_anew, unread, out_of_date, workers, style, db_option, ..status })
         })?;
         answer::give(&status, self.json)?;
         Ok(exit::OK)
@@ -116,6 +117,9 @@ struct Status {
     running: Vec<RunningStep>,
     /// Of the last run, if it has or had any.
     workers: Vec<WorkerState>,
+    /// Steps that failed in the last run, when they were to run anew, and keep the results that they had. They count as
+    /// failed.
+    failed_anew: Vec<Kept>,
     /// Inputs that the last run couldn't read, a sentence each.
     unread: Vec<String>,
     /// Tasks that gather what may have changed since.
@@ -146,9 +150,9 @@ struct Task {
     done: u64,
     /// Still to run, or running.
     pending: u64,
-    /// The same, and one if the task waits and has no step yet.
+    /// The same, and those that it waits for to be made: one for each group that has no step yet, or one.
     left: u64,
-    /// Why it waits and has no step yet: a sentence.
+    /// Why it waits and has no step yet, or none of a group: a sentence.
     waits: Option<String>,
     running: usize,
     failed: u64,
@@ -167,6 +171,16 @@ struct Task {
     /// What the manifest says that each step takes: `cpus`, `memory` in bytes, `uses`.
     #[serde(flatten)]
     declared: Declared,
+}
+
+/// A step that failed when it was to run anew.
+#[derive(Serialize)]
+struct Kept {
+    step: i64,
+    task: String,
+    #[serde(rename = "input", serialize_with = "answer::escaped")]
+    name: Vec<u8>,
+    labels: Labels,
 }
 
 /// A step whose script runs just now.
@@ -216,6 +230,19 @@ fn is_under_way(run: &RunStatus, newest: Option<&RunStatus>, runner: Option<Runn
         && runner.is_some_and(|runner| runner.can_be(run.pid))
 }
 
+impl Kept {
+    /// Those of the present tasks.
+    fn of(reader: &Reader) -> Result<Vec<Kept>> {
+        let mut all = Vec::new();
+        for (_, step) in db::failed_anew(reader)? {
+            let row = db::find_step(reader, step)?;
+            let StepRow { task, name, labels, .. } = row;
+            all.push(Kept { step: step.0, task, name, labels });
+        }
+        Ok(all)
+    }
+}
+
 impl RunningStep {
     fn here(step: &step::Running) -> RunningStep {
         RunningStep {
@@ -260,7 +287,7 @@ impl Status {
     ) -> Status {
         let why = |task: &TaskStatus| waits.iter().find(|waits| waits.id == task.id);
         let task = |task: TaskStatus| Task {
-            left: task.pending + u64::from(why(&task).is_some()),
+            left: task.pending + why(&task).map_or(0, |waits| waits.steps),
             waits: why(&task).map(|waits| waits.why.clone()),
             running: running.iter().filter(|step| step.task == task.name).count(),
             task: task.name,
@@ -303,6 +330,7 @@ impl Status {
             tasks,
             running,
             workers: Vec::new(),
+            failed_anew: Vec::new(),
             unread: Vec::new(),
             out_of_date: Vec::new(),
             last_run: runs.first().cloned(),
@@ -344,6 +372,15 @@ impl Answer for Status {
                 let waits = self.style.paint.doubtful("waits");
                 columns::folded(out, &format!("task {} {waits}: {why}", task.task), self.style)?;
             }
+        }
+        for kept in self.failed_anew.iter().take(SHOWN) {
+            let name = step_text(kept.step, &kept.task, &kept.name, &kept.labels);
+            let failed = self.style.paint.bad("failed");
+            let text = format!("{name} {failed} in the last run and keeps the result it had");
+            columns::folded(out, &text, self.style)?;
+        }
+        if self.failed_anew.len() > SHOWN {
+            writeln!(out, "… and {} more keep theirs", self.failed_anew.len() - SHOWN)?;
         }
         if !self.running.is_empty() {
             writeln!(out, "running: {}", self.running.len())?;

@@ -81,6 +81,7 @@ pub use plan::reasons::{
 pub use plan::tasks::{KnownTask, Registration, TaskRow, known_tasks, task_rows};
 pub use plan::with::{plan_with, unseeing};
 pub use plan::{Before, Plan, TaskPlan, plan};
+pub use read::failed_anew::failed_anew;
 pub use read::queries::{
     Meant, StepRow, each_live_input, each_live_output, each_live_output_name, failed_steps,
     find_object, find_step, find_steps, find_task, is_complete, is_task_complete, meaning,

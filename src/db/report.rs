@@ -13,6 +13,7 @@ use crate::labels::Labels;
 use crate::object::ObjectHash;
 use crate::order;
 
+use crate::db::read::failed_anew::failed_anew;
 use crate::db::read::status::{Declared, StepCounts, feeding, step_counts};
 use crate::db::read::waits::waits;
 use crate::db::schema;
@@ -79,6 +80,7 @@ pub struct ReportTask {
     pub gather_by: Option<String>,
     pub labels: Option<String>,
     pub done: u64,
+    /// Those that failed in the last run and keep an earlier result included.
     pub failed: u64,
     pub pending: u64,
     /// Steps that are history.
@@ -103,8 +105,13 @@ fn unsigned(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
 /// # Errors
 /// If the database can't be read.
 pub fn report_tasks(reader: &Reader) -> Result<Vec<ReportTask>> {
-    let counts = step_counts(reader)?;
-    let waiting: HashSet<TaskId> = waits(reader)?.into_iter().map(|waits| waits.id).collect();
+    let mut counts = step_counts(reader)?;
+    for (task, _) in failed_anew(reader)? {
+        let counts = counts.entry(task).or_default();
+        (counts.done, counts.failed) = (counts.done.saturating_sub(1), counts.failed + 1);
+    }
+    let waiting: HashMap<TaskId, u64> =
+        waits(reader)?.into_iter().map(|waits| (waits.id, waits.steps)).collect();
     let mut statement = reader.conn
         .prepare(
             "SELECT t.id, t.name, t.gather, coalesce(l.outputs, 0), coalesce(l.bytes, 0), t.feeds,
@@ -134,7 +141,7 @@ pub fn report_tasks(reader: &Reader) -> Result<Vec<ReportTask>> {
             labels,
             done,
             failed,
-            pending: pending + u64::from(waiting.contains(&id)),
+            pending: pending + waiting.get(&id).copied().unwrap_or(0),
             retired,
             outputs,
             bytes,
@@ -451,22 +458,33 @@ pub struct FailedStep {
     pub log: Option<ObjectHash>,
     /// How many failed in the same way, the same task included.
     pub alike: u64,
+    /// It was to run anew, and keeps the result that it had.
+    pub keeps_result: bool,
 }
 
 /// Steps that failed, at most so many, so that every way to fail is among them if it can be. One that failed with another
-/// one has the attempt of that one.
+/// one has the attempt of that one. `anew` failed when they were to run anew, and are done all the same.
 ///
 /// # Errors
 /// If the database can't be read.
-pub fn report_failed(reader: &Reader, limit: i64) -> Result<Vec<FailedStep>> {
+pub fn report_failed(reader: &Reader, anew: &[StepId], limit: i64) -> Result<Vec<FailedStep>> {
+    let temporary = "DROP TABLE IF EXISTS temp.failed_anew;
+        CREATE TEMP TABLE failed_anew(step INTEGER PRIMARY KEY) STRICT;";
+    reader.conn.execute_batch(temporary).or_db(WHAT)?;
+    for step in anew {
+        let insert = reader.conn.prepare_cached("INSERT INTO temp.failed_anew VALUES (?1)");
+        insert.and_then(|mut insert| insert.execute([step])).or_db(WHAT)?;
+    }
     let mut statement = reader
         .conn
         .prepare(
             "SELECT s.id, s.task, s.name, a.number, a.outcome, a.code, a.detail, a.wall_us, a.log,
-               count(*) OVER alike AS alike, row_number() OVER (alike ORDER BY s.id) AS nth, s.labels
-             FROM step s JOIN attempt a ON a.step = coalesce(s.same_as, s.id)
+               count(*) OVER alike AS alike, row_number() OVER (alike ORDER BY s.id) AS nth, s.labels, f.keeps
+             FROM (SELECT id, coalesce(same_as, id) AS whose, 0 AS keeps FROM step
+                 WHERE live = 1 AND state <> 1 AND state = 2
+               UNION ALL SELECT step, step, 1 FROM temp.failed_anew) f
+             JOIN step s ON s.id = f.id JOIN attempt a ON a.step = f.whose
                AND a.number = (SELECT max(number) FROM attempt WHERE step = a.step)
-             WHERE s.live = 1 AND s.state <> 1 AND s.state = 2
              WINDOW alike AS (PARTITION BY s.task, a.outcome, a.code)
              ORDER BY nth, alike DESC, s.id LIMIT ?1",
         )
@@ -484,6 +502,7 @@ pub fn report_failed(reader: &Reader, limit: i64) -> Result<Vec<FailedStep>> {
             log: row.get(8)?,
             alike: unsigned(row, 9)?,
             labels: row.get(11)?,
+            keeps_result: row.get(12)?,
         })
     });
     rows.and_then(|rows| rows.collect()).or_db(WHAT)
@@ -655,18 +674,26 @@ pub struct LabelGroups {
 const MOST_VALUES: usize = 20_000;
 
 /// The live steps by each of their labels, at most `limit` values of each. SQLite is built without JSON, so they are
-/// counted here, in memory that doesn't grow with the number of steps.
+/// counted here, in memory that doesn't grow with the number of steps. `anew` failed although they are done.
 ///
 /// # Errors
 /// If the database can't be read.
-pub fn label_groups(reader: &Reader, limit: usize) -> Result<BTreeMap<String, LabelGroups>> {
-    let sql = "SELECT labels, state FROM step WHERE live = 1 AND labels IS NOT NULL";
+pub fn label_groups(
+    reader: &Reader,
+    anew: &[StepId],
+    limit: usize,
+) -> Result<BTreeMap<String, LabelGroups>> {
+    let anew: HashSet<&StepId> = anew.iter().collect();
+    let sql = "SELECT labels, state, id FROM step WHERE live = 1 AND labels IS NOT NULL";
     let mut statement = reader.conn.prepare(sql).or_db(WHAT)?;
     let mut rows = statement.query([]).or_db(WHAT)?;
     let mut all: BTreeMap<String, Option<HashMap<String, LabelGroup>>> = BTreeMap::new();
     while let Some(row) = rows.next().or_db(WHAT)? {
-        let (labels, state): (Labels, StepState) =
-            row.get(0).and_then(|labels| Ok((labels, row.get(1)?))).or_db(WHAT)?;
+        let (labels, mut state, step): (Labels, StepState, StepId) =
+            row.get(0).and_then(|labels| Ok((labels, row.get(1)?, row.get(2)?))).or_db(WHAT)?;
+        if anew.contains(&step) {
+            state = StepState::Failed;
+        }
         for (key, value) in labels.iter() {
             if !all.contains_key(key) {
                 all.insert(key.to_owned(), Some(HashMap::new()));

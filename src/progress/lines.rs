@@ -357,6 +357,14 @@ fn summary_text(summary: &Summary, voice: &Voice) -> Option<String> {
         let them = if kept == 1 { "keeps the result it" } else { "keep the results they" };
         text.push_str(&format!("{kept} step{s} did not come out anew and {them} had\n"));
     }
+    if summary.untried > 0 {
+        let (untried, s) = (summary.untried, plural(summary.untried));
+        let was = if untried == 1 { "was" } else { "were" };
+        text.push_str(&format!(
+            "{untried} step{s} failed before and {was} not tried again, since --only leaves {} out\n",
+            if untried == 1 { "it" } else { "them" }
+        ));
+    }
     let steps = format!("total {};", summary.steps());
     let rest = format!(
         "{}; {outputs} output{}; {time}",

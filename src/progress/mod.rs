@@ -207,6 +207,8 @@ pub struct Summary {
     pub outputs: u64,
     /// Steps that failed.
     pub failed: u64,
+    /// Steps that failed in an earlier run, and that `--only` leaves out.
+    pub untried: u64,
     /// The first of those failures; the number is limited.
     pub failures: Vec<Failure>,
     /// Live steps that still have to run, or were to run anew and keep the results they had; and one for each task that
@@ -243,8 +245,8 @@ pub struct Summary {
 impl Summary {
     /// The same steps in the words that `status` has for them.
     pub fn steps(&self) -> RunSteps {
-        let &Summary { done, reused, failed, left, .. } = self;
-        let done = done + reused;
+        let &Summary { done, reused, untried, left, .. } = self;
+        let (done, failed) = (done + reused, self.failed + untried);
         RunSteps { total: done + failed + left, done, reused, failed, left }
     }
 }

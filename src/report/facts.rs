@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::db::{ReportAttempt, ReportRun, ReportTask};
-use crate::ids::{RunId, TaskId};
+use crate::ids::{RunId, StepId, TaskId};
 use crate::run::Runner;
 use crate::sys::clock;
 use crate::text::{as_path, path_bytes, printable, utc};
@@ -20,6 +20,8 @@ pub(super) struct Facts {
     pub(super) runs: Vec<ReportRun>,
     /// The tasks in manifest order.
     pub(super) tasks: Vec<ReportTask>,
+    /// Steps that failed in the last run, when they were to run anew, and keep an earlier result; by id.
+    pub(super) failed_anew: Vec<StepId>,
     /// What the manifest calls the pipeline.
     title: Option<String>,
     names: HashMap<TaskId, String>,
@@ -31,6 +33,7 @@ impl Facts {
     pub(super) fn new(
         runs: Vec<ReportRun>,
         tasks: Vec<ReportTask>,
+        failed_anew: Vec<StepId>,
         is_complete: bool,
         title: Option<String>,
         runners: [Option<Runner>; 2],
@@ -44,6 +47,7 @@ impl Facts {
             title,
             runs,
             tasks,
+            failed_anew,
         }
     }
 
@@ -73,7 +77,7 @@ impl Facts {
         self.names.get(&id).map_or("(no longer in the manifest)", String::as_str)
     }
 
-    /// The number of live steps that are done, failed and pending.
+    /// The number of live steps that are done, failed and pending. One that failed and keeps an earlier result has failed.
     pub(super) fn steps(&self) -> (u64, u64, u64) {
         let sum = |of: fn(&ReportTask) -> u64| self.tasks.iter().map(of).sum();
         (sum(|task| task.done), sum(|task| task.failed), sum(|task| task.pending))

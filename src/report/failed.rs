@@ -76,6 +76,9 @@ fn one(out: &mut String, facts: &Facts, step: &FailedStep, store: &Store, is_ope
     if step.alike > 1 {
         html!(out, "; ", count(step.alike), " steps of this task failed in this way");
     }
+    if step.keeps_result {
+        html!(out, "; it was to run anew, and keeps the result that it had");
+    }
     html!(out, "</p>\n");
     if let Some(detail) = &step.detail {
         html!(out, "<p>", text(detail), "</p>\n");

@@ -26,7 +26,7 @@ use std::path::Path;
 
 use crate::db::{self, Db, FailedStep, Reader, WorkerRow};
 use crate::error::Result;
-use crate::ids::TaskId;
+use crate::ids::{StepId, TaskId};
 use crate::object::ObjectHash;
 use crate::run::{Runner, runner};
 use crate::store::Store;
@@ -92,8 +92,11 @@ impl Content {
         let last_run = runs.first().map(|run| run.id);
         let runners = [runner_before, runner(dir)];
         let tasks = db::report_tasks(reader)?;
+        let mut anew: Vec<StepId> =
+            db::failed_anew(reader)?.into_iter().map(|(_, step)| step).collect();
+        anew.sort_unstable();
         let title = db::report_title(reader)?;
-        let facts = Facts::new(runs, tasks, db::is_complete(reader)?, title, runners);
+        let facts = Facts::new(runs, tasks, anew, db::is_complete(reader)?, title, runners);
         let mut results = Vec::new();
         for task in facts.tasks.iter().filter(|task| task.shows_outputs) {
             let outputs = db::report_results(reader, task.id, results::SHOWN)?;
@@ -121,7 +124,7 @@ impl Content {
             }
         })?;
         Ok(Content {
-            failed: db::report_failed(reader, failed::SHOWN)?,
+            failed: db::report_failed(reader, &facts.failed_anew, failed::SHOWN)?,
             edges: db::report_edges(reader)?,
             listing: Listing::read(reader, store, &facts, picked)?,
             facts,

@@ -74,6 +74,7 @@ impl Picked {
     fn steps(self, reader: &Reader, facts: &Facts) -> Result<Vec<StepId>> {
         let (done, failed, pending) = facts.steps();
         let mut steps = db::report_steps(reader, true, EACH as i64)?;
+        steps.extend(facts.failed_anew.iter().take(EACH));
         steps.extend(sorted(self.slowest));
         steps.extend(sorted(self.newest));
         if done + failed + pending <= MOST {
@@ -253,7 +254,7 @@ impl Listing {
         }
         let (done, failed, pending) = facts.steps();
         let is_cut = done + failed + pending > MOST || listed < steps.len() as u64;
-        let groups = db::label_groups(reader, GROUPS)?.into_iter();
+        let groups = db::label_groups(reader, &facts.failed_anew, GROUPS)?.into_iter();
         let tasks = facts.tasks.iter();
         let tasks =
             tasks.map(|task| (&*task.name, task.id.0, task.done, task.failed, task.pending));
@@ -349,6 +350,10 @@ impl Rows<'_> {
         let attempts = db::attempts(reader, step)?;
         let why = if is_detailed { self.why(&row, &facts, &attempts)? } else { String::new() };
         let more = if is_detailed { Some(self.more(&row, &facts, &attempts)?) } else { None };
+        let state = match self.facts.failed_anew.binary_search(&step) {
+            Ok(_) => StepState::Failed,
+            Err(_) => row.state,
+        };
         let labels = row.labels.iter();
         let labels = labels.map(|(key, value)| (key.to_owned(), plain_name(value.as_bytes())));
         let last = attempts.last();
@@ -367,7 +372,7 @@ impl Rows<'_> {
             place,
             plain_name(&row.name),
             labels.collect(),
-            row.state.as_str(),
+            state.as_str(),
             self.texts.number(outcome.unwrap_or_default()),
             attempts.len(),
             last.map_or(0, |attempt| attempt.run.0),

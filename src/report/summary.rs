@@ -61,12 +61,17 @@ fn verdict(facts: &Facts) -> (&'static str, Escaped) {
         (_, 0) => ("failed", format!("{} of {all} failed", grouped(failed))),
         _ => ("failed", format!("{} of {all} failed, {} left", grouped(failed), grouped(pending))),
     };
+    let kept = match facts.failed_anew.len() {
+        0 => String::new(),
+        1 => "; 1 keeps the result it had".to_owned(),
+        more => format!("; {} keep the results they had", grouped(more as u64)),
+    };
     let rest = match (is_over, facts.is_running) {
         (true, _) => "",
         (false, true) => "; the run is under way",
         (false, false) => "; the run was killed",
     };
-    (state, text(words + rest))
+    (state, text(words + &kept + rest))
 }
 
 /// The section.

@@ -116,9 +116,14 @@ impl Dispatcher<'_> {
             }
             // It costs a look at all tasks.
             let waits = if waiting.is_empty() { Vec::new() } else { db::waits(reader)? };
-            Ok((turns, without_step, blind, unseeing, waits))
+            // Only `--only` leaves out what failed before.
+            let failed = match self.engine.flow.tasks.iter().any(|task| task.only.is_some()) {
+                true => db::todo(reader)?.values().map(|todo| todo.failed).sum(),
+                false => 0,
+            };
+            Ok((turns, without_step, blind, unseeing, waits, failed))
         });
-        let (turns, without_step, blind, unseeing, waits) = asked.unwrap_or_else(|error| {
+        let (turns, without_step, blind, unseeing, waits, failed) = asked.unwrap_or_else(|error| {
             self.fail(error);
             Default::default()
         });
@@ -129,10 +134,11 @@ impl Dispatcher<'_> {
             && waiting.is_empty()
             && summary.interrupted.is_none()
             && trouble.is_none();
+        summary.untried = u64::saturating_sub(failed, summary.failed - summary.kept);
         (summary.waiting, summary.blind) = (without_step, blind);
         summary.unseeing.extend(unseeing);
         // What was to run anew and was not reached has the result that it had, and is left all the same.
-        summary.left = pending + waits.len() as u64;
+        summary.left = pending + waits.iter().map(|waits| waits.steps).sum::<u64>();
         summary.reasons = waits.into_iter().map(|waits| (waits.task, waits.why)).collect();
         for db::Turns { anew, waits_anew, kept, held } in turns.into_values() {
             summary.left += waits_anew + held;

@@ -256,18 +256,28 @@ fn run_in(
     close(&opened, &prepared, (run, started_ms), outcome, progress)
 }
 
-/// What to say of the tasks that `--only` names and that have no step yet, because it leaves out what must run first.
+/// What to say of the tasks that `--only` names and that have no step yet, or none of a group that it names, because it
+/// leaves out what must run first.
 fn out_of_reach(db: &Db, prepared: &Prepared, summary: &Summary) -> Result<Vec<String>> {
     if prepared.only.is_empty() {
         return Ok(Vec::new());
     }
     let is_settled = exports::are_settled(db, prepared, summary)?;
-    let counts = db.read(db::step_counts)?;
+    let (counts, waits) = db.read(|reader| Ok((db::step_counts(reader)?, db::waits(reader)?)))?;
     let flow = &prepared.flow;
-    let has_steps =
-        |index: TaskIndex| counts.get(&flow.task(index).id).is_some_and(|counts| counts.live() > 0);
+    let has_steps = |index: TaskIndex| {
+        let waits = waits.iter().find(|waits| waits.id == flow.task(index).id);
+        // Groups of other labels are not asked for.
+        let lacks_group = waits.is_some_and(|waits| {
+            let mut named = prepared.only.iter().filter(|(named, _)| *named == index);
+            named.any(|(_, labels)| waits.groups.iter().any(|group| group.agree(labels)))
+        });
+        !lacks_group && counts.get(&flow.task(index).id).is_some_and(|counts| counts.live() > 0)
+    };
     let named: BTreeSet<TaskIndex> = prepared.only.iter().map(|(index, _)| *index).collect();
     let mut sentences = Vec::new();
+    let has_any =
+        |index: TaskIndex| counts.get(&flow.task(index).id).is_some_and(|counts| counts.live() > 0);
     for index in named.into_iter().filter(|&index| !has_steps(index)) {
         let mut is_above = vec![false; flow.tasks.len()];
         let mut open: Vec<TaskIndex> = flow.task(index).fed_by().collect();
@@ -287,8 +297,9 @@ fn out_of_reach(db: &Db, prepared: &Prepared, summary: &Summary) -> Result<Vec<S
         let names: Vec<&str> = left_out.map(|(_, row)| row.name.as_str()).collect();
         if !names.is_empty() {
             let task = &flow.task(index).name;
+            let what = if has_any(index) { "all of task" } else { "task" };
             sentences.push(format!(
-                "task `{task}` can't run before `{}`, which --only leaves out: add --only {}, or say --until {task}",
+                "{what} `{task}` can't run before `{}`, which --only leaves out: add --only {}, or say --until {task}",
                 names.join("`, `"),
                 names.join(" --only ")
             ));

@@ -123,7 +123,7 @@ impl Prepared {
         let mut refused = Vec::with_capacity(manifest.tasks.len());
         let named = NamedInputs { inputs: &inputs, streams, forget: options.no_inputs };
         let sources = sources(&scanner, &manifest, named, progress)?;
-        let forced = forced(db, &manifest, options)?;
+        let forced = forced(db, &manifest, options, &only)?;
         let flow =
             Arc::new(flow(&manifest, &graph, &registrations, &rows, &sources, &forced, &only)?);
         let mut scans = Vec::with_capacity(sources.len());
@@ -502,18 +502,36 @@ pub(super) fn known_flow(db: &Db, manifest: &Manifest) -> Result<Option<Flow>> {
     flow(manifest, &graph, &registrations, &rows, &sources, &[], &[]).map(Some)
 }
 
-/// By place: what `-B` and `--redo` force.
-fn forced(db: &Db, manifest: &Manifest, options: &RunOptions) -> Result<Vec<Forced>> {
+/// By place: what `-B` and `--redo` force. What `--redo` names and `--only` leaves out can't be meant.
+fn forced(
+    db: &Db,
+    manifest: &Manifest,
+    options: &RunOptions,
+    only: &[(TaskIndex, Labels)],
+) -> Result<Vec<Forced>> {
     if options.always {
         return Ok(vec![Forced::all(); manifest.tasks.len()]);
     }
     let mut forced = vec![Forced::default(); manifest.tasks.len()];
+    let left_out = |index: TaskIndex, word: &str, fits: &dyn Fn(&Labels) -> bool| {
+        let is_named = only.iter().any(|(named, labels)| *named == index && fits(labels));
+        if only.is_empty() || is_named {
+            return Ok(());
+        }
+        let task = &manifest.task(index).name;
+        let how = if options.only.is_empty() { "--until" } else { "--only" };
+        Err(Error::Usage(format!(
+            "--redo: `{word}` is none of what {how} names, so it would not run anew; add --only {task}, or drop \
+             --redo {word}"
+        )))
+    };
     for word in &options.redo {
         let of_task = word
             .to_str()
             .filter(|word| task_word(word).is_ok_and(|(name, _)| manifest.find(name).is_some()));
         if let Some(word) = of_task {
             for (index, labels) in chosen(manifest, "--redo", &[word.to_owned()])? {
+                left_out(index, word, &|named| named.agree(&labels))?;
                 forced[index.0].labels.push(labels);
             }
             continue;
@@ -528,6 +546,7 @@ fn forced(db: &Db, manifest: &Manifest, options: &RunOptions) -> Result<Vec<Forc
             let Some(index) = manifest.find(&step.task).filter(|_| step.live) else {
                 return Err(refuse(format!("{} is history, and no run makes it", step.text())));
             };
+            left_out(index, &printable(word.as_bytes()), &|named| step.labels.has(named))?;
             forced[index.0].steps.push(step.id);
         }
     }

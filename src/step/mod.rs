@@ -522,8 +522,8 @@ impl Execution<'_> {
         Ok(())
     }
 
-    /// A failure may be one of those that a read-only link causes. Any script may trip over its inputs; of WITH_DIR, and in
-    /// a sandbox, which says itself what can't be written, only if the log looks like it.
+    /// A failure may be one of those that a read-only link causes, if the log looks like it. A sandbox says itself what
+    /// can't be written.
     fn mention_links(&mut self, staged: &Staged, log: &[Vec<u8>]) {
         let is_damaged = self.made.iter().any(|(report, _)| !report.damaged_inputs.is_empty());
         let is_in_sandbox = self.attempt.script.sandbox.is_some();
@@ -534,10 +534,7 @@ impl Execution<'_> {
             REFUSALS.iter().any(|part| names(part.as_bytes()))
                 || side.is_some_and(|side| names(side.as_encoded_bytes()))
         });
-        let is_told = |loans: &&Loans| match (is_in_sandbox, loans.are_all) {
-            (true, are_all) => are_all && is_refusal,
-            (false, are_all) => is_refusal || !(are_all && loans.loan == Loan::Side),
-        };
+        let is_told = |loans: &&Loans| is_refusal && (loans.are_all || !is_in_sandbox);
         if let Some(loans) = staged.loans.iter().find(is_told)
             && let Some((report, _)) = self.made.first_mut()
             && matches!(report.record.outcome, Outcome::Exited(_))
@@ -611,7 +608,8 @@ impl Execution<'_> {
 const MANY_OUTPUTS: usize = 2500;
 
 /// What programs say that may not write to a file, or don't want to because it has other names (gzip, xz).
-const REFUSALS: [&str; 4] = ["permission denied", "not permitted", "read-only", "other link"];
+const REFUSALS: [&str; 5] =
+    ["permission denied", "not permitted", "read-only", "other link", "hard link"];
 
 /// The objects that the files of a loan are, in their order.
 fn lent(attempt: &Attempt, loan: Loan) -> &[NamedObject] {

@@ -20,7 +20,8 @@ fn step_with_labels_runs_the_steps_that_have_them_and_no_others() {
     p.run_with(["--step", "a[sample=A]"])
         .ok()
         .ran_on(["a A_1", "a A_2"])
-        .says("2 done, 0 failed, 3 left");
+        // Two of a, and one of merge for each sample.
+        .says("2 done, 0 failed, 4 left");
     p.run_with(["--step", "a[sample=A]"]).ok().ran([]);
     // Several labels narrow, several options widen.
     p.run_with(["--step", "a[sample=B,lane=2]", "--step", "merge[sample=A]"])
@@ -194,4 +195,25 @@ fn a_run_can_begin_in_another_folder() {
     p.call(["-C"]).fails(2).says("`-C` needs a folder");
     p.call(["status", "-C", "sub"]).fails(2).says("task-pipeline -C DIR status");
     p.cmd(["run", "-f", "../pipeline.toml", "-db", "../db"]).dir("sub").go().ok().ran([]);
+}
+
+#[test]
+fn what_only_leaves_out_and_redo_names_is_refused() {
+    let p = samples();
+    p.run().ok();
+    for command in ["run", "plan"] {
+        let refused = |args: &[&str], word: &str, add: &str| {
+            p.call([command].iter().chain(args))
+                .fails(2)
+                .ran([])
+                .says(&format!("--redo: `{word}` is none of what --only names"))
+                .says(&format!("add --only {add}, or drop --redo {word}"));
+        };
+        refused(&["--only", "a", "--redo", "merge"], "merge", "merge");
+        refused(&["--only", "a[sample=A]", "--redo", "a[sample=B]"], "a[sample=B]", "a");
+        refused(&["--only", "a[sample=A]", "--redo", "a/B_1"], "a/B_1", "a");
+    }
+    p.call(["plan", "--until", "a", "--redo", "merge"]).fails(2).says("what --until names");
+    p.run_with(["--only", "a[sample=A]", "--redo", "a[lane=2]"]).ok().ran_on(["a A_2"]);
+    p.run_with(["--only", "a[sample=A]", "--redo", "a/A_1"]).ok().ran_on(["a A_1"]);
 }

@@ -441,8 +441,8 @@ fn of_task(reader: &Reader, name: &str, db_dir: &Path) -> Result<Explanation> {
     let waits = db::waits(reader)?.into_iter().find(|waits| waits.id == task);
     let verdict = match () {
         () if !facts.present => RunVerdict::IsHistory,
-        () if waits.is_some() => RunVerdict::Waits,
         () if to_run > 0 => RunVerdict::WillRun,
+        () if waits.is_some() => RunVerdict::Waits,
         () if ok + failed > 0 => RunVerdict::Ran(last.id),
         () => RunVerdict::DidNotRun(last.id),
     };

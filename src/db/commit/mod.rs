@@ -446,6 +446,12 @@ pub(in crate::db) fn activate(
                 }
                 Some(Turn::Waits) => {
                     turns::set(writer, step, None)?;
+                    if state == StepState::Failed {
+                        // It was left out, and may not fail on what it is given now.
+                        statement(writer, "UPDATE step SET state = 0 WHERE id = ?1")?
+                            .execute([step])
+                            .or_db(WHAT)?;
+                    }
                     match state {
                         StepState::Done => Supported::Revived,
                         _ => Supported::Pending,

@@ -112,7 +112,7 @@ pub fn turns(reader: &Reader) -> Result<HashMap<TaskId, Turns>> {
             "SELECT t.task, count(*) FILTER (WHERE t.turn = 2),
                count(*) FILTER (WHERE t.turn = 1 AND s.state = 1),
                count(*) FILTER (WHERE t.turn = 0 AND s.state = 1),
-               count(*) FILTER (WHERE t.turn < 2 AND s.state <> 1)
+               count(*) FILTER (WHERE t.turn < 2 AND s.state = 0)
              FROM temp.turn t JOIN step s ON s.id = t.step WHERE t.turn < 3 GROUP BY t.task",
         )
         .or_db(WHAT)?;

@@ -56,6 +56,20 @@ fn keep_sides(writer: &mut Writer, task: &FlowTask) -> Result<()> {
     Ok(())
 }
 
+/// Steps that failed are pending again. Those that `--only` leaves out aren't tried, and stay failed.
+fn retry(writer: &mut Writer, flow: &Flow) -> Result<()> {
+    let failed = "UPDATE step SET state = 0 WHERE live = 1 AND state <> 1 AND state = 2";
+    if flow.tasks.iter().all(|task| task.only.is_none()) {
+        return writer.conn.execute(failed, []).map(drop).or_db("keep the plan");
+    }
+    let failed = format!("{failed} AND task = ?1 AND may_run(?2, labels)");
+    let mut statement = writer.conn.prepare(&failed).or_db("keep the plan")?;
+    for (place, task) in flow.tasks.iter().enumerate().filter(|(_, task)| !task.is_left_out()) {
+        statement.execute(params![task.id, place as i64]).or_db("keep the plan")?;
+    }
+    Ok(())
+}
+
 /// Registers the tasks, moves the known steps, bears the fresh ones, makes the links, and notes the
 /// run that does it. From here on the state on disk is that of the present manifest and inputs.
 ///
@@ -72,7 +86,6 @@ pub fn apply(writer: &mut Writer, flow: &Flow, applied: &Applied<'_>) -> Result<
     writer.conn.execute_batch(&format!(
         "UPDATE step SET (live, state) = (SELECT c.live, c.state FROM temp.change c WHERE c.step = step.id)
            WHERE id IN (SELECT step FROM temp.change);
-         UPDATE step SET state = 0 WHERE live = 1 AND state <> 1 AND state = 2;
          INSERT INTO step(object, task, recipe, name, key, executable, live, state, origin, labels, side)
            SELECT object, task, recipe, name, key, executable, 1, 0, origin, labels, side
            FROM temp.fresh ORDER BY id;
@@ -84,6 +97,7 @@ pub fn apply(writer: &mut Writer, flow: &Flow, applied: &Applied<'_>) -> Result<
            WHERE g.held = 1 AND s.task = g.task AND s.live = 1;",
     ))
     .or_db(what)?;
+    retry(writer, flow)?;
     if !is_settled {
         unsettle(writer)?;
     }

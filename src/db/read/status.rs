@@ -14,6 +14,7 @@ use crate::text::size;
 use crate::db::Reader;
 use crate::db::commit::leaves::todo;
 use crate::db::flow::Flow;
+use crate::db::read::failed_anew::failed_anew;
 use crate::db::run_steps::RunSteps;
 use crate::db::types::NameBytes;
 
@@ -27,6 +28,7 @@ pub struct TaskStatus {
     pub done: u64,
     /// Still to run, or running.
     pub pending: u64,
+    /// Those that failed in the last run and keep an earlier result included.
     pub failed: u64,
     /// Steps that are history.
     pub retired: u64,
@@ -118,6 +120,11 @@ pub fn status(reader: &Reader) -> Result<Vec<TaskStatus>> {
         let of_task = counts.get(&task.id).copied().unwrap_or_default();
         (task.done, task.pending) = (of_task.done, of_task.pending);
         (task.failed, task.retired) = (of_task.failed, of_task.retired);
+    }
+    for (task, _) in failed_anew(reader)? {
+        if let Some(task) = tasks.iter_mut().find(|known| known.id == task) {
+            (task.done, task.failed) = (task.done.saturating_sub(1), task.failed + 1);
+        }
     }
     Ok(tasks)
 }

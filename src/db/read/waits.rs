@@ -1,21 +1,28 @@
-//! Tasks that wait for what is upstream of them before they have a step at all.
+//! Tasks that wait for what is upstream of them before they have a step at all, or before they have one of each group.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use crate::error::{OrDb, Result};
 use crate::ids::TaskId;
+use crate::labels::Labels;
 
 use crate::db::Reader;
 use crate::db::commit::runs::unread;
+use crate::db::plan::gather::labels_of;
 use crate::db::read::status::{StepCounts, feeding, step_counts};
 
-/// A task without a live step that may get one when what it waits for is done. It counts as one step that is left.
+/// A task that may get steps when what it waits for is done: one without a live step, or one that gathers by labels and
+/// has no step yet of some groups.
 #[derive(Debug, Clone)]
 pub struct Waits {
     pub id: TaskId,
     pub task: String,
     /// `4 of 30 steps of work failed`
     pub why: String,
+    /// Steps of it that are left: one for each group, one if it isn't known how many.
+    pub steps: u64,
+    /// The groups, as far as the labels of steps upstream tell. Empty if it doesn't gather by labels.
+    pub groups: Vec<Labels>,
 }
 
 /// A task of the last manifest.
@@ -23,10 +30,19 @@ struct WiredTask {
     id: TaskId,
     name: String,
     is_gather: bool,
+    /// Labels that it gathers by.
+    keys: Vec<String>,
     /// By place: what it takes, and what it sees.
     from: Vec<usize>,
     with: Vec<usize>,
     counts: StepCounts,
+}
+
+impl WiredTask {
+    /// True if it gathers outputs by labels.
+    fn is_grouped(&self) -> bool {
+        self.is_gather && !self.keys.is_empty() && !self.from.is_empty()
+    }
 }
 
 /// What is known of a task and all that is upstream of it.
@@ -37,8 +53,8 @@ enum Upstream {
     Open,
 }
 
-/// Every task of the last manifest that gathers outputs or sees some, has no live step, and has something upstream that
-/// failed, is still to run or couldn't be read; in the manifest's order.
+/// Every task of the last manifest that gathers outputs or sees some, has no live step, or none of some group, and has
+/// something upstream that failed, is still to run or couldn't be read; in the manifest's order.
 ///
 /// # Errors
 /// If the database can't be read.
@@ -49,6 +65,7 @@ pub fn waits(reader: &Reader) -> Result<Vec<Waits>> {
     }
     let lacks_inputs = !unread(reader)?.is_empty();
     let mut open = vec![Upstream::Unknown; tasks.len()];
+    let groups = open_groups(reader, &tasks)?;
     let mut found = Vec::new();
     for (at, task) in tasks.iter().enumerate() {
         // What a task without `gather` takes needn't be complete for it to have steps.
@@ -56,16 +73,78 @@ pub fn waits(reader: &Reader) -> Result<Vec<Waits>> {
             true => task.from.iter().chain(&task.with).copied().collect(),
             false => task.with.clone(),
         };
-        if fed_by.is_empty() || task.counts.live() > 0 {
+        let has_steps = task.counts.live() > 0;
+        if fed_by.is_empty() || has_steps && !task.is_grouped() {
             continue;
         }
+        let groups = groups.get(&at).cloned().unwrap_or_default();
+        let steps = match groups.open.len() as u64 {
+            0 => u64::from(!has_steps || groups.has_unknown),
+            groups => groups,
+        };
         let is_open = fed_by.iter().any(|&up| up != at && is_open(&tasks, up, &mut open));
-        if is_open || lacks_inputs {
+        if steps > 0 && (is_open || lacks_inputs && !has_steps) {
             let why = why(&tasks, &fed_by, lacks_inputs);
-            found.push(Waits { id: task.id, task: task.name.clone(), why });
+            let (id, task, groups) =
+                (task.id, task.name.clone(), groups.open.into_iter().collect());
+            found.push(Waits { id, task, why, steps, groups });
         }
     }
     Ok(found)
+}
+
+/// Groups of a task to which steps upstream may still add, and that have no step.
+#[derive(Clone, Default)]
+struct OpenGroups {
+    open: BTreeSet<Labels>,
+    /// Steps upstream that aren't done don't have all of the labels: there may be any others.
+    has_unknown: bool,
+}
+
+/// Those of each task that gathers by labels, by place. Costs as much as there is left to do, if there is such a task.
+fn open_groups(reader: &Reader, tasks: &[WiredTask]) -> Result<HashMap<usize, OpenGroups>> {
+    let what = "look for groups that wait";
+    let mut groups: HashMap<usize, OpenGroups> = HashMap::new();
+    for (at, grouped) in tasks.iter().enumerate().filter(|(_, task)| task.is_grouped()) {
+        let mut found = OpenGroups::default();
+        for up in upstream(tasks, at).into_iter().map(|up| &tasks[up]) {
+            if up.counts.pending + up.counts.failed == 0 {
+                continue;
+            }
+            let sql = "SELECT labels FROM step WHERE live = 1 AND state <> 1 AND task = ?1";
+            let mut statement = reader.conn.prepare_cached(sql).or_db(what)?;
+            let mut rows = statement.query([up.id]).or_db(what)?;
+            while let Some(row) = rows.next().or_db(what)? {
+                let labels: Labels = row.get(0).or_db(what)?;
+                let group = labels.only(grouped.keys.iter().map(String::as_str));
+                match group.len() == grouped.keys.len() {
+                    true => drop(found.open.insert(group)),
+                    false => found.has_unknown = true,
+                }
+            }
+        }
+        if !found.open.is_empty() {
+            let live = "SELECT labels FROM step WHERE task = ?1 AND live = 1";
+            for group in labels_of(reader, live, grouped.id)? {
+                found.open.remove(&group);
+            }
+        }
+        groups.insert(at, found);
+    }
+    Ok(groups)
+}
+
+/// All that is upstream of a task, by place.
+fn upstream(tasks: &[WiredTask], at: usize) -> BTreeSet<usize> {
+    let fed_by = |at: usize| tasks[at].from.iter().chain(&tasks[at].with).copied();
+    let mut found = BTreeSet::new();
+    let mut todo: Vec<usize> = fed_by(at).collect();
+    while let Some(up) = todo.pop() {
+        if up != at && found.insert(up) {
+            todo.extend(fed_by(up));
+        }
+    }
+    found
 }
 
 fn known(reader: &Reader) -> Result<Vec<WiredTask>> {
@@ -92,6 +171,7 @@ fn known(reader: &Reader) -> Result<Vec<WiredTask>> {
         id: *id,
         name: name.clone(),
         is_gather: *is_gather,
+        keys: feeding(feeds.as_deref(), "gather_by"),
         from: places(feeds, "from"),
         with: places(feeds, "with"),
         counts: counts.get(id).copied().unwrap_or_default(),

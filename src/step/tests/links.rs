@@ -186,17 +186,21 @@ fn nothing_is_removed_through_what_a_script_has_put_in_the_place_of_a_folder() {
 #[test]
 fn a_failure_says_that_inputs_were_links_and_what_to_do() {
     let mut world = world_of("INPUT_DIR", &[(b"a", b"bytes")]);
-    let report = world.run("exit 3");
+    let refused = "echo \"sort: open failed: a: Permission denied\"; exit 3";
+    let report = world.run(refused);
     assert!(
         report.warnings[0].starts_with("its inputs were read-only links; a script that changes")
             && report.warnings[0].ends_with("needs input = \"copy\" in its task"),
         "{:?}",
         report.warnings
     );
+    // Most failures have other reasons.
+    for other in ["exit 3", "echo 'wrong: no such column'; exit 3"] {
+        assert_eq!(world.run(other).warnings, [""; 0], "{other}");
+    }
     world.copies_input = true;
-    assert_eq!(world.run("exit 3").warnings, [""; 0]);
+    assert_eq!(world.run(refused).warnings, [""; 0]);
     world.copies_input = false;
-    // Of WITH_DIR many a step may see something, and few trip over it.
     let mut world = world_of("WITH_DIR", &[(b"a", b"bytes")]);
     assert_eq!(world.run("echo wrong; exit 3").warnings, [""; 0]);
     for said in ["sort: open failed: a: Permission denied", "gzip: a has 1 other link"] {

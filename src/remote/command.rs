@@ -29,16 +29,18 @@ pub(super) enum Said {
     Unstarted(String),
 }
 
-/// Runs a program with these arguments and this input. What it says is kept in files in `folder` meanwhile.
+/// Runs a program with these arguments and this input, until its limit or until nobody wants to know any more (`is_over`). What
+/// it says is kept in files in `folder` meanwhile.
 pub(super) fn run(
     program: &Path,
     args: &[String],
     input: &str,
     limit: Duration,
     folder: &Path,
+    is_over: &dyn Fn() -> bool,
 ) -> Said {
     let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    match try_run(program, args, input, limit, folder) {
+    match try_run(program, args, input, limit, folder, is_over) {
         Ok(Some((true, out, _))) => Said::Yes(out),
         Ok(Some((false, out, err))) => {
             let line = err.lines().chain(out.lines()).map(str::trim).find(|line| !line.is_empty());
@@ -56,6 +58,7 @@ fn try_run(
     input: &str,
     limit: Duration,
     folder: &Path,
+    is_over: &dyn Fn() -> bool,
 ) -> io::Result<Option<(bool, String, String)>> {
     let file = |name: &str| {
         let mut options = File::options();
@@ -80,13 +83,17 @@ fn try_run(
             command.env_remove(&name);
         }
     }
+    // Or squeue cuts the numbers of an array's jobs off after 64 bytes.
+    command.env("SLURM_BITSTR_LEN", "0");
     let mut process = command.spawn()?;
     let begun = Instant::now();
     let status = loop {
         match process.try_wait()? {
             Some(status) => break status,
-            None if begun.elapsed() >= limit => {
-                process.kill()?;
+            None if begun.elapsed() >= limit || is_over() => {
+                // With what it has started: a wrapper's child hangs as well.
+                let group = rustix::process::Pid::from_child(&process);
+                let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
                 process.wait()?;
                 return Ok(None);
             }

@@ -13,8 +13,8 @@
 //! # The queue is asked once a minute at most
 //!
 //! For the first time a quarter of a minute after a submission, which is when most mistakes show; and not at all as long as
-//! all workers are connected. Who is listed as ended, or isn't listed any more, makes room for another job. That the
-//! queue can't be asked is no news.
+//! all workers are connected. Who is listed as ended, or isn't listed twice in a row, makes room for another job. That the
+//! queue can't be asked is no news of the jobs.
 //!
 //! # Why a job has come to nothing
 //!
@@ -32,6 +32,7 @@ use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::error::{OrIo as _, Result, exit};
@@ -137,7 +138,7 @@ enum Asked {
 /// A job that has ended before its worker had connected.
 #[derive(Debug, Clone)]
 struct EndedJob {
-    /// As the queue has it; empty: it is not listed any more.
+    /// As the queue has it.
     id: String,
     /// Which of the run's workers it was.
     number: usize,
@@ -165,8 +166,14 @@ pub(super) struct Pilots {
     last_question: Option<Instant>,
     /// Why jobs wait, as it was told last.
     told_reason: String,
+    /// Why the queue could not be asked, as it was told last; empty: it could.
+    told_trouble: String,
+    /// By number: how often in a row the queue was asked in vain for it.
+    unlisted: Vec<u32>,
     /// No more are submitted.
     is_closed: bool,
+    /// Commands that still run are of no more use.
+    is_over: Arc<AtomicBool>,
 }
 
 impl Pilots {
@@ -177,7 +184,8 @@ impl Pilots {
         slurm: Slurm,
         (dir, folder): (PathBuf, PathBuf),
     ) -> Pilots {
-        let jobs = vec![Job::None; orders.slots.len()];
+        let count = orders.slots.len();
+        let jobs = vec![Job::None; count];
         Pilots {
             hub,
             orders,
@@ -192,7 +200,10 @@ impl Pilots {
             asked: None,
             last_question: None,
             told_reason: String::new(),
+            told_trouble: String::new(),
+            unlisted: vec![0; count],
             is_closed: false,
+            is_over: Arc::default(),
         }
     }
 
@@ -204,7 +215,11 @@ impl Pilots {
     fn ask(&mut self, what: Asked, program: PathBuf, args: Vec<String>, input: String) {
         let (tell, told) = flume::bounded(1);
         let (limit, folder) = (self.slurm.limit, self.folder.clone());
-        let run = move || drop(tell.send(command::run(&program, &args, &input, limit, &folder)));
+        let is_over = Arc::clone(&self.is_over);
+        let run = move || {
+            let is_over = || is_over.load(Ordering::Relaxed);
+            drop(tell.send(command::run(&program, &args, &input, limit, &folder, &is_over)));
+        };
         let thread = std::thread::Builder::new().name("slurm".to_owned());
         if let Err(err) = thread.spawn(run) {
             return self.close(format!("no thread could be started ({err})"));
@@ -271,11 +286,17 @@ impl Pilots {
         args.push(format!("--array={array}"));
         args.push(format!("--cpus-per-task={slots}"));
         args.push(format!("--time={minutes}"));
-        let excluded = self.hub.excluded();
+        // Of several of the same option sbatch takes the last.
+        let mut excluded = self.hub.excluded();
+        for arg in &self.options.args {
+            match arg.strip_prefix("--exclude=") {
+                Some(hosts) => excluded.push(hosts.to_owned()),
+                None => args.push(arg.clone()),
+            }
+        }
         if !excluded.is_empty() {
             args.push(format!("--exclude={}", excluded.join(",")));
         }
-        args.extend(self.options.args.iter().cloned());
         // Last, so that it is the one that counts.
         args.push(format!("--job-name={name}"));
         let mut words = self.orders.words(1)?;
@@ -380,15 +401,25 @@ impl Pilots {
     fn take_squeue(&mut self, said: Said) {
         let out = match said {
             Said::Yes(out) => out,
-            // No news.
-            Said::No(_) | Said::Nothing(_) | Said::Unstarted(_) => return,
+            // No news of the jobs.
+            Said::No(why) | Said::Nothing(why) | Said::Unstarted(why) => {
+                let why = printable_line(why.as_bytes());
+                if self.told_trouble != why {
+                    let every = self.slurm.interval.as_secs();
+                    self.hub.note(format!(
+                        "the queue can't be asked: {why}; it is tried again every {every} s"
+                    ));
+                    self.told_trouble = why;
+                }
+                return;
+            }
         };
+        self.told_trouble.clear();
         let listed = listed(&out);
         let mut last = None;
         let mut waiting = Vec::new();
         for (n, array) in self.arrays.iter_mut().enumerate() {
             let rows: Vec<&Row> = listed.iter().filter(|row| row.name == array.name).collect();
-            let was_known = array.is_known;
             array.is_known |= !rows.is_empty();
             array.asked += 1;
             let mut ended = Vec::new();
@@ -398,24 +429,34 @@ impl Pilots {
                 if !is_waited_for {
                     continue;
                 }
-                match rows.iter().find(|row| row.tasks.has(number)) {
+                let found = rows.iter().find(|row| row.tasks.has(number));
+                let unlisted = &mut self.unlisted[number - 1];
+                *unlisted = if found.is_some() { 0 } else { *unlisted + 1 };
+                match found {
                     Some(row) if is_alive(row.state) => {
                         waiting.extend((row.state == "PENDING").then_some(row.reason));
                     }
                     Some(row) => ended.push((number, Some(*row))),
-                    // It was there, and isn't any more; or it never was.
-                    None if was_known || array.asked > 1 => ended.push((number, None)),
+                    // One answer without it may be any mishap of the queue's. Two are believed, but are no word on why.
+                    None if *unlisted > 1 => {
+                        *unlisted = 0;
+                        ended.push((number, None));
+                    }
                     None => {}
                 }
             }
-            if !array.is_known && array.asked > 1 {
+            if ended.iter().any(|(_, row)| row.is_none()) {
                 self.doubts += 1;
             }
             let has_job = array.is_known;
             for (number, row) in ended {
                 let job = &mut self.jobs[number - 1];
                 let is_wanted = !self.hub.is_retired(number);
-                if has_job && is_wanted && matches!(job, Job::Submitted { .. }) {
+                if let Some(row) = row
+                    && has_job
+                    && is_wanted
+                    && matches!(job, Job::Submitted { .. })
+                {
                     self.silent += 1;
                     last = Some(EndedJob::of(number, row));
                 }
@@ -426,7 +467,7 @@ impl Pilots {
         match last {
             Some(last) if self.silent >= MOST_SILENT => self.inquire(last),
             _ if self.doubts >= MOST_DOUBTS && !self.is_closed => {
-                self.close("sbatch submits nothing that can be found in the queue".to_owned());
+                self.close("what sbatch submits is not to be found in the queue".to_owned());
             }
             _ => {}
         }
@@ -451,9 +492,6 @@ impl Pilots {
     /// No more jobs are submitted. Why the last one has ended is told when it is found out.
     fn inquire(&mut self, job: EndedJob) {
         self.is_closed = true;
-        if job.id.is_empty() {
-            return self.give_up(&job, None);
-        }
         let args = vec!["show".to_owned(), "job".to_owned(), job.id.clone()];
         self.ask(Asked::Scontrol(job), self.slurm.scontrol.clone(), args, String::new());
     }
@@ -579,6 +617,11 @@ impl Crew for Pilots {
         {
             let _ = told.recv_timeout(self.slurm.last_limit);
         }
+        // What still hangs would outlive the run.
+        self.is_over.store(true, Ordering::Relaxed);
+        if let Some((_, told)) = self.asked.take() {
+            let _ = told.recv_timeout(self.slurm.last_limit);
+        }
         if !self.arrays.is_empty() {
             self.cancel();
         }
@@ -586,12 +629,8 @@ impl Crew for Pilots {
 }
 
 impl EndedJob {
-    fn of(number: usize, row: Option<&Row<'_>>) -> EndedJob {
+    fn of(number: usize, row: &Row<'_>) -> EndedJob {
         let word = |text: &str| printable_line(text.as_bytes());
-        let Some(row) = row else {
-            let why = "it is not listed any more".to_owned();
-            return EndedJob { id: String::new(), number, why, node: String::new() };
-        };
         let why = match row.reason {
             "" | "None" => word(row.state),
             reason => format!("{} ({})", word(row.state), word(reason)),
@@ -688,7 +727,9 @@ fn is_alive(state: &str) -> bool {
 
 fn cancel(slurm: &Slurm, names: &[String], limit: Duration, folder: &Path) -> Result<(), String> {
     for name in names {
-        match command::run(&slurm.scancel, &[format!("--name={name}")], "", limit, folder) {
+        match command::run(&slurm.scancel, &[format!("--name={name}")], "", limit, folder, &|| {
+            false
+        }) {
             Said::Yes(_) => {}
             Said::No(why) | Said::Nothing(why) | Said::Unstarted(why) => {
                 return Err(printable_line(why.as_bytes()));
@@ -807,13 +848,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let run = |text: &str, limit| {
             let args = ["-c".to_owned(), text.to_owned()];
-            command::run(Path::new("/bin/sh"), &args, "input", limit, dir.path())
+            command::run(Path::new("/bin/sh"), &args, "input", limit, dir.path(), &|| false)
         };
         let long = Duration::from_secs(60);
         assert_eq!(run("cat; echo x >&2", long), Said::Yes("input".to_owned()));
         assert_eq!(run("echo; echo why >&2; exit 3", long), Said::No("sh: why".to_owned()));
         assert!(matches!(run("sleep 600", Duration::from_millis(50)), Said::Nothing(_)));
-        let nothing = command::run(Path::new("/no/such"), &[], "", long, dir.path());
+        let nothing = command::run(Path::new("/no/such"), &[], "", long, dir.path(), &|| false);
         assert!(matches!(nothing, Said::Unstarted(why) if why.contains("such could not be run")));
     }
 }

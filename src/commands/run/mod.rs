@@ -244,6 +244,16 @@ impl Command for RunArgs {
             () if !self.is_on_slurm() && !self.sbatch_arg.is_empty() => {
                 Err("--sbatch-arg is for jobs of Slurm: add --on slurm:N, or drop it")
             }
+            () if self
+                .sbatch_arg
+                .iter()
+                .any(|arg| arg.starts_with("-M") || arg.starts_with("--clus")) =>
+            {
+                Err(
+                    "--sbatch-arg names a cluster, which squeue and scancel would not know of: set SLURM_CLUSTERS, which all of \
+                     Slurm's commands read",
+                )
+            }
             () if self.listen.is_some() && !self.has_far_workers() => Err(
                 "--listen is for workers on other machines: add --on ssh:HOST or slurm:N, or drop it",
             ),

@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::object::ObjectHash;
 use crate::proof::Proof;
 use crate::store::{Placed, Store};
+use crate::sys::disk;
 
 pub(super) struct Cache {
     state: Mutex<Kept>,
@@ -118,10 +119,14 @@ impl Cache {
         store.forget(object);
     }
 
-    /// Removes what has not been used for longest, until the rest is within the limit or in use.
+    /// Removes what has not been used for longest, until the rest is within the limit or in use. A quarter of the disk is left
+    /// to scripts.
     pub(super) fn shrink(&self, store: &Store) -> Result<()> {
+        let room = disk::free(store.db_dir()).unwrap_or(u64::MAX);
+        let room = self.state().size.saturating_add(room);
+        let limit = self.limit.min(room - room / 4);
         let mut spared = HashSet::new();
-        while let Some((object, size)) = self.give_away(store, &spared) {
+        while let Some((object, size)) = self.give_away(store, limit, &spared) {
             // Somebody who has found it here before it was given away still has a guard, by which it can be told.
             if !store.remove_unless_held(&object)? {
                 self.state().insert(object, size);
@@ -132,9 +137,14 @@ impl Cache {
     }
 
     /// Strikes an object off the list that is to be removed; not one of the `spared`.
-    fn give_away(&self, store: &Store, spared: &HashSet<ObjectHash>) -> Option<(ObjectHash, u64)> {
+    fn give_away(
+        &self,
+        store: &Store,
+        limit: u64,
+        spared: &HashSet<ObjectHash>,
+    ) -> Option<(ObjectHash, u64)> {
         let mut state = self.state();
-        if state.size <= self.limit {
+        if state.size <= limit {
             return None;
         }
         let is_free = |object: &&ObjectHash| {

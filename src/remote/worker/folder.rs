@@ -148,8 +148,19 @@ fn is_of_worker(name: &OsStr, metadata: &Metadata) -> bool {
     name.as_bytes().starts_with(PREFIX.as_bytes()) && metadata.is_dir() && metadata.uid() == own
 }
 
-/// First the scratch, which may hold anything that scripts have made.
+/// First the scratch, which may hold anything that scripts have made; last the lock, by which a later worker knows the folder
+/// if this is cut off.
 fn remove(path: &Path) -> io::Result<()> {
     step::end_survivors(&path.join(SCRATCH)).map_err(io::Error::other)?;
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        if entry.file_name() == LOCK {
+            continue;
+        }
+        match entry.file_type()?.is_dir() {
+            true => fs::remove_dir_all(entry.path())?,
+            false => fs::remove_file(entry.path())?,
+        }
+    }
     fs::remove_dir_all(path)
 }

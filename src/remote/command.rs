@@ -83,8 +83,6 @@ fn try_run(
             command.env_remove(&name);
         }
     }
-    // Or squeue cuts the numbers of an array's jobs off after 64 bytes.
-    command.env("SLURM_BITSTR_LEN", "0");
     let mut process = command.spawn()?;
     let begun = Instant::now();
     let status = loop {

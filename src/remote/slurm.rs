@@ -354,8 +354,9 @@ impl Pilots {
         }
         self.last_question = Some(Instant::now());
         let names: Vec<&str> = self.arrays.iter().map(|array| array.name.as_str()).collect();
-        let args =
-            ["--noheader", "--states=all", "--format=%i|%T|%j|%r|%N", "--name"].map(str::to_owned);
+        // A line for each job: the numbers of those that wait together are cut off after 64 bytes.
+        let args = ["--noheader", "--array", "--states=all", "--format=%i|%T|%j|%r|%N", "--name"]
+            .map(str::to_owned);
         let args = args.into_iter().chain([names.join(",")]).collect();
         self.ask(Asked::Squeue, self.slurm.squeue.clone(), args, String::new());
     }

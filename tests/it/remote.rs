@@ -411,6 +411,8 @@ fn options_of_workers_that_don_t_fit_are_refused() {
     p.run_with(["--on", "slurm:2"]).fails(2).says("--on slurm needs --walltime");
     p.run_with(["--walltime", "1h"]).fails(2).says("add --on slurm:N");
     p.run_with(["--on", "local:2", "--sbatch-arg=-pshort"]).fails(2).says("add --on slurm:N");
+    let there = ["--on", "slurm:2", "--walltime", "1h", "--sbatch-arg=--clusters=c2"];
+    p.run_with(there).fails(2).says("set SLURM_CLUSTERS");
     p.run_with(["--on", "local:2", "--listen", "here"]).fails(2).says("add --on ssh:HOST");
     p.run_with(["--on", "ssh:-oProxyCommand=x"]).fails(2).says("ssh:host1");
     p.run_with(["--on", "ssh:a", "--listen", "x:0"]).fails(2).says("HOST:PORT");
@@ -470,6 +472,13 @@ echo 77
         "hangs" => ("", "exec sleep 600"),
         _ => ("", ""),
     };
+    let sbatch = match how {
+        "starts late" => sbatch.replace(
+            "setsid sh $script",
+            "setsid sh -c 'until [ -e squeue.log ]; do sleep 0.05; done; exec sh \"$0\"' $script",
+        ),
+        _ => sbatch.to_owned(),
+    };
     p.program("sbatch", &sbatch.replace("HOW", before).replace("AFTER", after));
     p.program("squeue", "#!/bin/sh\ncd \"${0%/bin/*}\"; echo x >>squeue.log; cat queue\n");
     p.program("scancel", "#!/bin/sh\ncd \"${0%/bin/*}\"; echo \"$@\" >>scancel.log\n");
@@ -526,6 +535,34 @@ fn a_submission_of_which_nobody_knows_what_became_is_made_once() {
         assert!(asked.unwrap_or(0) <= 1, "{how}: {asked:?}");
         assert_eq!(p.sql("SELECT count(*), count(DISTINCT step) FROM attempt"), ["21|21"], "{how}");
     }
+}
+
+#[test]
+fn one_answer_of_the_queue_without_the_jobs_is_no_word_on_them() {
+    let trouble = "the queue can't be asked: squeue: it failed and said nothing";
+    let cases = [
+        ("", ""),
+        ("echo 'slurm_load_jobs error: Invalid job id'; echo '|||'", ""),
+        ("exit 1", trouble),
+        ("exec sleep 600", ""),
+    ];
+    let case = |said: &str, told: &str| {
+        let p = some_steps();
+        slurm(&p, "starts late");
+        let squeue = format!("#!/bin/sh\ncd \"${{0%/bin/*}}\"; echo x >>squeue.log; {said}\n");
+        p.program("squeue", &squeue);
+        let run = on_slurm(&p, &["--sbatch-arg=--exclude=n9"]).go().ok();
+        run.says(": 21 done").says_nothing_of("no more workers").says(told);
+        let log = p.read("sbatch.log");
+        assert_eq!(log.lines().count(), 1, "{said}: {log}");
+        assert!(log.contains("--exclude=n9 "), "{log}");
+    };
+    // Each waits for the first question to the queue.
+    std::thread::scope(|scope| {
+        for (said, told) in cases {
+            scope.spawn(move || case(said, told));
+        }
+    });
 }
 
 #[test]

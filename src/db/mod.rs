@@ -21,6 +21,7 @@ mod lineage;
 mod listing;
 mod plan;
 mod read;
+mod remarks;
 mod report;
 mod run_steps;
 mod schema;
@@ -75,8 +76,8 @@ pub use plan::gather::{
     linked_steps, live_labels, plan_gather,
 };
 pub use plan::reasons::{
-    Why, changed_dependencies, groups_to_come, has_inputs, is_any_taken, planned_labels, reasons,
-    recipe_fields, shared,
+    Why, changed_dependencies, groups_to_come, has_inputs, is_any_taken, left_nothing,
+    planned_labels, reasons, recipe_fields, shared,
 };
 pub use plan::tasks::{KnownTask, Registration, TaskRow, known_tasks, task_rows};
 pub use plan::with::{plan_with, unseeing};
@@ -92,6 +93,7 @@ pub use read::status::{
     status, step_counts, wiring,
 };
 pub use read::waits::{Waits, waits};
+pub use remarks::{Remarks, unseeing_sentence};
 pub use report::{
     FailedStep, LabelGroup, LabelGroups, Overhead, ReportAttempt, ReportOutput, ReportResult,
     ReportRun, ReportTask, TaskSpan, each_attempt, label_groups, last_work, note_overheads,

@@ -54,13 +54,13 @@ impl Remarks {
 
     /// All of them, a sentence each.
     pub fn all(&self) -> Vec<String> {
-        let unseeing = self.unseeing.iter().map(|(task, count)| unseeing(task, *count));
+        let unseeing = self.unseeing.iter().map(|(task, count)| unseeing_sentence(task, *count));
         self.sentences.iter().cloned().chain(unseeing).collect()
     }
 }
 
 /// What to say of inputs on which there are no steps.
-pub fn unseeing(task: &str, count: u64) -> String {
+pub fn unseeing_sentence(task: &str, count: u64) -> String {
     let (inputs, have) = if count == 1 { ("input", "has") } else { ("inputs", "have") };
     format!("task {task}: {count} {inputs} {have} no step, since its `with` gives nothing to see")
 }

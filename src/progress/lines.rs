@@ -6,6 +6,7 @@ use std::io::Write;
 use unicode_width::UnicodeWidthStr as _;
 
 use crate::attempt::{BatchPlace, Verdict};
+use crate::db::unseeing_sentence;
 use crate::labels::step_text;
 use crate::text::{attempts_text, db_option, plural, printable, printable_line, span};
 
@@ -339,10 +340,8 @@ fn summary_text(summary: &Summary, voice: &Voice) -> Option<String> {
         return (!text.is_empty()).then_some(text);
     }
     for (task, count) in &summary.unseeing {
-        let (s, have) = (plural(*count), if *count == 1 { "has" } else { "have" });
-        text.push_str(&format!(
-            "task {task}: {count} input{s} {have} no step, since its `with` gives nothing to see\n"
-        ));
+        text.push_str(&unseeing_sentence(task, *count));
+        text.push('\n');
     }
     let time = span(summary.wall);
     if *done == 0 && summary.complete {

@@ -22,6 +22,8 @@ pub(super) struct Facts {
     pub(super) tasks: Vec<ReportTask>,
     /// Steps that failed in the last run, when they were to run anew, and keep an earlier result; by id.
     pub(super) failed_anew: Vec<StepId>,
+    /// What the last run had to say of results that may not be what was meant, a sentence each.
+    pub(super) remarks: Vec<String>,
     /// What the manifest calls the pipeline.
     title: Option<String>,
     names: HashMap<TaskId, String>,
@@ -35,6 +37,7 @@ impl Facts {
         tasks: Vec<ReportTask>,
         failed_anew: Vec<StepId>,
         is_complete: bool,
+        remarks: Vec<String>,
         title: Option<String>,
         runners: [Option<Runner>; 2],
     ) -> Facts {
@@ -44,6 +47,7 @@ impl Facts {
             is_running: runners.into_iter().flatten().any(is_of_run),
             is_complete,
             names: tasks.iter().map(|task| (task.id, task.name.clone())).collect(),
+            remarks,
             title,
             runs,
             tasks,

@@ -24,7 +24,7 @@ mod timeline;
 
 use std::path::Path;
 
-use crate::db::{self, Db, FailedStep, Reader, WorkerRow};
+use crate::db::{self, Db, FailedStep, Reader, Remarks, WorkerRow};
 use crate::error::Result;
 use crate::ids::{StepId, TaskId};
 use crate::object::ObjectHash;
@@ -96,7 +96,15 @@ impl Content {
             db::failed_anew(reader)?.into_iter().map(|(_, step)| step).collect();
         anew.sort_unstable();
         let title = db::report_title(reader)?;
-        let facts = Facts::new(runs, tasks, anew, db::is_complete(reader)?, title, runners);
+        let facts = Facts::new(
+            runs,
+            tasks,
+            anew,
+            db::is_complete(reader)?,
+            Remarks::read(reader)?.all(),
+            title,
+            runners,
+        );
         let mut results = Vec::new();
         for task in facts.tasks.iter().filter(|task| task.shows_outputs) {
             let outputs = db::report_results(reader, task.id, results::SHOWN)?;

@@ -66,6 +66,11 @@ fn verdict(facts: &Facts) -> (&'static str, Escaped) {
         1 => "; 1 keeps the result it had".to_owned(),
         more => format!("; {} keep the results they had", grouped(more as u64)),
     };
+    let kept = match facts.remarks.len() {
+        0 => kept,
+        1 => kept + "; 1 warning",
+        more => format!("{kept}; {more} warnings"),
+    };
     let rest = match (is_over, facts.is_running) {
         (true, _) => "",
         (false, true) => "; the run is under way",
@@ -100,6 +105,9 @@ pub(super) fn section(out: &mut String, facts: &Facts, totals: &Totals) {
     }
     figure(out, None, "Outputs", count(outputs), Some(text(size(bytes))));
     html!(out, "</dl>\n");
+    for remark in &facts.remarks {
+        html!(out, "<p><b>Warning:</b> ", text(remark), "</p>\n");
+    }
     if let Some(run) = facts.run() {
         run_details(out, run, totals.of(run.id));
     }

@@ -516,7 +516,7 @@ impl Dispatcher<'_> {
                 self.outcome.summary.done += 1;
                 self.outcome.summary.outputs += completion.outputs.len() as u64;
                 let (flow, outputs) = (&self.engine.flow, &completion.outputs);
-                self.outcome.harvest.take(flow, job.task, job.leaf.step, outputs);
+                self.outcome.harvest.take(flow, job.task, outputs);
                 self.progress.tell(&Event::Done(&ended));
             }
             (_, Some(failure)) => {

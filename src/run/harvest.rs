@@ -1,11 +1,11 @@
 //! What the steps of a run have left, and who took it: so that a run which is well and has made nothing says so. Told
-//! once for each task, at the end. What `outputs` says of a task goes before: a step without what that asks for has
+//! once for each task, at the end; and by later runs, as long as it is so. What `outputs` says of a task goes before: a step without what that asks for has
 //! failed, and where it is empty, nothing is expected.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use crate::attempt::Output;
-use crate::db::{self, Flow, Reader};
+use crate::db::{self, Flow, Reader, Remarks};
 use crate::diagnostic::quoted;
 use crate::error::Result;
 use crate::ids::{StepId, TaskIndex};
@@ -17,17 +17,17 @@ use super::lack;
 /// As far as this run has come.
 #[derive(Default)]
 pub(super) struct Harvest {
-    /// Steps that left nothing, by task: how many, and the first of them.
-    empty: HashMap<TaskIndex, (u64, StepId)>,
+    /// Tasks with steps that left nothing.
+    empty: BTreeSet<TaskIndex>,
     /// By producer and consumer with a `match`: the name of an output that was not taken; `None` once one was.
     untaken: HashMap<(TaskIndex, TaskIndex), Option<Vec<u8>>>,
 }
 
 impl Harvest {
     /// A step is done.
-    pub(super) fn take(&mut self, flow: &Flow, task: TaskIndex, step: StepId, outputs: &[Output]) {
+    pub(super) fn take(&mut self, flow: &Flow, task: TaskIndex, outputs: &[Output]) {
         let Some(first) = outputs.first() else {
-            self.empty.entry(task).or_insert((0, step)).0 += 1;
+            self.empty.insert(task);
             return;
         };
         let producer = flow.task(task);
@@ -46,26 +46,44 @@ impl Harvest {
         }
     }
 
-    /// What to say at the end, a sentence each. `is_complete`: nothing is left to do, and nothing has failed.
-    pub(super) fn sentences(
+    /// What to say at the end, of this run and of what is still as the one before has found it. `is_complete`: nothing is
+    /// left to do, and nothing has failed.
+    pub(super) fn remarks(
         &self,
         reader: &Reader,
         flow: &Flow,
         manifest: &Manifest,
         is_complete: bool,
-    ) -> Result<Vec<String>> {
-        let mut sentences = Vec::new();
+    ) -> Result<Remarks> {
+        let before = Remarks::read(reader)?;
+        let mut remarks = Remarks::default();
+        let sentences = &mut remarks.sentences;
         let mut told = vec![false; flow.tasks.len()];
         for (index, task) in manifest.indexed() {
-            if let Some((count, first)) = self.empty.get(&index)
+            let is_concerned = self.empty.contains(&index) || before.empty.contains(&task.name);
+            if is_concerned
                 && task.outputs.is_none()
+                && let Some(found) = db::left_nothing(reader, flow, index)?
             {
-                sentences.extend(left_nothing(flow, index, (*count, *first), task));
+                remarks.empty.push(task.name.clone());
+                sentences.extend(left_nothing(flow, index, found, task));
             }
         }
         for (index, task) in manifest.indexed() {
             for &from in &task.from {
-                let Some(Some(name)) = self.untaken.get(&(from, index)) else { continue };
+                let producer = &flow.task(from).name;
+                let mut known = before.untaken.iter();
+                let known = known.find(|(of, by, _)| of == producer && *by == task.name);
+                let known = known.map(|(.., name)| name.clone());
+                let name = match self.untaken.get(&(from, index)) {
+                    Some(None) => continue,
+                    Some(Some(name)) => printable(name).into_owned(),
+                    // It may have another `match` now, or no `match` any more.
+                    None => match known.filter(|_| flow.task(index).accepts.is_some()) {
+                        Some(name) => name,
+                        None => continue,
+                    },
+                };
                 // What it took in an earlier run counts.
                 if db::is_any_taken(reader, flow, from, index)? {
                     continue;
@@ -75,9 +93,10 @@ impl Harvest {
                     "task `{}`: `match` ({}) takes none of the outputs of `{}`, such as `{}`",
                     task.name,
                     globs(task, from),
-                    flow.task(from).name,
-                    printable(name)
+                    producer,
+                    name
                 ));
+                remarks.untaken.push((producer.clone(), task.name.clone(), name));
             }
         }
         for (index, task) in manifest.indexed() {
@@ -97,7 +116,7 @@ impl Harvest {
                 ));
             }
         }
-        Ok(sentences)
+        Ok(remarks)
     }
 }
 

@@ -50,7 +50,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use crate::db::{self, Applied, Complete, Db, Durability, Overhead, Plan, RunRow, Settled};
+use crate::db::{
+    self, Applied, Complete, Db, Durability, Overhead, Plan, Remarks, RunRow, Settled,
+};
 use crate::error::{Error, OrIo, Result};
 use crate::exec::{Ground, Local, Site};
 use crate::folder;
@@ -210,7 +212,12 @@ fn run_in(
     let (prepared, plan, run) = match plan(&opened, options, asked, started_ms, progress)? {
         Planned::NothingToDo { steps } => {
             let (reused, wall) = (steps, begun.elapsed());
-            let summary = Summary { reused, wall, exports, complete: true, ..Summary::default() };
+            let Remarks { sentences, unseeing, .. } = opened.db.read(Remarks::read)?;
+            for sentence in sentences {
+                progress.tell(&Event::Warning(&sentence));
+            }
+            let summary =
+                Summary { reused, wall, exports, unseeing, complete: true, ..Summary::default() };
             progress.tell(&Event::Ended(&summary));
             return Ok(summary);
         }
@@ -239,12 +246,14 @@ fn run_in(
     summary.complete &= refused == 0;
     if outcome.trouble.is_none() {
         let (flow, manifest) = (&prepared.flow, &prepared.manifest);
-        let sentences = opened
+        let mut remarks = opened
             .db
-            .read(|reader| outcome.harvest.sentences(reader, flow, manifest, summary.complete))?;
-        for sentence in sentences {
-            progress.tell(&Event::Warning(&sentence));
+            .read(|reader| outcome.harvest.remarks(reader, flow, manifest, summary.complete))?;
+        for sentence in &remarks.sentences {
+            progress.tell(&Event::Warning(sentence));
         }
+        remarks.unseeing.clone_from(&summary.unseeing);
+        opened.db.write(|writer| remarks.note(writer))?;
         summary.exports = exports::due(&opened.db, &prepared, summary)?;
         let sentences = out_of_reach(&opened.db, &prepared, summary)?;
         let ran = summary.attempts + summary.failed > 0 || summary.interrupted.is_some();
@@ -664,7 +673,14 @@ pub fn dry_run(options: &RunOptions, progress: &mut dyn Progress) -> Result<Fore
     for sentence in prepared.refused() {
         progress.tell(&Event::Warning(&sentence));
     }
-    forecast::forecast(&db, &prepared, &plan)
+    let forecast = forecast::forecast(&db, &prepared, &plan)?;
+    // What is to be made may have something else to say.
+    if forecast.is_settled() {
+        for sentence in db.read(Remarks::read)?.all() {
+            progress.tell(&Event::Warning(&sentence));
+        }
+    }
+    Ok(forecast)
 }
 
 /// Every task that uses what is not there, or not so many of it as each of its steps needs.

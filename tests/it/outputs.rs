@@ -168,10 +168,21 @@ fn a_consumed_task_whose_steps_left_nothing_is_told_once_unless_that_is_meant() 
     let ran = p.run_with(["-j1"]).ok();
     let told = "task `a`: 2 steps left nothing in OUTPUT_DIR, step 2 for one, so `b` got nothing of them; outputs = [\"*\"]";
     assert_eq!(ran.stderr.matches(told).count(), 1, "{}", ran.stderr);
-    // Nothing ran, nothing is told.
-    p.run().ok().says("nothing to do").says_nothing_of("left nothing");
+    // As long as it is so, whoever asks is told.
+    let ran = p.run().ok().says("nothing to do");
+    assert_eq!(ran.stderr.matches(told).count(), 1, "{}", ran.stderr);
+    p.call(["plan"]).ok().says(told);
+    let page = p.call(["report", "-o", "-"]).ok().stdout;
+    assert!(
+        page.contains("all done; 1 warning") && page.contains("2 steps left nothing"),
+        "{page}"
+    );
+    // A run that has something else to do knows it too.
+    let ran = p.file("in/1", "one\n").run().ok().ran(["a"]);
+    assert_eq!(ran.stderr.matches(told).count(), 1, "{}", ran.stderr);
     let ran = task("outputs = []", "exit 0").run().ok();
     ran.says_nothing_of("left nothing").says_nothing_of("got no step");
+    p.run().ok().says("nothing to do").says_nothing_of("warning");
     let ran = task("outputs = [\"*\"]", "echo x >x").run().fails(1);
     ran.says("in OUTPUT_DIR; OUTPUT_DIR is empty, and its script doesn't mention it");
     let ran = task("", "echo y >x").run().ok();
@@ -193,6 +204,12 @@ fn a_match_that_takes_nothing_and_a_task_without_a_step_are_told_once() {
     let told = "task `all` got no step: there is no output of `b` for it";
     assert_eq!(ran.stderr.matches(told).count(), 1, "{}", ran.stderr);
     assert_eq!(ran.stderr.matches("`b` got no step").count(), 0, "{}", ran.stderr);
+    p.run().ok().says("nothing to do").says("takes none of the outputs of `a`").says(told);
+    // Another run that has nothing for it, and then one that has.
+    let ran = p.file("in/3", "3\n").run().ok().ran(["a"]);
+    ran.says("takes none of the outputs of `a`").says(told);
+    p.task_with("b", "match = [\"*.csv\"]", "echo >$OUTPUT_DIR/z").run().ok();
+    p.run().ok().says("nothing to do").says_nothing_of("warning");
 }
 
 #[test]

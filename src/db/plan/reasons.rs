@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use rusqlite::{OptionalExtension, params};
 
 use crate::error::{OrDb, Result};
-use crate::ids::{RecipeId, TaskIndex};
+use crate::ids::{RecipeId, StepId, TaskIndex};
 use crate::labels::Labels;
 
 use crate::db::Reader;
@@ -352,6 +352,25 @@ pub fn is_any_taken(
             s.query_row(params![flow.task(producer).id, consumer.0 as i64], |row| row.get(0))
         })
         .or_db(WHAT)
+}
+
+/// How many live steps of a task are done and have left nothing, and the first of them.
+///
+/// # Errors
+/// If the database can't be read.
+pub fn left_nothing(
+    reader: &Reader,
+    flow: &Flow,
+    index: TaskIndex,
+) -> Result<Option<(u64, StepId)>> {
+    let sql = "SELECT count(*), min(id) FROM step s INDEXED BY idx_step_task WHERE task = ?1 AND live = 1 AND state = 1
+               AND NOT EXISTS (SELECT 1 FROM output o WHERE o.step = s.id)";
+    let (count, first): (i64, Option<StepId>) = reader
+        .conn
+        .prepare_cached(sql)
+        .and_then(|mut s| s.query_row([flow.task(index).id], |row| Ok((row.get(0)?, row.get(1)?))))
+        .or_db(WHAT)?;
+    Ok(first.map(|first| (count.unsigned_abs(), first)))
 }
 
 /// The fields of a recipe, as JSON.

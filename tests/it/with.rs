@@ -110,7 +110,8 @@ fn where_there_is_nothing_to_see_a_step_does_not_run_and_the_summary_says_so() {
     .task("end", "cp $INPUT_FILE $OUTPUT_DIR");
     let says = "task map: 1 input has no step, since its `with` gives nothing to see";
     p.run().ok().ran_on(["index A", "map A", "end A"]).says(says);
-    p.run().ok().says("nothing to do");
+    p.run().ok().says("nothing to do").says(says);
+    p.call(["plan"]).ok().says(says);
     assert_eq!(p.exported("end"), files([("A", "a")]));
     p.file("ref/A", "").run().ok().ran_on(["index A"]).says("2 inputs have no step");
     assert_eq!(p.exported("end"), files([]));

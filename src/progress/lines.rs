@@ -150,10 +150,13 @@ pub(super) fn text(event: &Event<'_>, voice: &Voice, counter: &Counter) -> Optio
             let reused: u64 = plan.tasks.iter().map(|task| task.reused).sum();
             let retired: u64 = plan.tasks.iter().map(|task| task.retired).sum();
             let to_run = plan.to_run() + plan.to_come();
-            text.push_str(&format!(
-                "to run: {to_run} step{} so far; {reused} up to date",
-                plural(to_run)
-            ));
+            match to_run {
+                0 => text.push_str(&format!("nothing to run; {reused} up to date")),
+                _ => text.push_str(&format!(
+                    "to run: {to_run} step{} so far; {reused} up to date",
+                    plural(to_run)
+                )),
+            }
             if retired + plan.retired_with_task > 0 {
                 text.push_str(&format!("; {} no longer needed", retired + plan.retired_with_task));
             }

@@ -35,6 +35,8 @@ pub(super) struct TaskTally {
     pub(super) is_gather: bool,
     /// A `gather` whose step doesn't exist yet.
     pub(super) is_unplanned: bool,
+    /// This run doesn't do any of it.
+    pub(super) is_left_out: bool,
     /// At most this many scripts at once.
     pub(super) limit: usize,
     /// Steps that have to run or are running.
@@ -168,6 +170,7 @@ impl Tally {
                 from: task.from.iter().map(|index| index.0).collect(),
                 is_gather: task.gather,
                 is_unplanned: plan.waits_for_inputs,
+                is_left_out: task.is_left_out(),
                 limit: *limit,
                 pending: plan.fresh + plan.again,
                 reused: plan.reused,
@@ -234,7 +237,7 @@ impl Tally {
             let upstream: f64 = task.from.iter().map(|&from| expected[from]).sum();
             if task.is_unplanned {
                 expected[n] += 1.0;
-            } else if upstream > 0.0 && !task.is_gather {
+            } else if upstream > 0.0 && !task.is_gather && !task.is_left_out {
                 let made: u64 = task.from.iter().map(|&from| self.tasks[from].with_results()).sum();
                 let born = task.pending + task.with_results() + task.failed;
                 let each = if made == 0 { 1.0 } else { born as f64 / made as f64 };

@@ -410,8 +410,12 @@ impl Dispatcher<'_> {
         self.backlog.open_groups(effects);
         for &(task, pending) in &effects.pending {
             self.backlog.grow(task, pending);
-            let name = &self.engine.flow.task(task).name;
-            self.progress.tell(&Event::Grown { task, name, pending, revived: 0 });
+            let flow = self.engine.flow.task(task);
+            // What this run doesn't do is no part of how far it is.
+            if !flow.is_left_out() {
+                let name = &flow.name;
+                self.progress.tell(&Event::Grown { task, name, pending, revived: 0 });
+            }
         }
         for &(task, revived) in &effects.revived {
             self.outcome.summary.revived += revived;

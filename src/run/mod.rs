@@ -40,6 +40,7 @@ mod unset;
 mod walk;
 mod worker;
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs::File;
@@ -51,7 +52,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use crate::db::{
-    self, Applied, Complete, Db, Durability, Overhead, Plan, Remarks, RunRow, Settled,
+    self, Applied, Complete, Db, Durability, Flow, FlowTask, Overhead, Plan, Remarks, RunRow,
+    Settled,
 };
 use crate::error::{Error, OrIo, Result};
 use crate::exec::{Ground, Local, Site};
@@ -536,12 +538,26 @@ fn plan(
     let limits: Vec<usize> = limits.map(|(limit, task)| limit.min(at_once(task))).collect();
     progress.tell(&Event::Registered(&Registered {
         run,
-        plan: &plan,
+        plan: &without_left_out(&plan, &prepared.flow),
         flow: &prepared.flow,
         history: &history,
         limits: &limits,
     }));
     Ok(Planned::Work { prepared: Box::new(prepared), plan, run })
+}
+
+/// A plan as it concerns this run: of what --only and --until leave out nothing has to run.
+fn without_left_out<'a>(plan: &'a Plan, flow: &Flow) -> Cow<'a, Plan> {
+    if !flow.tasks.iter().any(FlowTask::is_left_out) {
+        return Cow::Borrowed(plan);
+    }
+    let mut plan = plan.clone();
+    for (plan, task) in plan.tasks.iter_mut().zip(&flow.tasks) {
+        if task.is_left_out() {
+            (plan.fresh, plan.again, plan.held, plan.waits_for_inputs) = (0, 0, 0, false);
+        }
+    }
+    Cow::Owned(plan)
 }
 
 /// Fourth act: the run's row says how it ended, and what scripts spoilt is got back.

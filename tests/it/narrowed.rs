@@ -33,6 +33,22 @@ fn step_with_labels_runs_the_steps_that_have_them_and_no_others() {
 }
 
 #[test]
+fn what_is_left_out_is_no_part_of_how_far_a_run_is() {
+    let p = Project::new();
+    for name in ["1", "2", "3"] {
+        p.file(format!("in/{name}"), name);
+    }
+    p.task_with("a", "inputs = [\"in/*\"]", COPY).task("b", COPY).task("c", COPY);
+    p.task_with("all", "gather = true", "true");
+    let ran = p.run_with(["--only", "a", "--progress", "plain"]).ok();
+    ran.says("to run: 3 steps so far").says("[3/3] ").says_nothing_of("/4]");
+    let ran = p.run_with(["--until", "b", "--progress", "plain"]).ok();
+    ran.says("to run: 3 steps so far").says("[3/3] ");
+    p.run_with(["--until", "b"]).ok().says("nothing to run; 6 up to date");
+    p.run_with(["--progress", "plain"]).ok().says("[4/4] ");
+}
+
+#[test]
 fn what_is_upstream_of_a_step_with_labels_is_not_run_for_it() {
     let p = samples();
     let first = "task `merge` can't run before `a`, which --only leaves out: add --only a, or say --until merge";

@@ -119,7 +119,7 @@ fn any_value_of_a_label_makes_a_folder_below_the_exports() {
 #[test]
 fn an_export_that_leads_elsewhere_or_names_no_label_is_a_mistake_with_its_cure() {
     let told = |export: &str| reads(export).run().fails(2);
-    told("/tmp/x").says("absolute path").says("task-pipeline export TASK --to DIR");
+    told("/tmp/x").says("absolute path").says("`export TASK --to DIR`");
     told("../x").says("leads out of the manifest's folder");
     told(".").says("names the manifest's own folder");
     told("{sample}").says("begins with a label").says("results/{sample}");

@@ -2,8 +2,9 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io::{Read as _, Seek as _, Write as _};
+use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::FileExt as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -274,9 +275,14 @@ impl Ran {
     }
 }
 
-fn all_of(mut file: &File) -> String {
+/// By its own offset: the file's is the one at which the program goes on writing.
+fn all_of(file: &File) -> String {
     let mut bytes = Vec::new();
-    file.rewind().unwrap();
-    file.read_to_end(&mut bytes).unwrap();
-    String::from_utf8_lossy(&bytes).into_owned()
+    let mut piece = vec![0; 1 << 16];
+    loop {
+        match file.read_at(&mut piece, bytes.len() as u64).unwrap() {
+            0 => return String::from_utf8_lossy(&bytes).into_owned(),
+            count => bytes.extend_from_slice(&piece[..count]),
+        }
+    }
 }

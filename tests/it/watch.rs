@@ -66,7 +66,7 @@ fn files_come_and_go_in_folders_old_and_new() {
     p.remove("in/3.txt");
     wait_for("its step to retire", || run.stderr().contains("; 1 no longer needed"));
     fs::remove_dir_all(p.path("in")).unwrap();
-    wait_for("all steps to retire", || run.stderr().contains("to run: 0 steps so far; 0 up to"));
+    wait_for("all steps to retire", || run.stderr().contains("nothing to run; 0 up to"));
     p.file("in/5.txt", "five");
     wait_for("the new one's step", || p.ledger()[5..] == ["a 5.txt"]);
     run.signal(Signal::INT);

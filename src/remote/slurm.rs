@@ -110,8 +110,8 @@ struct JobArray {
     is_known: bool,
     /// It was not submitted for certain.
     is_void: bool,
-    /// So often the queue was asked for it in vain.
-    asked: u32,
+    /// The queue was asked for it.
+    was_asked: bool,
 }
 
 /// How a worker's job stands.
@@ -168,8 +168,8 @@ pub(super) struct Pilots {
     told_reason: String,
     /// Why the queue could not be asked, as it was told last; empty: it could.
     told_trouble: String,
-    /// By number: how often in a row the queue was asked in vain for it.
-    unlisted: Vec<u32>,
+    /// By number: the queue was asked for it last time, and did not list it.
+    was_missed: Vec<bool>,
     /// No more are submitted.
     is_closed: bool,
     /// Commands that still run are of no more use.
@@ -201,7 +201,7 @@ impl Pilots {
             last_question: None,
             told_reason: String::new(),
             told_trouble: String::new(),
-            unlisted: vec![0; count],
+            was_missed: vec![false; count],
             is_closed: false,
             is_over: Arc::default(),
         }
@@ -272,8 +272,13 @@ impl Pilots {
         }
         write_names(&self.dir, &all)?;
         let since = Instant::now();
-        let array =
-            JobArray { name: name.clone(), since, is_known: false, is_void: false, asked: 0 };
+        let array = JobArray {
+            name: name.clone(),
+            since,
+            is_known: false,
+            is_void: false,
+            was_asked: false,
+        };
         self.arrays.push(array);
         let slots = self.orders.slots.first().copied().unwrap_or(1);
         // A minute is the least that Slurm knows.
@@ -338,7 +343,7 @@ impl Pilots {
             matches!(job, Job::Here { .. }) || *job == Job::None && self.hub.is_retired(number)
         };
         let is_complete = (1..).zip(&self.jobs).all(is_settled);
-        let is_doubtful = |array: &JobArray| !array.is_known && array.asked == 0;
+        let is_doubtful = |array: &JobArray| !array.is_known && !array.was_asked;
         // The first time at once if nobody knows whether there is an array at all.
         let since = match self.arrays.last() {
             Some(last) if is_doubtful(last) => self.last_question,
@@ -422,7 +427,7 @@ impl Pilots {
         for (n, array) in self.arrays.iter_mut().enumerate() {
             let rows: Vec<&Row> = listed.iter().filter(|row| row.name == array.name).collect();
             array.is_known |= !rows.is_empty();
-            array.asked += 1;
+            array.was_asked = true;
             let mut ended = Vec::new();
             for (number, job) in (1..).zip(&self.jobs) {
                 let is_waited_for =
@@ -431,24 +436,23 @@ impl Pilots {
                     continue;
                 }
                 let found = rows.iter().find(|row| row.tasks.has(number));
-                let unlisted = &mut self.unlisted[number - 1];
-                *unlisted = if found.is_some() { 0 } else { *unlisted + 1 };
+                let was_missed =
+                    std::mem::replace(&mut self.was_missed[number - 1], found.is_none());
                 match found {
                     Some(row) if is_alive(row.state) => {
                         waiting.extend((row.state == "PENDING").then_some(row.reason));
                     }
                     Some(row) => ended.push((number, Some(*row))),
                     // One answer without it may be any mishap of the queue's. Two are believed, but are no word on why.
-                    None if *unlisted > 1 => {
-                        *unlisted = 0;
-                        ended.push((number, None));
-                    }
+                    None if was_missed => ended.push((number, None)),
                     None => {}
                 }
             }
-            if ended.iter().any(|(_, row)| row.is_none()) {
-                self.doubts += 1;
-            }
+            // A job whose worker was here did exist.
+            let is_doubtful = |(number, row): &(usize, Option<&Row<'_>>)| {
+                row.is_none() && matches!(self.jobs[number - 1], Job::Submitted { .. })
+            };
+            self.doubts += u32::from(ended.iter().any(is_doubtful));
             let has_job = array.is_known;
             for (number, row) in ended {
                 let job = &mut self.jobs[number - 1];
@@ -462,6 +466,7 @@ impl Pilots {
                     last = Some(EndedJob::of(number, row));
                 }
                 *job = Job::None;
+                self.was_missed[number - 1] = false;
             }
         }
         self.tell_of_waiting(&waiting);
@@ -594,7 +599,10 @@ impl Crew for Pilots {
     }
 
     fn joined(&mut self, number: usize) {
-        self.silent = 0;
+        (self.silent, self.doubts) = (0, 0);
+        if let Some(was_missed) = self.was_missed.get_mut(number.wrapping_sub(1)) {
+            *was_missed = false;
+        }
         let Some(job) = self.job(number) else { return };
         let array = job.array().unwrap_or_default();
         *job = Job::Here { array };

@@ -10,7 +10,7 @@ use super::facts::{Facts, Totals};
 use super::html::{count, html, name, text};
 use super::scale::{memory_words, time};
 use super::summary::{icon, result};
-use super::{VERSION, open, scroll};
+use super::{VERSION, number_heads, open, scroll};
 
 /// The section.
 pub(super) fn section(
@@ -73,9 +73,7 @@ fn runs(out: &mut String, facts: &Facts, totals: &Totals) {
         "<table>\n<caption>The last runs, newest first</caption>\n<thead><tr><th scope=\"col\" class=\"n\">Run</th>"
     );
     html!(out, "<th scope=\"col\">Result</th><th scope=\"col\">Started</th>");
-    for head in ["Wall time", "Attempts", "Failed", "CPU time"] {
-        html!(out, "<th scope=\"col\" class=\"n\">", head, "</th>");
-    }
+    number_heads(out, &["Wall time", "Attempts", "Failed", "CPU time"]);
     html!(out, "</tr></thead>\n<tbody>\n");
     for run in &facts.runs {
         let of_run = totals.of(run.id);
@@ -115,9 +113,7 @@ fn workers(out: &mut String, workers: &[WorkerRow]) {
         "<table>\n<caption>One in the place of a lost one has its number</caption>\n<thead><tr><th scope=\"col\" class=\"n\">Worker</th>"
     );
     html!(out, "<th scope=\"col\">Host</th>");
-    for head in ["Slots", "Since", "Until", "Attempts"] {
-        html!(out, "<th scope=\"col\" class=\"n\">", head, "</th>");
-    }
+    number_heads(out, &["Slots", "Since", "Until", "Attempts"]);
     html!(out, "<th scope=\"col\">Lost</th></tr></thead>\n<tbody>\n");
     let moment = |ms: Option<i64>| text(ms.map_or_else(|| "–".to_owned(), utc));
     for worker in workers.iter().take(MOST_WORKERS) {

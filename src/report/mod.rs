@@ -239,3 +239,10 @@ fn scroll(out: &mut String, label: &'static str) {
         "\">\n"
     );
 }
+
+/// Heads of a table's columns that hold numbers.
+fn number_heads(out: &mut String, heads: &[&'static str]) {
+    for head in heads {
+        html!(out, "<th scope=\"col\" class=\"n\">", *head, "</th>");
+    }
+}

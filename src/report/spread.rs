@@ -9,7 +9,7 @@ use crate::ids::TaskId;
 use super::facts::Facts;
 use super::html::{At, count, html, text};
 use super::scale::{LogScale, anchor, memory_words, time_words};
-use super::{open, scroll};
+use super::{number_heads, open, scroll};
 
 /// At most this many tasks are listed.
 const SHOWN: usize = 100;
@@ -207,9 +207,7 @@ fn table(out: &mut String, measure: &Measure, rows: &[(&ReportTask, &Spread)]) {
     );
     let heads = ["Steps", "Least", "Median", "95 %", "Most", "Declared"];
     let has_declared = rows.iter().any(|(task, _)| (measure.declared)(task).is_some());
-    for &head in &heads[..heads.len() - usize::from(!has_declared)] {
-        html!(out, "<th scope=\"col\" class=\"n\">", head, "</th>");
-    }
+    number_heads(out, &heads[..heads.len() - usize::from(!has_declared)]);
     let width = BARS as f64 * STEP;
     html!(
         out,

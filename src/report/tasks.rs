@@ -12,7 +12,7 @@ use super::facts::Facts;
 use super::html::{At, count, html, text};
 use super::layout::{Layout, Position, layout};
 use super::summary::icon;
-use super::{open, scroll};
+use super::{number_heads, open, scroll};
 
 /// At most this many tasks are in the table.
 const SHOWN: usize = 300;
@@ -61,9 +61,7 @@ pub(super) fn section(out: &mut String, facts: &Facts, edges: &[(TaskId, TaskId)
         "<table class=\"cards\">\n<caption>Steps of each task, in the order of the manifest</caption>\n<thead><tr>"
     );
     html!(out, "<th scope=\"col\">Task</th>");
-    for head in HEADS {
-        html!(out, "<th scope=\"col\" class=\"n\">", head, "</th>");
-    }
+    number_heads(out, &HEADS);
     html!(out, "</tr></thead>\n<tbody>\n");
     for task in facts.tasks.iter().take(SHOWN) {
         html!(

@@ -11,7 +11,7 @@ use crate::order;
 use super::facts::Facts;
 use super::html::{At, Escaped, count, html, name, text};
 use super::scale::{anchor, clock, percent, time};
-use super::{open, scroll};
+use super::{number_heads, open, scroll};
 
 /// Colors there are. The last one is for all tasks without a color of their own.
 const COLORS: usize = 7;
@@ -484,9 +484,7 @@ fn table(out: &mut String, timeline: &Timeline) {
         out,
         "<table>\n<caption>Work of each worker</caption>\n<thead><tr><th scope=\"col\">Worker</th>"
     );
-    for head in ["Attempts", "Failed", "Busy", "Share"] {
-        html!(out, "<th scope=\"col\" class=\"n\">", head, "</th>");
-    }
+    number_heads(out, &["Attempts", "Failed", "Busy", "Share"]);
     html!(out, "</tr></thead>\n<tbody>\n");
     for (at, lane) in timeline.lanes.iter().enumerate() {
         let (first, last) = timeline.workers_of(at);

@@ -276,20 +276,20 @@ fn out_of_reach(db: &Db, prepared: &Prepared, summary: &Summary) -> Result<Vec<S
     let is_settled = exports::are_settled(db, prepared, summary)?;
     let (counts, waits) = db.read(|reader| Ok((db::step_counts(reader)?, db::waits(reader)?)))?;
     let flow = &prepared.flow;
-    let has_steps = |index: TaskIndex| {
+    let has_any =
+        |index: TaskIndex| counts.get(&flow.task(index).id).is_some_and(|counts| counts.live() > 0);
+    let has_all = |index: TaskIndex| {
         let waits = waits.iter().find(|waits| waits.id == flow.task(index).id);
         // Groups of other labels are not asked for.
         let lacks_group = waits.is_some_and(|waits| {
             let mut named = prepared.only.iter().filter(|(named, _)| *named == index);
             named.any(|(_, labels)| waits.groups.iter().any(|group| group.agree(labels)))
         });
-        !lacks_group && counts.get(&flow.task(index).id).is_some_and(|counts| counts.live() > 0)
+        !lacks_group && has_any(index)
     };
     let named: BTreeSet<TaskIndex> = prepared.only.iter().map(|(index, _)| *index).collect();
     let mut sentences = Vec::new();
-    let has_any =
-        |index: TaskIndex| counts.get(&flow.task(index).id).is_some_and(|counts| counts.live() > 0);
-    for index in named.into_iter().filter(|&index| !has_steps(index)) {
+    for index in named.into_iter().filter(|&index| !has_all(index)) {
         let mut is_above = vec![false; flow.tasks.len()];
         let mut open: Vec<TaskIndex> = flow.task(index).fed_by().collect();
         while let Some(task) = open.pop() {

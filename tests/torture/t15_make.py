@@ -28,7 +28,8 @@ SUB = "all: x y\nx y:\n\t@echo making $@\n"
 
 # Every line that a run, make or a script of ours may print.
 LINE = re.compile(
-    r"manifest \S+: \d+ tasks?|database \S+|registered [\w, ]+|to run: \d+ steps? so far; \d+ up to date"
+    r"manifest \S+: \d+ tasks?|database \S+|registered [\w, ]+"
+    r"|(to run: \d+ steps? so far|nothing to run); \d+ up to date"
     r"|\[\d+/\d+\] step \d+ \w+( \([\w./]+\))?: done, \d+ outputs?, [\d.]+ (ms|s)"
     r"|\[\d+/\d+\] step \d+ \w+( \([\w./]+\))?: done, same work as step \d+"
     r"|total \d+ steps?: \d+ done( \(\d+ reused\))?, \d+ failed, \d+ left; \d+ attempts?[\w, ]*; \d+ outputs?; [\d.]+ (ms|s)"

@@ -13,6 +13,10 @@
 //! runs `/dev/null`, never the script), somebody else's preloaded objects, a jobserver, an environment that is too large.
 //! The interpreter is looked at before each step: one that was replaced gets a new server.
 //!
+//! Before each step the server is bound to the processor that its worker is on, and the script is let go again before it
+//! does anything. Worker, server and script take turns; left to itself the kernel spreads them, and each turn wakes another
+//! processor, which on virtual ones costs more than the fork.
+//!
 //! A server ends when the worker's end of its socket closes, which also a killed runner's does. One that dies or doesn't
 //! answer is killed, and so is the script that it may have started and not told of.
 

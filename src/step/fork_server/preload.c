@@ -48,6 +48,9 @@ extern void __asan_init(void) __attribute__((weak));
 
 static char request[MOST + 8] __attribute__((aligned(8)));
 
+/* Processors that the interpreter may run on; room for 8,192. */
+static uint64_t processors[128];
+
 static inline long call(long number, long a, long b, long c, long d, long e)
 {
 #if defined(__x86_64__)
@@ -205,7 +208,9 @@ __attribute__((constructor)) static void serve(int argc, char **argv, char **giv
     unsigned char is_there;
     long top = is_first ? call(SYS_brk, 0, 0, 0, 0, 0) : 0;
     int can_move = top && page && call(SYS_mincore, (top - 1) & -page, 1, (long)&is_there, 0, 0) == -ENOMEM_NUMBER;
-    if (space < 0 || !number || is_late || __asan_init)
+    /* The runner binds this process to the processor that its worker is on. */
+    long mask = call(SYS_sched_getaffinity, 0, sizeof processors, (long)processors, 0, 0);
+    if (space < 0 || !number || is_late || mask <= 0 || __asan_init)
         leave(0); /* Without a word: it can't be done here. */
     say(self, 0);
     if (is_probe)
@@ -235,6 +240,7 @@ __attribute__((constructor)) static void serve(int argc, char **argv, char **giv
             continue;
         }
         call(SYS_close, SOCKET, 0, 0, 0, 0);
+        call(SYS_sched_setaffinity, 0, mask, (long)processors, 0, 0);
         call(SYS_setpgid, 0, 0, 0, 0, 0);
         *number = (int32_t)call(SYS_set_tid_address, (long)cleared, 0, 0, 0, 0);
         if (has_rules) {

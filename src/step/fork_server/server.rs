@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::io::Errno;
 use rustix::process::Signal;
+use rustix::thread::CpuSet;
 
 use super::Variables;
 use crate::step::launcher::starting;
@@ -66,6 +67,8 @@ pub(super) struct Server {
     stamp: Stamp,
     /// Those of the sandbox that its children are in.
     rules: Option<Arc<OwnedFd>>,
+    /// The processor that it is bound to.
+    processor: Option<usize>,
     /// Variables of its environment, and bytes that those of its children may have.
     variables: usize,
     bytes: usize,
@@ -104,6 +107,7 @@ impl Server {
             interpreter,
             stamp,
             rules: exec.rules.clone(),
+            processor: None,
             variables: variables.len(),
             bytes: bytes + MARGIN,
         };
@@ -148,6 +152,7 @@ impl Server {
     /// # Errors
     /// If it doesn't answer. It is dead then, and so is a child that it may have had.
     pub(super) fn ask(&mut self, request: &[u8], others: &[i32]) -> io::Result<Forked> {
+        self.follow();
         let asked =
             self.socket.write_all(request).and_then(|()| read_answer(&mut self.socket, self.pid));
         match asked {
@@ -170,6 +175,20 @@ impl Server {
                 }
                 Err(err)
             }
+        }
+    }
+
+    /// Binds it to the processor that this thread is on, for the reason that the top of `fork_server` gives.
+    fn follow(&mut self) {
+        let processor = rustix::thread::sched_getcpu();
+        if self.processor.replace(processor) != Some(processor)
+            && processor < CpuSet::MAX_CPU
+            && let Some(server) = pid(self.pid)
+        {
+            let mut set = CpuSet::new();
+            set.set(processor);
+            // What is refused costs time, and nothing else.
+            let _ = rustix::thread::sched_setaffinity(Some(server), &set);
         }
     }
 

@@ -10,6 +10,30 @@ use std::time::Duration;
 
 use crate::text::printable;
 
+/// How long processors have been busy with programs, in clock ticks.
+#[derive(Debug, Clone, Copy)]
+pub struct Busy {
+    /// With this process and with those of its children that have ended.
+    pub ours: u64,
+    /// With any.
+    pub all: u64,
+}
+
+/// `None` if it can't be told.
+pub fn busy() -> Option<Busy> {
+    fn sum<'a>(numbers: impl Iterator<Item = &'a str>) -> Option<u64> {
+        numbers.map(|ticks| ticks.parse::<u64>().ok()).sum()
+    }
+    // `cpu user nice system idle …`
+    let all = fs::read_to_string("/proc/stat").ok()?;
+    let all = sum(all.strip_prefix("cpu ")?.split_ascii_whitespace().take(3))?;
+    // `utime stime cutime cstime` are its fields 14 to 17, of which the second may hold anything.
+    let ours = fs::read_to_string("/proc/self/stat").ok()?;
+    let ours = ours.get(ours.rfind(')')? + 1..)?.split_ascii_whitespace().skip(11);
+    let ours = sum(ours.take(4))?;
+    Some(Busy { ours, all })
+}
+
 /// A process, as `/proc/PID/stat` tells.
 #[derive(Debug)]
 pub struct Process {

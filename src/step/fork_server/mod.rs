@@ -13,14 +13,16 @@
 //! runs `/dev/null`, never the script), somebody else's preloaded objects, a jobserver, an environment that is too large.
 //! The interpreter is looked at before each step: one that was replaced gets a new server.
 //!
-//! Before each step the server is bound to the processor that its worker is on, and the script is let go again before it
-//! does anything. Worker, server and script take turns; left to itself the kernel spreads them, and each turn wakes another
-//! processor, which on virtual ones costs more than the fork.
+//! Worker, server and script take turns. Left to itself the kernel spreads them over the processors, and each turn wakes
+//! another one, which on virtual ones costs more than the fork. So a server is bound to the processor that its worker is
+//! on, and the script is let go again before it does anything; but only while hardly any other program uses the
+//! processors: beside others two workers stay on one, and the run takes longer.
 //!
 //! A server ends when the worker's end of its socket closes, which also a killed runner's does. One that dies or doesn't
 //! answer is killed, and so is the script that it may have started and not told of.
 
 mod interpreter;
+mod neighbours;
 mod server;
 
 use std::collections::{BTreeMap, HashMap};
@@ -146,7 +148,8 @@ impl ForkServer {
             return Ok(None);
         };
         let others: Vec<i32> = self.servers.iter().map(Server::pid).collect();
-        match server.ask(&request.bytes, &others) {
+        let processor = neighbours::is_alone().then(rustix::thread::sched_getcpu);
+        match server.ask(&request.bytes, processor, &others) {
             Ok(Forked::Child(leader)) => {
                 self.servers.push(server);
                 Ok(Some(Started { leader, start: Start::Fork }))

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::io::Errno;
 use rustix::process::Signal;
-use rustix::thread::CpuSet;
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use super::Variables;
 use crate::step::launcher::starting;
@@ -67,7 +67,9 @@ pub(super) struct Server {
     stamp: Stamp,
     /// Those of the sandbox that its children are in.
     rules: Option<Arc<OwnedFd>>,
-    /// The processor that it is bound to.
+    /// Those that its interpreter may run on. `None` if there are more than a set has room for.
+    processors: Option<CpuSet>,
+    /// The one that it is bound to.
     processor: Option<usize>,
     /// Variables of its environment, and bytes that those of its children may have.
     variables: usize,
@@ -107,6 +109,7 @@ impl Server {
             interpreter,
             stamp,
             rules: exec.rules.clone(),
+            processors: sched_getaffinity(pid(child)).ok(),
             processor: None,
             variables: variables.len(),
             bytes: bytes + MARGIN,
@@ -147,12 +150,17 @@ impl Server {
         rustix::fs::stat(&self.interpreter).is_ok_and(|stat| Stamp::of(&stat) == self.stamp)
     }
 
-    /// Lets it fork. `others` are the children of this thread besides it.
+    /// Lets it fork, on this processor if there is one. `others` are the children of this thread besides it.
     ///
     /// # Errors
     /// If it doesn't answer. It is dead then, and so is a child that it may have had.
-    pub(super) fn ask(&mut self, request: &[u8], others: &[i32]) -> io::Result<Forked> {
-        self.follow();
+    pub(super) fn ask(
+        &mut self,
+        request: &[u8],
+        processor: Option<usize>,
+        others: &[i32],
+    ) -> io::Result<Forked> {
+        self.bind(processor);
         let asked =
             self.socket.write_all(request).and_then(|()| read_answer(&mut self.socket, self.pid));
         match asked {
@@ -178,17 +186,20 @@ impl Server {
         }
     }
 
-    /// Binds it to the processor that this thread is on, for the reason that the top of `fork_server` gives.
-    fn follow(&mut self) {
-        let processor = rustix::thread::sched_getcpu();
-        if self.processor.replace(processor) != Some(processor)
-            && processor < CpuSet::MAX_CPU
-            && let Some(server) = pid(self.pid)
-        {
+    /// Binds it to a processor, or to none in particular.
+    fn bind(&mut self, processor: Option<usize>) {
+        let Some(all) = self.processors else { return };
+        if self.processor == processor {
+            return;
+        }
+        let set = processor.map_or(all, |processor| {
             let mut set = CpuSet::new();
             set.set(processor);
-            // What is refused costs time, and nothing else.
-            let _ = rustix::thread::sched_setaffinity(Some(server), &set);
+            set
+        });
+        // What is refused costs time, and nothing else.
+        if sched_setaffinity(pid(self.pid), &set).is_ok() {
+            self.processor = processor;
         }
     }
 

@@ -70,10 +70,13 @@ pub(super) fn place_open(
 pub(super) fn put(store: &Store, bytes: &[u8]) -> Result<Placed> {
     let hash = ObjectHash::of(bytes);
     let size = bytes.len() as u64;
-    let hold = match find(store, Hold::take(store, hash)?, hash, size)? {
-        Ok(placed) => return Ok(placed),
-        Err(hold) => hold,
-    };
+    let mut hold = Hold::take(store, hash)?;
+    if !seems_new(store, &hash) {
+        hold = match find(store, hold, hash, size)? {
+            Ok(placed) => return Ok(placed),
+            Err(hold) => hold,
+        };
+    }
     let mut temp = Temp::create(store)?;
     temp.file.write_all(bytes).or_io("write object", store.path(&hash))?;
     temp.place(hold, hash, size)
@@ -180,6 +183,14 @@ fn find(
         return Ok(Ok(Placed { hash, size, hold }));
     }
     Ok(Err(hold))
+}
+
+/// Whether an object is hardly there, so that looking for it would be in vain: not even its folder has been seen, and the
+/// last one that was missed was made. If it is there after all, the rename finds it.
+fn seems_new(store: &Store, hash: &ObjectHash) -> bool {
+    !store.is_private()
+        && store.inner.folders_are_new.load(Ordering::Relaxed)
+        && !store.inner.shard(hash).state().has_seen_folder(hash)
 }
 
 /// The heart of the store: joins, dedupes, or renames into place. `None` if the candidate's name

@@ -73,19 +73,23 @@ impl DoneStep {
     /// Reads one.
     pub(in crate::db) fn read(reader: &Reader, task: TaskIndex, step: StepId) -> Result<DoneStep> {
         let outputs = outputs_of(reader, step)?;
-        Ok(DoneStep { task, step, place: place_of(reader, step)?, outputs })
+        Ok(DoneStep { task, step, place: place_of(reader, step)?.0, outputs })
     }
 }
 
-fn place_of(reader: &Reader, step: StepId) -> Result<StepPlace> {
-    statement(reader, "SELECT origin, labels, key, same_as IS NOT NULL FROM step WHERE id = ?1")?
+/// Where a step stands, and its turn in this run.
+fn place_of(reader: &Reader, step: StepId) -> Result<(StepPlace, Option<Turn>)> {
+    let sql = "SELECT origin, labels, key, same_as IS NOT NULL, (SELECT turn FROM temp.turn WHERE step = ?1)
+               FROM step WHERE id = ?1";
+    statement(reader, sql)?
         .query_row([step], |row| {
-            Ok(StepPlace {
+            let place = StepPlace {
                 origin: row.get(0)?,
                 labels: row.get(1)?,
                 key: row.get(2)?,
                 is_same: row.get(3)?,
-            })
+            };
+            Ok((place, row.get(4)?))
         })
         .or_db(WHAT)
 }
@@ -103,11 +107,11 @@ fn record(
     if verdict.is_again() {
         return Ok(());
     }
-    let is_anew = turns::of(writer, step)? == Some(Turn::Anew);
+    let (place, turn) = place_of(writer, step)?;
+    let is_anew = turn == Some(Turn::Anew);
     if is_anew {
         turns::set(writer, step, Some(Turn::Over))?;
     }
-    let place = place_of(writer, step)?;
     let has_failed = verdict == Verdict::Failed;
     let mut work = KnownWork { task, step, same_as: step, result: None, has_failed };
     // It keeps the result it has.

@@ -180,17 +180,19 @@ fn find(
     }
     drop(state);
     if is_in_flight || is_committed_and_good(store, &hash, size)? {
+        store.inner.shard(&hash).state().note_folder(&hash);
         return Ok(Ok(Placed { hash, size, hold }));
     }
     Ok(Err(hold))
 }
 
-/// Whether an object is hardly there, so that looking for it would be in vain: not even its folder has been seen, and the
-/// last one that was missed was made. If it is there after all, the rename finds it.
+/// Whether an object is probably not there, so that looking for it first would be in vain: its folder has not been seen,
+/// and the last folder that had not been seen was missing. If it is there after all, the rename finds it.
 fn seems_new(store: &Store, hash: &ObjectHash) -> bool {
     !store.is_private()
         && store.inner.folders_are_new.load(Ordering::Relaxed)
         && !store.inner.shard(hash).state().has_seen_folder(hash)
+        && !store.inner.known.contains(hash)
 }
 
 /// The heart of the store: joins, dedupes, or renames into place. `None` if the candidate's name

@@ -73,12 +73,12 @@ impl DoneStep {
     /// Reads one.
     pub(in crate::db) fn read(reader: &Reader, task: TaskIndex, step: StepId) -> Result<DoneStep> {
         let outputs = outputs_of(reader, step)?;
-        Ok(DoneStep { task, step, place: place_of(reader, step)?.0, outputs })
+        Ok(DoneStep { task, step, place: place_and_turn(reader, step)?.0, outputs })
     }
 }
 
 /// Where a step stands, and its turn in this run.
-fn place_of(reader: &Reader, step: StepId) -> Result<(StepPlace, Option<Turn>)> {
+fn place_and_turn(reader: &Reader, step: StepId) -> Result<(StepPlace, Option<Turn>)> {
     let sql = "SELECT origin, labels, key, same_as IS NOT NULL, (SELECT turn FROM temp.turn WHERE step = ?1)
                FROM step WHERE id = ?1";
     statement(reader, sql)?
@@ -107,7 +107,7 @@ fn record(
     if verdict.is_again() {
         return Ok(());
     }
-    let (place, turn) = place_of(writer, step)?;
+    let (place, turn) = place_and_turn(writer, step)?;
     let is_anew = turn == Some(Turn::Anew);
     if is_anew {
         turns::set(writer, step, Some(Turn::Over))?;

@@ -73,6 +73,8 @@ pub(super) struct ForkServer {
     plain_starts: u32,
     /// The one that was used last is the last.
     servers: Vec<Server>,
+    /// Whether hardly any other program uses the processors.
+    is_alone: fn() -> bool,
     /// By task.
     known: HashMap<String, Known>,
     note: Option<String>,
@@ -131,6 +133,7 @@ impl ForkServer {
             spawn: Spawn::default(),
             plain_starts: if launch == Launch::Fork { 0 } else { PLAIN_STARTS },
             servers: Vec::new(),
+            is_alone: neighbours::is_alone,
             known: HashMap::new(),
             note: None,
         }
@@ -148,7 +151,7 @@ impl ForkServer {
             return Ok(None);
         };
         let others: Vec<i32> = self.servers.iter().map(Server::pid).collect();
-        let processor = neighbours::is_alone().then(rustix::thread::sched_getcpu);
+        let processor = (self.is_alone)().then(rustix::thread::sched_getcpu);
         match server.ask(&request.bytes, processor, &others) {
             Ok(Forked::Child(leader)) => {
                 self.servers.push(server);
@@ -348,4 +351,103 @@ fn add_variable(bytes: &mut Vec<u8>, name: &OsStr, value: &OsStr) {
     bytes.push(b'=');
     bytes.extend_from_slice(value.as_bytes());
     bytes.push(0);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File};
+    use std::os::fd::AsFd;
+    use std::path::Path;
+
+    use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+
+    use super::*;
+    use crate::attempt::var;
+    use crate::labels::Labels;
+    use crate::step::proc::pid;
+    use crate::sys;
+
+    fn processors(process: i32) -> Vec<usize> {
+        let set = sched_getaffinity(pid(process)).unwrap();
+        (0..CpuSet::MAX_CPU).filter(|n| set.is_set(*n)).collect()
+    }
+
+    /// Lets this thread, and what it starts, run on these.
+    fn run_on(processors: impl IntoIterator<Item = usize>) {
+        let mut set = CpuSet::new();
+        processors.into_iter().for_each(|processor| set.set(processor));
+        sched_setaffinity(None, &set).unwrap();
+    }
+
+    /// Forks a script, and gives the processors that its server and it may run on.
+    fn fork(servers: &mut ForkServer, script: &Arc<Script>, dir: &Path) -> (Vec<usize>, String) {
+        // A server keeps the one that it was started with.
+        let log = File::options().append(true).create(true).open(dir.join("log")).unwrap();
+        log.set_len(0).unwrap();
+        let mut vars = [const { ("", None) }; 12];
+        for (n, slot) in vars.iter_mut().enumerate() {
+            slot.0 = ["A", "B", "C", "D", "E", "F", "G", "H", "I", "J", "K", var::TASK_NAME][n];
+        }
+        vars[11].1 = Some("look".into());
+        let exec = Exec {
+            script,
+            file: dir.join("look"),
+            log: log.as_fd(),
+            share: None,
+            rules: None,
+            vars,
+            labels: &Labels::default(),
+            columns: &[],
+        };
+        let started = servers.fork(&exec).unwrap().expect("it is forked");
+        let server = processors(servers.servers[0].pid());
+        sys::reap(started.leader).unwrap();
+        (server, fs::read_to_string(dir.join("log")).unwrap())
+    }
+
+    #[test]
+    fn a_server_is_bound_while_nobody_else_is_there_and_its_scripts_are_not() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("look"), "exec grep ^Cpus_allowed: /proc/self/status").unwrap();
+        let script = Script {
+            task: "look".to_owned(),
+            interpreter: Arc::new(["/bin/sh".to_owned()]),
+            bytes: Vec::new(),
+            dir: dir.path().as_os_str().to_owned(),
+            env: Vec::new(),
+            unset: Vec::new(),
+            clean_env: false,
+            timeout: None,
+            paths: Vec::new(),
+            depfile: None,
+            copies_input: false,
+            wants_jobserver: false,
+            sandbox: None,
+            batch: false,
+        };
+        let script = Arc::new(script);
+        let allowed = || {
+            let status = fs::read_to_string("/proc/thread-self/status").unwrap();
+            let line = status.lines().find(|line| line.starts_with("Cpus_allowed:")).unwrap();
+            format!("{line}\n")
+        };
+
+        // Those that this test may run on at most, whoever started it.
+        run_on(0..CpuSet::MAX_CPU);
+        let all = processors(0);
+        let mut servers = ForkServer::new(Launch::Fork);
+        for is_alone in [false, true, true, false, true] {
+            servers.is_alone = if is_alone { || true } else { || false };
+            let (server, script) = fork(&mut servers, &script, dir.path());
+            assert_eq!(server.len(), if is_alone { 1 } else { all.len() });
+            assert_eq!(script, allowed());
+        }
+
+        // Whoever was told where to run stays there.
+        run_on(all[..1].iter().copied());
+        let mut servers = ForkServer::new(Launch::Fork);
+        servers.is_alone = || true;
+        let (server, script) = fork(&mut servers, &script, dir.path());
+        assert_eq!((server.as_slice(), script), (&all[..1], allowed()));
+    }
 }

@@ -1,6 +1,7 @@
 //! Whether other programs use the processors besides this one and its scripts.
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::sys::proc::{Busy, busy};
@@ -9,31 +10,26 @@ use crate::sys::proc::{Busy, busy};
 const PERIOD: Duration = Duration::from_millis(200);
 
 /// The others count if they use more than one of so many parts of what we use: less may be our own servers, whose time
-/// is no process's until they end.
+/// counts as ours only once they have ended.
 const PART: u64 = 4;
 
-/// What has been seen.
-struct Look {
-    at: Instant,
-    busy: Busy,
-    is_alone: bool,
-}
-
-/// True if hardly anybody else used a processor until the last look; false if that isn't known yet, or can't be told.
+/// True if hardly anybody else used a processor between the last two looks; false if that isn't known yet, or can't be
+/// told. A script counts as ours only once it has ended, so one that takes longer than a look looks like a neighbour: then
+/// nothing is gained, but steps that take so long have nothing to gain.
 pub(super) fn is_alone() -> bool {
-    static LAST: Mutex<Option<Look>> = Mutex::new(None);
-    // Another worker looks just now: next time.
-    let Ok(mut last) = LAST.try_lock() else { return false };
-    let now = Instant::now();
-    match &mut *last {
-        Some(look) if now - look.at < PERIOD => look.is_alone,
-        look => {
-            let Some(busy) = busy() else { return false };
-            let is_alone = look.as_ref().is_some_and(|look| were_few(look.busy, busy));
-            *look = Some(Look { at: now, busy, is_alone });
-            is_alone
+    static LAST: Mutex<Option<(Instant, Busy)>> = Mutex::new(None);
+    static IS_ALONE: AtomicBool = AtomicBool::new(false);
+    // If another worker looks just now, what was seen before will do.
+    if let Ok(mut last) = LAST.try_lock() {
+        let now = Instant::now();
+        let is_due = last.is_none_or(|(at, _)| now - at >= PERIOD);
+        if is_due && let Some(after) = busy() {
+            let is_alone = last.is_some_and(|(_, before)| were_few(before, after));
+            IS_ALONE.store(is_alone, Ordering::Relaxed);
+            *last = Some((now, after));
         }
     }
+    IS_ALONE.load(Ordering::Relaxed)
 }
 
 /// Whether the others used little between two looks.

@@ -7,12 +7,14 @@
  * because it depends on nothing.
  *
  * It makes raw system calls and uses nothing of a C library: glibc's is not set up yet, and so one object serves glibc
- * and musl. What a child must not share with its server is put right here: process group, thread number, robust list,
- * environment, random bytes of the kernel, and the place of the heap, which Lua, for one, seeds its generator with.
+ * and musl. What a child must not share with its server is put right here: processors, process group, thread number,
+ * robust list, environment, random bytes of the kernel, and the place of the heap, which Lua, for one, seeds its
+ * generator with.
  *
  * A request is a u32 with the number of bytes that follow, a u32 with the number of variables, the working directory,
  * and the variables, each with a NUL. The answer is an i32: the child's process number, or -errno; and an i32 that says
- * what failed: 0 nothing, 1 chdir, 2 fork. Before the first request it says that it is there. If a colon follows its
+ * what failed: 0 nothing, 1 chdir, 2 fork. Before the first request it says that it is there, with 1 if the runner may
+ * bind it to a processor, and 0 if not. If a colon follows its
  * own path in LD_PRELOAD, and not a blank, it is a probe and ends then. The last
  * argument has a stand-in for its last slash, so that an interpreter without this object in it would find no script: a
  * child puts the slash back. Descriptor 5, where there is one, has the rules of
@@ -47,9 +49,6 @@ extern void __asan_init(void) __attribute__((weak));
 #endif
 
 static char request[MOST + 8] __attribute__((aligned(8)));
-
-/* Processors that the interpreter may run on; room for 8,192. */
-static uint64_t processors[128];
 
 static inline long call(long number, long a, long b, long c, long d, long e)
 {
@@ -166,6 +165,32 @@ static void replace(char **variables, const char *new, const char *end, long spa
         *to++ = 0;
 }
 
+/* Sets of processors, with room for 8,192; the runner's have room for 1,024. */
+#define WORDS 128
+#define WORDS_OF_RUNNER 16
+
+static uint64_t every[WORDS];
+
+/* Whether this process may run on all processors that its cpuset has. Then the runner may bind it, and a child is let go
+ * by asking for every one: so it gets those that a cpuset has by then, as it would without this. Whoever was told by
+ * taskset or isolcpus where to run must stay there, and is not bound. */
+static int is_unrestricted(void)
+{
+    uint64_t own[WORDS] = {0}, now[WORDS] = {0};
+    for (int n = 0; n < WORDS; n++)
+        every[n] = -1;
+    if (call(SYS_sched_getaffinity, 0, sizeof own, (long)own, 0, 0) <= 0
+        || call(SYS_sched_setaffinity, 0, sizeof every, (long)every, 0, 0) < 0)
+        return 0;
+    long known = call(SYS_sched_getaffinity, 0, sizeof now, (long)now, 0, 0), result = known > 0;
+    for (int n = 0; n < WORDS; n++)
+        if (now[n] != own[n] || (n >= WORDS_OF_RUNNER && now[n]))
+            result = 0;
+    if (!result)
+        call(SYS_sched_setaffinity, 0, sizeof own, (long)own, 0, 0);
+    return result;
+}
+
 /* glibc hands the environment over, and has not put it into `environ` before its own constructor runs; musl hands
  * nothing over. */
 __attribute__((constructor)) static void serve(int argc, char **argv, char **given)
@@ -208,11 +233,10 @@ __attribute__((constructor)) static void serve(int argc, char **argv, char **giv
     unsigned char is_there;
     long top = is_first ? call(SYS_brk, 0, 0, 0, 0, 0) : 0;
     int can_move = top && page && call(SYS_mincore, (top - 1) & -page, 1, (long)&is_there, 0, 0) == -ENOMEM_NUMBER;
-    /* The runner binds this process to the processor that its worker is on. */
-    long mask = call(SYS_sched_getaffinity, 0, sizeof processors, (long)processors, 0, 0);
-    if (space < 0 || !number || is_late || mask <= 0 || __asan_init)
+    if (space < 0 || !number || is_late || __asan_init)
         leave(0); /* Without a word: it can't be done here. */
-    say(self, 0);
+    int can_be_bound = !is_probe && is_unrestricted();
+    say(self, can_be_bound);
     if (is_probe)
         leave(0);
     for (;;) {
@@ -240,7 +264,8 @@ __attribute__((constructor)) static void serve(int argc, char **argv, char **giv
             continue;
         }
         call(SYS_close, SOCKET, 0, 0, 0, 0);
-        call(SYS_sched_setaffinity, 0, mask, (long)processors, 0, 0);
+        if (can_be_bound)
+            call(SYS_sched_setaffinity, 0, sizeof every, (long)every, 0, 0);
         call(SYS_setpgid, 0, 0, 0, 0, 0);
         *number = (int32_t)call(SYS_set_tid_address, (long)cleared, 0, 0, 0, 0);
         if (has_rules) {

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::io::Errno;
 use rustix::process::Signal;
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use rustix::thread::{CpuSet, sched_setaffinity};
 
 use super::Variables;
 use crate::step::launcher::starting;
@@ -67,8 +67,8 @@ pub(super) struct Server {
     stamp: Stamp,
     /// Those of the sandbox that its children are in.
     rules: Option<Arc<OwnedFd>>,
-    /// Those that its interpreter may run on. `None` if there are more than a set has room for.
-    processors: Option<CpuSet>,
+    /// It and its children know how to undo it.
+    can_be_bound: bool,
     /// The one that it is bound to.
     processor: Option<usize>,
     /// Variables of its environment, and bytes that those of its children may have.
@@ -109,14 +109,16 @@ impl Server {
             interpreter,
             stamp,
             rules: exec.rules.clone(),
-            processors: sched_getaffinity(pid(child)).ok(),
+            can_be_bound: false,
             processor: None,
             variables: variables.len(),
             bytes: bytes + MARGIN,
         };
         let greeting = read_answer(&mut socket, child);
-        let server = server(socket);
-        greeting.map(|_| server).map_err(what)
+        let mut server = server(socket);
+        let (_, can_be_bound) = greeting.map_err(what)?;
+        server.can_be_bound = can_be_bound == 1;
+        Ok(server)
     }
 
     pub(super) fn pid(&self) -> i32 {
@@ -186,19 +188,20 @@ impl Server {
         }
     }
 
-    /// Binds it to a processor, or to none in particular.
+    /// Binds it to a processor, or lets it run on any.
     fn bind(&mut self, processor: Option<usize>) {
-        let Some(all) = self.processors else { return };
-        if self.processor == processor {
+        let processor = processor.filter(|processor| *processor < CpuSet::MAX_CPU);
+        let Some(server) = pid(self.pid) else { return };
+        if !self.can_be_bound || self.processor == processor {
             return;
         }
-        let set = processor.map_or(all, |processor| {
-            let mut set = CpuSet::new();
-            set.set(processor);
-            set
-        });
+        let mut set = CpuSet::new();
+        match processor {
+            Some(processor) => set.set(processor),
+            None => (0..CpuSet::MAX_CPU).for_each(|processor| set.set(processor)),
+        }
         // What is refused costs time, and nothing else.
-        if sched_setaffinity(pid(self.pid), &set).is_ok() {
+        if sched_setaffinity(Some(server), &set).is_ok() {
             self.processor = processor;
         }
     }

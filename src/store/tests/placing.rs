@@ -42,6 +42,39 @@ fn a_committed_object_is_never_renamed_over() {
     world.assert_tidy();
 }
 
+/// In a young store an object is not looked for before it is written.
+#[test]
+fn an_object_of_a_young_store_that_is_there_after_all_is_found_or_healed() {
+    let world = World::new();
+    let kinds: [(&[u8], Option<&[u8]>); 3] =
+        [(b"intact", None), (b"cut short", Some(b"cut")), (b"a stray", Some(b"of another length"))];
+    for (bytes, _) in kinds {
+        world.commit(world.put(bytes));
+    }
+    // Another process, which has seen no folder.
+    let database = Arc::clone(&world.database) as Arc<dyn Proof>;
+    let store = Store::open(world.dir.path(), database).unwrap();
+    for (bytes, harm) in kinds {
+        let hash = ObjectHash::of(bytes);
+        if let Some(harm) = harm {
+            plant(&store.path(&hash), harm);
+        }
+        let inode = world.inode(&hash);
+        let mut next = 0_u32;
+        while !store.inner.folders_are_new.load(Ordering::Relaxed) {
+            store.put(&next.to_ne_bytes()).unwrap();
+            next += 1;
+        }
+        for _ in 0..3 {
+            let placed = store.put(bytes).unwrap();
+            assert_eq!((placed.hash, placed.size), (hash, bytes.len() as u64));
+        }
+        assert_eq!(world.inode(&hash) == inode, harm.is_none());
+        assert_eq!(store.check(&hash, Some(bytes.len() as u64), true).unwrap(), Ok(()));
+    }
+    world.assert_tidy();
+}
+
 #[test]
 fn the_database_is_asked_once_for_the_same_bytes() {
     let world = World::new();

@@ -12,7 +12,7 @@ use crate::text::printable;
 
 /// How long processors have been busy with programs, in clock ticks.
 #[derive(Debug, Clone, Copy)]
-pub struct Busy {
+pub struct BusyTicks {
     /// With this process and with those of its children that have ended.
     pub ours: u64,
     /// With any.
@@ -20,7 +20,7 @@ pub struct Busy {
 }
 
 /// `None` if it can't be told.
-pub fn busy() -> Option<Busy> {
+pub fn busy_ticks() -> Option<BusyTicks> {
     fn sum<'a>(numbers: impl Iterator<Item = &'a str>) -> Option<u64> {
         numbers.map(|ticks| ticks.parse::<u64>().ok()).sum()
     }
@@ -31,7 +31,7 @@ pub fn busy() -> Option<Busy> {
     let ours = fs::read_to_string("/proc/self/stat").ok()?;
     let ours = ours.get(ours.rfind(')')? + 1..)?.split_ascii_whitespace().skip(11);
     let ours = sum(ours.take(4))?;
-    Some(Busy { ours, all })
+    Some(BusyTicks { ours, all })
 }
 
 /// A process, as `/proc/PID/stat` tells.

@@ -49,8 +49,6 @@ const BLOATED: u64 = 64 << 10;
 
 /// What a look at a folder that is in its place has told.
 pub(super) struct Look {
-    /// So short that one call tells all names: see [`tree::list_short`].
-    is_short: bool,
     /// So large that listing it takes long, be it empty.
     pub(super) is_bloated: bool,
 }
@@ -113,15 +111,12 @@ impl Folder {
         if found.is_forbidden.unwrap_or_else(|| rustix::process::geteuid().is_root()) {
             tree::lift_flags(self.fd());
         }
-        Ok(Some(Look {
-            is_short: self.is_on_ext4 && found.size <= tree::SHORT,
-            is_bloated: self.is_on_ext4 && found.size > BLOATED,
-        }))
+        Ok(Some(Look { is_bloated: self.is_on_ext4 && found.size > BLOATED }))
     }
 
-    /// The names in the folder, directly after a look at it.
-    pub(super) fn list(&self, look: &Look) -> io::Result<Vec<Entry>> {
-        if look.is_short { tree::list_short(self.fd()) } else { tree::list(self.fd()) }
+    /// The names in the folder.
+    pub(super) fn list(&self) -> io::Result<Vec<Entry>> {
+        tree::list(self.fd())
     }
 }
 
@@ -202,8 +197,6 @@ pub(super) fn folder_of(input_name: &[u8]) -> &[u8] {
 mod tests {
     use std::fs::File;
 
-    use rustix::fs::CWD;
-
     use super::*;
 
     #[test]
@@ -215,10 +208,9 @@ mod tests {
         let short = (0..400).map(|n| format!("{n:x}"));
         let names: Vec<String> = short.chain((0..40).map(|n| format!("{n:0255}"))).collect();
         for (at, name) in names.iter().enumerate() {
-            let look = folder.look(CWD, &folder.path).unwrap().unwrap();
             let mut wanted: Vec<&[u8]> = names[..at].iter().map(|name| name.as_bytes()).collect();
             wanted.sort_unstable();
-            let listed = folder.list(&look).unwrap();
+            let listed = folder.list().unwrap();
             let listed: Vec<&[u8]> = listed.iter().map(|entry| &entry.name[..]).collect();
             assert_eq!(listed, wanted);
             File::create(folder.path.join(name)).unwrap();

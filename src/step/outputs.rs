@@ -91,9 +91,9 @@ impl Walk<'_> {
     /// Takes every output. If it succeeds, nothing is left in OUTPUT_DIR but the prepared folder, and remains.
     /// If not, nothing is kept of those that were taken already.
     pub(super) fn run(mut self) -> Result<Taken, Unkept> {
-        let look = check_in_place(self.output)?;
+        check_in_place(self.output)?;
         let output = self.output;
-        let entries = output.list(&look).or_io(LISTING, &output.path).map_err(Unkept::from);
+        let entries = output.list().or_io(LISTING, &output.path).map_err(Unkept::from);
         let taken = entries.and_then(|entries| self.folder(output.fd(), entries, 0));
         let taken = taken.and_then(|()| self.insist_on_depfile());
         if let Err(unkept) = taken.map_err(|unkept| self.blame(unkept)) {

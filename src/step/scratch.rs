@@ -191,14 +191,14 @@ impl Workspace {
             tree::clear(self.output.fd())?;
             self.prepared.clear();
         }
-        let look = in_shape(self.tmp.look(CWD, &self.tmp.path)?)?;
+        in_shape(self.tmp.look(CWD, &self.tmp.path)?)?;
         // By looking: a time of last change can be set back.
-        if !self.tmp.list(&look)?.is_empty() {
+        if !self.tmp.list()?.is_empty() {
             tree::clear(self.tmp.fd())?;
         }
         if let Some(side) = &self.side {
-            let look = in_shape(side.look(self.root.as_fd(), Path::new(WITH))?)?;
-            if !side.list(&look)?.is_empty() {
+            in_shape(side.look(self.root.as_fd(), Path::new(WITH))?)?;
+            if !side.list()?.is_empty() {
                 tree::clear(side.fd())?;
             }
         }
@@ -230,8 +230,8 @@ impl Workspace {
     /// After a step: leaves nothing in `in/` but the small file, if there is still a file of that name. Whether that
     /// is the small file, and ours alone, is seen when it is opened for the next step.
     fn tidy_input(&mut self) -> io::Result<()> {
-        let look = in_shape(self.input.look(self.root.as_fd(), Path::new(IN))?)?;
-        let entries = self.input.list(&look)?;
+        in_shape(self.input.look(self.root.as_fd(), Path::new(IN))?)?;
+        let entries = self.input.list()?;
         let is_tidy = match &self.small {
             Some(SmallFile { name: Some(name), .. }) => {
                 matches!(&entries[..], [only] if only.name == *name && only.kind == FileType::RegularFile)

@@ -22,9 +22,6 @@ const UNTOUCHED: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 /// Bytes read from a folder at a time.
 const LISTING: usize = 16 << 10;
 
-/// See [`list_short`]. The names of so many bytes of a folder of ext4 never need more than [`LISTING`] bytes.
-pub(super) const SHORT: u64 = 4096;
-
 /// One name in a folder.
 pub(super) struct Entry {
     pub(super) name: Vec<u8>,
@@ -46,33 +43,19 @@ pub(super) fn has_only_removed_files(dir: BorrowedFd<'_>) -> bool {
 /// All names of an open folder, sorted, without `.` and `..`.
 ///
 /// It asks until there are no more. That a call gives less than would fit doesn't mean that it has given all: where the
-/// kernel meets an error behind the first names, it gives those, and tells of the error the next time (getdents64 in
-/// fs/readdir.c), and some file systems (FUSE, NFS) give a page at a time.
+/// kernel meets an error behind the first names, or a signal is on its way to the thread, be it only ^Z or a debugger's, it
+/// gives those (getdents64 in fs/readdir.c), and some file systems (FUSE, NFS) give a page at a time.
 pub(super) fn list(dir: BorrowedFd<'_>) -> io::Result<Vec<Entry>> {
-    list_by_calls(dir, usize::MAX)
-}
-
-/// [`list`] for a folder on ext4 of at most [`SHORT`] bytes. Such a folder is one block, which is read as a whole before
-/// the first name is given, and no name follows it (ext4_dx_readdir in fs/ext4/dir.c): so one call tells all.
-pub(super) fn list_short(dir: BorrowedFd<'_>) -> io::Result<Vec<Entry>> {
-    list_by_calls(dir, 1)
-}
-
-fn list_by_calls(dir: BorrowedFd<'_>, most: usize) -> io::Result<Vec<Entry>> {
     rustix::fs::seek(dir, SeekFrom::Start(0))?;
     let mut buffer = [MaybeUninit::<u8>::uninit(); LISTING];
     let mut entries = Vec::new();
     let mut names = RawDir::new(dir, &mut buffer);
-    let mut calls = 0;
-    loop {
-        if names.is_buffer_empty() {
-            if calls == most {
-                break;
-            }
-            calls += 1;
-        }
-        let Some(entry) = names.next() else { break };
-        let entry = entry?;
+    while let Some(entry) = names.next() {
+        let entry = match entry {
+            // A signal, before the first of the names that are left.
+            Err(Errno::INTR) => continue,
+            entry => entry?,
+        };
         let name = entry.file_name().to_bytes();
         if name == b"." || name == b".." {
             continue;

@@ -15,8 +15,9 @@
 //!
 //! Worker, server and script take turns. Left to itself the kernel spreads them over the processors, and each turn wakes
 //! another one, which on virtual ones costs more than the fork. So a server is bound to the processor that its worker is
-//! on, and the script is let go again before it does anything; but only while hardly any other program uses the
-//! processors: beside others two workers stay on one, and the run takes longer.
+//! on, and the script goes back to those of its worker before it does anything; but only while hardly any other program uses
+//! the processors: beside others two workers stay on one, and the run takes longer. Nobody can tell what a process that was
+//! bound had been told before, by taskset, so others that come get the worker new servers.
 //!
 //! A server ends when the worker's end of its socket closes, which also a killed runner's does. One that dies or doesn't
 //! answer is killed, and so is the script that it may have started and not told of.
@@ -32,6 +33,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
+
+use rustix::thread::{CpuSet, sched_getaffinity, sched_getcpu};
 
 use super::launcher::{Launch, Launcher, NotStarted, Spawn, Started};
 use super::script::{Exec, Script};
@@ -65,6 +68,9 @@ const PAUSE: Duration = Duration::from_millis(10);
 
 /// Longest environment that is sent, in bytes, with the working directory. `preload.c` has room for so much.
 const LONGEST: usize = 1 << 17;
+
+/// What comes first in a request, in bytes: two numbers and a set of processors.
+const HEAD: usize = 8 + CpuSet::MAX_CPU / 8;
 
 /// Starts a worker's scripts.
 pub(super) struct ForkServer {
@@ -146,13 +152,19 @@ impl ForkServer {
         }
         let Some(known) = self.known.get_mut(&exec.script.task) else { return Ok(None) };
         let base = known.base.get_or_insert_with(|| BaseVariables::of(exec));
-        let Some(request) = Request::of(exec, base) else { return Ok(None) };
-        let Some(mut server) = self.take_server(exec, &request) else {
+        let Some(mut request) = Request::of(exec, base) else { return Ok(None) };
+        // Where a plain start would let the script run; only to be asked for if the server is bound.
+        let own = if (self.is_alone)() { sched_getaffinity(None).ok() } else { None };
+        let Some(mut server) = self.take_server(exec, &request, own.is_some()) else {
             return Ok(None);
         };
+        if let Some(own) = own
+            && server.bind(sched_getcpu())
+        {
+            request.let_go(&own);
+        }
         let others: Vec<i32> = self.servers.iter().map(Server::pid).collect();
-        let processor = (self.is_alone)().then(rustix::thread::sched_getcpu);
-        match server.ask(&request.bytes, processor, &others) {
+        match server.ask(&request.bytes, &others) {
             Ok(Forked::Child(leader)) => {
                 self.servers.push(server);
                 Ok(Some(Started { leader, start: Start::Fork }))
@@ -184,8 +196,13 @@ impl ForkServer {
         is_due
     }
 
-    /// The server of a script, or a new one.
-    fn take_server(&mut self, exec: &Exec<'_>, request: &Request) -> Option<Server> {
+    /// The server of a script, or a new one. One that was bound to a processor only if it `may_be_bound`.
+    fn take_server(
+        &mut self,
+        exec: &Exec<'_>,
+        request: &Request,
+        may_be_bound: bool,
+    ) -> Option<Server> {
         // There may be another one for steps with more or fewer variables.
         let (count, bytes) = (request.variables, request.bytes.len());
         let fits = |server: &Server| server.is_for(exec) && server.has_room(count, bytes);
@@ -197,7 +214,7 @@ impl ForkServer {
                 self.give_up(exec, "its sandbox is another one for each step");
                 return None;
             }
-            if server.is_current() {
+            if server.is_current() && (may_be_bound || !server.is_bound()) {
                 return Some(server);
             }
         }
@@ -308,7 +325,7 @@ impl Request {
             return None;
         }
         order::sort_by_key(&mut own, |(name, _)| *name);
-        let mut bytes = vec![0; 8];
+        let mut bytes = vec![0; HEAD];
         bytes.extend_from_slice(dir);
         bytes.push(0);
         let mut variables = 0;
@@ -330,13 +347,26 @@ impl Request {
             bytes.extend_from_slice(line);
             variables += 1;
         }
-        let length = bytes.len() - 8;
+        let length = bytes.len() - HEAD;
         if length > LONGEST {
             return None;
         }
         bytes[..4].copy_from_slice(&u32::try_from(length).ok()?.to_ne_bytes());
         bytes[4..8].copy_from_slice(&u32::try_from(variables).ok()?.to_ne_bytes());
         Some(Request { bytes, variables })
+    }
+}
+
+impl Request {
+    /// Lets the child of a server that is bound run on these processors.
+    fn let_go(&mut self, processors: &CpuSet) {
+        let mut words = [0_u64; CpuSet::MAX_CPU / 64];
+        for n in (0..CpuSet::MAX_CPU).filter(|n| processors.is_set(*n)) {
+            words[n / 64] |= 1 << (n % 64);
+        }
+        for (place, word) in self.bytes[8..HEAD].chunks_exact_mut(8).zip(words) {
+            place.copy_from_slice(&word.to_ne_bytes());
+        }
     }
 }
 
@@ -359,7 +389,7 @@ mod tests {
     use std::os::fd::AsFd;
     use std::path::Path;
 
-    use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+    use rustix::thread::sched_setaffinity;
 
     use super::*;
     use crate::attempt::var;
@@ -432,8 +462,6 @@ mod tests {
             format!("{line}\n")
         };
 
-        // Those that this test may run on at most, whoever started it.
-        run_on(0..CpuSet::MAX_CPU);
         let all = processors(0);
         let mut servers = ForkServer::new(Launch::Fork);
         for is_alone in [false, true, true, false, true] {
@@ -443,11 +471,10 @@ mod tests {
             assert_eq!(script, allowed());
         }
 
-        // Whoever was told where to run stays there.
+        // And the worker is told in the middle of its run where to stay: also taskset's -a can't tell its servers.
         run_on(all[..1].iter().copied());
-        let mut servers = ForkServer::new(Launch::Fork);
-        servers.is_alone = || true;
-        let (server, script) = fork(&mut servers, &script, dir.path());
-        assert_eq!((server.as_slice(), script), (&all[..1], allowed()));
+        assert_eq!(fork(&mut servers, &script, dir.path()).1, allowed());
+        run_on(all.iter().copied());
+        assert_eq!(fork(&mut servers, &script, dir.path()).1, allowed());
     }
 }

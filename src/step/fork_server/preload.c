@@ -11,10 +11,10 @@
  * robust list, environment, random bytes of the kernel, and the place of the heap, which Lua, for one, seeds its
  * generator with.
  *
- * A request is a u32 with the number of bytes that follow, a u32 with the number of variables, the working directory,
- * and the variables, each with a NUL. The answer is an i32: the child's process number, or -errno; and an i32 that says
- * what failed: 0 nothing, 1 chdir, 2 fork. Before the first request it says that it is there, with 1 if the runner may
- * bind it to a processor, and 0 if not. If a colon follows its
+ * A request is a u32 with the number of bytes that follow its head, a u32 with the number of variables, and a set of
+ * processors, which is not empty if the runner has bound the server to one, so that the child goes back to these; this is
+ * its head. Then come the working directory, and the variables, each with a NUL. The answer is an i32: the child's process number, or -errno; and an i32 that says
+ * what failed: 0 nothing, 1 chdir, 2 fork. Before the first request it says that it is there. If a colon follows its
  * own path in LD_PRELOAD, and not a blank, it is a probe and ends then. The last
  * argument has a stand-in for its last slash, so that an interpreter without this object in it would find no script: a
  * child puts the slash back. Descriptor 5, where there is one, has the rules of
@@ -48,7 +48,16 @@ extern void __asan_init(void) __attribute__((weak));
 #define SYS_landlock_restrict_self 446
 #endif
 
-static char request[MOST + 8] __attribute__((aligned(8)));
+/* What comes first in a request. */
+struct head {
+    uint32_t bytes, variables;
+    uint64_t processors[16];
+};
+
+static char request[sizeof(struct head) + MOST] __attribute__((aligned(8)));
+
+/* Every processor. The kernel leaves out those that there aren't. */
+static const uint64_t every[16] = {-1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1};
 
 static inline long call(long number, long a, long b, long c, long d, long e)
 {
@@ -165,32 +174,6 @@ static void replace(char **variables, const char *new, const char *end, long spa
         *to++ = 0;
 }
 
-/* Sets of processors, with room for 8,192; the runner's have room for 1,024. */
-#define WORDS 128
-#define WORDS_OF_RUNNER 16
-
-static uint64_t every[WORDS];
-
-/* Whether this process may run on all processors that its cpuset has. Then the runner may bind it, and a child is let go
- * by asking for every one: so it gets those that a cpuset has by then, as it would without this. Whoever was told by
- * taskset or isolcpus where to run must stay there, and is not bound. */
-static int is_unrestricted(void)
-{
-    uint64_t own[WORDS] = {0}, now[WORDS] = {0};
-    for (int n = 0; n < WORDS; n++)
-        every[n] = -1;
-    if (call(SYS_sched_getaffinity, 0, sizeof own, (long)own, 0, 0) <= 0
-        || call(SYS_sched_setaffinity, 0, sizeof every, (long)every, 0, 0) < 0)
-        return 0;
-    long known = call(SYS_sched_getaffinity, 0, sizeof now, (long)now, 0, 0), result = known > 0;
-    for (int n = 0; n < WORDS; n++)
-        if (now[n] != own[n] || (n >= WORDS_OF_RUNNER && now[n]))
-            result = 0;
-    if (!result)
-        call(SYS_sched_setaffinity, 0, sizeof own, (long)own, 0, 0);
-    return result;
-}
-
 /* glibc hands the environment over, and has not put it into `environ` before its own constructor runs; musl hands
  * nothing over. */
 __attribute__((constructor)) static void serve(int argc, char **argv, char **given)
@@ -235,22 +218,21 @@ __attribute__((constructor)) static void serve(int argc, char **argv, char **giv
     int can_move = top && page && call(SYS_mincore, (top - 1) & -page, 1, (long)&is_there, 0, 0) == -ENOMEM_NUMBER;
     if (space < 0 || !number || is_late || __asan_init)
         leave(0); /* Without a word: it can't be done here. */
-    int can_be_bound = !is_probe && is_unrestricted();
-    say(self, can_be_bound);
+    say(self, 0);
     if (is_probe)
         leave(0);
     for (;;) {
-        uint32_t *head = (uint32_t *)request;
-        long got = 0;
-        while (got < 8 || got < 8 + (long)head[0]) {
+        struct head *head = (struct head *)request;
+        long got = 0, size = sizeof *head;
+        while (got < size || got < size + (long)head->bytes) {
             long n = call(SYS_read, SOCKET, (long)request + got, sizeof request - got, 0, 0);
             if (n == -4 /* EINTR */)
                 continue;
-            if (n <= 0 || (got + n >= 8 && (head[0] > MOST || head[1] != count)))
+            if (n <= 0 || (got + n >= size && (head->bytes > MOST || head->variables != count)))
                 leave(0);
             got += n;
         }
-        char *folder = request + 8, *variables = folder + length(folder) + 1, *end = folder + head[0];
+        char *folder = request + size, *variables = folder + length(folder) + 1, *end = folder + head->bytes;
         if (end - variables > space)
             leave(0);
         long failed = call(SYS_chdir, (long)folder, 0, 0, 0, 0);
@@ -264,7 +246,11 @@ __attribute__((constructor)) static void serve(int argc, char **argv, char **giv
             continue;
         }
         call(SYS_close, SOCKET, 0, 0, 0, 0);
-        if (can_be_bound)
+        uint64_t bound = 0;
+        for (int n = 0; n < 16; n++)
+            bound |= head->processors[n];
+        /* It is refused if a cpuset has none of them any more. */
+        if (bound && call(SYS_sched_setaffinity, 0, sizeof every, (long)head->processors, 0, 0) < 0)
             call(SYS_sched_setaffinity, 0, sizeof every, (long)every, 0, 0);
         call(SYS_setpgid, 0, 0, 0, 0, 0);
         *number = (int32_t)call(SYS_set_tid_address, (long)cleared, 0, 0, 0, 0);

@@ -67,8 +67,6 @@ pub(super) struct Server {
     stamp: Stamp,
     /// Those of the sandbox that its children are in.
     rules: Option<Arc<OwnedFd>>,
-    /// It and its children know how to undo it.
-    can_be_bound: bool,
     /// The one that it is bound to.
     processor: Option<usize>,
     /// Variables of its environment, and bytes that those of its children may have.
@@ -109,16 +107,13 @@ impl Server {
             interpreter,
             stamp,
             rules: exec.rules.clone(),
-            can_be_bound: false,
             processor: None,
             variables: variables.len(),
             bytes: bytes + MARGIN,
         };
         let greeting = read_answer(&mut socket, child);
-        let mut server = server(socket);
-        let (_, can_be_bound) = greeting.map_err(what)?;
-        server.can_be_bound = can_be_bound == 1;
-        Ok(server)
+        let server = server(socket);
+        greeting.map(|_| server).map_err(what)
     }
 
     pub(super) fn pid(&self) -> i32 {
@@ -152,17 +147,11 @@ impl Server {
         rustix::fs::stat(&self.interpreter).is_ok_and(|stat| Stamp::of(&stat) == self.stamp)
     }
 
-    /// Lets it fork, on this processor if there is one. `others` are the children of this thread besides it.
+    /// Lets it fork. `others` are the children of this thread besides it.
     ///
     /// # Errors
     /// If it doesn't answer. It is dead then, and so is a child that it may have had.
-    pub(super) fn ask(
-        &mut self,
-        request: &[u8],
-        processor: Option<usize>,
-        others: &[i32],
-    ) -> io::Result<Forked> {
-        self.bind(processor);
+    pub(super) fn ask(&mut self, request: &[u8], others: &[i32]) -> io::Result<Forked> {
         let asked =
             self.socket.write_all(request).and_then(|()| read_answer(&mut self.socket, self.pid));
         match asked {
@@ -188,22 +177,25 @@ impl Server {
         }
     }
 
-    /// Binds it to a processor, or lets it run on any.
-    fn bind(&mut self, processor: Option<usize>) {
-        let processor = processor.filter(|processor| *processor < CpuSet::MAX_CPU);
-        let Some(server) = pid(self.pid) else { return };
-        if !self.can_be_bound || self.processor == processor {
-            return;
+    /// Binds it to a processor; its children have to be told where they may run. False if that can't be done.
+    pub(super) fn bind(&mut self, processor: usize) -> bool {
+        let Some(server) = pid(self.pid).filter(|_| processor < CpuSet::MAX_CPU) else {
+            return false;
+        };
+        if self.processor != Some(processor) {
+            let mut set = CpuSet::new();
+            set.set(processor);
+            if sched_setaffinity(Some(server), &set).is_err() {
+                return self.processor.is_some();
+            }
+            self.processor = Some(processor);
         }
-        let mut set = CpuSet::new();
-        match processor {
-            Some(processor) => set.set(processor),
-            None => (0..CpuSet::MAX_CPU).for_each(|processor| set.set(processor)),
-        }
-        // What is refused costs time, and nothing else.
-        if sched_setaffinity(Some(server), &set).is_ok() {
-            self.processor = processor;
-        }
+        true
+    }
+
+    /// Whether it was bound to a processor. It stays so: what it was before, nobody can tell.
+    pub(super) fn is_bound(&self) -> bool {
+        self.processor.is_some()
     }
 
     fn end(&mut self) {

@@ -116,7 +116,7 @@ impl Folder {
 
     /// The names in the folder.
     pub(super) fn list(&self) -> io::Result<Vec<Entry>> {
-        tree::list(self.fd())
+        if self.is_on_ext4 { tree::list_on_ext4(self.fd()) } else { tree::list(self.fd()) }
     }
 }
 

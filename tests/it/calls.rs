@@ -18,7 +18,7 @@ const MOST_FORKED: f64 = 50.0;
 /// it; one of many steps, two and a half for each.
 const MOST_OF_LOCKS: f64 = 5.3;
 
-/// Where a folder isn't known to be listed by one call, and not told to be immutable by another: three of each for
+/// Where nothing tells that a call has listed all of a folder, and not told to be immutable by another: three of each for
 /// the listings, and `geteuid` and `ioctl` as root.
 const ELSEWHERE: f64 = 9.0;
 
@@ -125,4 +125,22 @@ fn count_calls(launch: &str, most: f64) {
     let most = if kind == EXT4 { most } else { most + ELSEWHERE };
     assert!(sums[0] <= most, "more than {most} calls a step:\n{table}");
     assert!(sums[1] <= MOST_OF_LOCKS, "more than {MOST_OF_LOCKS} calls a step for locks:\n{table}");
+}
+
+/// As ^Z and `fg`, or a debugger, would: a signal on its way to a thread cuts short what the kernel tells it of a folder.
+#[test]
+fn a_signal_while_a_folder_is_read_hides_no_output() {
+    if !has_strace() {
+        return;
+    }
+    let p = Project::new().file("in/1", "1\n").file("in/2", "2\n").file("in/3", "3\n");
+    p.manifest(
+        r#"[[task]]
+           name = "a"
+           inputs = ["in/*"]
+           script = 'for n in 1 2 3; do echo $n >"$OUTPUT_DIR/$INPUT_NAME.$n"; done'"#,
+    );
+    let strace = r#"exec strace -f -qq -o /dev/null -e trace=getdents64 -e inject=getdents64:signal=SIGURG "$0" "$@""#;
+    p.run_cmd(["-j2"]).shell(strace).go().ok();
+    assert_eq!(p.sql("SELECT count(*) FROM output"), ["9"]);
 }

@@ -1,6 +1,5 @@
 //! `outputs`: what each step has to leave; and what is said where nothing is asked for and nothing was made.
 
-use rustix::process::Signal;
 use serde_json::json;
 
 use crate::harness::Project;
@@ -248,25 +247,4 @@ fn globs_that_match_no_output_are_refused_with_their_place() {
         let p = Project::new().task_with("t", keys, "true");
         p.run().fails(2).says("pipeline.toml:3:").says(told).says("^");
     }
-}
-
-#[test]
-fn a_run_that_is_stopped_and_continued_again_and_again_loses_no_output() {
-    const STEPS: usize = 600;
-    let p = Project::new().task_with(
-        "copy",
-        "inputs = [\"in/*\"]",
-        r#"echo a >"$OUTPUT_DIR/a$INPUT_NAME"; echo b >"$OUTPUT_DIR/b$INPUT_NAME""#,
-    );
-    for n in 0..STEPS {
-        p.file(format!("in/{n}"), format!("{n}\n"));
-    }
-    let run = p.run_cmd(["-j2"]).start();
-    // A signal on its way to a thread cuts short what the kernel tells it of a folder.
-    while !run.stderr().contains("\ntotal ") {
-        run.signal(Signal::STOP);
-        run.signal(Signal::CONT);
-    }
-    run.end().ok();
-    assert_eq!(p.sql("SELECT count(*) FROM output"), [(2 * STEPS).to_string()]);
 }

@@ -330,32 +330,6 @@ fn a_server_that_is_killed_costs_nothing_but_time() {
 }
 
 #[test]
-fn a_script_may_run_on_all_processors_although_its_server_may_not() {
-    if !has("taskset") {
-        return;
-    }
-    let p = project().task_with(
-        "look",
-        "inputs = [\"in/*\"]",
-        r#"while read -r key value; do
-               if [ "$key" = Cpus_allowed_list: ]; then echo "$value" >"$OUTPUT_DIR/$INPUT_NAME"; fi
-           done <"/proc/$$/status"
-           read -r first rest <"$OUTPUT_DIR/$INPUT_NAME"
-           for child in $(cat /proc/"$PPID"/task/*/children); do
-               if [ "$child" != $$ ]; then taskset -pc "${first%%[-,]*}" "$child"; echo bound >>servers; fi
-           done"#,
-    );
-    p.run_with(AUTO).ok();
-    assert!(p.read("servers").contains("bound"));
-    let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
-    let own = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:\t")).unwrap();
-    assert_eq!(
-        p.exported("look").into_values().collect::<Vec<_>>(),
-        vec![format!("{own}\n"); STEPS]
-    );
-}
-
-#[test]
 fn a_server_whose_object_is_ignored_would_find_no_script() {
     let p = project().task_with(
         "look",

@@ -78,20 +78,8 @@ impl Ours {
             scratch: Scratch::create(&folder.join("scratch"), 0, launch).unwrap(),
             supervisor: Supervisor::new(GRACE, Arc::default()).unwrap(),
             script: Arc::new(Script {
-                task: "task".to_owned(),
-                interpreter: ["sh", "-e"].map(str::to_owned).into(),
-                bytes: script.into(),
-                dir: folder.into(),
-                env: Vec::new(),
-                unset: Vec::new(),
-                clean_env: false,
-                timeout: None,
-                paths: Vec::new(),
-                depfile: None,
-                copies_input: false,
-                wants_jobserver: false,
                 sandbox: sandbox.map(Box::new),
-                batch: false,
+                ..Script::new("task", &["sh", "-e"], script.as_bytes(), folder)
             }),
             input,
         }

@@ -12,7 +12,7 @@ use rustix::fs::{AtFlags, CWD, FileType, IFlags, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::batch::BatchFolder;
-use super::folder::{Folder, Look};
+use super::folder::Folder;
 use super::scratch::SmallFile;
 use super::tree::{self, Entry};
 use crate::attempt::Output;
@@ -470,9 +470,9 @@ impl Walk<'_> {
 }
 
 /// OUTPUT_DIR must still be the folder that the script was given.
-fn check_in_place(output: &Folder) -> Result<Look, Unkept> {
+fn check_in_place(output: &Folder) -> Result<(), Unkept> {
     match output.look(CWD, &output.path) {
-        Ok(Some(look)) => Ok(look),
+        Ok(Some(_)) => Ok(()),
         Ok(None) => Err(not_in_place("replaced", &output.path)),
         Err(Errno::NOENT | Errno::NOTDIR) => Err(not_in_place("removed or renamed", &output.path)),
         Err(err) => Ok(Err(err).or_io("look at", &output.path)?),

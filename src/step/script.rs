@@ -72,6 +72,26 @@ pub struct Script {
 }
 
 impl Script {
+    /// One that runs in `dir` and asks for nothing else.
+    pub fn new(task: &str, interpreter: &[&str], bytes: &[u8], dir: impl Into<OsString>) -> Script {
+        Script {
+            task: task.to_owned(),
+            interpreter: interpreter.iter().map(|word| (*word).to_owned()).collect(),
+            bytes: bytes.to_vec(),
+            dir: dir.into(),
+            env: Vec::new(),
+            unset: Vec::new(),
+            clean_env: false,
+            timeout: None,
+            paths: Vec::new(),
+            depfile: None,
+            copies_input: false,
+            wants_jobserver: false,
+            sandbox: None,
+            batch: false,
+        }
+    }
+
     pub(super) fn dir(&self) -> &Path {
         Path::new(&self.dir)
     }

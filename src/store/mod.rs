@@ -33,8 +33,8 @@
 //! In a young store nearly every object needs a new folder `AB/CD`: 19 to 100 µs for the mkdir, 4 KiB of disk, and
 //! one more name to sync. So no folder is made in advance, and none is looked up. A folder that this process has seen
 //! is taken to be there. For any other one call has to fail if the guess is wrong, a mkdir or a rename (1 µs), so what was
-//! the case the last time is tried first: in a young store the mkdir, in an old one the rename. Nor is an object looked
-//! for there before it is written. If a rename says that
+//! the case the last time is tried first: in a young store the mkdir, in an old one the rename. In a young store an
+//! object is not looked for before it is written either. If a rename says that
 //! a folder is missing, it is made, seen before or not. A new name has to be made durable along with the object: the
 //! barrier syncs the object's folder `AB/CD`, the
 //! shard's folder `AB` if a folder was made in it since it was last synced, and `objects/` likewise. Each of these is

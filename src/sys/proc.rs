@@ -21,17 +21,12 @@ pub struct BusyTicks {
 
 /// `None` if it can't be told.
 pub fn busy_ticks() -> Option<BusyTicks> {
-    fn sum<'a>(numbers: impl Iterator<Item = &'a str>) -> Option<u64> {
-        numbers.map(|ticks| ticks.parse::<u64>().ok()).sum()
-    }
     // `cpu user nice system idle …`
-    let all = fs::read_to_string("/proc/stat").ok()?;
-    let all = sum(all.strip_prefix("cpu ")?.split_ascii_whitespace().take(3))?;
-    // `utime stime cutime cstime` are its fields 14 to 17, of which the second may hold anything.
-    let ours = fs::read_to_string("/proc/self/stat").ok()?;
-    let ours = ours.get(ours.rfind(')')? + 1..)?.split_ascii_whitespace().skip(11);
-    let ours = sum(ours.take(4))?;
-    Some(BusyTicks { ours, all })
+    let stat = fs::read_to_string("/proc/stat").ok()?;
+    let all = stat.strip_prefix("cpu ")?.split_ascii_whitespace().take(3);
+    let all = all.map(|ticks| ticks.parse::<u64>().ok()).sum::<Option<u64>>()?;
+    let own = i32::try_from(std::process::id()).ok()?;
+    Some(BusyTicks { ours: Process::read(own)?.busy_ticks, all })
 }
 
 /// A process, as `/proc/PID/stat` tells.
@@ -49,6 +44,8 @@ pub struct Process {
     /// When it began, in clock ticks since the machine came up. With `pid`: which process it is, for numbers are
     /// used again.
     pub started: u64,
+    /// How long processors have been busy with it and with those of its children that have ended, in clock ticks.
+    busy_ticks: u64,
     /// Where its environment begins and ends in its memory. In the middle of an exec both are 0, and then the end alone,
     /// until the kernel has gone through all variables.
     environment: (u64, u64),
@@ -74,6 +71,7 @@ impl Process {
             is_zombie: matches!(field(3)?, "Z" | "X"),
             is_busy: matches!(field(3)?, "R" | "D"),
             started: field(22)?.parse().ok()?,
+            busy_ticks: (14..=17).map(|n| field(n)?.parse::<u64>().ok()).sum::<Option<u64>>()?,
             environment: (field(50)?.parse().ok()?, field(51)?.parse().ok()?),
         })
     }

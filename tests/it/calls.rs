@@ -18,8 +18,8 @@ const MOST_FORKED: f64 = 50.0;
 /// it; one of many steps, two and a half for each.
 const MOST_OF_LOCKS: f64 = 5.3;
 
-/// Where nothing tells that a call has listed all of a folder, and not told to be immutable by another: three of each for
-/// the listings, and `geteuid` and `ioctl` as root.
+/// Where one call doesn't tell that it has listed a whole folder, and another not whether that is immutable: three of each
+/// for the listings, and `geteuid` and `ioctl` as root.
 const ELSEWHERE: f64 = 9.0;
 
 /// `f_type` of ext4.

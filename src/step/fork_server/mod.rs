@@ -16,8 +16,8 @@
 //! Worker, server and script take turns. Left to itself the kernel spreads them over the processors, and each turn wakes
 //! another one, which on virtual ones costs more than the fork. So a server is bound to the processor that its worker is
 //! on, and the script goes back to those of its worker before it does anything; but only while hardly any other program uses
-//! the processors: beside others two workers stay on one, and the run takes longer. Nobody can tell what a process that was
-//! bound had been told before, by taskset, so others that come get the worker new servers.
+//! the processors: beside others two workers stay on one, and the run takes longer. When others come, a bound server is
+//! replaced, since nobody can tell what taskset had told it before.
 //!
 //! A server ends when the worker's end of its socket closes, which also a killed runner's does. One that dies or doesn't
 //! answer is killed, and so is the script that it may have started and not told of.
@@ -355,9 +355,7 @@ impl Request {
         bytes[4..8].copy_from_slice(&u32::try_from(variables).ok()?.to_ne_bytes());
         Some(Request { bytes, variables })
     }
-}
 
-impl Request {
     /// Lets the child of a server that is bound run on these processors.
     fn let_go(&mut self, processors: &CpuSet) {
         let mut words = [0_u64; CpuSet::MAX_CPU / 64];
@@ -414,11 +412,8 @@ mod tests {
         // A server keeps the one that it was started with.
         let log = File::options().append(true).create(true).open(dir.join("log")).unwrap();
         log.set_len(0).unwrap();
-        let mut vars = [const { ("", None) }; 12];
-        for (n, slot) in vars.iter_mut().enumerate() {
-            slot.0 = ["A", "B", "C", "D", "E", "F", "G", "H", "I", "J", "K", var::TASK_NAME][n];
-        }
-        vars[11].1 = Some("look".into());
+        let mut vars = [const { ("UNSET", None) }; 12];
+        vars[0] = (var::TASK_NAME, Some("look".into()));
         let exec = Exec {
             script,
             file: dir.join("look"),
@@ -439,23 +434,7 @@ mod tests {
     fn a_server_is_bound_while_nobody_else_is_there_and_its_scripts_are_not() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("look"), "exec grep ^Cpus_allowed: /proc/self/status").unwrap();
-        let script = Script {
-            task: "look".to_owned(),
-            interpreter: Arc::new(["/bin/sh".to_owned()]),
-            bytes: Vec::new(),
-            dir: dir.path().as_os_str().to_owned(),
-            env: Vec::new(),
-            unset: Vec::new(),
-            clean_env: false,
-            timeout: None,
-            paths: Vec::new(),
-            depfile: None,
-            copies_input: false,
-            wants_jobserver: false,
-            sandbox: None,
-            batch: false,
-        };
-        let script = Arc::new(script);
+        let script = Arc::new(Script::new("look", &["/bin/sh"], b"", dir.path()));
         let allowed = || {
             let status = fs::read_to_string("/proc/thread-self/status").unwrap();
             let line = status.lines().find(|line| line.starts_with("Cpus_allowed:")).unwrap();
@@ -471,7 +450,7 @@ mod tests {
             assert_eq!(script, allowed());
         }
 
-        // And the worker is told in the middle of its run where to stay: also taskset's -a can't tell its servers.
+        // A bound server's script follows its worker when taskset moves that in the middle of a run.
         run_on(all[..1].iter().copied());
         assert_eq!(fork(&mut servers, &script, dir.path()).1, allowed());
         run_on(all.iter().copied());

@@ -11,10 +11,10 @@
  * robust list, environment, random bytes of the kernel, and the place of the heap, which Lua, for one, seeds its
  * generator with.
  *
- * A request is a u32 with the number of bytes that follow its head, a u32 with the number of variables, and a set of
- * processors, which is not empty if the runner has bound the server to one, so that the child goes back to these; this is
- * its head. Then come the working directory, and the variables, each with a NUL. The answer is an i32: the child's process number, or -errno; and an i32 that says
- * what failed: 0 nothing, 1 chdir, 2 fork. Before the first request it says that it is there. If a colon follows its
+ * A request begins with a head: a u32 with the number of bytes that follow the head, a u32 with the number of
+ * variables, and a set of processors. The set is not empty if the runner has bound the server to one: the child goes
+ * back to these. Then come the working directory, and the variables, each with a NUL. The answer is an i32: the
+ * child's process number, or -errno; and an i32 that says what failed: 0 nothing, 1 chdir, 2 fork. Before the first request it says that it is there. If a colon follows its
  * own path in LD_PRELOAD, and not a blank, it is a probe and ends then. The last
  * argument has a stand-in for its last slash, so that an interpreter without this object in it would find no script: a
  * child puts the slash back. Descriptor 5, where there is one, has the rules of
@@ -250,7 +250,7 @@ __attribute__((constructor)) static void serve(int argc, char **argv, char **giv
         for (int n = 0; n < 16; n++)
             bound |= head->processors[n];
         /* It is refused if a cpuset has none of them any more. */
-        if (bound && call(SYS_sched_setaffinity, 0, sizeof every, (long)head->processors, 0, 0) < 0)
+        if (bound && call(SYS_sched_setaffinity, 0, sizeof head->processors, (long)head->processors, 0, 0) < 0)
             call(SYS_sched_setaffinity, 0, sizeof every, (long)every, 0, 0);
         call(SYS_setpgid, 0, 0, 0, 0, 0);
         *number = (int32_t)call(SYS_set_tid_address, (long)cleared, 0, 0, 0, 0);

@@ -106,20 +106,12 @@ impl World {
 
     pub(super) fn attempt(&self, script: &str) -> Attempt {
         let script = Script {
-            task: "t".to_owned(),
             interpreter: self.interpreter.clone().into(),
-            bytes: script.as_bytes().to_vec(),
-            dir: self.dir.path().into(),
             env: self.env.iter().map(|(name, value)| (name.into(), value.into())).collect(),
-            unset: Vec::new(),
-            clean_env: false,
             timeout: self.timeout,
-            paths: Vec::new(),
-            depfile: None,
             copies_input: self.copies_input,
-            wants_jobserver: false,
             sandbox: self.sandbox.clone().map(Box::new),
-            batch: false,
+            ..Script::new("t", &[], script.as_bytes(), self.dir.path())
         };
         let item = Item {
             step: StepId(1),
